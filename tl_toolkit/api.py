@@ -1,0 +1,36 @@
+"""The Python API: the recipes, with the names of the flags as keyword arguments."""
+
+from pathlib import Path
+from typing import Any
+
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.models.build import build_model
+from tl_toolkit.recipes import finetune as finetune_recipe
+from tl_toolkit.recipes.evaluate import evaluate
+from tl_toolkit.recipes.events import Listener, log_event
+from tl_toolkit.recipes.finetune import Run
+from tl_toolkit.recipes.loaded_model import load
+
+__all__ = ["Run", "build_model", "evaluate", "finetune", "load"]
+
+
+def finetune(*, data: Any = None, listener: Listener = log_event, **settings: Any) -> Run:
+    """Fine-tunes a pretrained network and writes a run folder.
+
+    Args:
+        data: A folder, "digits", "torchvision:NAME", any map-style dataset of (image, target) pairs, or an
+            (images, targets) pair of arrays or tensors. By default the digits.
+        listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        settings: The fields of `FinetuneConfig`, which are the flags of `tl finetune`.
+
+    Returns:
+        The run: its path, its summary and its model.
+
+    Raises:
+        ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
+    """
+    if isinstance(data, str | Path):
+        settings["data"] = str(data)
+        data = None
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    return finetune_recipe.finetune(FinetuneConfig.from_values(settings), data, listener)

@@ -1,0 +1,142 @@
+"""model.safetensors: weights, class names, InputSpec and provenance in one file that runs no code."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from tl_toolkit.errors import ModelFileError
+from tl_toolkit.files import atomic_file
+from tl_toolkit.input_spec import InputSpec
+
+FORMAT = "tl_toolkit.model"
+FORMAT_VERSION = "1"
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything about a model but its tensors: what the file's header holds.
+
+    Attributes:
+        architecture: "torchvision:NAME" or "timm:NAME".
+        head: How the classifier was changed: "swap", "append" or "mlp".
+        base_classes: Outputs of the classifier before that.
+        class_names: In the order of the logits.
+        input_spec: The pixels the model expects.
+        weights: Where the pretrained weights came from.
+        metrics: What was measured, by name.
+        training: The run's settings.
+        versions: Of the packages that made the file.
+    """
+
+    architecture: str
+    head: str
+    base_classes: int
+    class_names: tuple[str, ...]
+    input_spec: InputSpec
+    weights: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_metadata(self) -> dict[str, str]:
+        """The card as a safetensors header takes it: text by text. Numbers, lists and mappings are JSON."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "architecture": self.architecture,
+            "head": self.head,
+            "base_classes": str(self.base_classes),
+            "num_classes": str(len(self.class_names)),
+            "class_names": json.dumps(self.class_names),
+            "input_spec": json.dumps(self.input_spec.to_dict()),
+            "weights": self.weights,
+            "metrics": json.dumps(dict(self.metrics)),
+            "training": json.dumps(dict(self.training)),
+            "versions": json.dumps(dict(self.versions)),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
+        """Reads what `to_metadata` wrote.
+
+        Raises:
+            ModelFileError: Something is missing or makes no sense.
+        """
+        if metadata.get("format") != FORMAT:
+            raise ModelFileError("it was not written by tl finetune or tl export --to safetensors")
+        if metadata.get("format_version") != FORMAT_VERSION:
+            raise ModelFileError(
+                f"its format is version {metadata.get('format_version')}, this tl reads {FORMAT_VERSION}; update tl"
+            )
+        try:
+            class_names = json.loads(metadata["class_names"])
+            if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
+                raise ModelFileError("its class names are no list of text")
+            return cls(
+                architecture=metadata["architecture"],
+                head=metadata["head"],
+                base_classes=int(metadata["base_classes"]),
+                class_names=tuple(class_names),
+                input_spec=InputSpec.from_dict(json.loads(metadata["input_spec"])),
+                weights=metadata["weights"],
+                metrics=json.loads(metadata["metrics"]),
+                training=json.loads(metadata["training"]),
+                versions=json.loads(metadata["versions"]),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ModelFileError(f"its header is damaged ({error})") from error
+
+
+def save_model(path: Path, state: Mapping[str, torch.Tensor], card: ModelCard) -> None:
+    """Writes weights and card, whole or not at all.
+
+    Args:
+        path: The file to write or replace.
+        state: A network's state_dict.
+        card: What describes it.
+    """
+    with atomic_file(path) as temporary:
+        save_file(_separate(state), temporary, card.to_metadata())
+
+
+def read_card(path: Path) -> ModelCard:
+    """Reads the card alone.
+
+    Raises:
+        ModelFileError: The file is missing, damaged or not the toolkit's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return ModelCard.from_metadata(file.metadata() or {})
+    except (SafetensorError, OSError, ModelFileError) as error:
+        raise ModelFileError(f"{path} is no model that tl can load: {error}.") from error
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Reads the tensors.
+
+    Raises:
+        ModelFileError: The file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is no model that tl can load: {error}.") from error
+
+
+def _separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous tensors on the CPU; of keys that share memory each gets a copy, as safetensors requires."""
+    seen: set[int] = set()
+    separate: dict[str, torch.Tensor] = {}
+    for key, tensor in state.items():
+        plain = tensor.detach().cpu().contiguous()
+        separate[key] = plain.clone() if plain.data_ptr() in seen else plain
+        seen.add(plain.data_ptr())
+    return separate

@@ -1,0 +1,97 @@
+"""The only place that prints."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+def narrator(to_stderr: bool) -> Console:
+    """Where a command tells what it does: beside its result, or on stderr where stdout is for machines."""
+    return _err if to_stderr else _out
+
+
+def tell_error(message: str) -> None:
+    """One red line on stderr; more lines of the message follow it plainly."""
+    first, *rest = message.splitlines() or ["Failed without a reason."]
+    _err.print(Text.assemble(("Error: ", "bold red"), (first, "red")), soft_wrap=not _err.is_terminal)
+    for line in rest:
+        _err.print(escape(line), soft_wrap=not _err.is_terminal)
+
+
+def tell_warning(message: str, console: Console = _err) -> None:
+    """A yellow line."""
+    console.print(Text.assemble(("Warning: ", "bold yellow"), message), soft_wrap=not console.is_terminal)
+
+
+def tell_choice(console: Console, what: str, value: str, why: str) -> None:
+    """A decision that was taken: what, how and why."""
+    line = Table.grid(padding=(0, 2, 0, 0))
+    line.add_column(width=8, style="bold")
+    line.add_column(overflow="fold")
+    line.add_row(what, Text.assemble(value, (f"  {why}" if why else "", "dim")))
+    console.print(line)
+
+
+def tell_result(text: str) -> None:
+    """A line on stdout as it is, never wrapped or styled."""
+    _write(text + "\n")
+
+
+def tell_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Lines on stdout, each as soon as it is there."""
+    for line in lines:
+        _write(line)
+        sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers: int = 0) -> None:
+    """A table on stdout; the last `numbers` columns are set to the right."""
+    _out.print(make_table(columns, rows, title, numbers))
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers: int = 0) -> Table:
+    """The table that `print_table` prints."""
+    table = Table(title=escape(title) or None, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        right = index >= len(columns) - numbers
+        table.add_column(column, justify="right" if right else "left", overflow="fold", header_style="dim")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
+
+
+def print_files(console: Console, files: Iterable[tuple[Path, str]]) -> None:
+    """Paths with what they are."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(overflow="fold")
+    grid.add_column(style="dim", overflow="fold")
+    for path, what in files:
+        grid.add_row(escape(path.name), escape(what))
+    console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+def percent(share: float | None) -> str:
+    """0.9833 as 98.3 %; nothing for None."""
+    return "" if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def _write(text: str) -> None:
+    """Text that UTF-8 cannot hold, as in file names of undecodable bytes, goes out as those bytes."""
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()

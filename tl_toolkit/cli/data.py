@@ -1,0 +1,59 @@
+"""``tl data info`` and ``tl data get``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tl_toolkit.cli import console
+from tl_toolkit.cli.finetune import UNREADABLE
+from tl_toolkit.cli.options import DataRootOption, DownloadOption, JsonOption
+
+app = typer.Typer(help="Look at images before training, or download a dataset.", no_args_is_help=True)
+
+
+@app.command()
+def info(
+    spec: Annotated[str, typer.Argument(help="A folder, `digits` or `torchvision:NAME`.")],
+    data_root: DataRootOption = Path("datasets"),
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show classes, counts, image sizes and modes, and warn of anything odd. Every image is decoded."""
+    from tl_toolkit.cli.progress import Narration
+    from tl_toolkit.data.sources import open_source
+    from tl_toolkit.recipes.describe import describe
+
+    with Narration(console.narrator(to_stderr=True)) as narration:
+        described = describe(open_source(spec, data_root, download), narration)
+    if as_json:
+        console.tell_json(described.to_dict())
+    else:
+        splits = list(described.splits)
+        rows = [
+            [name, *(f"{described.splits[split].class_counts[index]:,}" for split in splits)]
+            for index, name in enumerate(described.class_names)
+        ]
+        totals = ["all", *(f"{described.splits[split].images:,}" for split in splits)]
+        title = f"{described.name}, {len(described.class_names)} classes"
+        console.print_table(["class", *splits], [*rows, totals], title, numbers=len(splits))
+        console.print_table(["", "smallest", "median", "largest"], described.size_rows(), numbers=3)
+        console.tell_result("modes: " + ", ".join(f"{mode} {count:,}" for mode, count in described.modes.items()))
+        for oddity in described.oddities:
+            console.tell_warning(oddity)
+    if described.bad_images:
+        raise typer.Exit(UNREADABLE)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="A torchvision dataset, such as mnist, cifar10 or flowers102.")],
+    data_root: DataRootOption = Path("datasets"),
+) -> None:
+    """Download a torchvision dataset, once, for `--data torchvision:NAME`."""
+    from tl_toolkit.data.torchvision_datasets import open_torchvision
+
+    name = name.removeprefix("torchvision:")
+    splits, class_names, _ = open_torchvision(name, data_root, download=True)
+    counts = ", ".join(f"{len(samples):,} {split}" for split, samples in splits.items())
+    console.tell_result(f"torchvision:{name} is in {data_root}: {len(class_names)} classes, {counts} images.")

@@ -1,0 +1,98 @@
+"""``tl evaluate``."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tl_toolkit.cli import console
+from tl_toolkit.cli.finetune import UNREADABLE
+from tl_toolkit.cli.options import (
+    DataRootOption,
+    DeviceOption,
+    DownloadOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    WorkersOption,
+)
+
+if TYPE_CHECKING:
+    from tl_toolkit.recipes.evaluate import Evaluation
+
+
+def evaluate(
+    model: ModelOption = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Images: a folder, `digits` or `torchvision:NAME`.", show_default="what the model was trained on"
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val or test.", show_default="test, else val, else all")
+    ] = None,
+    data_root: DataRootOption = Path("datasets"),
+    download: DownloadOption = False,
+    workers: WorkersOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a model on labelled images: loss, top-1, top-5 and the accuracy of each class.
+
+    Classes are matched by name.
+    """
+    from tl_toolkit.cli.progress import Narration
+    from tl_toolkit.data.sources import open_source
+    from tl_toolkit.recipes.evaluate import evaluate
+    from tl_toolkit.recipes.events import Chosen
+    from tl_toolkit.recipes.loaded_model import load
+    from tl_toolkit.recipes.run_folder import newest_run
+
+    with Narration(console.narrator(to_stderr=True)) as narration:
+        place = model or str(newest_run())
+        loaded = load(place, device=device, precision=precision)
+        narration(Chosen("model", place, "" if model else "the newest run"))
+        spec = data or loaded.card.training["data"]
+        narration(Chosen("data", spec, "" if data else "what the model was trained on"))
+        source = open_source(spec, data_root, download)
+        result = evaluate(loaded, source, split, workers=workers, listener=narration)
+    if as_json:
+        console.tell_json(_plain(result, place, spec))
+    else:
+        _print(result)
+    if result.bad_images:
+        for image in result.bad_images:
+            console.tell_warning(f"Not judged: {image.name}: {image.reason}")
+        raise typer.Exit(UNREADABLE)
+
+
+def _plain(result: "Evaluation", model: str, data: str) -> dict[str, Any]:
+    scores = result.scores
+    return {
+        "model": model,
+        "data": data,
+        "split": result.split,
+        "images": scores.images,
+        "loss": scores.loss,
+        "accuracy": scores.accuracy,
+        "top5_accuracy": scores.top5_accuracy,
+        "class_accuracy": result.class_accuracy,
+        "bad_images": [dataclasses.asdict(image) for image in result.bad_images],
+    }
+
+
+def _print(result: "Evaluation") -> None:
+    scores = result.scores
+    rows = [
+        ["images", f"{scores.images:,}"],
+        ["loss", f"{scores.loss:.4f}"],
+        ["accuracy", console.percent(scores.accuracy)],
+    ]
+    if scores.top5_accuracy is not None:
+        rows.append(["top-5 accuracy", console.percent(scores.top5_accuracy)])
+    console.print_table(["", result.split], rows, f"{result.data}, {result.split}", numbers=1)
+    classes = [[name, console.percent(accuracy)] for name, accuracy in result.class_accuracy.items()]
+    console.print_table(["class", "accuracy"], classes, numbers=1)

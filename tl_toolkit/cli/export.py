@@ -1,0 +1,29 @@
+"""``tl export``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tl_toolkit.cli import console
+
+Form = Literal["state-dict", "full-model", "safetensors"]
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run folder or a model.safetensors.")],
+    to: Annotated[Form, typer.Option(help="Tensors alone, a pickled nn.Module, or tl's own file.")],
+    out: Annotated[Path, typer.Option(help="The file to write; it must not exist.")],
+) -> None:
+    """Write a model for other programs.
+
+    A state-dict has torchvision's or timm's own keys and loads there with strict=True.
+    """
+    from tl_toolkit.exporting.weights import export
+    from tl_toolkit.recipes.loaded_model import load
+
+    model = load(run, device="cpu", precision="fp32")
+    export(model.module, model.card, to, out)
+    console.tell_result(f"Wrote {out}: {to} of {model.card.architecture} with {len(model.class_names)} classes.")
+    if to != "safetensors":
+        console.tell_result(f"Its classes, in order: {', '.join(model.class_names)}")

@@ -1,0 +1,53 @@
+"""``tl finetune``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tl_toolkit.cli import console
+from tl_toolkit.cli.options import JsonOption, given, takes_settings
+from tl_toolkit.config import FinetuneConfig, read_config_file
+
+UNREADABLE = 3
+
+
+@takes_settings
+def finetune(
+    *,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML file of settings; flags go before it.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the run's folder and nothing else.")] = False,
+    as_json: JsonOption = False,
+    **settings: Any,
+) -> None:
+    """Fine-tune a pretrained network on your images and write a run folder.
+
+    Without any option: ResNet18 on handwritten digits that come with tl, without a network.
+    """
+    chosen = FinetuneConfig.from_values({**(read_config_file(config) if config else {}), **given(settings)})
+    from tl_toolkit.cli.progress import Narration
+    from tl_toolkit.recipes.finetune import finetune
+
+    narrator = console.narrator(to_stderr=as_json or quiet)
+    with Narration(narrator, quiet) as narration:
+        run = finetune(chosen, listener=narration)
+    if as_json:
+        console.tell_json(run.summary)
+    elif quiet:
+        console.tell_result(str(run.path))
+    else:
+        _tell_results(run.summary)
+        console.print_files(narrator, narration.written)
+        narrator.print(f"\nTry it: [bold]tl predict IMAGE[/] or [bold]tl evaluate --data {chosen.data}[/]")
+    if run.summary["bad_images"]:
+        raise typer.Exit(UNREADABLE)
+
+
+def _tell_results(summary: dict[str, Any]) -> None:
+    rows = [["val", f"{summary['val_images']:,}", console.percent(summary["val_accuracy"])]]
+    if summary["test_accuracy"] is not None:
+        rows.append(["test", f"{summary['test_images']:,}", console.percent(summary["test_accuracy"])])
+    title = f"\n{summary['run']} after {summary['seconds']:.0f} s"
+    console.print_table(["split", "images", "accuracy"], rows, title, numbers=2)

@@ -1,0 +1,71 @@
+"""``tl``: the commands, and how an error becomes one line and an exit code."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tl_toolkit.cli import console, data, evaluate, export, finetune, models, predict
+from tl_toolkit.errors import ToolkitError, UsageError
+from tl_toolkit.version import __version__
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+
+class Commands(TyperGroup):
+    """Turns the toolkit's errors, and Ctrl-C, into a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command.
+
+        Raises:
+            typer.Exit: It failed; the reason has been told.
+        """
+        try:
+            return super().invoke(ctx)
+        except ToolkitError as error:
+            console.tell_error(str(error))
+            raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILURE) from error
+        except KeyboardInterrupt as error:
+            console.tell_error("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="tl",
+    help="Fine-tune pretrained image networks on your own classes.\n\n"
+    "Begin with `tl finetune`, then `tl predict IMAGE`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(finetune.finetune)
+app.command()(predict.predict)
+app.command()(evaluate.evaluate)
+app.command()(export.export)
+app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        console.tell_result(f"tl_toolkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some images could not be read, 130 Ctrl-C."
+)
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the command ``tl``."""
+    app()

@@ -1,0 +1,67 @@
+"""Flags made from FinetuneConfig, and the flags that several commands share."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tl_toolkit.config import FinetuneConfig, Precision, Setting, without_none
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A run folder or a model.safetensors.", show_default="the newest run"),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="auto is bf16 where the device computes it natively.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=0, help="Processes that decode images.", show_default="by cores and images")
+]
+DataRootOption = Annotated[Path, typer.Option(help="Folder of the torchvision datasets.")]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="Download a torchvision dataset that is not there yet.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+
+
+def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command a flag for every field of FinetuneConfig, passed to its `**settings`.
+
+    A flag that is not given is None, so that a config file's value can stand.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    flags = [_flag(field) for field in dataclasses.fields(FinetuneConfig)]
+    command.__signature__ = signature.replace(parameters=[*flags, *own])  # type: ignore[attr-defined]
+    return command
+
+
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings whose flags were used."""
+    return {name: value for name, value in settings.items() if value is not None and value != []}
+
+
+def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
+    setting: Setting = field.metadata["setting"]
+    kind = without_none(field.type)
+    if typing.get_origin(kind) is tuple:
+        kind = list[typing.get_args(kind)[0]]  # type: ignore[misc]
+    option = typer.Option(
+        f"--{field.name.replace('_', '-')}",
+        *setting.flags,
+        help=setting.help,
+        show_default=_shown_default(field, setting),
+        rich_help_panel=setting.panel,
+    )
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _shown_default(field: "dataclasses.Field[Any]", setting: Setting) -> str | bool:
+    if setting.automatic:
+        return setting.automatic
+    return str(field.default) if field.default not in ((), False) else False

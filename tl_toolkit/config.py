@@ -1,0 +1,256 @@
+"""FinetuneConfig: every setting of a run, with its default, its limits and its help, in one place.
+
+The flags of ``tl finetune``, the keyword arguments of ``tl_toolkit.finetune`` and the keys of a
+config file are all made from this one class.
+"""
+
+import dataclasses
+import math
+import operator
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+
+from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
+
+Head = Literal["swap", "append", "mlp"]
+Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
+Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
+Augment = Literal["none", "light", "strong"]
+Precision = Literal["auto", "bf16", "fp32"]
+SaveFormat = Literal["state-dict", "full-model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field's metadata says about it beside its type and default."""
+
+    help: str
+    panel: str
+    flags: tuple[str, ...] = ()
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    below: float | None = None
+    automatic: str = ""
+    """What None means, in a few words."""
+
+
+def setting(default: Any, help: str, panel: str, **limits: Any) -> Any:
+    """A dataclass field that carries its `Setting`."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, panel, **limits)})
+
+
+MODEL, DATA, TRAINING, AUGMENTATION, OUTPUT = "Model", "Data", "Training", "Augmentation and input", "Output"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneConfig:
+    """Settings of one fine-tuning run, checked as a whole when it is made.
+
+    Raises:
+        ConfigError: Some settings are wrong; the message lists them all.
+    """
+
+    arch: str = setting("resnet18", "Network: a name from `tl models`, `torchvision:NAME` or `timm:NAME`.", MODEL)
+    weights: str = setting(
+        "auto",
+        "Pretrained weights: auto, imagenet, bundled, none, a FILE, a URL#sha256=HEX or hf-hub:ORG/NAME.",
+        MODEL,
+    )
+    head: Head = setting(
+        "swap",
+        "swap replaces the classifier, append adds a Linear after its logits, mlp replaces it by two layers.",
+        MODEL,
+    )
+    tune: Tune = setting(
+        "lp-ft", "What trains: the head, the last stage, everything, or the head first and then everything.", MODEL
+    )
+
+    data: str = setting("digits", "Images: a folder, `digits` or `torchvision:NAME`.", DATA)
+    classes: int | None = setting(
+        None, "Number of classes that the data must have.", DATA, minimum=2, automatic="from the data"
+    )
+    val_split: float = setting(
+        0.2, "Share of train that becomes val where the data has no val split.", DATA, above=0, below=1
+    )
+    data_root: str = setting("datasets", "Folder of the torchvision datasets.", DATA)
+    download: bool = setting(False, "Download a torchvision dataset that is not there yet.", DATA)
+    strict: bool = setting(False, "Stop at unreadable images instead of leaving them out.", DATA)
+
+    epochs: int | None = setting(
+        None, "Passes over train.", TRAINING, minimum=1, automatic="12, or --probe-epochs with linear-probe"
+    )
+    probe_epochs: int = setting(48, "Epochs of the probe that lp-ft begins with.", TRAINING, minimum=1)
+    views: int = setting(
+        4, "Views of an image in the probe: as it is, and randomly augmented ones.", TRAINING, minimum=1
+    )
+    batch_size: int = setting(32, "Images in a step.", TRAINING, minimum=1)
+    learning_rate: float | None = setting(
+        None,
+        "Peak learning rate.",
+        TRAINING,
+        flags=("--lr",),
+        above=0,
+        automatic="5e-4, or --probe-lr with linear-probe",
+    )
+    head_learning_rate: float | None = setting(
+        None, "Peak learning rate of the head.", TRAINING, flags=("--head-lr",), above=0, automatic="as --lr"
+    )
+    probe_learning_rate: float = setting(
+        0.003, "Peak learning rate of the probe (AdamW).", TRAINING, flags=("--probe-lr",), above=0
+    )
+    weight_decay: float = setting(0.05, "Weight decay; none on biases and norms.", TRAINING, minimum=0)
+    optimizer: str = setting("adamw", "adamw, sgd (Nesterov, momentum 0.9) or any other timm optimizer.", TRAINING)
+    scheduler: Scheduler = setting("cosine", "Course of the learning rate after the warm-up.", TRAINING)
+    warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.", TRAINING, minimum=0, below=1)
+    clip_gradient: float | None = setting(
+        None, "Largest norm of the gradient.", TRAINING, above=0, automatic="no clipping"
+    )
+    label_smoothing: float = setting(
+        0.1, "Share of a target that is spread over all classes.", TRAINING, minimum=0, below=1
+    )
+    seed: int = setting(0, "Seed of the split, the order, the augmentation and the new layers.", TRAINING, minimum=0)
+
+    augment: Augment = setting(
+        "light",
+        "light: random crops and mirroring; strong: also TrivialAugment and erasing.",
+        AUGMENTATION,
+    )
+    image_size: int | None = setting(
+        None, "Height and width of the input in pixels.", AUGMENTATION, minimum=8, automatic="as the weights"
+    )
+    in_channels: int | None = setting(
+        None, "1 for grayscale or 3 for colour.", AUGMENTATION, minimum=1, maximum=3, automatic="as the weights"
+    )
+
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.", OUTPUT)
+    precision: Precision = setting("auto", "auto is bf16 where the device computes it natively.", OUTPUT)
+    workers: int | None = setting(
+        None, "Processes that decode images.", OUTPUT, minimum=0, automatic="by cores and images"
+    )
+    out: str | None = setting(None, "Folder of the run; it must not exist.", OUTPUT, automatic="runs/DATE-ARCH-DATA")
+    save: tuple[SaveFormat, ...] = setting((), "Also write state_dict.pt or full_model.pt; repeatable.", OUTPUT)
+
+    def __post_init__(self) -> None:
+        problems = [
+            problem for field in dataclasses.fields(self) if (problem := _problem(field, getattr(self, field.name)))
+        ]
+        if self.in_channels == 2:
+            problems.append("in_channels must be 1 or 3, not 2.")
+        if problems:
+            raise ConfigError(problems)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """Makes a config from names and values of any origin.
+
+        Raises:
+            UnknownNameError: A name is no setting.
+            ConfigError: Some settings are wrong; the message lists them all.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UnknownNameError("setting", str(name), known)
+        return cls(
+            **{
+                field.name: _coerced(field, values[field.name])
+                for field in dataclasses.fields(cls)
+                if field.name in values
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without `out`, so that they make a new run when used again."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
+        return {**values, "save": list(self.save)}
+
+    def to_yaml(self) -> str:
+        """`to_dict` as YAML."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Reads settings from a YAML file.
+
+    Raises:
+        UsageError: The file cannot be read or is no mapping of settings to values.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read the config file {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must hold `setting: value` lines, but it holds a {type(values).__name__}.")
+    return values
+
+
+def choices_of(annotation: Any) -> tuple[str, ...]:
+    """The values that a Literal, or a tuple of Literals, admits; empty for any other type."""
+    if typing.get_origin(annotation) is tuple:
+        annotation = typing.get_args(annotation)[0]
+    return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+
+
+def without_none(annotation: Any) -> Any:
+    """`int | None` becomes `int`; other types stay."""
+    if isinstance(annotation, types.UnionType):
+        return next(part for part in typing.get_args(annotation) if part is not types.NoneType)
+    return annotation
+
+
+def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Takes over what YAML writes differently: `1e-3` is text there, and a tuple is a list."""
+    kind = without_none(field.type)
+    if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
+    """What is wrong with a field's value, as a sentence."""
+    if value is None and isinstance(field.type, types.UnionType):
+        return None
+    kind = without_none(field.type)
+    if choices := choices_of(kind):
+        given = value if typing.get_origin(kind) is tuple else (value,)
+        if not isinstance(given, tuple) or any(item not in choices for item in given):
+            return f"{field.name} must be {' or '.join(choices)}, not {value!r}."
+        return None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        return f"{field.name} must be {words[kind]}, not {value!r}."
+    return _out_of_range(field.name, field.metadata["setting"], value)
+
+
+def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
+    if isinstance(value, str | bool):
+        return None
+    bounds = [
+        ("at least", limits.minimum, operator.ge),
+        ("above", limits.above, operator.gt),
+        ("at most", limits.maximum, operator.le),
+        ("below", limits.below, operator.lt),
+    ]
+    asked = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
+    if all(holds(value, bound) for _, bound, holds in asked) and math.isfinite(value):
+        return None
+    wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in asked)
+    return f"{name} must be {wanted}, not {value!r}."

@@ -1,0 +1,1 @@
+"""Images and targets: sources, the Dataset, splits, transforms and loaders."""

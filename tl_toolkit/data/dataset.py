@@ -1,0 +1,149 @@
+"""Samples, images with their targets, and the Dataset that reads them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, overload
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from tl_toolkit.data.images import ImageFacts, ImageLike, inspect_image, is_path, open_image
+from tl_toolkit.errors import ImageError
+
+AugmentationKey = tuple[int, int]
+"""(epoch, index): with the seed, all that a random augmentation depends on."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images and their targets, not yet decoded.
+
+    Attributes:
+        images: Paths, PIL images, arrays or tensors, or a lazy sequence of them.
+        targets: Class index of each image.
+    """
+
+    images: Sequence[Any]
+    targets: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def name(self, index: int) -> str:
+        """The image's path, or its number where it has none."""
+        if isinstance(self.images, Picked):
+            return f"image {self.images.indices[index]}"
+        image = self.images[index] if isinstance(self.images, list) else None
+        return str(image) if is_path(image) else f"image {index}"
+
+    def open(self, index: int, channels: int) -> Image.Image:
+        """Decodes an image.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        return open_image(self._source(index), channels, self.name(index))
+
+    def inspect(self, index: int) -> ImageFacts:
+        """Decodes an image and tells what it is.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        return inspect_image(self._source(index), self.name(index))
+
+    def _source(self, index: int) -> ImageLike:
+        """What is to be decoded; a dataset of the user's own may fail here, with any error."""
+        try:
+            source: ImageLike = self.images[index]
+        except Exception as error:
+            raise ImageError(self.name(index), str(error) or type(error).__name__) from error
+        return source
+
+    def names(self) -> list[str]:
+        """`name` of every sample."""
+        return [self.name(index) for index in range(len(self))]
+
+    def subset(self, indices: Sequence[int]) -> "Samples":
+        """The samples at `indices`, in that order."""
+        targets = [self.targets[index] for index in indices]
+        if isinstance(self.images, list):
+            return Samples([self.images[index] for index in indices], targets)
+        return Samples(Picked(self.images, indices), targets)
+
+
+class Picked(Sequence[ImageLike]):
+    """Some items of a lazy sequence; nothing is read until it is asked for."""
+
+    def __init__(self, images: Sequence[Any], indices: Sequence[int]) -> None:
+        self.images = images
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageLike: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Picked": ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return Picked(self.images, self.indices[index])
+        return self.images[self.indices[index]]
+
+
+class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
+    """Decoded and transformed samples.
+
+    Indexed by a number, a sample is transformed as it is; indexed by (epoch, index), the random part of
+    the transform is drawn from (seed, epoch, index) alone, so that neither the order nor the number of
+    worker processes changes what comes out.
+
+    Args:
+        samples: Images and targets.
+        transform: From a PIL image to a uint8 tensor (C, H, W).
+        channels: Channels to decode.
+        seed: Seed of the augmentation.
+
+    Raises:
+        ImageError: On indexing, the image cannot be read.
+    """
+
+    def __init__(
+        self, samples: Samples, transform: Callable[[Image.Image], torch.Tensor], channels: int = 3, seed: int = 0
+    ) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.channels = channels
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        image = self.samples.open(index, self.channels)
+        if epoch is None:
+            return self.transform(image), self.samples.targets[index]
+        with keyed_random(self.seed, epoch, index):
+            return self.transform(image), self.samples.targets[index]
+
+
+@contextmanager
+def keyed_random(*key: int) -> Iterator[None]:
+    """Within the block, torch's CPU random numbers depend on `key` alone; after it they go on as before."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed_from(*key))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
+def seed_from(*key: int) -> int:
+    """A 63-bit seed that depends on every number of `key`."""
+    digest = blake2b(",".join(map(str, key)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

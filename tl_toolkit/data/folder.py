@@ -1,0 +1,117 @@
+"""Folders of images: one folder a class, with or without splits."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tl_toolkit.data.dataset import Samples
+from tl_toolkit.errors import DataError
+
+SPLIT_FOLDERS: Mapping[str, str] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""Folder name to split."""
+
+SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+"""Litter that Windows leaves in folders of images; hidden files are passed over anyway."""
+
+EXPECTED = "expected FOLDER/CLASS/image.jpg, or FOLDER/train/CLASS/image.jpg beside val/ and test/"
+
+
+def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Says which folder holds which split; a plain folder of classes is all "train".
+
+    Returns:
+        The folder of each split, and notes on what was passed over.
+
+    Raises:
+        DataError: It cannot be said whether the folders are classes or splits.
+    """
+    names = [entry.name for entry in _visible(folder) if entry.is_dir()]
+    if not names:
+        raise DataError(f"{folder} has no folders in it; {EXPECTED}.")
+    splits: dict[str, Path] = {}
+    for name in names:
+        split = SPLIT_FOLDERS.get(name.lower())
+        if split is None:
+            continue
+        if split in splits:
+            raise DataError(
+                f"{folder} has two folders for {split}, {splits[split].name}/ and {name}/; keep one of them."
+            )
+        splits[split] = folder / name
+    others = [name for name in names if name.lower() not in SPLIT_FOLDERS]
+    if not splits:
+        return {"train": folder}, []
+    if others and "train" not in splits:
+        found = ", ".join(f"{path.name}/" for path in splits.values())
+        raise DataError(
+            f"{folder} has {found} beside {', '.join(f'{name}/' for name in others[:5])}: these can be splits or "
+            "classes. Add train/ for a folder of splits, or rename the class."
+        )
+    notes = [f"Passed over in {folder}, no split: {', '.join(f'{name}/' for name in others)}."] if others else []
+    return splits, notes
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the classes of one split, sorted.
+
+    Raises:
+        DataError: There are none.
+    """
+    names = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
+    if not names:
+        raise DataError(f"{folder} has no class folders; {EXPECTED}.")
+    return names
+
+
+def folder_samples(folder: Path, class_names: list[str]) -> Samples:
+    """Every visible file below the class folders, sorted; whether it is an image shows when it is decoded.
+
+    Args:
+        folder: Holds one folder for each class.
+        class_names: The classes, in the order of their indices; one without a folder has no samples.
+    """
+    images: list[Path] = []
+    targets: list[int] = []
+    for target, name in enumerate(class_names):
+        files = files_below(folder / name)
+        images += files
+        targets += [target] * len(files)
+    return Samples(images, targets)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every visible file below a folder, sorted; links to folders are followed, but none twice."""
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    pending = [folder] if folder.is_dir() else []
+    while pending:
+        here = pending.pop()
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in _visible(here):
+            if entry.is_dir():
+                pending.append(here / entry.name)
+            elif entry.name.lower() not in SYSTEM_FILES:
+                found.append(here / entry.name)
+    return sorted(found)
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    """Entries that are not hidden, by name.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"Cannot read the folder {folder}: {error.strerror}.") from error

@@ -1,0 +1,90 @@
+"""DataLoaders whose order depends on (seed, epoch) alone."""
+
+import os
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from tl_toolkit.data.dataset import AugmentationKey, ImageDataset, seed_from
+
+IMAGES_PER_WORKER = 500
+"""Fewer images than this are read before a worker process has started."""
+
+COMPUTING_CORES = 2
+"""Cores that the network keeps busy: on a machine with two, workers took from the step what they gave to it
+(ResNet18 at 64 px: digits 244 images/s without and 152 with two, photographs 187 and 189)."""
+
+MOST_WORKERS = 8
+
+
+class ShuffledKeys(Sampler[AugmentationKey]):
+    """(epoch, index) of every sample, in an order drawn from (seed, epoch).
+
+    Args:
+        count: Number of samples.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[AugmentationKey]:
+        generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
+        order = torch.randperm(self.count, generator=generator).tolist()
+        return iter([(self.epoch, index) for index in order])
+
+
+def train_loader(dataset: ImageDataset, batch_size: int, workers: int) -> DataLoader[tuple[torch.Tensor, int]]:
+    """Shuffled and augmented batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""
+    sampler = ShuffledKeys(len(dataset), dataset.seed)
+    lonely_last = len(dataset) > batch_size and len(dataset) % batch_size == 1
+    return _loader(dataset, batch_size, workers, sampler, drop_last=lonely_last)
+
+
+def eval_loader(dataset: ImageDataset, batch_size: int, workers: int) -> DataLoader[tuple[torch.Tensor, int]]:
+    """Every sample once, in order, without augmentation."""
+    return _loader(dataset, batch_size, workers, None, drop_last=False)
+
+
+def view_loader(
+    dataset: ImageDataset, view: int, batch_size: int, workers: int
+) -> DataLoader[tuple[torch.Tensor, int]]:
+    """Every sample once, in order, augmented as in epoch `view`."""
+    return _loader(dataset, batch_size, workers, [(view, index) for index in range(len(dataset))], drop_last=False)
+
+
+def automatic_workers(images: int) -> int:
+    """Worker processes for this machine: none for little work or on few cores, else one for each spare core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(cores - COMPUTING_CORES, MOST_WORKERS, images // IMAGES_PER_WORKER))
+
+
+def _loader(
+    dataset: ImageDataset,
+    batch_size: int,
+    workers: int,
+    keys: ShuffledKeys | list[AugmentationKey] | None,
+    drop_last: bool,
+) -> DataLoader[tuple[torch.Tensor, int]]:
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=keys,
+        num_workers=workers,
+        drop_last=drop_last,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        # The loader draws a base seed at every epoch: from its own generator, so that it leaves
+        # the random numbers of training alone.
+        generator=torch.Generator().manual_seed(dataset.seed),
+    )

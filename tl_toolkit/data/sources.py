@@ -1,0 +1,131 @@
+"""Sources: from what a user names to samples with class names."""
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tl_toolkit.data.arrays import array_samples, dataset_samples
+from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.folder import class_folders, find_splits, folder_samples
+from tl_toolkit.errors import DataError, UnknownNameError, UsageError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PREFIX = "torchvision:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images of known classes.
+
+    Attributes:
+        name: Short, for the name of the run.
+        splits: Samples of train, val and test, those that there are.
+        class_names: In the order of the targets.
+        mirror: False where a mirrored image means something else, as in writing.
+        root: Folder against which file names are told, where there is one.
+        notes: What a user should know about how the source was read.
+    """
+
+    name: str
+    splits: dict[str, Samples]
+    class_names: tuple[str, ...]
+    mirror: bool = True
+    root: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def split(self, name: str) -> Samples:
+        """The samples of a split.
+
+        Raises:
+            UnknownNameError: The source has no such split.
+        """
+        if name not in self.splits:
+            raise UnknownNameError(f"split of {self.name}", name, self.splits)
+        return self.splits[name]
+
+
+def open_source(spec: Any, data_root: Path = Path("datasets"), download: bool = False) -> Source:
+    """Opens images of any origin.
+
+    Args:
+        spec: A folder, "digits", "torchvision:NAME", a map-style dataset of (image, target) pairs, or an
+            (images, targets) pair of arrays or tensors.
+        data_root: Folder of torchvision's datasets.
+        download: Fetch a torchvision dataset that is not there.
+
+    Raises:
+        UsageError: Nothing answers to the spec.
+        DataError: What answers to it is not as expected.
+    """
+    if isinstance(spec, str | Path):
+        return _open_named(str(spec), data_root, download)
+    if isinstance(spec, tuple) and len(spec) == 2:
+        samples, class_names = array_samples(*spec)
+        return Source("arrays", {"train": samples}, class_names)
+    if hasattr(spec, "__getitem__") and hasattr(spec, "__len__"):
+        samples, class_names = dataset_samples(spec)
+        return Source(type(spec).__name__.lower(), {"train": samples}, class_names)
+    raise UsageError(
+        f"Data must be a folder, a name, a map-style dataset or an (images, targets) pair, not {type(spec).__name__}."
+    )
+
+
+def digits_folder() -> Path:
+    """The handwritten digits that come with the toolkit: inside an installed package, or beside it in a checkout."""
+    inside = PACKAGE / "datasets" / "digits"
+    return inside if inside.is_dir() else PACKAGE.parent / "datasets" / "digits"
+
+
+def _open_named(spec: str, data_root: Path, download: bool) -> Source:
+    if spec.startswith(PREFIX):
+        # torchvision.datasets is slow to import and rarely needed.
+        from tl_toolkit.data.torchvision_datasets import open_torchvision
+
+        name = spec.removeprefix(PREFIX)
+        splits, class_names, mirror = open_torchvision(name, data_root, download)
+        return Source(name, splits, class_names, mirror)
+    if spec == "digits":
+        return _open_folder(digits_folder(), "digits", mirror=False)
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        return _open_folder(folder, folder.resolve().name, mirror=True)
+    raise UsageError(_not_found(spec, folder))
+
+
+def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
+    split_folders, notes = find_splits(folder)
+    first = next(split for split in ("train", "val", "test") if split in split_folders)
+    class_names = class_folders(split_folders[first])
+    for split, path in split_folders.items():
+        _check_same_classes(first, class_names, split, class_folders(path))
+    splits = {split: folder_samples(path, class_names) for split, path in split_folders.items()}
+    if not any(len(samples) for samples in splits.values()):
+        raise DataError(f"{folder} has no files in its class folders ({', '.join(class_names[:5])}).")
+    return Source(name, splits, tuple(class_names), mirror, folder, notes)
+
+
+def _check_same_classes(first: str, expected: list[str], split: str, found: list[str]) -> None:
+    if unknown := sorted(set(found) - set(expected)):
+        raise DataError(
+            f"{split} has {_listed(unknown)} that {first} lacks. Class folders must have the same names in every split."
+        )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{'classes' if len(names) > 1 else 'a class'} ({shown})"
+
+
+def _not_found(spec: str, folder: Path) -> str:
+    if folder.is_file():
+        return f"Data must be a folder of class folders, but {spec} is a file."
+    from tl_toolkit.data.torchvision_datasets import CATALOGUE
+
+    if spec.lower() in CATALOGUE:
+        return f"There is no folder {spec!r}. For torchvision's dataset say `torchvision:{spec.lower()}`."
+    beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+    near = difflib.get_close_matches(folder.name, [*beside, "digits"], n=3)
+    suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+    kinds = "a folder of class folders, `digits` or `torchvision:NAME`"
+    return f"There is no folder {spec!r}.{suggestion} Data can be {kinds}."

@@ -1,0 +1,113 @@
+"""Torchvision's classification datasets by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchvision import datasets
+
+from tl_toolkit.data.arrays import dataset_samples
+from tl_toolkit.data.dataset import Samples
+from tl_toolkit.errors import DataError, UnknownNameError
+
+Arguments = dict[str, dict[str, Any]]
+"""Split to the constructor's arguments for it."""
+
+TRAIN_FLAG: Arguments = {"train": {"train": True}, "test": {"train": False}}
+TWO_SPLITS: Arguments = {"train": {"split": "train"}, "test": {"split": "test"}}
+THREE_SPLITS: Arguments = {name: {"split": name} for name in ("train", "val", "test")}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a dataset is opened.
+
+    Attributes:
+        build: torchvision's class.
+        splits: Arguments for each split.
+        mirror: False where a mirrored image means something else.
+    """
+
+    build: Callable[..., Any]
+    splits: Arguments
+    mirror: bool = True
+
+
+CATALOGUE: dict[str, Entry] = {
+    "cifar10": Entry(datasets.CIFAR10, TRAIN_FLAG),
+    "cifar100": Entry(datasets.CIFAR100, TRAIN_FLAG),
+    "country211": Entry(
+        datasets.Country211, {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}}
+    ),
+    "dtd": Entry(datasets.DTD, THREE_SPLITS),
+    "emnist-letters": Entry(
+        datasets.EMNIST, {s: {"split": "letters", **a} for s, a in TRAIN_FLAG.items()}, mirror=False
+    ),
+    "fashion-mnist": Entry(datasets.FashionMNIST, TRAIN_FLAG),
+    "fgvc-aircraft": Entry(datasets.FGVCAircraft, THREE_SPLITS),
+    "flowers102": Entry(datasets.Flowers102, THREE_SPLITS),
+    "food101": Entry(datasets.Food101, TWO_SPLITS),
+    "gtsrb": Entry(datasets.GTSRB, TWO_SPLITS, mirror=False),
+    "imagenette": Entry(datasets.Imagenette, {"train": {"split": "train"}, "test": {"split": "val"}}),
+    "kmnist": Entry(datasets.KMNIST, TRAIN_FLAG, mirror=False),
+    "mnist": Entry(datasets.MNIST, TRAIN_FLAG, mirror=False),
+    "oxford-iiit-pet": Entry(datasets.OxfordIIITPet, {"train": {"split": "trainval"}, "test": {"split": "test"}}),
+    "qmnist": Entry(datasets.QMNIST, {"train": {"what": "train"}, "test": {"what": "test"}}, mirror=False),
+    "rendered-sst2": Entry(datasets.RenderedSST2, THREE_SPLITS, mirror=False),
+    "stanford-cars": Entry(datasets.StanfordCars, TWO_SPLITS),
+    "stl10": Entry(datasets.STL10, TWO_SPLITS),
+    "svhn": Entry(datasets.SVHN, TWO_SPLITS, mirror=False),
+    "usps": Entry(datasets.USPS, TRAIN_FLAG, mirror=False),
+}
+"""Torchvision's classification datasets that have their own splits; of Imagenette, val serves as test."""
+
+
+def find_entry(name: str) -> Entry:
+    """The dataset of that name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if name not in CATALOGUE:
+        raise UnknownNameError("torchvision dataset", name, CATALOGUE, "`tl data get --help` lists them.")
+    return CATALOGUE[name]
+
+
+def open_torchvision(name: str, root: Path, download: bool) -> tuple[dict[str, Samples], tuple[str, ...], bool]:
+    """Opens every split of a dataset.
+
+    Args:
+        name: A key of `CATALOGUE`.
+        root: The folder that torchvision calls root.
+        download: Fetch what is not there.
+
+    Returns:
+        The samples of each split, the class names, and whether images may be mirrored.
+
+    Raises:
+        UnknownNameError: No dataset has that name.
+        DataError: The files are not there, or cannot be fetched.
+    """
+    entry = find_entry(name)
+    opened: dict[str, Samples] = {}
+    class_names: tuple[str, ...] = ()
+    for split, arguments in entry.splits.items():
+        try:
+            dataset = entry.build(str(root), download=download, **arguments)
+        except ModuleNotFoundError as error:
+            raise DataError(f"torchvision:{name} needs the package {error.name}: pip install {error.name}.") from error
+        except (RuntimeError, OSError, ValueError) as error:
+            raise DataError(_missing(name, root, download, error)) from error
+        opened[split], class_names = dataset_samples(dataset)
+    return opened, class_names, entry.mirror
+
+
+def _missing(name: str, root: Path, download: bool, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if download:
+        return f"torchvision:{name} could not be downloaded to {root}: {reason}"
+    return (
+        f"torchvision:{name} is not in {root} ({reason}). "
+        f"Fetch it with `tl data get {name} --data-root {root}`, or add --download."
+    )

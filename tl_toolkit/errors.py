@@ -1,0 +1,98 @@
+"""Every error that the toolkit raises on purpose.
+
+    ToolkitError
+    ├── UsageError             the request itself is wrong; the terminal exits with 2
+    │   ├── ConfigError        one or more settings are out of range
+    │   └── UnknownNameError   a name that nothing answers to
+    ├── DataError              a folder or dataset is not what was expected
+    │   └── ImageError         one image cannot be read
+    ├── ModelError             a network cannot be built or changed as asked
+    ├── WeightsError           pretrained weights cannot be found, fetched or loaded
+    ├── ModelFileError         a saved model is damaged or from elsewhere
+    └── TrainingError          training cannot go on
+
+A message says what was found, what was expected and what to do. Only ``tl_toolkit.cli`` turns
+an error into a line of text and an exit code.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+NEAREST = 3
+"""How many near names an `UnknownNameError` suggests."""
+
+
+class ToolkitError(Exception):
+    """Root of the tree above."""
+
+
+class UsageError(ToolkitError):
+    """The request itself is wrong."""
+
+
+class ConfigError(UsageError):
+    """One or more settings are wrong; all of them are in the message.
+
+    Args:
+        problems: One sentence for each wrong setting.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = problems if len(problems) == 1 else [f"- {problem}" for problem in problems]
+        super().__init__("\n".join(lines))
+
+
+class UnknownNameError(UsageError):
+    """A name that nothing answers to, with the nearest ones that exist.
+
+    Args:
+        kind: What the name should have been, such as "architecture".
+        name: What was given.
+        choices: Every name that exists.
+        hint: Where to see them all, as a full sentence.
+    """
+
+    def __init__(self, kind: str, name: str, choices: Iterable[str], hint: str = "") -> None:
+        known = list(choices)
+        near = get_close_matches(name, known, n=NEAREST, cutoff=0.5)
+        message = f"No {kind} is named {name!r}."
+        if near:
+            message += f" Did you mean {' or '.join(near)}?"
+        elif len(known) <= 12:
+            message += f" Choose from {', '.join(known)}."
+        super().__init__(f"{message} {hint}".strip())
+
+
+class DataError(ToolkitError):
+    """A folder or dataset is not what was expected."""
+
+
+class ImageError(DataError):
+    """One image cannot be read.
+
+    Args:
+        name: The image's path, or what stands for it.
+        reason: Why not, as a short phrase.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(f"{name}: {reason}")
+
+
+class ModelError(ToolkitError):
+    """A network cannot be built or changed as asked."""
+
+
+class WeightsError(ToolkitError):
+    """Pretrained weights cannot be found, fetched or loaded."""
+
+
+class ModelFileError(ToolkitError):
+    """A saved model is damaged or was not written by the toolkit."""
+
+
+class TrainingError(ToolkitError):
+    """Training cannot go on."""

@@ -1,0 +1,91 @@
+"""InputSpec: what the pixels must be that a model was trained on."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from tl_toolkit.errors import ModelFileError
+
+Crop = Literal["center", "squash", "border"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """The preprocessing that belongs to a set of weights.
+
+    Attributes:
+        channels: 3 for RGB, 1 for grayscale.
+        height: Pixels of the model's input.
+        width: Pixels of the model's input.
+        mean: Subtracted from each channel of an image in 0..1.
+        std: Then divides each channel.
+        interpolation: How an image is resized.
+        crop: "center" resizes the short side to size / crop_fraction and crops the centre;
+            "squash" resizes both sides to that size without keeping the proportions, then crops;
+            "border" resizes the long side and pads. The names are timm's (`timm/data/transforms_factory.py`).
+        crop_fraction: Share of the resized image that the model sees.
+    """
+
+    channels: int = 3
+    height: int = 224
+    width: int = 224
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    interpolation: Interpolation = "bilinear"
+    crop: Crop = "center"
+    crop_fraction: float = 0.875
+
+    def resized(self, size: int) -> Self:
+        """The same spec for square images of `size` pixels."""
+        return dataclasses.replace(self, height=size, width=size)
+
+    def with_channels(self, channels: int) -> Self:
+        """The same spec for another number of channels; one channel takes the means of mean and std."""
+        if channels == self.channels:
+            return self
+        mean = (sum(self.mean) / len(self.mean),) * channels
+        std = (sum(self.std) / len(self.std),) * channels
+        return dataclasses.replace(self, channels=channels, mean=mean, std=std)
+
+    @property
+    def resize_to(self) -> tuple[int, int]:
+        """Height and width before the crop."""
+        return math.floor(self.height / self.crop_fraction), math.floor(self.width / self.crop_fraction)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            ModelFileError: A field is unknown or its value makes no sense.
+        """
+        try:
+            spec = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        except (KeyError, TypeError) as error:
+            raise ModelFileError(f"This is no InputSpec: {dict(values)!r} ({error}).") from error
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        sizes = (self.channels, self.height, self.width)
+        known = self.crop in ("center", "squash", "border") and self.interpolation in ("nearest", "bilinear", "bicubic")
+        if (
+            not known
+            or not all(isinstance(size, int) and size > 0 for size in sizes)
+            or not len(self.mean) == len(self.std) == self.channels
+            or not all(isinstance(value, int | float) and math.isfinite(value) for value in (*self.mean, *self.std))
+            or not all(self.std)
+            or not isinstance(self.crop_fraction, int | float)
+            or not 0 < self.crop_fraction <= 1
+        ):
+            raise ModelFileError(f"This InputSpec makes no sense: {self}.")

@@ -1,0 +1,1 @@
+"""Networks: backbones, weights, heads and what of them trains."""

@@ -1,0 +1,224 @@
+"""Backbones: names, and plain torchvision and timm networks built from them."""
+
+import fnmatch
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.models import adapt_input_conv
+from torch import nn
+from torchvision import models as torchvision_models
+from torchvision.models import Weights, get_model_weights
+
+from tl_toolkit.errors import ModelError, UnknownNameError
+from tl_toolkit.input_spec import InputSpec
+
+Library = Literal["torchvision", "timm"]
+IMAGENET_CLASSES = 1000
+
+OWN_NORMALIZATION = ("googlenet", "inception_v3")
+"""Torchvision rescales the input of these inside the network when its own weights are loaded
+(`transform_input`, torchvision/models/inception.py); here the InputSpec says the same from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """A network's name and the library that has it."""
+
+    library: Library
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.library}:{self.name}"
+
+
+def list_archs(pattern: str = "*") -> list[Arch]:
+    """Every network with a classifier whose name matches, torchvision's first.
+
+    Args:
+        pattern: A glob; a word without wildcards matches anywhere in a name.
+    """
+    glob = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    archs = [Arch("torchvision", name) for name in _torchvision_names()]
+    archs += [Arch("timm", name) for name in _timm_names()]
+    return [arch for arch in archs if fnmatch.fnmatch(arch.name, glob) or fnmatch.fnmatch(str(arch), glob)]
+
+
+def resolve_arch(spec: str) -> Arch:
+    """Finds a network; a bare name means torchvision's where torchvision has it, else timm's.
+
+    Raises:
+        UnknownNameError: Neither has it.
+    """
+    library, _, name = spec.rpartition(":")
+    if library in ("", "torchvision") and name in _torchvision_names():
+        return Arch("torchvision", name)
+    if library in ("", "timm") and timm.is_model(name) and _has_tag(name):
+        return Arch("timm", name)
+    if library not in ("", "torchvision", "timm"):
+        raise UnknownNameError("model library", library, ("torchvision", "timm"))
+    known = {"torchvision": _torchvision_names(), "timm": _timm_names()}
+    choices = known[library] if library else dict.fromkeys(_torchvision_names() + _timm_names())
+    raise UnknownNameError("architecture", name, choices, "`tl models` lists them.")
+
+
+def default_input_spec(arch: Arch) -> InputSpec:
+    """What the library's own pretrained weights expect."""
+    if arch.library == "timm":
+        return _timm_input_spec(arch.name)
+    transform = _default_weights(arch.name).transforms()
+    size = transform.crop_size[0]
+    mean, std = tuple(transform.mean), tuple(transform.std)
+    if arch.name in OWN_NORMALIZATION:
+        mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    return InputSpec(
+        height=size,
+        width=size,
+        mean=mean,
+        std=std,
+        interpolation=transform.interpolation.value,
+        crop_fraction=min(1.0, size / transform.resize_size[0]),
+    )
+
+
+def pretrained_classes(arch: Arch) -> int:
+    """Classes of the library's own pretrained weights; 1,000 where it has none."""
+    if arch.library == "torchvision":
+        return IMAGENET_CLASSES
+    return _timm_config(arch.name).num_classes or IMAGENET_CLASSES
+
+
+def has_pretrained(arch: Arch) -> bool:
+    """Whether the library has weights to download."""
+    return True if arch.library == "torchvision" else bool(_timm_config(arch.name).has_weights)
+
+
+def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options: Any) -> nn.Module:
+    """Builds the library's network with random weights (or, through `timm_options`, with timm's).
+
+    Args:
+        arch: The network.
+        num_classes: Outputs of its classifier.
+        spec: Gives the input size to networks that are built for one size.
+        timm_options: More keyword arguments of `timm.create_model`.
+
+    Raises:
+        ModelError: The library cannot build it so.
+    """
+    try:
+        if arch.library == "torchvision":
+            options = _torchvision_options(arch, num_classes, spec)
+            module: nn.Module = torchvision_models.get_model(arch.name, weights=None, **options)
+        else:
+            sized = {"img_size": (spec.height, spec.width)} if _needs_size(arch.name, spec) else {}
+            module = timm.create_model(arch.name, num_classes=num_classes, **sized, **timm_options)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise ModelError(f"{arch} cannot be built for {spec.height}x{spec.width} px: {error}") from error
+    return module
+
+
+def adapt_first_conv(module: nn.Module, in_channels: int) -> str | None:
+    """Gives the first convolution another number of input channels, keeping what its weights know.
+
+    One channel sums the weights over the three colours; more than three repeat them, scaled by 3 / in_channels
+    (`timm.models.adapt_input_conv`).
+
+    Args:
+        module: Changed in place.
+        in_channels: At least 1.
+
+    Returns:
+        The convolution's name, or None where nothing had to change.
+
+    Raises:
+        ModelError: The network does not begin with an ordinary convolution.
+    """
+    for name, layer in module.named_modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        if layer.in_channels == in_channels:
+            return None
+        if layer.in_channels != 3 or layer.groups != 1:
+            break
+        weight = adapt_input_conv(in_channels, layer.weight.detach())
+        layer.weight = nn.Parameter(weight.to(layer.weight.dtype).contiguous())
+        layer.in_channels = in_channels
+        return str(name)
+    raise ModelError(
+        f"This network does not begin with a convolution over 3 channels, so it cannot take {in_channels}. "
+        "Keep --in-channels 3: grayscale images are converted."
+    )
+
+
+def check_input(module: nn.Module, arch: Arch, spec: InputSpec) -> None:
+    """Runs one blank image through a network.
+
+    Raises:
+        ModelError: The network does not take images of this size.
+    """
+    blank = torch.zeros(1, spec.channels, spec.height, spec.width)
+    try:
+        with torch.no_grad():
+            module.eval()(blank)
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        own = default_input_spec(arch)
+        raise ModelError(
+            f"{arch} does not take images of {spec.height}x{spec.width} px ({str(error).splitlines()[0]}). "
+            f"Its own size is --image-size {own.height}."
+        ) from error
+
+
+@functools.cache
+def _torchvision_names() -> tuple[str, ...]:
+    return tuple(torchvision_models.list_models(module=torchvision_models))
+
+
+@functools.cache
+def _timm_names() -> tuple[str, ...]:
+    return tuple(name for name in timm.list_models() if _timm_config(name).classifier)
+
+
+def _timm_config(name: str) -> Any:
+    return timm.get_pretrained_cfg(name, allow_unregistered=True) or timm.models.PretrainedCfg()
+
+
+def _has_tag(name: str) -> bool:
+    """Timm takes any tag after the dot; only those that it has weights for are real."""
+    base, _, tag = name.partition(".")
+    return not tag or name in timm.list_pretrained(f"{base}.*")
+
+
+def _timm_input_spec(name: str) -> InputSpec:
+    config = _timm_config(name)
+    channels, height, width = config.input_size
+    return InputSpec(
+        channels=channels,
+        height=height,
+        width=width,
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+        interpolation=config.interpolation,
+        crop=config.crop_mode,
+        crop_fraction=config.crop_pct,
+    )
+
+
+def _needs_size(name: str, spec: InputSpec) -> bool:
+    """Whether a timm network is built for one input size, and the spec's is another."""
+    config = _timm_config(name)
+    return bool(config.fixed_input_size) and tuple(config.input_size[1:]) != (spec.height, spec.width)
+
+
+def _default_weights(name: str) -> Weights:
+    return get_model_weights(name).DEFAULT
+
+
+def _torchvision_options(arch: Arch, num_classes: int, spec: InputSpec) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_classes": num_classes}
+    if arch.name in OWN_NORMALIZATION:
+        options |= {"aux_logits": False, "init_weights": False, "transform_input": False}
+    if arch.name.startswith("vit_"):
+        options["image_size"] = spec.height
+    return options

@@ -1,0 +1,91 @@
+"""Freezing: which parts of a network train."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from tl_toolkit.config import Tune
+
+TRUNK_SHARE = 0.8
+"""A module with more than this share of a backbone's parameters is not a stage but holds the stages.
+ResNet18's layer4, the largest real stage among the common networks, has 0.75."""
+
+
+def trainable_modules(module: nn.Module, head_modules: Sequence[str], tune: Tune) -> tuple[str, ...]:
+    """Names of the modules that a policy trains.
+
+    Args:
+        module: A network with its head.
+        head_modules: Names of the modules with new weights.
+        tune: linear-probe trains these alone; last-stage also the last stage and what comes after it;
+            full and lp-ft everything ("" is the network itself).
+    """
+    if tune == "linear-probe":
+        return tuple(head_modules)
+    if tune == "last-stage":
+        return (*_last_stage(module, head_modules), *_top_level(head_modules))
+    return ("",)
+
+
+def freeze_except(module: nn.Module, trainable: Sequence[str]) -> None:
+    """Takes the gradient from every parameter outside the `trainable` modules, and gives it to those inside."""
+    module.requires_grad_(False)
+    for name in trainable:
+        module.get_submodule(name).requires_grad_(True)
+
+
+def _last_stage(module: nn.Module, head_modules: Sequence[str]) -> list[str]:
+    """The last block of layers and everything after it."""
+    units = _units(module, head_modules)
+    blocks = [index for index, name in enumerate(units) if _is_block(module, name)]
+    if blocks:
+        return units[blocks[-1] :]
+    return _after_last_pooling(module, units)
+
+
+def _top_level(names: Sequence[str]) -> tuple[str, ...]:
+    """The network's own children that hold the named modules, such as VGG's whole classifier."""
+    return tuple(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+def _is_block(module: nn.Module, name: str) -> bool:
+    """Whether a unit has layers inside, of which one at least does more than normalise."""
+    part = module.get_submodule(name)
+    return any(True for _ in part.children()) and any(weight.ndim > 1 for weight in part.parameters())
+
+
+def _after_last_pooling(module: nn.Module, units: list[str]) -> list[str]:
+    """For networks written as one list of layers (VGG): the layers between the last two poolings, and those behind.
+
+    A pooling with no weights behind it ends the last stage rather than beginning one.
+    """
+    starts = [0] + [i + 1 for i, name in enumerate(units) if "Pool" in type(module.get_submodule(name)).__name__]
+    for start in reversed(starts):
+        if any(True for name in units[start:] for _ in module.get_submodule(name).parameters()):
+            return units[start:]
+    return units
+
+
+def _units(module: nn.Module, head_modules: Sequence[str]) -> list[str]:
+    """The parts of a backbone in order: its children, with the modules that hold nearly all of it opened up."""
+    head = {id(p) for name in head_modules for p in module.get_submodule(name).parameters()}
+    tops = _top_level(head_modules)
+
+    def size(part: nn.Module) -> int:
+        return sum(p.numel() for p in part.parameters() if id(p) not in head)
+
+    trunk = sum(size(part) for name, part in module.named_children() if name not in tops)
+    units: list[str] = []
+
+    def open_up(prefix: str, part: nn.Module) -> None:
+        for name, child in part.named_children():
+            path = f"{prefix}{name}"
+            if name in tops and not prefix:
+                continue
+            if size(child) > TRUNK_SHARE * trunk and any(True for _ in child.children()):
+                open_up(f"{path}.", child)
+            else:
+                units.append(path)
+
+    open_up("", module)
+    return units

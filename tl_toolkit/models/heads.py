@@ -1,0 +1,119 @@
+"""Heads: the classifier of a network found, swapped, or appended to."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from tl_toolkit.config import Head
+from tl_toolkit.errors import ModelError
+from tl_toolkit.models.backbones import Arch
+
+MLP_WIDTH = 512
+MLP_DROPOUT = 0.5
+"""Width and dropout of the mlp head: those of fastai's `create_head` (fastai/vision/learner.py)."""
+
+APPENDED = "Linear"
+"""Name of the module that append adds to a Sequential."""
+
+
+def classifier_path(module: nn.Module, arch: Arch) -> str:
+    """Name of the layer that gives the logits.
+
+    Raises:
+        ModelError: There is none, or several.
+    """
+    if arch.library == "timm":
+        path = module.pretrained_cfg["classifier"]  # type: ignore[index]  # timm's dict on every network
+        if isinstance(path, tuple | list):
+            raise ModelError(f"{arch} has several classifiers ({', '.join(path)}); only --head swap can change them.")
+        return str(path)
+    layers = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return str(layers[-1])
+
+
+def attach_head(module: nn.Module, arch: Arch, head: Head, classes: int) -> tuple[str, ...]:
+    """Gives a network a head for `classes` classes, in place.
+
+    Args:
+        module: A network as its library builds it.
+        arch: What it is.
+        head: swap replaces the classifier; append puts a Linear after its logits, inside the network's
+            own forward; mlp replaces it by Linear, ReLU, Dropout, Linear.
+        classes: Number of classes.
+
+    Returns:
+        Names of the modules whose weights are new.
+
+    Raises:
+        ModelError: The network's family does not allow it.
+    """
+    before = {id(parameter) for parameter in module.parameters()}
+    if head == "swap":
+        _swap(module, arch, classes)
+    elif head == "append":
+        _append(module, arch, classes)
+    else:
+        layer = _linear(module, arch, head)
+        width = min(MLP_WIDTH, layer.in_features)
+        mlp = nn.Sequential(
+            nn.Linear(layer.in_features, width), nn.ReLU(), nn.Dropout(MLP_DROPOUT), nn.Linear(width, classes)
+        )
+        module.set_submodule(classifier_path(module, arch), mlp)
+    return _new_modules(module, before)
+
+
+def _swap(module: nn.Module, arch: Arch, classes: int) -> None:
+    if arch.library == "timm":
+        try:
+            module.reset_classifier(classes)  # type: ignore[operator]  # timm's method on every network
+        except (TypeError, AttributeError, NotImplementedError) as error:
+            raise ModelError(f"timm cannot change the classifier of {arch}: {error}") from error
+        return
+    path = classifier_path(module, arch)
+    old = module.get_submodule(path)
+    if isinstance(old, nn.Conv2d):  # SqueezeNet
+        new: nn.Module = nn.Conv2d(old.in_channels, classes, old.kernel_size)  # type: ignore[arg-type]
+    else:
+        assert isinstance(old, nn.Linear)
+        new = nn.Linear(old.in_features, classes, bias=old.bias is not None)
+    module.set_submodule(path, new)
+
+
+def _append(module: nn.Module, arch: Arch, classes: int) -> None:
+    """Puts the Linear where the network's own forward runs it.
+
+    A module that is only added to a VGG would be saved and counted, but never called: torchvision's forward
+    names its parts.
+    """
+    layer = _linear(module, arch, "append")
+    path = classifier_path(module, arch)
+    parent_path, _, child = path.rpartition(".")
+    parent = module.get_submodule(parent_path)
+    added = nn.Linear(layer.out_features, classes)
+    if isinstance(parent, nn.Sequential) and list(parent._modules)[-1] == child:
+        parent.add_module(APPENDED, added)
+    else:
+        module.set_submodule(path, nn.Sequential(layer, added))
+
+
+def _linear(module: nn.Module, arch: Arch, head: Head) -> nn.Linear:
+    path = classifier_path(module, arch)
+    layer = module.get_submodule(path)
+    if not isinstance(layer, nn.Linear):
+        raise ModelError(
+            f"--head {head} needs a network that ends in a Linear, but {arch} ends in a {type(layer).__name__} "
+            f"({path}). Choose --head swap."
+        )
+    return layer
+
+
+def _new_modules(module: nn.Module, before: Iterable[int]) -> tuple[str, ...]:
+    """The largest modules all of whose parameters are new."""
+    old = set(before)
+    new: list[str] = []
+    for name, part in module.named_modules():
+        parameters = list(part.parameters())
+        inside = any(name.startswith(f"{found}.") for found in new)
+        if parameters and not inside and not any(id(parameter) in old for parameter in parameters):
+            new.append(name)
+    return tuple(new)

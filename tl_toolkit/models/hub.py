@@ -1,0 +1,138 @@
+"""Weights on the Hugging Face Hub, for timm's networks."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import timm
+import torch
+from huggingface_hub.errors import RemoteEntryNotFoundError
+
+from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.models.download import TIMEOUT_SECONDS, Progress, download, file_sha256, hash_in_name
+
+WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
+"""Safe format first, as timm itself looks for them (timm/models/_hub.py)."""
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class TimmRepository:
+    """A repository that timm's `push_to_hf_hub` wrote.
+
+    Attributes:
+        weights_file: Its weights on the disk.
+        architecture: timm's name of the network.
+        num_classes: Outputs of its classifier.
+        input_spec: What the weights expect, where the repository says so.
+    """
+
+    weights_file: Path
+    architecture: str
+    num_classes: int
+    input_spec: InputSpec | None
+
+
+def timm_weights_file(name: str, progress: Progress | None) -> Path:
+    """Timm's own weights of a network, from the cache or downloaded.
+
+    Raises:
+        WeightsError: They can be had from neither.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config.hf_hub_id:
+        names = (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHT_NAMES
+        return _fetch(config.hf_hub_id, names)
+    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / config.url.rpartition("/")[2]
+    expected = hash_in_name(path.name)
+    if not path.is_file():
+        if expected is None:
+            raise WeightsError(f"{config.url} has no hash in its name; download it yourself and say --weights FILE.")
+        download(config.url, path, expected, progress)
+    return path
+
+
+def fetch_timm_repository(repository: str) -> TimmRepository:
+    """Weights and description of a timm model on the Hub.
+
+    Args:
+        repository: "ORG/NAME".
+
+    Raises:
+        WeightsError: The repository cannot be had or is not timm's.
+    """
+    config_file = _fetch(repository, ("config.json",))
+    try:
+        config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8"))
+        architecture, pretrained = config["architecture"], config["pretrained_cfg"]
+        spec = _spec(pretrained)
+        classes = int(config.get("num_classes") or pretrained["num_classes"])
+    except (ValueError, KeyError, TypeError, ModelFileError) as error:
+        raise WeightsError(f"hf-hub:{repository} is no timm model: its config.json lacks {error}.") from error
+    return TimmRepository(_fetch(repository, WEIGHT_NAMES), architecture, classes, spec)
+
+
+def _spec(pretrained: dict[str, Any]) -> InputSpec | None:
+    if "input_size" not in pretrained:
+        return None
+    channels, height, width = pretrained["input_size"]
+    return InputSpec.from_dict(
+        {
+            "channels": channels,
+            "height": height,
+            "width": width,
+            "mean": pretrained["mean"],
+            "std": pretrained["std"],
+            "interpolation": pretrained.get("interpolation", "bicubic"),
+            "crop": pretrained.get("crop_mode", "center"),
+            "crop_fraction": pretrained.get("crop_pct", 0.875),
+        }
+    )
+
+
+def _fetch(repository: str, names: Sequence[str]) -> Path:
+    """The first of these files that the cache or the Hub has, its hash checked where the Hub knows one."""
+    for name in names:
+        cached = huggingface_hub.try_to_load_from_cache(repository, name)
+        if isinstance(cached, str):
+            return _checked(Path(cached))
+    try:
+        for name in names:
+            url = huggingface_hub.hf_hub_url(repository, name)
+            try:  # One quick question first: the client's own retries take half a minute without a network.
+                huggingface_hub.get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS)
+            except RemoteEntryNotFoundError:
+                continue
+            downloaded = huggingface_hub.hf_hub_download(repository, name)
+            break
+        else:
+            raise WeightsError(f"hf-hub:{repository} has none of {', '.join(names)}.")
+    except WeightsError:
+        raise
+    except Exception as error:  # The client lets its HTTP library's errors through, and that library changes.
+        raise WeightsError(_unreachable(repository, names, error)) from error
+    return _checked(Path(downloaded))
+
+
+def _checked(path: Path) -> Path:
+    """The Hub's cache names a large file after its SHA-256: refuse one that is damaged."""
+    name = path.resolve().name
+    if SHA256.fullmatch(name) and file_sha256(path) != name:
+        raise WeightsError(f"{path} is damaged: its SHA-256 is not {name}. Delete it and try again.")
+    return path
+
+
+def _unreachable(repository: str, names: Sequence[str], error: Exception) -> str:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (
+        f"{names[0]} of hf-hub:{repository} is not in the cache, and the Hub cannot be asked ({reason}).\n"
+        f"On a machine with a network run `hf download {repository}` and copy the folder "
+        f"{Path(huggingface_hub.constants.HF_HUB_CACHE) / ('models--' + repository.replace('/', '--'))}, "
+        "or choose --weights FILE or none."
+    )

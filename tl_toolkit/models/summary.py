@@ -1,0 +1,85 @@
+"""What a network is made of: layers, parameters, multiply-adds."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchinfo
+
+from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.models.backbones import Arch, build_backbone, default_input_spec, pretrained_classes
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A module of a network.
+
+    Attributes:
+        name: Its attribute's name.
+        kind: Its class.
+        depth: Levels below the network.
+        output: Shape of its output for one image, without the batch.
+        parameters: Of it and its children.
+        multiply_adds: For one image, of it and its children.
+    """
+
+    name: str
+    kind: str
+    depth: int
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A network's layers, as torchinfo counts them, and their totals."""
+
+    arch: str
+    input_spec: InputSpec
+    layers: tuple[Layer, ...]
+    parameters: int
+    multiply_adds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def count_parameters(arch: Arch) -> int:
+    """Parameters of a network, counted without giving them memory."""
+    with torch.device("meta"):
+        module = build_backbone(arch, pretrained_classes(arch), default_input_spec(arch))
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def summarize(arch: Arch, depth: int) -> Summary:
+    """Runs one blank image through a network and lists its modules.
+
+    Args:
+        arch: The network.
+        depth: Levels of modules to list.
+
+    Raises:
+        ModelError: The network cannot be built.
+    """
+    spec = default_input_spec(arch)
+    module = build_backbone(arch, pretrained_classes(arch), spec)
+    counted = torchinfo.summary(
+        module, (1, spec.channels, spec.height, spec.width), depth=depth, verbose=0, mode="eval", device="cpu"
+    )
+    layers = tuple(
+        Layer(
+            name=info.var_name,
+            kind=info.class_name,
+            depth=info.depth - 1,
+            output=tuple(info.output_size[1:]),
+            parameters=info.num_params,
+            multiply_adds=info.total_mult_adds if hasattr(info, "total_mult_adds") else info.macs,
+        )
+        for info in counted.summary_list
+        if 1 <= info.depth <= depth
+    )
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return Summary(str(arch), spec, layers, parameters, counted.total_mult_adds)

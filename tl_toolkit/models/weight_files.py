@@ -1,0 +1,122 @@
+"""Reading weights from files, never running code from them, and fitting them into a network."""
+
+import pickle
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from tl_toolkit.errors import WeightsError
+
+StateDict = dict[str, torch.Tensor]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
+"""Keys under which training scripts put the state_dict, as timm's `load_state_dict` knows them."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put before every key."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """How a state_dict fitted.
+
+    Attributes:
+        without_head: The file's head has another shape than the network's, so the head kept its random weights.
+        details: The keys that differ, as text; empty if none do.
+    """
+
+    without_head: bool
+    details: str
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Reads a safetensors file or a file of torch.save that holds tensors only.
+
+    Raises:
+        WeightsError: There is no such file, it is damaged, or it holds more than tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            loaded: Any = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is damaged or holds more than tensors, and loading it could run code: "
+            f"{_first_sentence(error)} Save its state_dict() and use that."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, KeyError) as error:
+        raise WeightsError(f"{path} is damaged or no weights file: {_first_sentence(error)}") from error
+    return _unwrapped(loaded, path)
+
+
+def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], origin: str) -> LoadReport:
+    """Loads a state_dict; only the head may differ.
+
+    Args:
+        module: Changed in place.
+        state: Keys and tensors; floating-point tensors are converted to the network's type.
+        head: Names of modules whose keys may be missing, unexpected or of another shape.
+        origin: What an error calls the weights.
+
+    Raises:
+        WeightsError: A key outside the head differs; the message lists them side by side.
+    """
+    own = module.state_dict()
+    matching = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    reshaped = [key for key in state if key in own and own[key].shape != state[key].shape]
+    optional = [key for key in missing if key.endswith("num_batches_tracked")]
+    differing = [key for key in (*missing, *unexpected, *reshaped) if key not in optional]
+    details = _differences(own, state, [key for key in missing if key not in optional], unexpected, reshaped)
+    if outside := [key for key in differing if not any(key.startswith(f"{name}.") for name in head)]:
+        raise WeightsError(
+            f"{origin} does not fit this network: {len(outside)} of {len(own)} keys differ outside the head.\n{details}"
+        )
+    if differing:  # All of the head, not half of it, is left as it was.
+        matching = {key: v for key, v in matching.items() if not any(key.startswith(f"{name}.") for name in head)}
+    module.load_state_dict(matching, strict=False)
+    return LoadReport(bool(differing), details)
+
+
+def _unwrapped(loaded: Any, path: Path) -> StateDict:
+    for wrapper in WRAPPERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}, but a state_dict (names and tensors) is needed.")
+    state = {str(key): value for key, value in loaded.items()}
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _differences(
+    own: StateDict, state: StateDict, missing: list[str], unexpected: list[str], reshaped: list[str]
+) -> str:
+    def listed(label: str, lines: list[str]) -> list[str]:
+        more = [f"  ... and {len(lines) - 5} more"] if len(lines) > 5 else []
+        return [f"{label}:", *(f"  {line}" for line in lines[:5]), *more] if lines else []
+
+    shapes = [f"{key}: file {tuple(state[key].shape)}, network {tuple(own[key].shape)}" for key in reshaped]
+    return "\n".join(
+        listed("missing from the file", missing)
+        + listed("not in the network", unexpected)
+        + listed("of another shape", shapes)
+    )
+
+
+def _first_sentence(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return (text[0].split(". ")[0].rstrip(".") if text else type(error).__name__) + "."

@@ -1,0 +1,258 @@
+"""Pretrained weights: where they come from, and backbones that carry them."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from torchvision.models import get_model_weights
+
+from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.models import backbones, hub
+from tl_toolkit.models.backbones import Arch, build_backbone
+from tl_toolkit.models.download import Progress, download, file_sha256, hash_in_name
+from tl_toolkit.models.heads import classifier_path
+from tl_toolkit.models.weight_files import StateDict, fit_state_dict, read_state_dict
+
+BUNDLED_ARCH = Arch("torchvision", "resnet18")
+BUNDLED_FILE = Path(__file__).parent / "bundled" / "resnet18_tiny_imagenet.safetensors"
+BUNDLED_SHA256 = "50cb7d03e19e9b78e7169317c0c8fe71afaaec3450450ef80b9c30095dff5e01"
+"""The file, its recipe and its licence are described in bundled/README.md."""
+
+URL_HASH = re.compile(r"sha256=([0-9a-fA-F]{8,64})")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A backbone with its weights, before any change to its head.
+
+    Attributes:
+        module: The library's own network.
+        input_spec: What the weights expect, or as the user overrode it.
+        base_classes: Outputs of the classifier.
+        origin: The weights in a few words, with the file's name.
+        warnings: What the user must know about them.
+    """
+
+    module: nn.Module
+    input_spec: InputSpec
+    base_classes: int
+    origin: str
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What of an InputSpec the user set."""
+
+    image_size: int | None = None
+    in_channels: int | None = None
+
+    def apply(self, spec: InputSpec) -> InputSpec:
+        """The spec with the user's values."""
+        spec = spec.resized(self.image_size) if self.image_size else spec
+        return spec.with_channels(self.in_channels) if self.in_channels else spec
+
+
+@dataclass(frozen=True)
+class Request:
+    """What weights are wanted.
+
+    Attributes:
+        arch: The network.
+        weights: "auto", "imagenet", "bundled", "none", a file, a URL with `#sha256=`, or "hf-hub:ORG/NAME".
+            auto takes ImageNet's from the cache or downloads them; failing both it takes the bundled ones
+            with a warning, but never random ones.
+        overrides: What of the InputSpec is not as the weights have it.
+        progress: Told of a download's progress.
+    """
+
+    arch: Arch
+    weights: str
+    overrides: Overrides = Overrides()
+    progress: Progress | None = None
+
+
+def load_backbone(request: Request) -> Pretrained:
+    """Builds a network with the weights asked for.
+
+    Raises:
+        WeightsError: They cannot be had; the message says which file goes where.
+        ModelError: The network cannot be built as asked.
+    """
+    loaded = _choose(request.weights)(request)
+    backbones.adapt_first_conv(loaded.module, loaded.input_spec.channels)
+    backbones.check_input(loaded.module, request.arch, loaded.input_spec)
+    return loaded
+
+
+def _choose(weights: str) -> Callable[[Request], Pretrained]:
+    named = {"auto": _auto, "imagenet": _imagenet, "bundled": _bundled, "none": _none}
+    if weights in named:
+        return named[weights]
+    if weights.startswith("hf-hub:"):
+        return _from_hub
+    return _from_url if "://" in weights else _from_file
+
+
+def _auto(request: Request) -> Pretrained:
+    try:
+        return _imagenet(request)
+    except WeightsError as error:
+        if request.arch != BUNDLED_ARCH:
+            raise
+        loaded = _bundled(request)
+        reason = str(error).splitlines()[0]
+        loaded.warnings.insert(0, f"Took the bundled weights, which know far less than ImageNet's: {reason}")
+        return loaded
+
+
+def _none(request: Request) -> Pretrained:
+    spec = request.overrides.apply(backbones.default_input_spec(request.arch))
+    classes = backbones.pretrained_classes(request.arch)
+    return Pretrained(build_backbone(request.arch, classes, spec), spec, classes, "random (none asked for)")
+
+
+def _bundled(request: Request) -> Pretrained:
+    if request.arch != BUNDLED_ARCH:
+        raise WeightsError(f"Bundled weights exist for {BUNDLED_ARCH} only, not for {request.arch}.")
+    if file_sha256(BUNDLED_FILE) != BUNDLED_SHA256:
+        raise WeightsError(f"The bundled weights {BUNDLED_FILE} are damaged; install the package again.")
+    loaded = _from_file(dataclasses.replace(request, weights=str(BUNDLED_FILE)))
+    return Pretrained(loaded.module, loaded.input_spec, loaded.base_classes, "bundled (Tiny ImageNet, 200 classes)")
+
+
+def _imagenet(request: Request) -> Pretrained:
+    if not backbones.has_pretrained(request.arch):
+        raise WeightsError(
+            f"timm has no pretrained weights for {request.arch.name}. Choose another, a FILE, or --weights none."
+        )
+    spec = request.overrides.apply(backbones.default_input_spec(request.arch))
+    classes = backbones.pretrained_classes(request.arch)
+    if request.arch.library == "timm":
+        path = hub.timm_weights_file(request.arch.name, request.progress)
+        module = build_backbone(
+            request.arch, classes, spec, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
+        )
+        return Pretrained(module, spec, classes, f"pretrained (timm, {path.name})")
+    url = get_model_weights(request.arch.name).DEFAULT.url
+    path = _cached_or_downloaded(url, request.progress)
+    module = build_backbone(request.arch, classes, spec)
+    state = {key: v for key, v in read_state_dict(path).items() if not _is_auxiliary(request.arch, key)}
+    fit_state_dict(module, state, (), path.name)
+    return Pretrained(module, spec, classes, f"ImageNet (torchvision, {path.name})")
+
+
+def _from_url(request: Request) -> Pretrained:
+    url, _, fragment = request.weights.partition("#")
+    given = URL_HASH.fullmatch(fragment)
+    sha256 = given.group(1).lower() if given else hash_in_name(urlsplit(url).path)
+    if sha256 is None:
+        raise WeightsError(
+            f"{url} is not fetched without a hash to check it by. Say {url}#sha256=HEX, with the first 8 digits "
+            "or all, or download the file yourself and give its path."
+        )
+    path = _cached_or_downloaded(url, request.progress, sha256)
+    return dataclasses.replace(_from_file(dataclasses.replace(request, weights=str(path))), origin=url)
+
+
+def _from_hub(request: Request) -> Pretrained:
+    repository = hub.fetch_timm_repository(request.weights.removeprefix("hf-hub:"))
+    if request.arch != Arch("timm", repository.architecture):
+        theirs = f"timm:{repository.architecture}"
+        raise WeightsError(f"{request.weights} holds weights of {theirs}; say --arch {theirs}.")
+    spec = request.overrides.apply(repository.input_spec or backbones.default_input_spec(request.arch))
+    config = {"file": str(repository.weights_file), "num_classes": repository.num_classes}
+    module = build_backbone(request.arch, repository.num_classes, spec, pretrained=True, pretrained_cfg_overlay=config)
+    return Pretrained(module, spec, repository.num_classes, request.weights)
+
+
+def _from_file(request: Request) -> Pretrained:
+    path = Path(request.weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no weights file {request.weights!r}. Besides a file, --weights takes auto, imagenet, "
+            "bundled, none, a URL or hf-hub:ORG/NAME."
+        )
+    state = read_state_dict(path)
+    described = _described_spec(request.arch, path)
+    spec = request.overrides.apply(described or backbones.default_input_spec(request.arch))
+    usual = backbones.pretrained_classes(request.arch)
+    module = build_backbone(request.arch, usual, spec)
+    head = classifier_path(module, request.arch)
+    classes = _rows(state, head) or usual
+    if classes != usual:
+        module = build_backbone(request.arch, classes, spec)
+    _match_channels(module, state)
+    report = fit_state_dict(module, state, (head, f"{head.rpartition('.')[0]}.Linear"), path.name)
+    warnings = [f"{path.name} was loaded without its head.\n{report.details}"] if report.without_head else []
+    if described is None:
+        warnings.append(f"{path.name} does not say what input it expects; took {request.arch}'s own: {spec.height} px.")
+    return Pretrained(module, spec, classes, str(path), warnings)
+
+
+def _described_spec(arch: Arch, path: Path) -> InputSpec | None:
+    """The InputSpec in a safetensors header, as the bundled file and every model.safetensors have it."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged or no weights file: {error}") from error
+    if "architecture" in metadata and metadata["architecture"] != str(arch):
+        raise WeightsError(f"{path} holds weights of {metadata['architecture']}, not of {arch}.")
+    try:
+        return InputSpec.from_dict(json.loads(metadata["input_spec"])) if "input_spec" in metadata else None
+    except (json.JSONDecodeError, ModelFileError) as error:
+        raise WeightsError(f"{path} describes its input in a way that cannot be read: {error}") from error
+
+
+def _rows(state: StateDict, head: str) -> int | None:
+    weight = state.get(f"{head}.weight")
+    return weight.shape[0] if weight is not None else None
+
+
+def _match_channels(module: nn.Module, state: StateDict) -> None:
+    """Gives the network the input channels of the file, so that its first convolution fits."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            weight = state.get(f"{name}.weight")
+            if weight is not None and weight.ndim == 4 and weight.shape[1] != layer.in_channels:
+                backbones.adapt_first_conv(module, weight.shape[1])
+            return
+
+
+def _cached_or_downloaded(url: str, progress: Progress | None, sha256: str | None = None) -> Path:
+    """The file in torch.hub's cache, fetched if it is not there, its hash checked either way."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / Path(unquote(urlsplit(url).path)).name
+    expected = sha256 or hash_in_name(path.name)
+    if expected is None:
+        raise WeightsError(f"{url} has no hash in its name; download it yourself and say --weights FILE.")
+    if path.is_file():
+        if not file_sha256(path).startswith(expected):
+            raise WeightsError(
+                f"{path} is damaged: its SHA-256 does not begin with {expected}. Delete it and try again."
+            )
+        return path
+    try:
+        download(url, path, expected, progress)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{path.name} is not in the cache, and {error}\n"
+            f"Put the file of {url} at {path}, or choose --weights FILE, bundled (resnet18 only) or none."
+        ) from error
+    return path
+
+
+def _is_auxiliary(arch: Arch, key: str) -> bool:
+    """Whether a key belongs to a classifier that torchvision uses in its own training only."""
+    return arch.name in backbones.OWN_NORMALIZATION and key.startswith(("aux", "AuxLogits."))

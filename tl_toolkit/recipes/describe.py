@@ -1,0 +1,122 @@
+"""Describing a source: what is in it, and what is odd about it."""
+
+import dataclasses
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tl_toolkit.data.checking import BadImage, check_images
+from tl_toolkit.data.images import ImageFacts
+from tl_toolkit.data.sources import Source
+from tl_toolkit.recipes.events import Counted, Listener
+
+FEW_IMAGES = 10
+IMBALANCE = 10
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """One split.
+
+    Attributes:
+        images: Readable images.
+        class_counts: The same by class.
+    """
+
+    images: int
+    class_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `tl data info` tells of a source."""
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: dict[str, SplitFacts]
+    sizes: dict[str, tuple[float, float, float]]
+    modes: dict[str, int]
+    oddities: tuple[str, ...]
+    bad_images: tuple[BadImage, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def size_rows(self) -> list[list[str]]:
+        """Smallest, median and largest width and height."""
+        return [[side, *(f"{value:,.0f}" for value in values)] for side, values in self.sizes.items()]
+
+
+def describe(source: Source, listener: Listener) -> Description:
+    """Decodes every image of a source and tells what it found.
+
+    Args:
+        source: What to describe.
+        listener: Told how far it is.
+    """
+    total = sum(map(len, source.splits.values()))
+    done = 0
+    facts: list[ImageFacts] = []
+    bad: list[BadImage] = []
+    splits: dict[str, SplitFacts] = {}
+    for split, samples in source.splits.items():
+        before = done
+        readable, unreadable = check_images(
+            split,
+            samples,
+            lambda count, before=before: listener(Counted("checking images", before + count, total)),  # type: ignore[misc]
+        )
+        done += len(samples)
+        facts += readable.values()
+        bad += unreadable
+        counts = Counter(samples.targets[index] for index in readable)
+        splits[split] = SplitFacts(len(readable), tuple(counts[index] for index in range(len(source.class_names))))
+    return Description(
+        name=source.name,
+        class_names=source.class_names,
+        splits=splits,
+        sizes={"width": _spread([f.width for f in facts]), "height": _spread([f.height for f in facts])},
+        modes=dict(Counter(fact.mode for fact in facts).most_common()),
+        oddities=(*source.notes, *_odd_counts(source, splits), *_odd_images(facts, bad)),
+        bad_images=tuple(bad),
+    )
+
+
+def _spread(values: list[int]) -> tuple[float, float, float]:
+    return (min(values), statistics.median(values), max(values)) if values else (0, 0, 0)
+
+
+def _odd_counts(source: Source, splits: dict[str, SplitFacts]) -> list[str]:
+    odd: list[str] = []
+    if len(source.class_names) == 1:
+        odd.append(f"There is one class only, {source.class_names[0]}: nothing can be told apart.")
+    for split, facts in splits.items():
+        counts = dict(zip(source.class_names, facts.class_counts, strict=True))
+        if empty := [name for name, count in counts.items() if not count]:
+            odd.append(f"{split} has no image of {_some(empty)}.")
+        few = [name for name, count in counts.items() if 0 < count < FEW_IMAGES]
+        if few and split == "train":
+            odd.append(f"{split} has fewer than {FEW_IMAGES} images of {_some(few)}.")
+        filled = [count for count in counts.values() if count]
+        if filled and max(filled) >= IMBALANCE * min(filled):
+            odd.append(
+                f"{split} is unbalanced: its largest class has {max(filled):,} images, its smallest {min(filled):,}."
+            )
+    return odd
+
+
+def _odd_images(facts: list[ImageFacts], bad: list[BadImage]) -> list[str]:
+    odd = [f"Cannot be read: {image.name}: {image.reason}" for image in bad]
+    modes = Counter(fact.mode for fact in facts)
+    if len(modes) > 1:
+        rare = ", ".join(f"{mode} {count:,}" for mode, count in modes.most_common()[1:])
+        odd.append(f"Not all images are {modes.most_common(1)[0][0]}: {rare}. They are converted.")
+    return odd
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,117 @@
+"""Evaluation: a model's loss and accuracy on labelled images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tl_toolkit.data.checking import BadImage, check_images
+from tl_toolkit.data.dataset import ImageDataset, Samples
+from tl_toolkit.data.loaders import automatic_workers, eval_loader
+from tl_toolkit.data.sources import Source, open_source
+from tl_toolkit.errors import DataError
+from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, log_event
+from tl_toolkit.recipes.loaded_model import LoadedModel
+from tl_toolkit.training.loop import evaluate_batches
+from tl_toolkit.training.metrics import Scores
+
+SHOWN = 10
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's results on one split.
+
+    Attributes:
+        data: Name of the source.
+        split: Name of the split.
+        scores: Loss and accuracies.
+        class_accuracy: Accuracy of each class that has images, by name.
+        bad_images: Images that could not be read and were not judged.
+    """
+
+    data: str
+    split: str
+    scores: Scores
+    class_accuracy: dict[str, float]
+    bad_images: list[BadImage]
+
+
+def evaluate(
+    model: LoadedModel,
+    source: Source | Any,
+    split: str | None = None,
+    *,
+    workers: int | None = None,
+    listener: Listener = log_event,
+) -> Evaluation:
+    """Judges a model on a split; classes are matched by name.
+
+    Args:
+        model: From `load`.
+        source: A Source, or anything `open_source` takes.
+        split: By default test, else val, else all that there is.
+        workers: Processes that decode images.
+        listener: Told how it goes.
+
+    Raises:
+        DataError: The data has classes that the model does not know, or no readable image.
+        UnknownNameError: There is no such split.
+    """
+    source = source if isinstance(source, Source) else open_source(source)
+    name = split or _choose_split(source, listener)
+    samples = source.split(name)
+    facts, bad = check_images(name, samples, lambda done: listener(Counted("checking images", done, len(samples))))
+    if not facts:
+        raise DataError(f"{name} of {source.name} has no readable image.")
+    readable = samples.subset(sorted(facts)) if bad else samples
+    scores = score(model, _by_name(readable, source.class_names, model.class_names), workers)
+    per_class = {
+        class_name: accuracy
+        for class_name, accuracy in zip(model.class_names, scores.class_accuracy, strict=True)
+        if accuracy is not None
+    }
+    return Evaluation(source.name, name, scores, per_class, bad)
+
+
+def score(model: LoadedModel, samples: Samples, workers: int | None) -> Scores:
+    """Judges a model on samples whose targets are the model's own."""
+    dataset = ImageDataset(samples, model.to_pixels, model.input_spec.channels)
+    loader = eval_loader(dataset, BATCH, automatic_workers(len(dataset)) if workers is None else workers)
+
+    def prepare(images: Any) -> Any:
+        return model.normalize(images).contiguous(memory_format=model.compute.memory_format)
+
+    with model.compute.inference():
+        return evaluate_batches(model.module, loader, prepare, len(model.class_names), model.compute.device)
+
+
+def _choose_split(source: Source, listener: Listener) -> str:
+    """Test where there is one, else val, else all."""
+    for name in ("test", "val"):
+        if name in source.splits:
+            listener(Chosen("split", name, f"{source.name} has {', '.join(source.splits)}"))
+            return name
+    listener(
+        Warned(f"{source.name} has no test or val split: all of it is judged, with any image the model learned from.")
+    )
+    return "train"
+
+
+def _by_name(samples: Samples, data_classes: Sequence[str], model_classes: Sequence[str]) -> Samples:
+    """The samples with the model's indices as targets.
+
+    Raises:
+        DataError: Images of a class that the model does not know.
+    """
+    position = {name: index for index, name in enumerate(model_classes)}
+    used = [data_classes[target] for target in dict.fromkeys(samples.targets)]
+    unknown = sorted(name for name in used if name not in position)
+    if unknown:
+        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        raise DataError(
+            f"The model does not know {len(unknown)} of the data's {len(used)} classes: "
+            f"{', '.join(unknown[:SHOWN])}{more}. It knows {', '.join(model_classes[:SHOWN])}"
+            f"{', ...' if len(model_classes) > SHOWN else ''}."
+        )
+    return Samples(samples.images, [position[data_classes[target]] for target in samples.targets])

@@ -1,0 +1,56 @@
+"""What a recipe tells while it runs; the terminal draws it, Python may listen to it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_toolkit.training.loop import EpochRecord, Progress
+
+log = logging.getLogger("tl_toolkit")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Something was decided: what, how, and why."""
+
+    what: str
+    value: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the user should know."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How far a task is that is no training: checking images, computing features, downloading."""
+
+    task: str
+    done: int
+    total: int | None
+    unit: str = "images"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """A file was written."""
+
+    path: Path
+    what: str
+
+
+Event = Chosen | Warned | Counted | Progress | EpochRecord | Wrote
+Listener = Callable[[Event], None]
+
+
+def log_event(event: Event) -> None:
+    """The listener where none is given: Python's logging, silent unless it is set up."""
+    if isinstance(event, Warned):
+        log.warning(event.message)
+    elif not isinstance(event, Counted | Progress):
+        log.info("%s", event)

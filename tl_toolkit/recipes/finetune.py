@@ -1,0 +1,226 @@
+"""Fine-tuning, from a config to a run folder: the main job of the toolkit."""
+
+import dataclasses
+import importlib.metadata
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tl_toolkit.artifact import MODEL_FILE, ModelCard, save_model
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.data.sources import Source, open_source
+from tl_toolkit.exporting.weights import export
+from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.models.weights import Overrides
+from tl_toolkit.recipes import run_folder
+from tl_toolkit.recipes.evaluate import score
+from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, Wrote, log_event
+from tl_toolkit.recipes.loaded_model import LoadedModel, load
+from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
+from tl_toolkit.recipes.stages import Bench, plan, train_stage
+from tl_toolkit.report.curves import draw_curves
+from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.training.loop import EpochRecord
+from tl_toolkit.training.optimizers import check_optimizer
+
+PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
+METRICS = ("val_accuracy", "val_loss", "test_accuracy", "val_images", "test_images")
+EXPORT_FILES = {"state-dict": run_folder.STATE_DICT_FILE, "full-model": run_folder.FULL_MODEL_FILE}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: The run folder.
+        summary: The content of its summary.json.
+        model: The model it saved, read back from the file.
+    """
+
+    path: Path
+    summary: dict[str, Any]
+    model: LoadedModel
+
+
+def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event) -> Run:
+    """Fine-tunes a pretrained network and writes everything needed to use it to a new folder.
+
+    Args:
+        config: The settings.
+        data: Images as Python objects, in place of the config's `data`.
+        listener: Told of choices, warnings and progress.
+
+    Raises:
+        ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
+    """
+    started = time.perf_counter()
+    run_folder.check_out(config.out)
+    check_optimizer(config.optimizer)
+    compute = choose_compute(config.device, config.precision)
+    source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
+    check_classes(source, config)
+    network = _build(config, len(source.class_names), listener)
+    splits = prepare_splits(source, config, listener)
+    bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
+    _tell_choices(bench, source)
+
+    folder = run_folder.create_run_folder(config.out, network.arch.name, source.name)
+    run_folder.write_config(folder, config.to_yaml())
+    card = _card(config, network, source)
+    records = _train(bench, folder, card)
+
+    model = load(folder / MODEL_FILE, device=str(compute.device), precision=compute.precision)
+    listener(Counted("evaluating", 0, None))
+    val = score(model, splits.val, bench.workers)
+    test = score(model, splits.test, bench.workers) if splits.test else None
+    summary = {
+        "run": str(folder),
+        "model": str(folder / MODEL_FILE),
+        "arch": str(network.arch),
+        "weights": network.origin,
+        "data": config.data if data is None else source.name,
+        "classes": len(source.class_names),
+        "class_names": list(source.class_names),
+        "head": config.head,
+        "tune": config.tune,
+        "seed": config.seed,
+        "epochs": records[-1].epochs,
+        "train_images": len(splits.train),
+        "val_images": len(splits.val),
+        "test_images": len(splits.test or ()),
+        "val_accuracy": val.accuracy,
+        "val_loss": val.loss,
+        "test_accuracy": test.accuracy if test else None,
+        "train_loss": records[-1].train_loss,
+        "seconds": round(time.perf_counter() - started, 2),
+        "images_per_second": round(_images_per_second(records), 1),
+        "precision": compute.precision,
+        "device": str(compute.device),
+        "bad_images": [dataclasses.asdict(image) for image in splits.bad],
+        "versions": _versions(),
+    }
+    model.card = dataclasses.replace(card, metrics={key: summary[key] for key in METRICS})
+    _write_results(config, folder, model, summary, records, splits, listener)
+    return Run(folder, summary, model)
+
+
+def _build(config: FinetuneConfig, classes: int, listener: Listener) -> Network:
+    torch.manual_seed(config.seed)
+    overrides = Overrides(config.image_size, config.in_channels)
+
+    def progress(done: int, total: int | None) -> None:
+        listener(Counted("downloading weights", done, total, "bytes"))
+
+    network = build_network(config.arch, classes, config.head, config.weights, overrides, progress)
+    for warning in network.warnings:
+        listener(Warned(warning))
+    return network
+
+
+def _tell_choices(bench: Bench, source: Source) -> None:
+    """Says what was chosen and why."""
+    config, network, compute = bench.config, bench.network, bench.compute
+    spec, splits = network.input_spec, bench.splits
+    bare = ":" not in config.arch
+    counts = f"{len(splits.train):,} train, {len(splits.val):,} val, {len(splits.test or ()):,} test"
+    channels = "grayscale" if spec.channels == 1 else "colour"
+    stages = " then ".join(f"{stage.name} {stage.epochs} epochs, lr {stage.learning_rate:g}" for stage in plan(config))
+    mirrored = "" if source.mirror or config.augment == "none" else f"not mirrored: {source.name} has left and right"
+    for what, value, why in (
+        ("arch", str(network.arch), f"{config.arch} is in {network.arch.library}" if bare else ""),
+        ("weights", network.origin, f"--weights {config.weights}"),
+        ("data", f"{source.name}, {len(source.class_names)} classes, {counts}", ""),
+        ("val", f"{len(splits.val):,} images", splits.val_origin),
+        (
+            "input",
+            f"{channels}, {spec.height}x{spec.width} px",
+            "as asked" if config.image_size else "as the weights expect",
+        ),
+        ("head", f"{config.head}, new: {', '.join(network.head_modules)}", ""),
+        ("tune", config.tune, stages),
+        ("augment", config.augment, mirrored),
+        ("device", f"{compute.device}, {compute.precision}", compute.reason),
+        ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
+    ):
+        bench.listener(Chosen(what, value, why))
+
+
+def _train(bench: Bench, folder: Path, card: ModelCard) -> list[EpochRecord]:
+    """Runs the stages; the model file always holds the best weights by val that there have been.
+
+    Returns:
+        The records of all epochs.
+    """
+    module = bench.network.module
+    records: list[EpochRecord] = []
+    best: EpochRecord | None = None
+    weights: dict[str, torch.Tensor] = {}
+    for stage in plan(bench.config):
+        for told in train_stage(bench, stage):
+            bench.listener(told)
+            if not isinstance(told, EpochRecord):
+                continue
+            records.append(told)
+            run_folder.append_metrics(folder, dataclasses.asdict(told))
+            if told.improves_on(best):
+                best = told
+                weights = {key: value.clone() for key, value in module.state_dict().items()}
+                if stage.name == "tune":  # A probe's epoch is quicker than the writing of a file.
+                    save_model(folder / MODEL_FILE, weights, card)
+        save_model(folder / MODEL_FILE, weights, card)
+    save_model(folder / run_folder.LAST_FILE, module.state_dict(), card)
+    return records
+
+
+def _card(config: FinetuneConfig, network: Network, source: Source) -> ModelCard:
+    return ModelCard(
+        architecture=str(network.arch),
+        head=network.head,
+        base_classes=network.base_classes,
+        class_names=source.class_names,
+        input_spec=network.input_spec,
+        weights=network.origin,
+        training=config.to_dict(),
+        versions=_versions(),
+    )
+
+
+def _write_results(
+    config: FinetuneConfig,
+    folder: Path,
+    model: LoadedModel,
+    summary: dict[str, Any],
+    records: list[EpochRecord],
+    splits: Splits,
+    listener: Listener,
+) -> None:
+    """Writes what a finished run adds to its folder, and tells what is there."""
+    save_model(folder / MODEL_FILE, model.module.state_dict(), model.card)
+    listener(Wrote(folder / MODEL_FILE, "the best weights by val, class names and preprocessing"))
+    listener(Wrote(folder / run_folder.LAST_FILE, "the weights of the last epoch"))
+    for form in dict.fromkeys(config.save):
+        path = folder / EXPORT_FILES[form]
+        export(model.module, model.card, form, path)
+        listener(Wrote(path, f"the best weights as a {form}"))
+    if splits.bad:
+        listener(Wrote(run_folder.write_bad_images(folder, splits.bad), "the images that were left out"))
+    draw_curves(records, f"{summary['arch']} on {summary['data']}", folder / run_folder.CURVES_FILE)
+    listener(Wrote(folder / run_folder.CURVES_FILE, "loss and accuracy over the epochs"))
+    listener(Wrote(folder / run_folder.CONFIG_FILE, "the settings, to run again"))
+    listener(Wrote(folder / run_folder.METRICS_FILE, "a line for each epoch"))
+    listener(Wrote(run_folder.write_summary(folder, summary), "the results"))
+
+
+def _images_per_second(records: list[EpochRecord]) -> float:
+    """Of the last stage's epochs together."""
+    last = [record for record in records if record.stage == records[-1].stage]
+    return len(last) / sum(1 / record.images_per_second for record in last)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}

@@ -1,0 +1,190 @@
+"""A model read from a run or a file, ready to predict."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args, overload
+
+import torch
+from torch import nn
+
+from tl_toolkit.artifact import MODEL_FILE, ModelCard, read_card, read_weights
+from tl_toolkit.config import Head, Precision
+from tl_toolkit.data.images import ImageLike, is_path, open_image
+from tl_toolkit.data.transforms import EvalTransform, Normalize
+from tl_toolkit.errors import ModelFileError, UsageError
+from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.models.build import rebuild_network
+from tl_toolkit.training.compute import Compute, choose_compute
+
+DEFAULT_TOP_K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ClassProbability:
+    """A class and the probability that the model gives it."""
+
+    class_name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one image.
+
+    Attributes:
+        path: The image's path, or what stands for it.
+        top_k: The likeliest classes, best first.
+    """
+
+    path: str
+    top_k: tuple[ClassProbability, ...]
+
+    @property
+    def class_name(self) -> str:
+        """The likeliest class."""
+        return self.top_k[0].class_name
+
+    @property
+    def probability(self) -> float:
+        """Its probability."""
+        return self.top_k[0].probability
+
+
+class LoadedModel:
+    """A fine-tuned network with its class names and its preprocessing.
+
+    Attributes:
+        module: The plain torchvision or timm network, in eval mode.
+        card: What the model file says about it.
+        compute: Where and in which precision it runs.
+    """
+
+    def __init__(self, module: nn.Module, card: ModelCard, compute: Compute) -> None:
+        self.module = compute.place(module).eval()
+        self.card = card
+        self.compute = compute
+        self.to_pixels = EvalTransform(card.input_spec)
+        self.normalize = Normalize(card.input_spec).to(compute.device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return self.card.class_names
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The pixels that the network expects."""
+        return self.card.input_spec
+
+    @property
+    def transform(self) -> Callable[[ImageLike], torch.Tensor]:
+        """From an image or its path to the network's input (C, H, W)."""
+
+        def transform(image: ImageLike) -> torch.Tensor:
+            pixels = self.to_pixels(open_image(image, self.input_spec.channels))
+            normalized: torch.Tensor = self.normalize(pixels.to(self.compute.device))
+            return normalized.cpu()
+
+        return transform
+
+    def logits(self, images: torch.Tensor | Sequence[ImageLike]) -> torch.Tensor:
+        """Logits of images.
+
+        Args:
+            images: A batch (N, C, H, W) as `transform` makes it, or images and paths.
+
+        Returns:
+            (N, classes), float32 on the CPU.
+
+        Raises:
+            ImageError: An image cannot be read.
+        """
+        if not isinstance(images, torch.Tensor):
+            images = torch.stack([self.transform(image) for image in images])
+        with self.compute.inference():
+            batch = images.to(self.compute.device).contiguous(memory_format=self.compute.memory_format)
+            logits: torch.Tensor = self.module(batch)
+        return logits.float().cpu()
+
+    @overload
+    def predict(self, images: ImageLike, top_k: int = DEFAULT_TOP_K) -> Prediction: ...
+    @overload
+    def predict(self, images: list[ImageLike], top_k: int = DEFAULT_TOP_K) -> list[Prediction]: ...
+    def predict(self, images: ImageLike | list[ImageLike], top_k: int = DEFAULT_TOP_K) -> Prediction | list[Prediction]:
+        """Names the likeliest classes.
+
+        Args:
+            images: An image, a path, or a list of them.
+            top_k: How many classes to tell.
+
+        Raises:
+            ImageError: An image cannot be read.
+        """
+        given = images if isinstance(images, list) else [images]
+        names = [str(image) if is_path(image) else f"image {index}" for index, image in enumerate(given)]
+        predictions = self.rank(self.logits(given), names, top_k) if given else []
+        return predictions if isinstance(images, list) else predictions[0]
+
+    def rank(self, logits: torch.Tensor, names: Sequence[str], top_k: int) -> list[Prediction]:
+        """Turns logits (N, classes) into predictions, naming the images `names`."""
+        best = logits.softmax(dim=1).topk(min(top_k, len(self.class_names)), dim=1)
+        return [
+            Prediction(
+                name,
+                tuple(
+                    ClassProbability(self.class_names[index], probability)
+                    for index, probability in zip(indices, probabilities, strict=True)
+                ),
+            )
+            for name, indices, probabilities in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+
+def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto") -> LoadedModel:
+    """Loads a model; nothing in the file is run as code.
+
+    Args:
+        path: A run folder or a model.safetensors, wherever it lies.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto" is bf16 where the device computes it natively.
+
+    Raises:
+        UsageError: There is no such file.
+        ModelFileError: The file is damaged or not the toolkit's.
+    """
+    file = find_model_file(path)
+    card = read_card(file)
+    if card.head not in get_args(Head):
+        raise ModelFileError(f"{file} has a head {card.head!r}; expected {', '.join(get_args(Head))}.")
+    module = rebuild_network(
+        card.architecture,
+        len(card.class_names),
+        card.head,  # type: ignore[arg-type]  # checked above
+        card.base_classes,
+        card.input_spec,
+    )
+    try:
+        module.load_state_dict(read_weights(file), strict=True)
+    except RuntimeError as error:
+        raise ModelFileError(f"{file} does not fit {card.architecture}, which its header names: {error}") from error
+    return LoadedModel(module, card, choose_compute(device, precision))
+
+
+def find_model_file(path: str | Path) -> Path:
+    """The model.safetensors of a run folder, or the file itself.
+
+    Raises:
+        UsageError: There is none.
+    """
+    place = Path(path).expanduser()
+    file = place / MODEL_FILE if place.is_dir() else place
+    if not file.is_file():
+        what = f"{place} has no {MODEL_FILE} in it" if place.is_dir() else f"There is no model {str(path)!r}"
+        raise UsageError(f"{what}. Give a run folder or a .safetensors file that tl wrote.")
+    if file.suffix != ".safetensors":
+        raise UsageError(
+            f"{file} is no .safetensors file: it has no class names and no InputSpec, so nothing can be predicted "
+            f"with it. Give the run folder, or its {MODEL_FILE}."
+        )
+    return file

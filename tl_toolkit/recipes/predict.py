@@ -1,0 +1,104 @@
+"""Prediction: the likeliest classes of images that nobody labelled, as a stream."""
+
+import glob
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from tl_toolkit.data.folder import files_below
+from tl_toolkit.data.images import open_image
+from tl_toolkit.errors import ImageError
+from tl_toolkit.recipes.loaded_model import LoadedModel, Prediction
+
+BATCH = 32
+BATCHES_AHEAD = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unpredicted:
+    """An image that could not be read, and why."""
+
+    path: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An image as the model sees it: uint8 (C, H, W)."""
+
+    path: str
+    pixels: torch.Tensor
+
+
+Result = Prediction | Unpredicted
+
+
+def find_images(inputs: Iterable[str]) -> Iterator[str]:
+    """Paths of images: files as they are, folders opened, patterns filled in.
+
+    A path that does not exist is given all the same, so that it is reported and not lost.
+
+    Args:
+        inputs: Files, folders and globs.
+    """
+    for given in inputs:
+        if Path(given).is_dir():
+            yield from map(str, files_below(Path(given)))
+        elif not os.path.lexists(given) and glob.has_magic(given):
+            found = glob.glob(given, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute patterns
+            yield from sorted(found) or [given]
+        else:
+            yield given
+
+
+def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iterator[Result]:
+    """Predicts in the order of the paths, decoding the next batch while the network works on this one.
+
+    Args:
+        model: From `load`.
+        paths: Image files; never all held at once.
+        top_k: How many classes to tell.
+
+    Yields:
+        A Prediction for each image, or an Unpredicted where it cannot be read.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead: deque[list[Future[Decoded | Unpredicted]]] = deque()
+        for batch in _batches(paths):
+            ahead.append([pool.submit(_pixels, model, path) for path in batch])
+            if len(ahead) > BATCHES_AHEAD:
+                yield from _predict_batch(model, ahead.popleft(), top_k)
+        while ahead:
+            yield from _predict_batch(model, ahead.popleft(), top_k)
+
+
+def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(paths)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
+
+
+def _pixels(model: LoadedModel, path: str) -> Decoded | Unpredicted:
+    try:
+        return Decoded(path, model.to_pixels(open_image(path, model.input_spec.channels)))
+    except ImageError as error:
+        return Unpredicted(path, error.reason)
+
+
+def _predict_batch(
+    model: LoadedModel, futures: Sequence[Future[Decoded | Unpredicted]], top_k: int
+) -> Iterator[Result]:
+    results = [future.result() for future in futures]
+    decoded = [result for result in results if isinstance(result, Decoded)]
+    predictions: Iterator[Prediction] = iter(())
+    if decoded:
+        images = model.normalize(torch.stack([image.pixels for image in decoded]).to(model.compute.device))
+        predictions = iter(model.rank(model.logits(images), [image.path for image in decoded], top_k))
+    for result in results:
+        yield result if isinstance(result, Unpredicted) else next(predictions)

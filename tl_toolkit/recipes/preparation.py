@@ -1,0 +1,144 @@
+"""From a source to the splits of a run: what can be read, divided, with the classes checked."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.data.checking import BadImage, check_images
+from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.sources import Source
+from tl_toolkit.data.splits import stratified_split
+from tl_toolkit.errors import ConfigError, DataError
+from tl_toolkit.recipes.events import Counted, Listener, Warned
+
+SHOWN = 5
+"""Names that a message lists before it says how many more there are."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run trains on and is judged by.
+
+    Attributes:
+        train: Images to learn from.
+        val: Images to choose by.
+        test: Images to judge by, once; None where the data has none.
+        bad: Images that were left out.
+        val_origin: How val came to be.
+    """
+
+    train: Samples
+    val: Samples
+    test: Samples | None
+    bad: list[BadImage]
+    val_origin: str
+
+
+def prepare_splits(source: Source, config: FinetuneConfig, listener: Listener) -> Splits:
+    """Leaves out what cannot be read and takes val out of train where there is none.
+
+    Raises:
+        DataError: There is nothing to learn from, or images are unreadable and `strict` is set.
+    """
+    for note in source.notes:
+        listener(Warned(note))
+    readable, bad = _readable(source.splits, listener)
+    if bad:
+        _report_bad(bad, config.strict, listener)
+    train = readable["train"]
+    _check_every_class_has_images(train, source.class_names, "train")
+    if "val" in readable:
+        val = readable["val"]
+        val_origin = "the data's own split"
+    else:
+        train_indices, val_indices = stratified_split(
+            train.targets, _split_names(train, source), config.val_split, config.seed
+        )
+        train, val = train.subset(train_indices), train.subset(val_indices)
+        val_origin = f"{config.val_split:.0%} of each class of train, seed {config.seed}"
+    if not len(val):
+        raise DataError("val has no images to choose by: every class has one image only. Add images.")
+    missing = sorted(set(range(len(source.class_names))) - set(val.targets))
+    if missing:
+        listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
+    return Splits(train, val, readable.get("test"), bad, val_origin)
+
+
+def check_classes(source: Source, config: FinetuneConfig) -> None:
+    """Compares the number of classes with what the user said.
+
+    Raises:
+        ConfigError: They differ.
+        DataError: There are fewer than two, or nothing to train on.
+    """
+    if "train" not in source.splits:
+        raise DataError(
+            f"{source.name} has no train split, only {', '.join(source.splits)}: there is nothing to learn from."
+        )
+    found = len(source.class_names)
+    if config.classes is not None and config.classes != found:
+        raise ConfigError(
+            [f"classes is {config.classes}, but {source.name} has {found} classes ({_some(source.class_names)})."]
+        )
+    if found < 2:
+        raise DataError(
+            f"{source.name} has one class only ({source.class_names[0]}); telling images apart takes two or more."
+        )
+
+
+def _readable(splits: dict[str, Samples], listener: Listener) -> tuple[dict[str, Samples], list[BadImage]]:
+    total = sum(map(len, splits.values()))
+    done = 0
+    bad: list[BadImage] = []
+    readable: dict[str, Samples] = {}
+    for split, samples in splits.items():
+        before = done
+        facts, unreadable = check_images(
+            split,
+            samples,
+            lambda count, before=before: listener(Counted("checking images", before + count, total)),  # type: ignore[misc]
+        )
+        done += len(samples)
+        bad += unreadable
+        readable[split] = samples if not unreadable else samples.subset(sorted(facts))
+    return readable, bad
+
+
+def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
+    lines = [f"  {image.name}: {image.reason}" for image in bad[:SHOWN]]
+    if len(bad) > SHOWN:
+        lines.append(f"  ... and {len(bad) - SHOWN} more")
+    listing = "\n".join(lines)
+    if strict:
+        raise DataError(f"{_images(len(bad))} cannot be read:\n{listing}\nMend or remove them, or leave out --strict.")
+    listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{listing}"))
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
+def _check_every_class_has_images(train: Samples, class_names: tuple[str, ...], split: str) -> None:
+    counts = Counter(train.targets)
+    empty = [index for index in range(len(class_names)) if not counts[index]]
+    if empty:
+        raise DataError(
+            f"{split} has no readable image of {_names(empty, class_names)}. Add images, or remove the empty folders."
+        )
+
+
+def _split_names(train: Samples, source: Source) -> list[str]:
+    """Names for the split: below the folder, so that the same folder elsewhere is split alike."""
+    if source.root is None:
+        return train.names()
+    prefix = f"{source.root}/"
+    return [name.removeprefix(prefix) for name in train.names()]
+
+
+def _names(indices: list[int], class_names: tuple[str, ...]) -> str:
+    return _some([class_names[index] for index in indices])
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

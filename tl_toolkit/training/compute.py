@@ -1,0 +1,116 @@
+"""Where and in which precision a network runs."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration
+from torch import nn
+
+from tl_toolkit.config import Precision
+from tl_toolkit.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A device and a precision.
+
+    Attributes:
+        device: Where tensors are.
+        precision: bf16 is autocast with channels_last; the weights stay float32.
+        reason: Why this precision, in a few words.
+    """
+
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+    reason: str
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """channels_last goes with bf16; in float32 it is slower on CPUs."""
+        return torch.channels_last if self.precision == "bf16" else torch.contiguous_format
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Moves a network to the device and into the memory format."""
+        return module.to(self.device).to(memory_format=self.memory_format)
+
+    def autocast(self) -> torch.autocast:
+        """A context in which networks run in this precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    @contextlib.contextmanager
+    def inference(self) -> Iterator[None]:
+        """The same context, without gradients."""
+        with torch.inference_mode(), self.autocast():
+            yield
+
+    def accelerator(self) -> Accelerator:
+        """What trains on this device; with bf16 it wraps a network's forward in autocast.
+
+        Accelerate keeps its state for the whole process and refuses another precision later: a second
+        run in the same process starts afresh.
+        """
+        AcceleratorState._reset_state(reset_partial_state=True)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        accelerator = Accelerator(
+            cpu=self.device.type == "cpu",
+            mixed_precision="bf16" if self.precision == "bf16" else "no",
+            dataloader_config=DataLoaderConfiguration(non_blocking=True),
+        )
+        if accelerator.num_processes > 1:
+            raise UsageError(
+                f"tl was started as {accelerator.num_processes} processes, but it trains in one. "
+                "Start it without a launcher."
+            )
+        return accelerator
+
+
+def choose_compute(device: str, precision: Precision) -> Compute:
+    """Resolves "auto".
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto" is bf16 where the device has instructions for it.
+
+    Raises:
+        UsageError: The device is not there, or does not know the precision.
+    """
+    chosen = _device(device)
+    native, how = _native_bf16(chosen)
+    if precision == "bf16" and not native:
+        raise UsageError(f"--precision bf16 was asked for, but {chosen} has no bf16 instructions. Use fp32 or auto.")
+    if precision == "auto":
+        return Compute(chosen, "bf16" if native else "fp32", how)
+    return Compute(chosen, precision, "as asked")
+
+
+def _device(name: str) -> torch.device:
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name == "auto":
+        return torch.device(next((best for best in ("cuda", "mps") if best in available), "cpu"))
+    if name not in available:
+        raise UsageError(f"There is no device {name!r} here; there is {', '.join(available)}.")
+    return torch.device(name)
+
+
+def _native_bf16(device: torch.device) -> tuple[bool, str]:
+    """Whether a device multiplies bf16 in hardware, and how that is known."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return native, "the GPU computes bf16 natively" if native else "the GPU has no bf16 instructions"
+    if device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        for name in ("amx_bf16", "avx512_bf16", "bf16"):
+            if features.get(name):
+                return True, f"the CPU has {name} instructions"
+        return False, "the CPU has no bf16 instructions"
+    return False, f"bf16 is not used on {device.type}"

@@ -1,0 +1,69 @@
+"""Optimizers by timm's names, with their own learning rate for the head."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from timm.optim import create_optimizer_v2, list_optimizers
+from torch import nn
+from torch.optim import Optimizer
+
+from tl_toolkit.errors import UnknownNameError, UsageError
+
+MOMENTUM = 0.9
+
+
+def check_optimizer(name: str) -> None:
+    """Refuses a name that timm does not know.
+
+    Raises:
+        UnknownNameError: The name, with the nearest ones.
+    """
+    if name not in list_optimizers():
+        raise UnknownNameError("optimizer", name, list_optimizers())
+
+
+def make_optimizer(
+    name: str,
+    module: nn.Module,
+    head: Sequence[str],
+    learning_rate: float,
+    head_learning_rate: float,
+    weight_decay: float,
+) -> Optimizer:
+    """An optimizer over the parameters that train.
+
+    Biases and norms get no weight decay: their parameters have one dimension
+    (`timm.optim.param_groups_weight_decay`).
+
+    Args:
+        name: A name of `timm.optim.list_optimizers`; sgd has Nesterov momentum.
+        module: Its parameters with `requires_grad` are taken.
+        head: Names of the modules that get the head's learning rate.
+        learning_rate: Peak, for the backbone.
+        head_learning_rate: Peak, for the head.
+        weight_decay: Of weights with two dimensions or more.
+
+    Raises:
+        UsageError: The optimizer cannot be made, for example because its package is not installed.
+    """
+    check_optimizer(name)
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for key, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        in_head = any(not part or key.startswith(f"{part}.") for part in head)
+        decays = parameter.ndim > 1
+        group = groups.setdefault(
+            (in_head, decays),
+            {
+                "params": [],
+                "lr": head_learning_rate if in_head else learning_rate,
+                "weight_decay": weight_decay if decays else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    try:
+        optimizer: Optimizer = create_optimizer_v2(list(groups.values()), opt=name, lr=learning_rate, momentum=MOMENTUM)
+    except (ImportError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"The optimizer {name} cannot be used here: {error}") from error
+    return optimizer

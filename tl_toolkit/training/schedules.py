@@ -1,0 +1,56 @@
+"""Courses of the learning rate, as factors of its peak."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from tl_toolkit.config import Scheduler
+
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START = 1 / 25
+ONE_CYCLE_END = 1e-5
+"""One-cycle: share of the steps that rise, and the first and last factor; fastai's `fit_one_cycle`
+(fastai/callback/schedule.py: pct_start, div, div_final)."""
+
+STEP_DECAY = 0.1
+STEP_COUNT = 3
+"""step: three equal spans, each at a tenth of the one before (He et al. 2016, section 3.4)."""
+
+Factor = Callable[[int], float]
+
+
+def make_schedule(optimizer: Optimizer, scheduler: Scheduler, steps: int, warmup: float) -> LambdaLR:
+    """Multiplies every group's own peak learning rate by the same factor, which changes at every step.
+
+    Args:
+        optimizer: Its groups hold the peak learning rates.
+        scheduler: The course after the warm-up; one-cycle has its own warm-up.
+        steps: Steps in all.
+        warmup: Share of the steps in which the factor rises from 0 to 1.
+    """
+    return LambdaLR(optimizer, partial(factor, scheduler, steps, warmup))
+
+
+def factor(scheduler: Scheduler, steps: int, warmup: float, step: int) -> float:
+    """The factor of the peak learning rate at a step, counted from 0."""
+    if scheduler == "one-cycle":
+        rise = max(1, round(steps * ONE_CYCLE_RISE))
+        if step < rise:
+            return _cosine(ONE_CYCLE_START, 1.0, step / rise)
+        return _cosine(1.0, ONE_CYCLE_END, (step - rise) / max(1, steps - rise))
+    rise = round(steps * warmup)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    progress = min(1.0, (step - rise) / max(1, steps - rise))
+    if scheduler == "cosine":
+        return _cosine(1.0, 0.0, progress)
+    if scheduler == "step":
+        return float(STEP_DECAY ** min(STEP_COUNT - 1, int(progress * STEP_COUNT)))
+    return 1.0
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

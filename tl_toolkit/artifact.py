@@ -86,9 +86,9 @@ class ModelCard:
                 class_names=tuple(class_names),
                 input_spec=InputSpec.from_dict(json.loads(metadata["input_spec"])),
                 weights=metadata["weights"],
-                metrics=json.loads(metadata["metrics"]),
-                training=json.loads(metadata["training"]),
-                versions=json.loads(metadata["versions"]),
+                metrics=dict(json.loads(metadata["metrics"])),
+                training=dict(json.loads(metadata["training"])),
+                versions=dict(json.loads(metadata["versions"])),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise ModelFileError(f"its header is damaged ({error})") from error

@@ -32,7 +32,8 @@ class Setting:
 
     help: str
     panel: str
-    flags: tuple[str, ...] = ()
+    flag: str = ""
+    """The flag, where it is not the field's name."""
     minimum: float | None = None
     above: float | None = None
     maximum: float | None = None
@@ -95,17 +96,19 @@ class FinetuneConfig:
         None,
         "Peak learning rate.",
         TRAINING,
-        flags=("--lr",),
+        flag="--lr",
         above=0,
-        automatic="5e-4, or --probe-lr with linear-probe",
+        automatic="by optimizer and network; --probe-lr with linear-probe",
     )
     head_learning_rate: float | None = setting(
-        None, "Peak learning rate of the head.", TRAINING, flags=("--head-lr",), above=0, automatic="as --lr"
+        None, "Peak learning rate of the head.", TRAINING, flag="--head-lr", above=0, automatic="as --lr"
     )
     probe_learning_rate: float = setting(
-        0.003, "Peak learning rate of the probe (AdamW).", TRAINING, flags=("--probe-lr",), above=0
+        0.003, "Peak learning rate of the probe (AdamW).", TRAINING, flag="--probe-lr", above=0
     )
-    weight_decay: float = setting(0.05, "Weight decay; none on biases and norms.", TRAINING, minimum=0)
+    weight_decay: float | None = setting(
+        None, "Weight decay; none on biases and norms.", TRAINING, minimum=0, automatic="by optimizer"
+    )
     optimizer: str = setting("adamw", "adamw, sgd (Nesterov, momentum 0.9) or any other timm optimizer.", TRAINING)
     scheduler: Scheduler = setting("cosine", "Course of the learning rate after the warm-up.", TRAINING)
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.", TRAINING, minimum=0, below=1)

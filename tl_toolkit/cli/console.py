@@ -62,18 +62,15 @@ def write_lines(lines: Iterable[str]) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers: int = 0) -> None:
     """A table on stdout; the last `numbers` columns are set to the right."""
-    _out.print(make_table(columns, rows, title, numbers))
-
-
-def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers: int = 0) -> Table:
-    """The table that `print_table` prints."""
-    table = Table(title=escape(title) or None, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    if title:
+        _out.print(Text(title, "bold"))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         right = index >= len(columns) - numbers
         table.add_column(column, justify="right" if right else "left", overflow="fold", header_style="dim")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    return table
+    _out.print(table)
 
 
 def print_files(console: Console, files: Iterable[tuple[Path, str]]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_toolkit.config import FinetuneConfig, Precision, Setting, without_none
+from tl_toolkit.config import FinetuneConfig, Precision, Setting, choices_of, without_none
 
 ModelOption = Annotated[
     str | None,
@@ -47,13 +47,15 @@ def given(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     setting: Setting = field.metadata["setting"]
     kind = without_none(field.type)
-    if typing.get_origin(kind) is tuple:
-        kind = list[typing.get_args(kind)[0]]  # type: ignore[misc]
+    metavar = None
+    if typing.get_origin(kind) is tuple:  # Typer knows no list of Literals; FinetuneConfig checks the values.
+        metavar = "|".join(choices_of(kind))
+        kind = list[str]
     option = typer.Option(
-        f"--{field.name.replace('_', '-')}",
-        *setting.flags,
-        help=setting.help,
-        show_default=_shown_default(field, setting),
+        setting.flag or f"--{field.name.replace('_', '-')}",
+        help=f"{setting.help}{_shown_default(field, setting)}",
+        metavar=metavar,
+        show_default=False,
         rich_help_panel=setting.panel,
     )
     return inspect.Parameter(
@@ -61,7 +63,7 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     )
 
 
-def _shown_default(field: "dataclasses.Field[Any]", setting: Setting) -> str | bool:
-    if setting.automatic:
-        return setting.automatic
-    return str(field.default) if field.default not in ((), False) else False
+def _shown_default(field: "dataclasses.Field[Any]", setting: Setting) -> str:
+    """The real default, which Typer does not know: its own is None, for a flag that was not given."""
+    default = setting.automatic or str(field.default)
+    return "" if field.default in ((), False) else f" [dim]\\[default: {default}][/]"

@@ -104,7 +104,7 @@ def open_torchvision(name: str, root: Path, download: bool) -> tuple[dict[str, S
 
 
 def _missing(name: str, root: Path, download: bool, error: Exception) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
     if download:
         return f"torchvision:{name} could not be downloaded to {root}: {reason}"
     return (

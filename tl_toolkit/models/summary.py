@@ -1,14 +1,18 @@
 """What a network is made of: layers, parameters, multiply-adds."""
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torchinfo
+from torchvision.models import get_model_weights
 
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import Arch, build_backbone, default_input_spec, pretrained_classes
+
+DEEPEST = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,9 @@ class Summary:
 
 
 def count_parameters(arch: Arch) -> int:
-    """Parameters of a network, counted without giving them memory."""
+    """Parameters of a network: as torchvision tells them, or counted without giving them memory."""
+    if arch.library == "torchvision":
+        return int(get_model_weights(arch.name).DEFAULT.meta["num_params"])
     with torch.device("meta"):
         module = build_backbone(arch, pretrained_classes(arch), default_input_spec(arch))
     return sum(parameter.numel() for parameter in module.parameters())
@@ -67,8 +73,9 @@ def summarize(arch: Arch, depth: int) -> Summary:
     spec = default_input_spec(arch)
     module = build_backbone(arch, pretrained_classes(arch), spec)
     counted = torchinfo.summary(
-        module, (1, spec.channels, spec.height, spec.width), depth=depth, verbose=0, mode="eval", device="cpu"
+        module, (1, spec.channels, spec.height, spec.width), depth=DEEPEST, verbose=0, mode="eval", device="cpu"
     )
+    infos = counted.summary_list[1:]
     layers = tuple(
         Layer(
             name=info.var_name,
@@ -76,10 +83,17 @@ def summarize(arch: Arch, depth: int) -> Summary:
             depth=info.depth - 1,
             output=tuple(info.output_size[1:]),
             parameters=info.num_params,
-            multiply_adds=info.total_mult_adds if hasattr(info, "total_mult_adds") else info.macs,
+            multiply_adds=_inside(infos, position),
         )
-        for info in counted.summary_list
-        if 1 <= info.depth <= depth
+        for position, info in enumerate(infos)
+        if info.depth <= depth
     )
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return Summary(str(arch), spec, layers, parameters, counted.total_mult_adds)
+
+
+def _inside(infos: list[Any], position: int) -> int:
+    """Multiply-adds of a module and all below it: torchinfo has them right for modules without children only."""
+    own = infos[position]
+    below = itertools.takewhile(lambda info: info.depth > own.depth, infos[position + 1 :])
+    return sum(info.macs for info in (own, *below) if info.is_leaf_layer)

@@ -81,7 +81,7 @@ def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], ori
     details = _differences(own, state, [key for key in missing if key not in optional], unexpected, reshaped)
     if outside := [key for key in differing if not any(key.startswith(f"{name}.") for name in head)]:
         raise WeightsError(
-            f"{origin} does not fit this network: {len(outside)} of {len(own)} keys differ outside the head.\n{details}"
+            f"{origin} does not fit this network: {len(outside)} keys differ outside the head.\n{details}"
         )
     if differing:  # All of the head, not half of it, is left as it was.
         matching = {key: v for key, v in matching.items() if not any(key.startswith(f"{name}.") for name in head)}

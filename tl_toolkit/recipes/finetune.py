@@ -21,7 +21,7 @@ from tl_toolkit.recipes.evaluate import score
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, Wrote, log_event
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
 from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
-from tl_toolkit.recipes.stages import Bench, plan, train_stage
+from tl_toolkit.recipes.stages import Bench, Settings, plan, train_stage
 from tl_toolkit.report.curves import draw_curves
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.loop import EpochRecord
@@ -65,14 +65,15 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
     check_classes(source, config)
     network = _build(config, len(source.class_names), listener)
+    stages = plan(config, network.module)
     splits = prepare_splits(source, config, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
-    _tell_choices(bench, source)
+    _tell_choices(bench, source, stages)
 
     folder = run_folder.create_run_folder(config.out, network.arch.name, source.name)
     run_folder.write_config(folder, config.to_yaml())
     card = _card(config, network, source)
-    records = _train(bench, folder, card)
+    records = _train(bench, stages, folder, card)
 
     model = load(folder / MODEL_FILE, device=str(compute.device), precision=compute.precision)
     listener(Counted("evaluating", 0, None))
@@ -122,14 +123,16 @@ def _build(config: FinetuneConfig, classes: int, listener: Listener) -> Network:
     return network
 
 
-def _tell_choices(bench: Bench, source: Source) -> None:
+def _tell_choices(bench: Bench, source: Source, stages: list[Settings]) -> None:
     """Says what was chosen and why."""
     config, network, compute = bench.config, bench.network, bench.compute
     spec, splits = network.input_spec, bench.splits
     bare = ":" not in config.arch
     counts = f"{len(splits.train):,} train, {len(splits.val):,} val, {len(splits.test or ()):,} test"
     channels = "grayscale" if spec.channels == 1 else "colour"
-    stages = " then ".join(f"{stage.name} {stage.epochs} epochs, lr {stage.learning_rate:g}" for stage in plan(config))
+    courses = " then ".join(
+        f"{stage.name} {stage.epochs} epochs ({stage.optimizer}, lr {stage.learning_rate:g})" for stage in stages
+    )
     mirrored = "" if source.mirror or config.augment == "none" else f"not mirrored: {source.name} has left and right"
     for what, value, why in (
         ("arch", str(network.arch), f"{config.arch} is in {network.arch.library}" if bare else ""),
@@ -142,7 +145,7 @@ def _tell_choices(bench: Bench, source: Source) -> None:
             "as asked" if config.image_size else "as the weights expect",
         ),
         ("head", f"{config.head}, new: {', '.join(network.head_modules)}", ""),
-        ("tune", config.tune, stages),
+        ("tune", config.tune, courses),
         ("augment", config.augment, mirrored),
         ("device", f"{compute.device}, {compute.precision}", compute.reason),
         ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
@@ -150,7 +153,7 @@ def _tell_choices(bench: Bench, source: Source) -> None:
         bench.listener(Chosen(what, value, why))
 
 
-def _train(bench: Bench, folder: Path, card: ModelCard) -> list[EpochRecord]:
+def _train(bench: Bench, stages: list[Settings], folder: Path, card: ModelCard) -> list[EpochRecord]:
     """Runs the stages; the model file always holds the best weights by val that there have been.
 
     Returns:
@@ -160,7 +163,7 @@ def _train(bench: Bench, folder: Path, card: ModelCard) -> list[EpochRecord]:
     records: list[EpochRecord] = []
     best: EpochRecord | None = None
     weights: dict[str, torch.Tensor] = {}
-    for stage in plan(bench.config):
+    for stage in stages:
         for told in train_stage(bench, stage):
             bench.listener(told)
             if not isinstance(told, EpochRecord):

@@ -29,14 +29,12 @@ def create_run_folder(out: str | None, arch: str, data: str) -> Path:
     """Makes a new folder: exactly `out`, or one under runs/ named after date, network and data.
 
     Raises:
-        UsageError: `out` exists.
         ToolkitError: The folder cannot be made.
     """
     try:
         if out is not None:
             folder = Path(out).expanduser()
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
+            folder.mkdir(parents=True)
             return folder
         RUNS.mkdir(exist_ok=True)
         base = f"{datetime.date.today():%Y-%m-%d}-{_plain(arch)}-{_plain(data)}"
@@ -48,8 +46,6 @@ def create_run_folder(out: str | None, arch: str, data: str) -> Path:
                 return folder
             except FileExistsError:
                 number += 1
-    except FileExistsError as error:
-        raise UsageError(f"The folder {out} exists; nothing is ever overwritten. Choose another --out.") from error
     except OSError as error:
         raise ToolkitError(
             f"Cannot make the run's folder {out or RUNS}: {error.strerror}. Choose another --out."

@@ -19,12 +19,11 @@ from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.training.compute import Compute
 from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features, frozen_features, head_is_last
 from tl_toolkit.training.loop import Batches, EpochRecord, Prepare, Progress, Stage, fit
-from tl_toolkit.training.optimizers import make_optimizer
+from tl_toolkit.training.optimizers import default_rates, make_optimizer
 from tl_toolkit.training.schedules import make_schedule
 
 EVAL_BATCH = 64
 DEFAULT_EPOCHS = 12
-DEFAULT_LEARNING_RATE = 5e-4
 PROBE_OPTIMIZER = "adamw"
 """Of the probe that lp-ft begins with, whatever optimizer the fine-tuning has."""
 
@@ -38,31 +37,52 @@ class Settings:
     optimizer: str
     learning_rate: float
     head_learning_rate: float
+    weight_decay: float
 
 
-def plan(config: FinetuneConfig) -> list[Settings]:
-    """The stages of a run, in order."""
+def plan(config: FinetuneConfig, module: nn.Module) -> list[Settings]:
+    """The stages of a run, in order, with what the user left open chosen.
+
+    Args:
+        config: The settings.
+        module: The network; the default learning rate depends on whether it has BatchNorm.
+
+    Raises:
+        UsageError: The optimizer has no default learning rate, and none is given.
+    """
     stages = {"linear-probe": (_probe_settings,), "lp-ft": (_probe_settings, _tune_settings)}
-    return [settings(config) for settings in stages.get(config.tune, (_tune_settings,))]
+    return [settings(config, module) for settings in stages.get(config.tune, (_tune_settings,))]
 
 
-def _probe_settings(config: FinetuneConfig) -> Settings:
+def _probe_settings(config: FinetuneConfig, module: nn.Module) -> Settings:
     """With linear-probe, the probe is the run: --epochs, --lr and --optimizer speak of it where they are given."""
     alone = config.tune == "linear-probe"
-    rate = (config.learning_rate if alone else None) or config.probe_learning_rate
+    optimizer = config.optimizer if alone else PROBE_OPTIMIZER
+    rate = config.learning_rate if alone else None
+    if optimizer == PROBE_OPTIMIZER:
+        rate = rate or config.probe_learning_rate
+    defaults = default_rates(optimizer, module, rate, config.weight_decay if alone else None)
     return Settings(
         name="probe",
         epochs=(config.epochs if alone else None) or config.probe_epochs,
-        optimizer=config.optimizer if alone else PROBE_OPTIMIZER,
-        learning_rate=rate,
-        head_learning_rate=rate,
+        optimizer=optimizer,
+        learning_rate=defaults.learning_rate,
+        head_learning_rate=defaults.learning_rate,
+        weight_decay=defaults.weight_decay,
     )
 
 
-def _tune_settings(config: FinetuneConfig) -> Settings:
+def _tune_settings(config: FinetuneConfig, module: nn.Module) -> Settings:
     """The head has the backbone's learning rate where it has none of its own."""
-    rate = config.learning_rate or DEFAULT_LEARNING_RATE
-    return Settings("tune", config.epochs or DEFAULT_EPOCHS, config.optimizer, rate, config.head_learning_rate or rate)
+    rates = default_rates(config.optimizer, module, config.learning_rate, config.weight_decay)
+    return Settings(
+        name="tune",
+        epochs=config.epochs or DEFAULT_EPOCHS,
+        optimizer=config.optimizer,
+        learning_rate=rates.learning_rate,
+        head_learning_rate=config.head_learning_rate or rates.learning_rate,
+        weight_decay=rates.weight_decay,
+    )
 
 
 class Bench:
@@ -164,7 +184,7 @@ class Bench:
             head,
             settings.learning_rate,
             settings.head_learning_rate,
-            self.config.weight_decay,
+            settings.weight_decay,
         )
         return Stage(
             name=settings.name,

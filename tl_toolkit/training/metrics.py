@@ -34,7 +34,8 @@ class Meter:
     """Gathers loss and accuracy on the device; nothing is read back before it is asked for."""
 
     def __init__(self, classes: int, device: torch.device) -> None:
-        self.loss = MeanMetric().to(device)
+        # torchmetrics would leave NaN out of the mean, and look for it at every step.
+        self.loss = MeanMetric(nan_strategy="disable").to(device)
         self.accuracy = MulticlassAccuracy(classes, average="micro").to(device)
 
     def update(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:

@@ -1,0 +1,227 @@
+"""The commands as a person types them; the slow imports happen once, in this process."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from tests.conftest import copy_digits
+from tl_toolkit.api import Run
+from tl_toolkit.cli.main import app
+
+TINY = ["--weights", "bundled", "--image-size", "32", "--epochs", "1", "--probe-epochs", "2", "--views", "1"]
+
+
+def tl(*arguments: object, stdin: str = "") -> Result:
+    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, [str(a) for a in arguments], input=stdin)
+
+
+@pytest.mark.parametrize("command", [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["models"], ["data"]])
+def test_help_of_every_command_imports_no_torch(command: list[str]):
+    code = (
+        "import sys\nfrom tl_toolkit.cli.main import app\n"
+        "try: app([*sys.argv[1:], '--help'])\n"
+        "finally: print('HEAVY', sorted({'torch', 'timm', 'torchvision', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    assert "Usage:" in done.stdout
+    assert done.stdout.rstrip().endswith("HEAVY []")
+
+
+def test_help_of_finetune_shows_every_flag_and_default():
+    shown = tl("finetune", "--help").stdout
+    for flag in ["--arch", "--data", "--classes", "--weights", "--head", "--tune", "--epochs", "--probe-epochs", "--probe-lr", "--batch-size", "--lr", "--head-lr", "--weight-decay", "--optimizer", "--scheduler", "--label-smoothing", "--augment", "--image-size", "--in-channels", "--val-split", "--seed", "--device", "--precision", "--workers", "--out", "--save", "--config", "--quiet", "--json", "--strict", "--download"]:
+        assert flag in shown
+    assert "[default: resnet18]" in shown
+
+
+def test_finetune_tells_choices_results_and_files(photos: Path, tmp_path: Path):
+    done = tl("finetune", "--data", photos, "--out", tmp_path / "run", *TINY)
+    assert done.exit_code == 0, done.output
+    for text in ("torchvision:resnet18", "20% of each class of train", "tune 1/1 loss", "val", "model.safetensors"):
+        assert text in done.stdout
+    assert "Try it: tl predict IMAGE" in done.stdout
+
+
+def test_finetune_json_prints_the_summary_and_nothing_else(photos: Path, tmp_path: Path):
+    done = tl("finetune", "--data", photos, "--out", tmp_path / "run", "--json", *TINY)
+    assert json.loads(done.stdout) == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "torchvision:resnet18" in done.stderr
+
+
+def test_finetune_quiet_prints_the_folder_and_nothing_else(photos: Path, tmp_path: Path):
+    done = tl("finetune", "--data", photos, "--out", tmp_path / "run", "--quiet", *TINY)
+    assert done.stdout == f"{tmp_path / 'run'}\n"
+    assert done.stderr == ""
+
+
+def test_finetune_with_a_config_file_lets_flags_win(photos: Path, tmp_path: Path):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"data: {photos}\nweights: bundled\nimage_size: 48\nepochs: 7\nprobe_epochs: 2\nviews: 1\n")
+    done = tl("finetune", "--config", config, "--epochs", 1, "--json", "--out", tmp_path / "run")
+    assert json.loads(done.stdout)["epochs"] == 1
+    assert "48x48 px" in done.stderr
+
+
+def test_finetune_with_a_bad_image_ends_with_three(photos: Path, tmp_path: Path):
+    (photos / "0" / "bad.png").touch()
+    done = tl("finetune", "--data", photos, "--out", tmp_path / "run", *TINY)
+    assert done.exit_code == 3
+    assert "1 image cannot be read and is left out" in done.output
+    assert "bad_images.csv" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["finetune", "--classes", "5"], 2, "Error: classes is 5, but digits has 10 classes"),
+        (["finetune", "--arch", "resnt18"], 2, "Error: No architecture is named 'resnt18'. Did you mean resnet18"),
+        (["finetune", "--arch", "vgg16", "--classes", "10"], 1, "vgg16-397923af.pth is not in the cache"),
+        (["finetune", "--data", "nowhere"], 2, "Error: There is no folder 'nowhere'"),
+        (["finetune", "--head", "foo"], 2, "'foo' is not one of"),
+        (["finetune", "--save", "foo"], 2, "save must be state-dict or full-model"),
+        (["finetune", "--lr", "0"], 2, "learning_rate must be above 0"),
+        (["finetune", "--config", "nowhere.yaml"], 2, "Cannot read the config file nowhere.yaml"),
+        (["predict", "cat.png"], 2, "There is no run in"),
+        (["predict", "cat.png", "--out", "x.txt"], 2, "x.txt ends in none of .json, .jsonl, .csv; say --format"),
+        (["predict"], 2, "Missing argument"),
+        (["evaluate", "--model", "nowhere"], 2, "There is no model 'nowhere'"),
+        (["export", "nowhere", "--to", "state-dict", "--out", "x.pt"], 2, "There is no model 'nowhere'"),
+        (["models", "no-such-network"], 2, "No architecture is named 'no-such-network'"),
+        (["models", "show", "resnet81"], 2, "Did you mean resnet18"),
+        (["data", "info", "nowhere"], 2, "There is no folder 'nowhere'"),
+        (["data", "get", "mnst"], 2, "Did you mean mnist"),
+        (["tune"], 2, "No such command 'tune'"),
+    ],
+)
+def test_mistakes_end_with_their_code_and_one_message(in_folder: Path, arguments: list[str], code: int, message: str):
+    done = tl(*arguments)
+    assert done.exit_code == code, done.output
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_predict_prints_a_table_and_says_which_model_it_took(
+    tiny_run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tiny_run.path.parent / "runs").symlink_to(tiny_run.path.parent)
+    monkeypatch.chdir(tiny_run.path.parent)
+    image = sorted((tiny_data / "test" / "1").iterdir())[0]
+    done = tl("predict", image)
+    (tiny_run.path.parent / "runs").unlink()
+    assert done.exit_code == 0, done.output
+    assert "runs/run  the newest run" in done.stderr
+    assert image.name in done.stdout
+
+
+def test_predict_json_per_image_has_the_promised_keys(tiny_run: Run, tiny_data: Path, tmp_path: Path):
+    image = sorted((tiny_data / "test" / "1").iterdir())[0]
+    (tmp_path / "bad.png").touch()
+    done = tl(
+        "predict", image, "-", "--model", tiny_run.path, "-f", "json", "--top-k", 2, stdin=f"{tmp_path}/bad.png\n"
+    )
+    first, second = json.loads(done.stdout)
+    assert done.exit_code == 3
+    assert list(first) == ["path", "class_name", "probability", "top_k"]
+    assert [list(each) for each in first["top_k"]] == [["class_name", "probability"]] * 2
+    assert second == {"path": f"{tmp_path}/bad.png", "error": "the file is empty"}
+
+
+def test_predict_jsonl_and_csv_agree(tiny_run: Run, tiny_data: Path, tmp_path: Path):
+    folder = tiny_data / "test"
+    tl("predict", folder, "--model", tiny_run.path, "--out", tmp_path / "out.csv")
+    lines = tl("predict", folder, "--model", tiny_run.path, "--format", "jsonl").stdout.splitlines()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert len(lines) == len(rows) == 18
+    for line, row in zip(map(json.loads, lines), rows, strict=True):
+        assert (line["path"], line["class_name"]) == (row["path"], row["class_name"])
+        assert line["probability"] == pytest.approx(float(row["probability"]))
+
+
+def test_predict_a_name_of_undecodable_bytes_gives_it_back(tiny_run: Run, tiny_data: Path, tmp_path: Path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9 \xf0\x9f\x90\x9d.png"
+    with open(name, "wb") as file:
+        file.write(sorted((tiny_data / "test" / "1").iterdir())[0].read_bytes())
+    command = [Path(sys.executable).with_name("tl"), "predict", name, "-m", tiny_run.path, "-f", "csv"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert done.stdout.splitlines()[1].startswith(name)
+
+
+def test_evaluate_prints_top1_and_each_class(tiny_run: Run):
+    done = tl("evaluate", "--model", tiny_run.path)
+    assert done.exit_code == 0, done.output
+    assert "what the model was trained on" in done.stderr
+    assert "accuracy" in done.stdout
+    as_json = json.loads(tl("evaluate", "--model", tiny_run.path, "--json").stdout)
+    assert as_json["accuracy"] == tiny_run.summary["test_accuracy"]
+    assert list(as_json["class_accuracy"]) == ["0", "1", "7"]
+
+
+def test_evaluate_with_unknown_classes_lists_them(tiny_run: Run, tmp_path: Path):
+    copy_digits(tmp_path / "data", ["3"], 2)
+    done = tl("evaluate", "--model", tiny_run.path, "--data", tmp_path / "data")
+    assert done.exit_code == 1
+    assert "does not know 1 of the data's 1 classes: 3" in done.stderr
+
+
+def test_export_writes_what_plain_torch_loads(tiny_run: Run, tmp_path: Path):
+    done = tl("export", tiny_run.path, "--to", "state-dict", "--out", tmp_path / "w.pt")
+    assert done.exit_code == 0, done.output
+    assert torch.load(tmp_path / "w.pt", weights_only=True)["fc.weight"].shape == (3, 512)
+    again = tl("export", tiny_run.path, "--to", "state-dict", "--out", tmp_path / "w.pt")
+    assert again.exit_code == 2
+    assert "nothing is ever overwritten" in again.stderr
+
+
+def test_models_lists_by_pattern(in_folder: Path):
+    shown = tl("models", "vgg16*").stdout
+    assert "torchvision:vgg16 " in shown
+    assert "138.4 M" in shown
+    listed = json.loads(tl("models", "vgg16", "--json").stdout)
+    assert listed[0] == {
+        "arch": "torchvision:vgg16", "pretrained": True, "parameters": 138_357_544, "input_size": [3, 224, 224],
+    }  # fmt: skip
+    assert "with a pattern of 100 or fewer their parameters are counted" in tl("models").stdout
+
+
+def test_models_show_prints_layers_and_totals():
+    shown = tl("models", "show", "resnet18", "--depth", "1").stdout
+    assert "layer4" in shown
+    assert "11,689,512 parameters, 1,814.1 M multiply-adds for one image" in shown
+
+
+def test_data_info_shows_counts_sizes_and_oddities(photos: Path):
+    (photos / "0" / "bad.png").touch()
+    done = tl("data", "info", photos)
+    assert done.exit_code == 3
+    assert "photos, 3 classes" in done.stdout
+    assert "modes: L 30" in done.stdout
+    assert "the file is empty" in done.stderr
+    assert json.loads(tl("data", "info", photos, "--json").stdout)["splits"]["train"]["images"] == 30
+
+
+def test_finetune_interrupted_says_so_and_ends_with_130(tmp_path: Path):
+    command = [str(Path(sys.executable).with_name("tl")), "finetune", "--weights", "bundled", "--epochs", "500"]
+    process = subprocess.Popen(
+        [*command, "--tune", "full", "--out", tmp_path / "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "model.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted." in stderr
+    assert "Traceback" not in stderr

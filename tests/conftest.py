@@ -1,0 +1,101 @@
+"""Fixtures that many tests share. No test reaches beyond this machine."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # Read by huggingface_hub when it is imported.
+
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import tl_toolkit as tl
+from tl_toolkit.api import Run
+from tl_toolkit.data.sources import digits_folder
+from tl_toolkit.models import download
+
+REAL_DATA = os.environ.get("TL_REAL_DATA")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Requests to other machines fail as they do offline; torch.hub's cache is empty."""
+    real_open = urllib.request.urlopen
+
+    def local_only(request: urllib.request.Request, **arguments: object) -> object:
+        if request.host.rpartition(":")[0] not in download.LOCAL_HOSTS:
+            raise urllib.error.URLError("no network in tests")
+        return real_open(request, **arguments)
+
+    monkeypatch.setattr(urllib.request, "urlopen", local_only)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images, or a skip that says how to have it."""
+    if not REAL_DATA:
+        pytest.skip("needs real images: set TL_REAL_DATA to their folder (see CONTRIBUTING.md)")
+    return Path(REAL_DATA)
+
+
+def copy_digits(folder: Path, classes: list[str], per_class: int, split: str = "train") -> Path:
+    """A folder of some of the real digits."""
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for path in sorted((digits_folder() / split / name).iterdir())[:per_class]:
+            shutil.copy(path, folder / name)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten images of each of three classes, without splits."""
+    return copy_digits(tmp_path / "photos", ["0", "1", "7"], 10)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> dict[str, object]:
+    """A run of a few seconds."""
+    return {"weights": "bundled", "image_size": 32, "epochs": 1, "probe_epochs": 4, "views": 2, "batch_size": 16}
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes with train and test splits."""
+    folder = tmp_path_factory.mktemp("data") / "zeros ünd ones"
+    copy_digits(folder / "train", ["0", "1", "7"], 20)
+    copy_digits(folder / "test", ["0", "1", "7"], 6, "test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_settings: dict[str, object]) -> Run:
+    """A finished run that no test changes."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return tl.finetune(data=tiny_data, out=out, save=("state-dict", "full-model"), **tiny_settings)
+
+
+@pytest.fixture
+def write_weights(tmp_path: Path) -> Callable[[torch.nn.Module, str], Path]:
+    """Saves a module's state_dict to a file of that name."""
+
+    def write(module: torch.nn.Module, name: str) -> Path:
+        path = tmp_path / name
+        torch.save(module.state_dict(), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory."""
+    folder = tmp_path / "working directory"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield folder

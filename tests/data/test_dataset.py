@@ -1,0 +1,78 @@
+import torch
+
+from tl_toolkit.data.dataset import ImageDataset, keyed_random
+from tl_toolkit.data.loaders import train_loader, view_loader
+from tl_toolkit.data.sources import open_source
+from tl_toolkit.data.transforms import EvalTransform, train_transform
+from tl_toolkit.input_spec import InputSpec
+
+SPEC = InputSpec(height=16, width=16)
+DIGITS = open_source("digits").split("test").subset(range(20))
+
+
+def augmented(seed: int = 0) -> ImageDataset:
+    return ImageDataset(DIGITS, train_transform(SPEC, "strong", mirror=True), seed=seed)
+
+
+def test_item_by_epoch_and_index_depends_on_them_and_the_seed_alone():
+    image, target = augmented()[3, 7]
+    torch.rand(5)
+    assert torch.equal(image, augmented()[3, 7][0])
+    assert target == DIGITS.targets[7]
+    for other in (augmented()[4, 7], augmented()[3, 8], augmented(seed=1)[3, 7]):
+        assert not torch.equal(image, other[0])
+
+
+def test_item_by_index_is_not_augmented():
+    dataset = ImageDataset(DIGITS, EvalTransform(SPEC))
+    assert torch.equal(dataset[2][0], dataset[2][0])
+    assert dataset[2][0].dtype == torch.uint8
+
+
+def test_keyed_random_leaves_the_random_numbers_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    with keyed_random(1, 2, 3):
+        torch.rand(9)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def epoch_of(workers: int, epoch: int) -> list[torch.Tensor]:
+    loader = train_loader(augmented(), 8, workers)
+    loader.sampler.set_epoch(epoch)
+    return [part for batch in loader for part in batch]
+
+
+def test_loader_with_two_workers_gives_the_same_as_with_none():
+    for one, other in zip(epoch_of(0, 2), epoch_of(2, 2), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_loader_in_another_epoch_gives_another_order():
+    dataset = ImageDataset(open_source("digits").split("test"), EvalTransform(SPEC))
+    sampler = train_loader(dataset, 8, 0).sampler
+    orders = []
+    for epoch in (1, 2):
+        sampler.set_epoch(epoch)
+        orders.append([index for _, index in sampler])
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(len(dataset)))
+
+
+def test_loader_leaves_torch_random_numbers_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    epoch_of(0, 1)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_train_loader_leaves_out_a_last_batch_of_one():
+    dataset = ImageDataset(DIGITS.subset(range(17)), EvalTransform(SPEC))
+    assert [len(targets) for _, targets in train_loader(dataset, 8, 0)] == [8, 8]
+
+
+def test_view_loader_keeps_the_order():
+    targets = torch.cat([targets for _, targets in view_loader(augmented(), 1, 8, 0)])
+    assert targets.tolist() == DIGITS.targets

@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tl_toolkit.data.images import inspect_image, open_image
+from tl_toolkit.errors import ImageError
+
+RED = (255, 0, 0)
+
+
+def pixel(source: object, channels: int = 3) -> tuple[int, ...] | int:
+    return open_image(source, channels).getpixel((0, 0))
+
+
+def test_open_image_with_each_exif_orientation_turns_it_upright(tmp_path: Path):
+    upright = Image.new("RGB", (3, 2))
+    upright.putpixel((0, 0), RED)
+    back = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that undoes the orientation
+    for orientation, transpose in back.items():
+        stored = upright if transpose is None else upright.transpose(Image.Transpose(transpose))
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.png"
+        stored.save(path, exif=exif)
+        opened = open_image(path)
+        assert opened.size == (3, 2), orientation
+        assert opened.getpixel((0, 0)) == RED, orientation
+
+
+def test_open_image_composites_transparency_on_white():
+    assert pixel(Image.new("RGBA", (1, 1), (255, 0, 0, 0))) == (255, 255, 255)
+    assert pixel(Image.new("RGBA", (1, 1), (255, 0, 0, 255))) == RED
+    assert pixel(Image.new("LA", (1, 1), (0, 0)), channels=1) == 255
+
+
+def test_open_image_with_transparent_palette_composites_on_white(tmp_path: Path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "palette.png", transparency=0)
+    opened = open_image(tmp_path / "palette.png")
+    assert opened.getpixel((0, 0)) == (255, 255, 255)
+    assert opened.getpixel((1, 0)) == (0, 255, 0)
+
+
+def test_open_image_of_sixteen_bits_scales_them(tmp_path: Path):
+    values = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "16.png")
+    assert [open_image(tmp_path / "16.png", 1).getpixel((x, 0)) for x in range(3)] == [0, 100, 255]
+    assert np.asarray(open_image(values, 1)).tolist() == [[0, 100, 255]]
+
+
+def test_open_image_of_one_bit_and_cmyk_becomes_rgb(tmp_path: Path):
+    Image.new("1", (1, 1), 1).save(tmp_path / "1.png")
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=100)
+    assert pixel(tmp_path / "1.png") == (255, 255, 255)
+    red, green, blue = pixel(tmp_path / "cmyk.jpg")
+    assert red > 200
+    assert green < 60
+    assert blue < 60
+
+
+def test_open_image_of_animation_takes_the_first_frame(tmp_path: Path):
+    first, second = Image.new("RGB", (1, 1), RED), Image.new("RGB", (1, 1), (0, 0, 255))
+    first.save(tmp_path / "two.gif", save_all=True, append_images=[second])
+    assert pixel(tmp_path / "two.gif") == RED
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        np.full((2, 2, 3), 255, np.uint8),
+        np.ones((2, 2), np.float32),
+        np.ones((2, 2), bool),
+        torch.ones(3, 2, 2),
+        torch.full((1, 2, 2), 255, dtype=torch.uint8),
+    ],
+)
+def test_open_image_of_arrays_and_tensors_gives_white(source: object):
+    opened = open_image(source)
+    assert opened.size == (2, 2)
+    assert opened.getpixel((1, 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (np.zeros((2, 2, 2), np.uint8), r"an image of shape \(2, 2, 2\) has no 1, 3 or 4 channels"),
+        (np.full((2, 2), 2.5), r"floating-point pixels must lie in 0\.\.1, not 2\.5\.\.2\.5"),
+        (np.zeros((2, 2), np.int64), "pixels of type int64 have no defined range"),
+        (Image.new("F", (2, 2)), "pixels of mode F have no defined range"),
+    ],
+)
+def test_open_image_of_undefined_pixels_says_why(source: object, reason: str):
+    with pytest.raises(ImageError, match=reason):
+        open_image(source, name="image 3")
+
+
+def test_open_image_of_bad_files_gives_each_reason(tmp_path: Path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "folder.jpg").mkdir()
+    Image.effect_noise((64, 64), 50).save(tmp_path / "whole.jpg")
+    (tmp_path / "short.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-700])
+    reasons = {
+        "empty.jpg": "the file is empty",
+        "text.jpg": "not an image that Pillow can read",
+        "folder.jpg": "Is a directory",
+        "missing.jpg": "No such file or directory",
+        "short.jpg": "image file is truncated",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(ImageError) as error:
+            open_image(tmp_path / name)
+        assert error.value.reason.startswith(reason)
+        assert error.value.name == str(tmp_path / name)
+
+
+def test_inspect_image_tells_stored_size_and_mode(tmp_path: Path):
+    Image.new("L", (5, 3)).save(tmp_path / "grey.png")
+    facts = inspect_image(tmp_path / "grey.png")
+    assert (facts.width, facts.height, facts.mode) == (5, 3, "L")

@@ -1,0 +1,55 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from tl_toolkit.data.transforms import EvalTransform, Normalize, train_transform
+from tl_toolkit.input_spec import InputSpec
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    columns = np.linspace(0, 255, width).astype(np.uint8)
+    return Image.fromarray(np.repeat(np.tile(columns, (height, 1))[:, :, None], 3, axis=2))
+
+
+def test_eval_transform_center_crops_the_resized_short_side():
+    pixels = EvalTransform(InputSpec(height=8, width=8, crop_fraction=0.5))(gradient(64, 32))
+    assert pixels.shape == (3, 8, 8)
+    assert 85 < pixels[0, 0, 0] < pixels[0, 0, -1] < 170  # a quarter of the width is left
+
+
+def test_eval_transform_squash_keeps_the_whole_width():
+    pixels = EvalTransform(InputSpec(height=8, width=8, crop="squash", crop_fraction=1.0))(gradient(64, 32))
+    assert pixels[0, 0, 0] < 30
+    assert pixels[0, 0, -1] > 225
+
+
+def test_eval_transform_border_pads_the_short_side():
+    pixels = EvalTransform(InputSpec(height=8, width=8, crop="border", crop_fraction=1.0))(
+        Image.new("RGB", (64, 32), (255, 255, 255))
+    )
+    assert pixels[0, 0].sum() == 0
+    assert pixels[0, 4].min() == 255
+
+
+def test_eval_transform_of_extreme_shapes_gives_the_size():
+    for size in ((1, 1), (1, 3000), (3000, 1)):
+        assert EvalTransform(InputSpec(height=16, width=16))(Image.new("RGB", size)).shape == (3, 16, 16)
+
+
+def test_train_transform_without_mirror_never_mirrors():
+    transform = train_transform(InputSpec(height=8, width=8), "light", mirror=False)
+    assert all(pixels[0, 4, 0] < pixels[0, 4, -1] for pixels in (transform(gradient(64, 64)) for _ in range(40)))
+
+
+def test_train_transform_with_mirror_sometimes_mirrors():
+    torch.manual_seed(0)
+    transform = train_transform(InputSpec(height=8, width=8), "strong", mirror=True)
+    mirrored = [bool(p[0, 4, 0] > p[0, 4, -1]) for p in (transform(gradient(64, 64)) for _ in range(60))]
+    assert 10 < sum(mirrored) < 50
+
+
+def test_normalize_applies_mean_and_std():
+    spec = InputSpec(channels=1, mean=(0.5,), std=(0.25,))
+    assert torch.equal(
+        Normalize(spec)(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)), torch.tensor([[[[-2.0, 2.0]]]])
+    )

@@ -1,0 +1,26 @@
+from pathlib import Path
+
+from PIL import Image
+
+from tl_toolkit.data.sources import open_source
+from tl_toolkit.recipes.describe import describe
+
+
+def test_describe_counts_and_warns_of_oddities(photos: Path):
+    (photos / "0" / "bad.png").touch()
+    Image.new("RGB", (50, 20)).save(photos / "1" / "colour.png")
+    (photos / "nothing").mkdir()
+    (photos / "lonely").mkdir()
+    Image.new("L", (8, 8)).save(photos / "lonely" / "1.png")
+    described = describe(open_source(photos), lambda event: None)
+    assert described.class_names == ("0", "1", "7", "lonely", "nothing")
+    assert described.splits["train"].class_counts == (10, 11, 10, 1, 0)
+    assert described.sizes == {"width": (8, 8, 50), "height": (8, 8, 20)}
+    assert described.modes == {"L": 31, "RGB": 1}
+    assert described.oddities == (
+        "train has no image of nothing.",
+        "train has fewer than 10 images of lonely.",
+        "train is unbalanced: its largest class has 11 images, its smallest 1.",
+        f"Cannot be read: {photos}/0/bad.png: the file is empty",
+        "Not all images are L: RGB 1. They are converted.",
+    )

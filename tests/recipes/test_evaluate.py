@@ -1,0 +1,54 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+import tl_toolkit as tl
+from tests.conftest import copy_digits
+from tl_toolkit.api import Run
+from tl_toolkit.errors import DataError, UnknownNameError
+from tl_toolkit.recipes.events import Chosen, Event, Warned
+
+
+def test_evaluate_of_a_run_gives_the_summarys_figures(tiny_run: Run, tiny_data: Path):
+    result = tl.evaluate(tl.load(tiny_run.path), tiny_data)
+    assert result.split == "test"
+    assert result.scores.accuracy == tiny_run.summary["test_accuracy"]
+    assert result.scores.images == 18
+    assert list(result.class_accuracy) == ["0", "1", "7"]
+
+
+def test_evaluate_matches_classes_by_name(tiny_run: Run, tiny_data: Path, tmp_path: Path):
+    shutil.copytree(tiny_data / "test" / "7", tmp_path / "data" / "7")
+    events: list[Event] = []
+    result = tl.evaluate(tiny_run.model, tmp_path / "data", listener=events.append)
+    sevens = tl.evaluate(tiny_run.model, tiny_data).class_accuracy["7"]
+    assert result.class_accuracy == {"7": pytest.approx(sevens)}
+    assert any(isinstance(event, Warned) and "has no test or val split" in event.message for event in events)
+
+
+def test_evaluate_with_a_class_that_the_model_does_not_know_lists_it(tiny_run: Run, tmp_path: Path):
+    copy_digits(tmp_path / "data", ["0", "3", "4"], 2)
+    with pytest.raises(DataError, match="does not know 2 of the data's 3 classes: 3, 4. It knows 0, 1, 7"):
+        tl.evaluate(tiny_run.model, tmp_path / "data")
+
+
+def test_evaluate_leaves_out_what_cannot_be_read_and_says_so(tiny_run: Run, tmp_path: Path):
+    folder = copy_digits(tmp_path / "data", ["0", "1"], 3)
+    (folder / "0" / "bad.png").write_text("bad")
+    result = tl.evaluate(tiny_run.model, folder)
+    assert result.scores.images == 6
+    assert [Path(image.name).name for image in result.bad_images] == ["bad.png"]
+
+
+def test_evaluate_of_a_misspelt_split_suggests_the_right_one(tiny_run: Run, tiny_data: Path):
+    with pytest.raises(UnknownNameError, match="Did you mean test"):
+        tl.evaluate(tiny_run.model, tiny_data, "tset")
+
+
+def test_evaluate_tells_the_split_it_chose(tiny_run: Run, tiny_data: Path):
+    events: list[Event] = []
+    tl.evaluate(tiny_run.model, tiny_data, listener=events.append)
+    assert [event for event in events if isinstance(event, Chosen)] == [
+        Chosen("split", "test", f"{tiny_data.name} has test, train")
+    ]

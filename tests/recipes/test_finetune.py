@@ -1,0 +1,231 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import nn
+
+import tl_toolkit as tl
+from tests.conftest import copy_digits
+from tl_toolkit.api import Run
+from tl_toolkit.errors import ConfigError, DataError, ToolkitError, TrainingError, UnknownNameError, UsageError
+from tl_toolkit.recipes.events import Chosen, Event, Warned
+
+SUMMARY_KEYS = [
+    "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "tune", "seed", "epochs", "train_images",
+    "val_images", "test_images", "val_accuracy", "val_loss", "test_accuracy", "train_loss", "seconds",
+    "images_per_second", "precision", "device", "bad_images", "versions",
+]  # fmt: skip
+
+
+def test_finetune_writes_a_run_folder_that_explains_itself(tiny_run: Run):
+    names = {path.name for path in tiny_run.path.iterdir()}
+    assert names == {
+        "model.safetensors", "last.safetensors", "config.yaml", "metrics.jsonl", "summary.json", "curves.png",
+        "state_dict.pt", "full_model.pt",
+    }  # fmt: skip
+    summary = json.loads((tiny_run.path / "summary.json").read_text())
+    assert list(summary) == SUMMARY_KEYS
+    assert summary == tiny_run.summary
+    assert (summary["train_images"], summary["val_images"], summary["test_images"]) == (48, 12, 18)
+    assert 0 <= summary["val_accuracy"] <= 1
+    lines = [json.loads(line) for line in (tiny_run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["epoch"]) for line in lines] == [*(("probe", n) for n in range(1, 5)), ("tune", 1)]
+
+
+def test_config_of_a_run_makes_the_same_weights_again(tiny_run: Run, tmp_path: Path):
+    settings = yaml.safe_load((tiny_run.path / "config.yaml").read_text())
+    again = tl.finetune(out=tmp_path / "again", **{**settings, "workers": 2, "save": ()})
+    first, second = (load_file(run.path / "last.safetensors") for run in (tiny_run, again))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert first.keys() == second.keys()
+    assert again.summary["val_loss"] == tiny_run.summary["val_loss"]
+
+
+def test_finetune_with_another_seed_differs(
+    tiny_data: Path, tiny_settings: dict[str, Any], tmp_path: Path, tiny_run: Run
+):
+    other = tl.finetune(data=tiny_data, out=tmp_path / "run", seed=1, **tiny_settings)
+    assert not torch.equal(other.model.module.fc.weight, tiny_run.model.module.fc.weight)
+
+
+@pytest.mark.parametrize("tune", ["linear-probe", "last-stage", "full"])
+@pytest.mark.parametrize("head", ["swap", "append", "mlp"])
+def test_finetune_changes_what_the_policy_says_and_nothing_else(
+    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], tune: str, head: str
+):
+    before = tl.build_model("resnet18", 3, weights="bundled").state_dict()
+    settings = {**tiny_settings, "views": 1}
+    run = tl.finetune(data=photos, out=tmp_path / "run", tune=tune, head=head, learning_rate=0.01, **settings)
+    after = load_file(run.path / "last.safetensors")
+    changed = {
+        key.split(".")[0] for key in after if not key.startswith("fc") and not torch.equal(after[key], before[key])
+    }
+    stages = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}
+    assert changed == {"linear-probe": set(), "last-stage": {"layer4"}, "full": stages}[tune]
+    assert run.summary["head"] == head
+
+
+def test_finetune_keeps_the_best_weights_by_val(tiny_run: Run):
+    lines = [json.loads(line) for line in (tiny_run.path / "metrics.jsonl").read_text().splitlines()]
+    assert tiny_run.summary["val_accuracy"] == pytest.approx(max(line["val_accuracy"] for line in lines), abs=1 / 12)
+
+
+def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
+    events: list[Event] = []
+    tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **{**tiny_settings, "weights": "auto"})
+    chosen = {event.what: event for event in events if isinstance(event, Chosen)}
+    assert chosen["arch"] == Chosen("arch", "torchvision:resnet18", "resnet18 is in torchvision")
+    assert chosen["val"] == Chosen("val", "6 images", "20% of each class of train, seed 0")
+    assert chosen["input"].value == "colour, 32x32 px"
+    assert chosen["tune"].why == "probe 4 epochs (adamw, lr 0.003) then tune 1 epochs (adamw, lr 0.0005)"
+    assert [event.message for event in events if isinstance(event, Warned)][0].startswith("Took the bundled weights")
+
+
+def test_finetune_leaves_out_bad_images_and_lists_them(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
+    (photos / "0" / "empty.png").touch()
+    (photos / "1" / "notes, and more.txt").write_text("no image")
+    run = tl.finetune(data=photos, out=tmp_path / "run", **tiny_settings)
+    rows = (run.path / "bad_images.csv").read_text().splitlines()
+    assert rows == [
+        "split,path,reason",
+        f"train,{photos}/0/empty.png,the file is empty",
+        f'train,"{photos}/1/notes, and more.txt",not an image that Pillow can read',
+    ]
+    assert [Path(image["name"]).name for image in run.summary["bad_images"]] == ["empty.png", "notes, and more.txt"]
+    assert run.summary["train_images"] + run.summary["val_images"] == 30
+
+
+def test_finetune_strict_with_bad_images_stops_and_writes_nothing(
+    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]
+):
+    (photos / "0" / "empty.png").touch()
+    with pytest.raises(DataError, match=r"1 image cannot be read:\n.*empty\.png: the file is empty\nMend or remove"):
+        tl.finetune(data=photos, out=tmp_path / "run", strict=True, **tiny_settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_finetune_of_grayscale_arrays_predicts_arrays(tmp_path: Path, tiny_settings: dict[str, Any]):
+    generator = np.random.default_rng(0)
+    images = np.concatenate([generator.integers(0, 60, (20, 12, 12)), generator.integers(180, 255, (20, 12, 12))])
+    run = tl.finetune(
+        data=(images.astype(np.uint8), [0] * 20 + [1] * 20), out=tmp_path / "run", in_channels=1, **tiny_settings
+    )
+    assert run.model.module.conv1.in_channels == 1
+    assert run.model.input_spec.channels == 1
+    assert [p.class_name for p in run.model.predict([images[0].astype(np.uint8), images[-1].astype(np.uint8)])] == [
+        "0",
+        "1",
+    ]
+
+
+def test_finetune_of_a_network_with_two_heads_trains_both(photos: Path, tmp_path: Path):
+    run = tl.finetune(
+        arch="timm:deit_tiny_distilled_patch16_224",
+        data=photos,
+        weights="none",
+        tune="linear-probe",
+        epochs=1,
+        image_size=32,
+        out=tmp_path / "run",
+    )
+    assert run.model.predict(photos / "0" / sorted((photos / "0").iterdir())[0].name).class_name in {"0", "1", "7"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"classes": 5}, ConfigError, r"classes is 5, but photos has 3 classes \(0, 1, 7\)"),
+        ({"arch": "resnt18"}, UnknownNameError, "No architecture is named 'resnt18'. Did you mean resnet18"),
+        ({"optimizer": "adamx"}, UnknownNameError, "No optimizer is named 'adamx'"),
+        ({"device": "tpu"}, UsageError, "There is no device 'tpu' here"),
+        ({"weights": "missing.pth"}, ToolkitError, "There is no weights file 'missing.pth'"),
+        ({"arch": "squeezenet1_1", "weights": "none", "head": "append"}, ToolkitError, "Choose --head swap"),
+    ],
+)
+def test_finetune_with_a_wrong_setting_says_so_before_work(
+    photos: Path, tmp_path: Path, settings: dict[str, Any], error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message):
+        tl.finetune(data=photos, out=tmp_path / "run", **{"weights": "bundled", **settings})
+    assert not (tmp_path / "run").exists()
+
+
+def test_finetune_into_an_existing_folder_refuses(photos: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="exists; nothing is ever overwritten"):
+        tl.finetune(data=photos, out=tmp_path)
+
+
+def test_finetune_into_a_file_says_what_cannot_be_made(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
+    (tmp_path / "file").touch()
+    with pytest.raises(ToolkitError, match="Cannot make the run's folder .*Choose another --out"):
+        tl.finetune(data=photos, out=tmp_path / "file" / "run", **tiny_settings)
+
+
+def test_finetune_of_one_class_says_it_takes_two(tmp_path: Path):
+    copy_digits(tmp_path / "photos", ["0"], 3)
+    with pytest.raises(DataError, match="photos has one class only \\(0\\)"):
+        tl.finetune(data=tmp_path / "photos")
+
+
+def test_finetune_with_a_class_without_images_names_it(photos: Path, tiny_settings: dict[str, Any]):
+    (photos / "empty").mkdir()
+    with pytest.raises(DataError, match="train has no readable image of empty"):
+        tl.finetune(data=photos, **tiny_settings)
+
+
+def test_finetune_without_train_says_so(tmp_path: Path):
+    copy_digits(tmp_path / "photos" / "test", ["0", "1"], 3)
+    with pytest.raises(DataError, match="photos has no train split to learn from, only test"):
+        tl.finetune(data=tmp_path / "photos")
+
+
+def test_finetune_whose_loss_explodes_keeps_the_best_so_far(
+    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]
+):
+    settings = {**tiny_settings, "optimizer": "sgd", "learning_rate": 1e30, "weight_decay": 0.0, "epochs": 3}
+    with pytest.raises(TrainingError, match="The best weights so far are kept"):
+        tl.finetune(data=photos, out=tmp_path / "run", **settings)
+    weights = tl.load(tmp_path / "run").module.state_dict()
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_finetune_names_runs_by_date_arch_and_data(photos: Path, in_folder: Path, tiny_settings: dict[str, Any]):
+    settings = {**tiny_settings, "tune": "linear-probe"}
+    first = tl.finetune(data=photos, **settings)
+    second = tl.finetune(data=photos, **settings)
+    assert first.path.parent == Path("runs")
+    assert first.path.name.endswith("-resnet18-photos")
+    assert second.path.name == f"{first.path.name}-2"
+
+
+def test_finetune_with_another_name_for_a_setting_suggests_it():
+    with pytest.raises(UnknownNameError, match="No setting is named 'epoch'. Did you mean epochs"):
+        tl.finetune(epoch=3)
+
+
+def test_finetune_takes_a_map_style_dataset(tmp_path: Path, tiny_settings: dict[str, Any]):
+    class Shades(torch.utils.data.Dataset):
+        classes = ("dark", "bright")
+
+        def __len__(self) -> int:
+            return 24
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return torch.full((3, 9, 9), 0.1 + 0.8 * (index % 2)), index % 2
+
+    run = tl.finetune(data=Shades(), out=tmp_path / "run", **tiny_settings)
+    assert run.summary["class_names"] == ["dark", "bright"]
+    assert run.summary["data"] == "shades"
+
+
+def test_finetune_in_float32_after_bfloat16_in_one_process(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
+    for index, precision in enumerate(("auto", "fp32", "auto")):
+        run = tl.finetune(data=photos, out=tmp_path / str(index), precision=precision, **tiny_settings)
+        assert isinstance(run.model.module, nn.Module)
+    assert dataclasses.is_dataclass(run.model.card)

@@ -1,0 +1,78 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import tl_toolkit as tl
+from tl_toolkit.api import Run
+from tl_toolkit.errors import ImageError, ModelFileError, UsageError
+
+
+def some_images(data: Path) -> list[Path]:
+    return sorted((data / "test" / "7").iterdir())
+
+
+def test_load_of_a_copied_run_gives_the_same_bits(tiny_run: Run, tiny_data: Path, tmp_path: Path):
+    copied = shutil.copytree(tiny_run.path, tmp_path / "kopiert nach ünten")
+    images = [str(path.resolve()) for path in some_images(tiny_data)]
+    expected = tiny_run.model.logits(images)
+    script = "import sys, torch, tl_toolkit as tl;torch.save(tl.load(sys.argv[1]).logits(sys.argv[3:]), sys.argv[2])"
+    command = [sys.executable, "-c", script, str(copied), str(tmp_path / "logits.pt"), *images]
+    subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "OMP_WAIT_POLICY": "passive"})
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), expected)
+
+
+def test_load_gives_the_trained_weights_and_what_belongs_to_them(tiny_run: Run):
+    model = tl.load(tiny_run.path / "model.safetensors")
+    trained = tiny_run.model.module.state_dict()
+    assert all(torch.equal(value, trained[key]) for key, value in model.module.state_dict().items())
+    assert model.class_names == ("0", "1", "7")
+    assert model.input_spec.height == 32
+    assert model.card.metrics["val_accuracy"] == tiny_run.summary["val_accuracy"]
+    assert model.card.training["arch"] == "resnet18"
+
+
+def test_transform_makes_what_logits_takes(tiny_run: Run, tiny_data: Path):
+    model, images = tiny_run.model, some_images(tiny_data)[:3]
+    batch = torch.stack([model.transform(path) for path in images])
+    assert batch.shape == (3, 3, 32, 32)
+    assert torch.equal(model.logits(batch), model.logits(images))
+
+
+def test_predict_of_one_image_and_of_many(tiny_run: Run, tiny_data: Path):
+    images = some_images(tiny_data)
+    one = tiny_run.model.predict(images[0], top_k=2)
+    assert one.path == str(images[0])
+    assert len(one.top_k) == 2
+    assert one.class_name == one.top_k[0].class_name
+    assert one.probability >= one.top_k[1].probability
+    many = tiny_run.model.predict([Image.open(path) for path in images])
+    assert [p.path for p in many] == [f"image {index}" for index in range(len(images))]
+    assert sum(c.probability for c in many[0].top_k) == pytest.approx(1, abs=1e-3)
+    assert tiny_run.model.predict([]) == []
+
+
+def test_predict_of_a_bad_image_raises(tiny_run: Run, tmp_path: Path):
+    with pytest.raises(ImageError, match=r"missing\.png: No such file"):
+        tiny_run.model.predict(tmp_path / "missing.png")
+
+
+def test_load_of_something_else_says_what_is_needed(tmp_path: Path, tiny_run: Run):
+    with pytest.raises(UsageError, match=r"has no model\.safetensors in it\. Give a run folder"):
+        tl.load(tmp_path)
+    with pytest.raises(UsageError, match="There is no model 'nothing'"):
+        tl.load("nothing")
+    with pytest.raises(UsageError, match="has no class names and no InputSpec"):
+        tl.load(tiny_run.path / "full_model.pt")
+
+
+def test_load_of_a_truncated_model_raises(tiny_run: Run, tmp_path: Path):
+    content = (tiny_run.path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelFileError, match="is no model that tl can load"):
+        tl.load(tmp_path)

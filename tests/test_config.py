@@ -1,0 +1,77 @@
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tl_toolkit.config import FinetuneConfig, read_config_file
+from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
+
+
+def test_config_with_many_wrong_values_reports_all_together():
+    with pytest.raises(ConfigError) as error:
+        FinetuneConfig.from_values({"epochs": 0, "head": "foo", "learning_rate": -1, "val_split": 1.5, "seed": 1.5})
+    assert error.value.problems == (
+        "head must be swap or append or mlp, not 'foo'.",
+        "val_split must be above 0 and below 1, not 1.5.",
+        "epochs must be at least 1, not 0.",
+        "learning_rate must be above 0, not -1.0.",
+        "seed must be a whole number, not 1.5.",
+    )
+
+
+def test_config_with_unknown_setting_suggests_the_nearest():
+    with pytest.raises(UnknownNameError, match="No setting is named 'learning_rat'. Did you mean learning_rate"):
+        FinetuneConfig.from_values({"learning_rat": 0.1})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "fast", True])
+def test_config_with_a_learning_rate_that_is_no_number_raises(value: object):
+    with pytest.raises(ConfigError, match="learning_rate must be"):
+        FinetuneConfig.from_values({"learning_rate": value})
+
+
+def test_config_with_two_channels_raises():
+    with pytest.raises(ConfigError, match="in_channels must be 1 or 3, not 2"):
+        FinetuneConfig(in_channels=2)
+
+
+def test_to_yaml_read_back_gives_the_same_config(tmp_path: Path):
+    config = FinetuneConfig(
+        arch="vgg16", data="Fotos für später/", learning_rate=3e-4, save=("full-model",), out="there"
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml())
+    assert FinetuneConfig.from_values(read_config_file(path)) == dataclasses.replace(config, out=None)
+
+
+def test_config_file_with_exponents_reads_numbers(tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text("learning_rate: 1e-3\nweight_decay: 0\n")
+    config = FinetuneConfig.from_values(read_config_file(path))
+    assert (config.learning_rate, config.weight_decay) == (0.001, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n- b\n", "must hold `setting: value` lines"), ("a: [", "is not valid YAML")],
+)
+def test_config_file_of_another_form_raises(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_config_file(path)
+
+
+def test_config_file_that_is_missing_names_it(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"Cannot read the config file .*missing\.yaml: No such file"):
+        read_config_file(tmp_path / "missing.yaml")
+
+
+def test_every_setting_has_help_and_a_valid_default():
+    assert yaml.safe_load(FinetuneConfig().to_yaml())["arch"] == "resnet18"
+    for field in dataclasses.fields(FinetuneConfig):
+        setting = field.metadata["setting"]
+        assert setting.help.endswith(".")
+        assert field.default is not None or setting.automatic

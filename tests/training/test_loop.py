@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tl_toolkit.errors import TrainingError
+from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features
+from tl_toolkit.training.loop import EpochRecord, Stage, fit
+from tl_toolkit.training.optimizers import make_optimizer
+from tl_toolkit.training.schedules import make_schedule
+
+CPU = torch.device("cpu")
+
+
+def separable_features() -> Features:
+    torch.manual_seed(0)
+    targets = torch.arange(600) % 3
+    return Features([torch.randn(600, 3) + 4 * nn.functional.one_hot(targets, 3)], targets)
+
+
+def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: int = 5, lr: float = 0.1) -> Stage:
+    features = separable_features()
+    train = FeatureBatches(features, CPU, seed=0)
+    optimizer = make_optimizer("adamw", module, (), lr, lr, 0.0)
+    return Stage(
+        name="tune",
+        module=module,
+        trainable=trainable,
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, "cosine", epochs * len(train), 0.1),
+        train=train,
+        val=EvalFeatures(features),
+        prepare=lambda inputs: inputs,
+        epochs=epochs,
+        classes=3,
+        label_smoothing=0.0,
+        clip_gradient=1.0,
+    )
+
+
+def run(stage: Stage) -> list[EpochRecord]:
+    accelerator = choose_compute("cpu", "fp32").accelerator()
+    return [record for record in fit(stage, accelerator) if isinstance(record, EpochRecord)]
+
+
+def test_fit_learns_and_tells_each_epoch():
+    torch.manual_seed(0)
+    records = run(make_stage(nn.Linear(3, 3)))
+    assert [record.epoch for record in records] == [1, 2, 3, 4, 5]
+    assert records[-1].val_accuracy > 0.97
+    assert records[-1].val_loss < records[0].val_loss
+    assert records[-1].learning_rate < records[0].learning_rate
+
+
+def test_fit_keeps_frozen_batchnorm_and_dropout_in_eval():
+    module = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 3), nn.BatchNorm1d(3))
+    module[0].requires_grad_(False)
+    run(make_stage(module, trainable=("2", "3"), epochs=1))
+    assert torch.equal(module[0].running_mean, torch.zeros(3))
+    assert module[0].num_batches_tracked == 0
+    assert module[3].num_batches_tracked == 3
+
+
+def test_fit_whose_loss_is_not_finite_stops_with_advice():
+    class Exploding(nn.Linear):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return super().forward(inputs) * math.inf
+
+    with pytest.raises(TrainingError, match=r"The loss became nan in epoch 1 of the tune stage\. .* Try a tenth"):
+        run(make_stage(Exploding(3, 3)))
+
+
+def test_improves_on_prefers_accuracy_and_then_loss():
+    def record(accuracy: float, loss: float) -> EpochRecord:
+        return EpochRecord("tune", 1, 1, 0.0, 0.0, loss, accuracy, 0.1, 1.0, 1.0)
+
+    assert record(0.5, 1.0).improves_on(None)
+    assert record(0.6, 2.0).improves_on(record(0.5, 1.0))
+    assert record(0.5, 0.9).improves_on(record(0.5, 1.0))
+    assert not record(0.5, 1.0).improves_on(record(0.5, 1.0))

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from tl_toolkit.training.metrics import LOSS, FullMeter
+
+
+def test_scores_over_batches_equal_those_of_all_at_once():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(50, 7), torch.randint(0, 6, (50,))
+    meter = FullMeter(7, torch.device("cpu"))
+    for part in torch.arange(50).split(16):
+        meter.update(LOSS(logits[part], targets[part]), logits[part], targets[part])
+    scores = meter.scores()
+    right = logits.argmax(1) == targets
+    assert scores.images == 50
+    assert scores.loss == pytest.approx(float(LOSS(logits, targets)), rel=1e-5)
+    assert scores.accuracy == pytest.approx(float(right.float().mean()))
+    top5 = (logits.topk(5).indices == targets[:, None]).any(1).float().mean()
+    assert scores.top5_accuracy == pytest.approx(float(top5))
+    assert scores.class_accuracy[3] == pytest.approx(float(right[targets == 3].float().mean()))
+    assert scores.class_accuracy[6] is None
+
+
+def test_scores_of_few_classes_have_no_top5():
+    meter = FullMeter(3, torch.device("cpu"))
+    meter.update(torch.tensor(1.0), torch.eye(3), torch.arange(3))
+    assert meter.scores().top5_accuracy is None

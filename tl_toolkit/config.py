@@ -78,7 +78,7 @@ class FinetuneConfig:
         None, "Number of classes that the data must have.", DATA, minimum=2, automatic="from the data"
     )
     val_split: float = setting(
-        0.2, "Share of train that becomes val where the data has no val split.", DATA, above=0, below=1
+        0.1, "Share of train that becomes val where the data has no val split.", DATA, above=0, below=1
     )
     data_root: str = setting("datasets", "Folder of the torchvision datasets.", DATA)
     download: bool = setting(False, "Download a torchvision dataset that is not there yet.", DATA)
@@ -89,7 +89,7 @@ class FinetuneConfig:
     )
     probe_epochs: int = setting(48, "Epochs of the probe that lp-ft begins with.", TRAINING, minimum=1)
     views: int = setting(
-        4, "Views of an image in the probe: as it is, and randomly augmented ones.", TRAINING, minimum=1
+        8, "Views of an image in the probe: as it is, and randomly augmented ones.", TRAINING, minimum=1
     )
     batch_size: int = setting(32, "Images in a step.", TRAINING, minimum=1)
     learning_rate: float | None = setting(

@@ -1,0 +1,68 @@
+"""What the README says of accuracy, on real photographs: choices were made on val, and test is only looked at here."""
+
+import statistics
+import tarfile
+from pathlib import Path
+
+import pytest
+
+import tl_toolkit as tl
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(scope="session")
+def photographs(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """caltech101/ and hymenoptera/, unpacked."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for name in ("caltech101", "hymenoptera"):
+        with tarfile.open(real_data / f"{name}.tar") as archive:
+            archive.extractall(folder, filter="data")
+    return folder
+
+
+def accuracies(data: Path, out: Path, score: str, **settings: object) -> list[float]:
+    """The score of each seed, printed with mean and spread."""
+    scores: list[float] = []
+    seconds: list[float] = []
+    for seed in SEEDS:
+        run = tl.finetune(data=data, image_size=64, seed=seed, out=out / str(seed), **settings)
+        scores.append(run.summary[score])
+        seconds.append(run.summary["seconds"])
+    spread = statistics.stdev(scores)
+    print(
+        f"{data.name} {settings}: {score} {statistics.mean(scores):.4f} ± {spread:.4f} {[round(s, 4) for s in scores]}, "
+        f"median {statistics.median(seconds):.0f} s"
+    )
+    return scores
+
+
+@pytest.mark.slow
+def test_linear_probe_on_caltech101_reaches_its_floor(photographs: Path, tmp_path: Path):
+    settings = {"weights": "bundled", "tune": "linear-probe"}
+    assert statistics.mean(accuracies(photographs / "caltech101", tmp_path, "test_accuracy", **settings)) >= 0.60
+
+
+@pytest.mark.slow
+def test_defaults_on_caltech101_reach_their_floor_and_leave_random_weights_behind(photographs: Path, tmp_path: Path):
+    caltech = photographs / "caltech101"
+    bundled = accuracies(caltech, tmp_path / "bundled", "test_accuracy", weights="bundled")
+    random = accuracies(caltech, tmp_path / "none", "test_accuracy", weights="none")
+    assert statistics.mean(bundled) >= 0.63
+    assert statistics.mean(bundled) - statistics.mean(random) >= 0.20
+
+
+@pytest.mark.slow
+def test_defaults_on_ants_and_bees_reach_their_floor(photographs: Path, tmp_path: Path):
+    scores = accuracies(photographs / "hymenoptera", tmp_path, "val_accuracy", weights="bundled")
+    assert statistics.mean(scores) >= 0.78
+
+
+def test_ants_and_bees_are_read_with_their_stray_gif(photographs: Path, tmp_path: Path):
+    run = tl.finetune(
+        data=photographs / "hymenoptera", weights="bundled", tune="linear-probe", views=2, out=tmp_path / "run"
+    )
+    assert (run.summary["train_images"], run.summary["val_images"], run.summary["test_images"]) == (245, 153, 0)
+    assert run.summary["test_accuracy"] is None
+    assert run.summary["bad_images"] == []
+    assert run.summary["val_accuracy"] > 0.75

@@ -75,3 +75,10 @@ def test_every_setting_has_help_and_a_valid_default():
         setting = field.metadata["setting"]
         assert setting.help.endswith(".")
         assert field.default is not None or setting.automatic
+
+
+def test_located_makes_paths_full_and_leaves_names(in_folder: Path):
+    (in_folder / "photos").mkdir()
+    config = FinetuneConfig(data="photos", weights="auto").located()
+    assert (config.data, config.weights) == (str(in_folder / "photos"), "auto")
+    assert FinetuneConfig(data="torchvision:mnist").located().data == "torchvision:mnist"

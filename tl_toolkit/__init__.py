@@ -18,6 +18,7 @@ from tl_toolkit.version import __version__
 if TYPE_CHECKING:
     from tl_toolkit.api import build_model, evaluate, finetune, load
     from tl_toolkit.config import FinetuneConfig
+    from tl_toolkit.data.sources import open_source
     from tl_toolkit.errors import ToolkitError
     from tl_toolkit.input_spec import InputSpec
 
@@ -29,6 +30,7 @@ _HOMES = {
     "evaluate": "tl_toolkit.api",
     "finetune": "tl_toolkit.api",
     "load": "tl_toolkit.api",
+    "open_source": "tl_toolkit.data.sources",
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "load",
+    "open_source",
 ]
 
 

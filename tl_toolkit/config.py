@@ -169,6 +169,10 @@ class FinetuneConfig:
             }
         )
 
+    def located(self) -> Self:
+        """The same settings with full paths, so that they mean the same in any working directory."""
+        return dataclasses.replace(self, data=_full_path(self.data), weights=_full_path(self.weights))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without `out`, so that they make a new run when used again."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
@@ -196,6 +200,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold `setting: value` lines, but it holds a {type(values).__name__}.")
     return values
+
+
+def _full_path(spec: str) -> str:
+    path = Path(spec).expanduser()
+    return str(path.resolve()) if spec != "digits" and path.exists() else spec
 
 
 def choices_of(annotation: Any) -> tuple[str, ...]:

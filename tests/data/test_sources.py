@@ -102,3 +102,8 @@ def test_open_source_of_torchvision_data_that_is_missing_tells_how_to_get_it(tmp
 def test_open_source_of_an_unknown_torchvision_dataset_suggests_the_nearest(tmp_path: Path):
     with pytest.raises(UnknownNameError, match="Did you mean cifar10 or cifar100"):
         open_source("torchvision:cifar", tmp_path)
+
+
+def test_open_source_of_what_python_gave_says_to_give_it_again():
+    with pytest.raises(UsageError, match="python:arrays stands for objects that Python gave"):
+        open_source("python:arrays")

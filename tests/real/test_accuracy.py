@@ -30,10 +30,9 @@ def accuracies(data: Path, out: Path, score: str, **settings: object) -> list[fl
         scores.append(run.summary[score])
         seconds.append(run.summary["seconds"])
     spread = statistics.stdev(scores)
-    print(
-        f"{data.name} {settings}: {score} {statistics.mean(scores):.4f} ± {spread:.4f} {[round(s, 4) for s in scores]}, "
-        f"median {statistics.median(seconds):.0f} s"
-    )
+    each = ", ".join(f"{value:.4f}" for value in scores)
+    took = f"median {statistics.median(seconds):.0f} s"
+    print(f"{data.name} {settings}: {score} {statistics.mean(scores):.4f} ± {spread:.4f} ({each}), {took}")
     return scores
 
 

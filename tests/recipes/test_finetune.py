@@ -221,7 +221,7 @@ def test_finetune_takes_a_map_style_dataset(tmp_path: Path, tiny_settings: dict[
 
     run = tl.finetune(data=Shades(), out=tmp_path / "run", **tiny_settings)
     assert run.summary["class_names"] == ["dark", "bright"]
-    assert run.summary["data"] == "shades"
+    assert run.summary["data"] == "python:shades"
 
 
 def test_finetune_in_float32_after_bfloat16_in_one_process(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):

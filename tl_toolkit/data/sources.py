@@ -12,6 +12,8 @@ from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "torchvision:"
+PYTHON_PREFIX = "python:"
+"""What a run notes as its data where it was given Python objects."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def _open_named(spec: str, data_root: Path, download: bool) -> Source:
         name = spec.removeprefix(PREFIX)
         splits, class_names, mirror = open_torchvision(name, data_root, download)
         return Source(name, splits, class_names, mirror)
+    if spec.startswith(PYTHON_PREFIX):
+        raise UsageError(f"{spec} stands for objects that Python gave; from Python, give them again.")
     if spec == "digits":
         return _open_folder(digits_folder(), "digits", mirror=False)
     folder = Path(spec).expanduser()

@@ -10,7 +10,7 @@ from typing import Any
 import huggingface_hub
 import timm
 import torch
-from huggingface_hub.errors import RemoteEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from tl_toolkit.errors import ModelFileError, WeightsError
 from tl_toolkit.input_spec import InputSpec
@@ -103,21 +103,24 @@ def _fetch(repository: str, names: Sequence[str]) -> Path:
         if isinstance(cached, str):
             return _checked(Path(cached))
     try:
-        for name in names:
-            url = huggingface_hub.hf_hub_url(repository, name)
-            try:  # One quick question first: the client's own retries take half a minute without a network.
-                huggingface_hub.get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS)
-            except RemoteEntryNotFoundError:
-                continue
-            downloaded = huggingface_hub.hf_hub_download(repository, name)
-            break
-        else:
-            raise WeightsError(f"hf-hub:{repository} has none of {', '.join(names)}.")
-    except WeightsError:
-        raise
+        available = [name for name in names if _on_the_hub(repository, name)]
+        downloaded = huggingface_hub.hf_hub_download(repository, available[0]) if available else None
     except Exception as error:  # The client lets its HTTP library's errors through, and that library changes.
         raise WeightsError(_unreachable(repository, names, error)) from error
+    if downloaded is None:
+        raise WeightsError(f"hf-hub:{repository} has none of {', '.join(names)}.")
     return _checked(Path(downloaded))
+
+
+def _on_the_hub(repository: str, name: str) -> bool:
+    """One quick question: the download's own retries take half a minute without a network."""
+    try:
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, name), timeout=TIMEOUT_SECONDS)
+    except EntryNotFoundError as error:
+        if isinstance(error, LocalEntryNotFoundError):
+            raise
+        return False
+    return True
 
 
 def _checked(path: Path) -> Path:

@@ -12,7 +12,7 @@ import torch
 
 from tl_toolkit.artifact import MODEL_FILE, ModelCard, save_model
 from tl_toolkit.config import FinetuneConfig
-from tl_toolkit.data.sources import Source, open_source
+from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
 from tl_toolkit.exporting.weights import export
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.weights import Overrides
@@ -63,6 +63,7 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     check_optimizer(config.optimizer)
     compute = choose_compute(config.device, config.precision)
     source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
+    config = config.located() if data is None else dataclasses.replace(config, data=PYTHON_PREFIX + source.name)
     check_classes(source, config)
     network = _build(config, len(source.class_names), listener)
     stages = plan(config, network.module)
@@ -84,7 +85,7 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         "model": str(folder / MODEL_FILE),
         "arch": str(network.arch),
         "weights": network.origin,
-        "data": config.data if data is None else source.name,
+        "data": config.data,
         "classes": len(source.class_names),
         "class_names": list(source.class_names),
         "head": config.head,

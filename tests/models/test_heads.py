@@ -4,8 +4,9 @@ import torchvision
 from torch import nn
 
 from tl_toolkit.errors import ModelError
-from tl_toolkit.models.backbones import Arch, build_backbone, default_input_spec, resolve_arch
+from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
 from tl_toolkit.models.heads import attach_head
+from tl_toolkit.models.summary import build_without_memory
 
 FAMILIES = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t",
@@ -18,10 +19,7 @@ FAMILIES = [
 def meta_backbone(name: str) -> tuple[nn.Module, Arch]:
     """A network without memory for its weights."""
     arch = resolve_arch(name)
-    if "regnet" in name and arch.library == "torchvision":  # Its widths are computed with tensors.
-        return build_backbone(arch, 1000, default_input_spec(arch)).to("meta"), arch
-    with torch.device("meta"):
-        return build_backbone(arch, 1000, default_input_spec(arch)), arch
+    return build_without_memory(arch), arch
 
 
 def outputs(module: nn.Module, arch: Arch) -> int:

@@ -47,7 +47,7 @@ def attach_head(module: nn.Module, arch: Arch, head: Head, classes: int) -> tupl
     Raises:
         ModelError: The network's family does not allow it.
     """
-    before = {id(parameter) for parameter in module.parameters()}
+    before = list(module.parameters())  # Kept alive, so that no new parameter gets an old one's id.
     if head == "swap":
         _swap(module, arch, classes)
     elif head == "append":
@@ -107,9 +107,9 @@ def _linear(module: nn.Module, arch: Arch, head: Head) -> nn.Linear:
     return layer
 
 
-def _new_modules(module: nn.Module, before: Iterable[int]) -> tuple[str, ...]:
+def _new_modules(module: nn.Module, before: Iterable[nn.Parameter]) -> tuple[str, ...]:
     """The largest modules all of whose parameters are new."""
-    old = set(before)
+    old = {id(parameter) for parameter in before}
     new: list[str] = []
     for name, part in module.named_modules():
         parameters = list(part.parameters())

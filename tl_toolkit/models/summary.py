@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 import torchinfo
+from torch import nn
 from torchvision.models import get_model_weights
 
+from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import Arch, build_backbone, default_input_spec, pretrained_classes
 
@@ -55,9 +57,22 @@ def count_parameters(arch: Arch) -> int:
     """Parameters of a network: as torchvision tells them, or counted without giving them memory."""
     if arch.library == "torchvision":
         return int(get_model_weights(arch.name).DEFAULT.meta["num_params"])
-    with torch.device("meta"):
-        module = build_backbone(arch, pretrained_classes(arch), default_input_spec(arch))
+    module = build_without_memory(arch)
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def build_without_memory(arch: Arch) -> nn.Module:
+    """The library's network on the meta device; a few whose constructors compute with tensors are built first.
+
+    Raises:
+        ModelError: The network cannot be built.
+    """
+    classes, spec = pretrained_classes(arch), default_input_spec(arch)
+    try:
+        with torch.device("meta"):
+            return build_backbone(arch, classes, spec)
+    except ModelError:
+        return build_backbone(arch, classes, spec).to("meta")
 
 
 def summarize(arch: Arch, depth: int) -> Summary:

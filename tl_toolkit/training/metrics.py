@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torchmetrics import MeanMetric
+from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 TOP_K = 5
@@ -34,18 +34,21 @@ class Meter:
     """Gathers loss and accuracy on the device; nothing is read back before it is asked for."""
 
     def __init__(self, classes: int, device: torch.device) -> None:
-        # torchmetrics would leave NaN out of the mean, and look for it at every step.
-        self.loss = MeanMetric(nan_strategy="disable").to(device)
+        # By default torchmetrics looks for NaN at every step and leaves it out. "disable" stops that, but in 1.9
+        # it also makes MeanMetric forget its weights; so the mean is made of two sums.
+        self.loss_sum = SumMetric(nan_strategy="disable").to(device)
+        self.images = SumMetric(nan_strategy="disable").to(device)
         self.accuracy = MulticlassAccuracy(classes, average="micro").to(device)
 
     def update(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Adds a batch: its mean loss, logits (N, classes) and targets (N)."""
-        self.loss.update(loss.detach(), weight=len(targets))
+        self.loss_sum.update(loss.detach() * len(targets))
+        self.images.update(len(targets))
         self.accuracy.update(logits.detach(), targets)
 
     def compute(self) -> tuple[float, float]:
         """Loss and accuracy so far."""
-        return float(self.loss.compute()), float(self.accuracy.compute())
+        return float(self.loss_sum.compute() / self.images.compute()), float(self.accuracy.compute())
 
 
 class FullMeter(Meter):
@@ -70,7 +73,7 @@ class FullMeter(Meter):
         loss, accuracy = self.compute()
         per_class = zip(self.per_class.compute().tolist(), self.counts.tolist(), strict=True)
         return Scores(
-            images=int(self.counts.sum()),
+            images=int(self.images.compute()),
             loss=loss,
             accuracy=accuracy,
             top5_accuracy=float(self.top5.compute()) if self.top5 else None,

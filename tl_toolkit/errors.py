@@ -22,6 +22,12 @@ NEAREST = 3
 """How many near names an `UnknownNameError` suggests."""
 
 
+def listing(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 class ToolkitError(Exception):
     """Root of the tree above."""
 

@@ -1,25 +1,24 @@
 from pathlib import Path
 
-from tl_toolkit.data.checking import check_images
+from tl_toolkit.data.checking import check_splits
 from tl_toolkit.data.sources import open_source
 
 
-def test_check_images_with_bad_files_tells_each(photos: Path):
+def test_check_splits_with_bad_files_tells_each(photos: Path):
     (photos / "0" / "a.jpg").touch()
     (photos / "7" / "z.txt").write_text("notes")
-    samples = open_source(photos).split("train")
-    told: list[int] = []
-    facts, bad = check_images("train", samples, told.append)
-    assert [(image.split, Path(image.name).name, image.reason) for image in bad] == [
+    told: list[tuple[int, int]] = []
+    checked = check_splits(open_source(photos).splits, lambda done, total: told.append((done, total)))["train"]
+    assert [(image.split, Path(image.name).name, image.reason) for image in checked.bad] == [
         ("train", "a.jpg", "the file is empty"),
         ("train", "z.txt", "not an image that Pillow can read"),
     ]
-    assert len(facts) == 30
-    assert {(fact.width, fact.height, fact.mode) for fact in facts.values()} == {(8, 8, "L")}
-    assert told[-1] == 32
+    assert len(checked.facts) == len(checked.readable) == 30
+    assert {(fact.width, fact.height, fact.mode) for fact in checked.facts.values()} == {(8, 8, "L")}
+    assert told[-1] == (32, 32)
 
 
-def test_check_images_of_a_dataset_that_fails_tells_which_item():
+def test_check_splits_of_a_dataset_that_fails_tells_which_item():
     class Failing:
         targets = (0, 1)
 
@@ -29,7 +28,7 @@ def test_check_images_of_a_dataset_that_fails_tells_which_item():
         def __getitem__(self, index: int) -> tuple[object, int]:
             raise ValueError("no pixels today")
 
-    _, bad = check_images("train", open_source(Failing()).split("train"), lambda done: None)
+    bad = check_splits(open_source(Failing()).splits, lambda done, total: None)["train"].bad
     assert [(image.name, image.reason) for image in bad] == [
         ("image 0", "no pixels today"),
         ("image 1", "no pixels today"),

@@ -1,7 +1,7 @@
 """Decoding every image once before anything depends on it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,38 +23,56 @@ class BadImage:
     reason: str
 
 
-def check_images(
-    split: str, samples: Samples, told: Callable[[int], None]
-) -> tuple[dict[int, ImageFacts], list[BadImage]]:
-    """Decodes all images of a split, on all cores.
+@dataclass(frozen=True)
+class Checked:
+    """What decoding a split showed.
+
+    Attributes:
+        samples: The split.
+        facts: Of the readable images, by index.
+        bad: The others.
+    """
+
+    samples: Samples
+    facts: dict[int, ImageFacts]
+    bad: list[BadImage]
+
+    @property
+    def readable(self) -> Samples:
+        """The split without what cannot be read."""
+        return self.samples.subset(sorted(self.facts)) if self.bad else self.samples
+
+
+def check_splits(splits: Mapping[str, Samples], told: Callable[[int, int], None]) -> dict[str, Checked]:
+    """Decodes all images of some splits, on all cores.
 
     Args:
-        split: Its name.
-        samples: Its images.
-        told: Called with the number of images done, every so often.
-
-    Returns:
-        The facts of the readable images by index, and the others.
+        splits: Samples by the name of their split.
+        told: Called every so often with the number of images done, and of all.
     """
-    facts: dict[int, ImageFacts] = {}
-    bad: list[BadImage] = []
-    for index, result in enumerate(_in_threads(partial(_check_one, samples), len(samples), told)):
-        if isinstance(result, ImageFacts):
-            facts[index] = result
-        else:
-            bad.append(BadImage(split, index, samples.name(index), result))
-    return facts, bad
+    total = sum(map(len, splits.values()))
+    done = 0
+    checked: dict[str, Checked] = {}
+    for split, samples in splits.items():
+        facts: dict[int, ImageFacts] = {}
+        bad: list[BadImage] = []
+        for index, result in enumerate(_in_threads(partial(_check_one, samples), len(samples))):
+            if isinstance(result, ImageFacts):
+                facts[index] = result
+            else:
+                bad.append(BadImage(split, index, samples.name(index), result))
+            done += 1
+            if done % CHUNK == 0 or done == total:
+                told(done, total)
+        checked[split] = Checked(samples, facts, bad)
+    return checked
 
 
-def _in_threads(
-    check: Callable[[int], ImageFacts | str], count: int, told: Callable[[int], None]
-) -> Iterator[ImageFacts | str]:
+def _in_threads(check: Callable[[int], ImageFacts | str], count: int) -> Iterator[ImageFacts | str]:
     """Results in order; a chunk at a time is under way, so that little is held in memory."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, count, CHUNK):
-            stop = min(start + CHUNK, count)
-            yield from pool.map(check, range(start, stop))
-            told(stop)
+            yield from pool.map(check, range(start, min(start + CHUNK, count)))
 
 
 def _check_one(samples: Samples, index: int) -> ImageFacts | str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tl_toolkit.data.dataset import Samples
-from tl_toolkit.errors import DataError
+from tl_toolkit.errors import DataError, listing
 
 SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",
@@ -50,10 +50,10 @@ def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
     if others and "train" not in splits:
         found = ", ".join(f"{path.name}/" for path in splits.values())
         raise DataError(
-            f"{folder} has {found} beside {', '.join(f'{name}/' for name in others[:5])}: these can be splits or "
+            f"{folder} has {found} beside {listing([f'{name}/' for name in others])}: these can be splits or "
             "classes. Add train/ for a folder of splits, or rename the class."
         )
-    notes = [f"Passed over in {folder}, no split: {', '.join(f'{name}/' for name in others)}."] if others else []
+    notes = [f"Passed over in {folder}, no split: {listing([f'{name}/' for name in others])}."] if others else []
     return splits, notes
 
 

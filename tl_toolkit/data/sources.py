@@ -8,7 +8,7 @@ from typing import Any
 from tl_toolkit.data.arrays import array_samples, dataset_samples
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.folder import class_folders, find_splits, folder_samples
-from tl_toolkit.errors import DataError, UnknownNameError, UsageError
+from tl_toolkit.errors import DataError, UnknownNameError, UsageError, listing
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "torchvision:"
@@ -105,20 +105,16 @@ def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
         _check_same_classes(first, class_names, split, class_folders(path))
     splits = {split: folder_samples(path, class_names) for split, path in split_folders.items()}
     if not any(len(samples) for samples in splits.values()):
-        raise DataError(f"{folder} has no files in its class folders ({', '.join(class_names[:5])}).")
+        raise DataError(f"{folder} has no files in its class folders ({listing(class_names)}).")
     return Source(name, splits, tuple(class_names), mirror, folder, notes)
 
 
 def _check_same_classes(first: str, expected: list[str], split: str, found: list[str]) -> None:
     if unknown := sorted(set(found) - set(expected)):
         raise DataError(
-            f"{split} has {_listed(unknown)} that {first} lacks. Class folders must have the same names in every split."
+            f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({listing(unknown)}) that {first} lacks. "
+            "Class folders must have the same names in every split."
         )
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{'classes' if len(names) > 1 else 'a class'} ({shown})"
 
 
 def _not_found(spec: str, folder: Path) -> str:

@@ -3,17 +3,18 @@
 import dataclasses
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tl_toolkit.data.checking import BadImage, check_images
+from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.data.sources import Source
+from tl_toolkit.errors import listing
 from tl_toolkit.recipes.events import Counted, Listener
 
 FEW_IMAGES = 10
 IMBALANCE = 10
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,10 @@ def describe(source: Source, listener: Listener) -> Description:
         source: What to describe.
         listener: Told how far it is.
     """
-    total = sum(map(len, source.splits.values()))
-    done = 0
-    facts: list[ImageFacts] = []
-    bad: list[BadImage] = []
-    splits: dict[str, SplitFacts] = {}
-    for split, samples in source.splits.items():
-        before = done
-        readable, unreadable = check_images(
-            split,
-            samples,
-            lambda count, before=before: listener(Counted("checking images", before + count, total)),  # type: ignore[misc]
-        )
-        done += len(samples)
-        facts += readable.values()
-        bad += unreadable
-        counts = Counter(samples.targets[index] for index in readable)
-        splits[split] = SplitFacts(len(readable), tuple(counts[index] for index in range(len(source.class_names))))
+    checked = check_splits(source.splits, lambda done, total: listener(Counted("checking images", done, total)))
+    facts = [fact for result in checked.values() for fact in result.facts.values()]
+    bad = [image for result in checked.values() for image in result.bad]
+    splits = {split: _count(result.readable.targets, len(source.class_names)) for split, result in checked.items()}
     return Description(
         name=source.name,
         class_names=source.class_names,
@@ -83,6 +71,11 @@ def describe(source: Source, listener: Listener) -> Description:
         oddities=(*source.notes, *_odd_counts(source, splits), *_odd_images(facts, bad)),
         bad_images=tuple(bad),
     )
+
+
+def _count(targets: Sequence[int], classes: int) -> SplitFacts:
+    counts = Counter(targets)
+    return SplitFacts(len(targets), tuple(counts[index] for index in range(classes)))
 
 
 def _spread(values: list[int]) -> tuple[float, float, float]:
@@ -96,10 +89,10 @@ def _odd_counts(source: Source, splits: dict[str, SplitFacts]) -> list[str]:
     for split, facts in splits.items():
         counts = dict(zip(source.class_names, facts.class_counts, strict=True))
         if empty := [name for name, count in counts.items() if not count]:
-            odd.append(f"{split} has no image of {_some(empty)}.")
+            odd.append(f"{split} has no image of {listing(empty)}.")
         few = [name for name, count in counts.items() if 0 < count < FEW_IMAGES]
         if few and split == "train":
-            odd.append(f"{split} has fewer than {FEW_IMAGES} images of {_some(few)}.")
+            odd.append(f"{split} has fewer than {FEW_IMAGES} images of {listing(few)}.")
         filled = [count for count in counts.values() if count]
         if filled and max(filled) >= IMBALANCE * min(filled):
             odd.append(
@@ -115,8 +108,3 @@ def _odd_images(facts: list[ImageFacts], bad: list[BadImage]) -> list[str]:
         rare = ", ".join(f"{mode} {count:,}" for mode, count in modes.most_common()[1:])
         odd.append(f"Not all images are {modes.most_common(1)[0][0]}: {rare}. They are converted.")
     return odd
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tl_toolkit.data.checking import BadImage, check_images
+from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.dataset import ImageDataset, Samples
 from tl_toolkit.data.loaders import automatic_workers, eval_loader
 from tl_toolkit.data.sources import Source, open_source
-from tl_toolkit.errors import DataError
+from tl_toolkit.errors import DataError, listing
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, log_event
 from tl_toolkit.recipes.loaded_model import LoadedModel
 from tl_toolkit.training.loop import evaluate_batches
@@ -60,18 +60,17 @@ def evaluate(
     """
     source = source if isinstance(source, Source) else open_source(source)
     name = split or _choose_split(source, listener)
-    samples = source.split(name)
-    facts, bad = check_images(name, samples, lambda done: listener(Counted("checking images", done, len(samples))))
-    if not facts:
+    splits = {name: source.split(name)}
+    checked = check_splits(splits, lambda done, total: listener(Counted("checking images", done, total)))[name]
+    if not checked.facts:
         raise DataError(f"{name} of {source.name} has no readable image.")
-    readable = samples.subset(sorted(facts)) if bad else samples
-    scores = score(model, _by_name(readable, source.class_names, model.class_names), workers)
+    scores = score(model, _by_name(checked.readable, source.class_names, model.class_names), workers)
     per_class = {
         class_name: accuracy
         for class_name, accuracy in zip(model.class_names, scores.class_accuracy, strict=True)
         if accuracy is not None
     }
-    return Evaluation(source.name, name, scores, per_class, bad)
+    return Evaluation(source.name, name, scores, per_class, checked.bad)
 
 
 def score(model: LoadedModel, samples: Samples, workers: int | None) -> Scores:
@@ -108,10 +107,8 @@ def _by_name(samples: Samples, data_classes: Sequence[str], model_classes: Seque
     used = [data_classes[target] for target in dict.fromkeys(samples.targets)]
     unknown = sorted(name for name in used if name not in position)
     if unknown:
-        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
         raise DataError(
             f"The model does not know {len(unknown)} of the data's {len(used)} classes: "
-            f"{', '.join(unknown[:SHOWN])}{more}. It knows {', '.join(model_classes[:SHOWN])}"
-            f"{', ...' if len(model_classes) > SHOWN else ''}."
+            f"{listing(unknown, SHOWN)}. It knows {listing(model_classes, SHOWN)}."
         )
     return Samples(samples.images, [position[data_classes[target]] for target in samples.targets])

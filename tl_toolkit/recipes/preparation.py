@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tl_toolkit.config import FinetuneConfig
-from tl_toolkit.data.checking import BadImage, check_images
+from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source
 from tl_toolkit.data.splits import stratified_split
-from tl_toolkit.errors import ConfigError, DataError
+from tl_toolkit.errors import ConfigError, DataError, listing
 from tl_toolkit.recipes.events import Counted, Listener, Warned
 
 SHOWN = 5
@@ -42,7 +42,9 @@ def prepare_splits(source: Source, config: FinetuneConfig, listener: Listener) -
     """
     for note in source.notes:
         listener(Warned(note))
-    readable, bad = _readable(source.splits, listener)
+    checked = check_splits(source.splits, lambda done, total: listener(Counted("checking images", done, total)))
+    readable = {split: result.readable for split, result in checked.items()}
+    bad = [image for result in checked.values() for image in result.bad]
     if bad:
         _report_bad(bad, config.strict, listener)
     train = readable["train"]
@@ -78,30 +80,12 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
     found = len(source.class_names)
     if config.classes is not None and config.classes != found:
         raise ConfigError(
-            [f"classes is {config.classes}, but {source.name} has {found} classes ({_some(source.class_names)})."]
+            [f"classes is {config.classes}, but {source.name} has {found} classes ({listing(source.class_names)})."]
         )
     if found < 2:
         raise DataError(
             f"{source.name} has one class only ({source.class_names[0]}); telling images apart takes two or more."
         )
-
-
-def _readable(splits: dict[str, Samples], listener: Listener) -> tuple[dict[str, Samples], list[BadImage]]:
-    total = sum(map(len, splits.values()))
-    done = 0
-    bad: list[BadImage] = []
-    readable: dict[str, Samples] = {}
-    for split, samples in splits.items():
-        before = done
-        facts, unreadable = check_images(
-            split,
-            samples,
-            lambda count, before=before: listener(Counted("checking images", before + count, total)),  # type: ignore[misc]
-        )
-        done += len(samples)
-        bad += unreadable
-        readable[split] = samples if not unreadable else samples.subset(sorted(facts))
-    return readable, bad
 
 
 def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
@@ -136,9 +120,4 @@ def _split_names(train: Samples, source: Source) -> list[str]:
 
 
 def _names(indices: list[int], class_names: tuple[str, ...]) -> str:
-    return _some([class_names[index] for index in indices])
-
-
-def _some(names: list[str] | tuple[str, ...]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return listing([class_names[index] for index in indices])

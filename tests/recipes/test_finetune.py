@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 import yaml
 from safetensors.torch import load_file
 from torch import nn
@@ -229,3 +230,20 @@ def test_finetune_in_float32_after_bfloat16_in_one_process(photos: Path, tmp_pat
         run = tl.finetune(data=photos, out=tmp_path / str(index), precision=precision, **tiny_settings)
         assert isinstance(run.model.module, nn.Module)
     assert dataclasses.is_dataclass(run.model.card)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["swap", "append"])
+def test_finetune_of_vgg16_exports_what_plain_torchvision_loads(photos: Path, tmp_path: Path, head: str):
+    settings: dict[str, Any] = {"weights": "none", "image_size": 32, "tune": "linear-probe", "epochs": 1, "views": 1}
+    run = tl.finetune(arch="vgg16", data=photos, head=head, save=("state-dict",), out=tmp_path / "run", **settings)
+    plain = torchvision.models.vgg16(weights=None, init_weights=False)
+    if head == "swap":
+        plain.classifier[6] = nn.Linear(4096, 3)
+    else:
+        plain.classifier.add_module("Linear", nn.Linear(1000, 3))
+    plain.load_state_dict(torch.load(run.path / "state_dict.pt", weights_only=True), strict=True)
+    images = torch.rand(2, 3, 32, 32)
+    loaded = tl.load(run.path, precision="fp32")
+    with torch.no_grad():
+        assert torch.equal(plain.eval()(images), loaded.logits(images))

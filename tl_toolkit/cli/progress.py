@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from tl_toolkit.cli.console import percent, tell_choice, tell_warning
@@ -36,8 +36,8 @@ class Narration:
             console=console,
             disable=quiet or not console.is_terminal,
         )
-        self._task: dict[str, int] = {}
-        self._val = ""
+        self._task: dict[str, TaskID] = {}
+        self._val: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -61,32 +61,27 @@ class Narration:
         elif isinstance(event, Counted):
             self._count(event)
         elif isinstance(event, Progress):
-            done = (event.epoch - 1) * event.steps + event.step
-            numbers = self._numbers(event.epoch, event.epochs, event.loss, event.accuracy, event.images_per_second)
-            self._advance(event.stage, done, event.epochs * event.steps, numbers)
+            self._draw_stage(event, event.epoch - 1 + event.step / event.steps, event.loss, event.accuracy)
         else:
-            self._end_epoch(event)
+            self._val[event.stage] = event.val_accuracy
+            line = self._draw_stage(event, event.epoch, event.train_loss, event.train_accuracy)
+            if self._bars.disable and (event.stage == "tune" or event.epoch == event.epochs):
+                self.console.print(f"{event.stage} {line}", soft_wrap=True)
 
     def _count(self, event: Counted) -> None:
         numbers = f"{event.done:,}" + (f" of {event.total:,} {event.unit}" if event.total else f" {event.unit}")
-        self._advance(event.task, event.done, event.total, numbers)
+        self._draw(event.task, event.done, event.total, numbers)
 
-    def _end_epoch(self, record: EpochRecord) -> None:
-        self._val = f" val {percent(record.val_accuracy)}"
-        numbers = self._numbers(
-            record.epoch, record.epochs, record.train_loss, record.train_accuracy, record.images_per_second
-        )
-        # The bar of an epoch's end is exact whatever the number of steps: epochs of epochs.
-        self._advance(record.stage, record.epoch, record.epochs, numbers)
-        if self._bars.disable and (record.stage == "tune" or record.epoch == record.epochs):
-            self.console.print(f"{record.stage} {numbers}", soft_wrap=True)
+    def _draw_stage(self, event: Progress | EpochRecord, epochs_done: float, loss: float, accuracy: float) -> str:
+        line = f"{event.epoch}/{event.epochs} loss {loss:.3f} acc {percent(accuracy)}"
+        if event.stage in self._val:
+            line += f" val {percent(self._val[event.stage])}"
+        if self.console.width >= NARROW:
+            line += f" {event.images_per_second:,.0f} images/s"
+        self._draw(event.stage, epochs_done, event.epochs, line)
+        return line
 
-    def _numbers(self, epoch: int, epochs: int, loss: float, accuracy: float, speed: float) -> str:
-        line = f"{epoch}/{epochs} loss {loss:.3f} acc {percent(accuracy)}{self._val}"
-        return line if self.console.width < NARROW else f"{line} {speed:,.0f} images/s"
-
-    def _advance(self, name: str, done: int, total: int | None, numbers: str) -> None:
+    def _draw(self, name: str, done: float, total: int | None, numbers: str) -> None:
         if name not in self._task:
-            self._val = self._val if name in self._task else ""
             self._task[name] = self._bars.add_task(name, total=total, numbers=numbers)
-        self._bars.update(self._task[name], completed=done, total=total, numbers=numbers)  # type: ignore[arg-type]
+        self._bars.update(self._task[name], completed=done, total=total, numbers=numbers)

@@ -77,7 +77,6 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     records = _train(bench, stages, folder, card)
 
     model = load(folder / MODEL_FILE, device=str(compute.device), precision=compute.precision)
-    listener(Counted("evaluating", 0, None))
     val = score(model, splits.val, bench.workers)
     test = score(model, splits.test, bench.workers) if splits.test else None
     summary = {

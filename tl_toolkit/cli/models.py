@@ -95,8 +95,8 @@ def show(
             "  " * layer.depth + layer.name,
             layer.kind,
             "x".join(map(str, layer.output)),
-            f"{layer.parameters:,}",
-            f"{layer.multiply_adds:,}",
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds / 1e6:,.1f} M" if layer.multiply_adds else "",
         ]
         for layer in summary.layers
     ]

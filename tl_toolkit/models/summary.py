@@ -1,20 +1,21 @@
 """What a network is made of: layers, parameters, multiply-adds."""
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torchinfo
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
 from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import Arch, build_backbone, default_input_spec, pretrained_classes
 
-DEEPEST = 99
+FLOPS_PER_MULTIPLY_ADD = 2
+"""torch's counter counts both. torchinfo's own multiply-adds leave out attention and all but one token of a Linear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Layer:
         depth: Levels below the network.
         output: Shape of its output for one image, without the batch.
         parameters: Of it and its children.
-        multiply_adds: For one image, of it and its children.
+        multiply_adds: For one image, of it and its children: of convolutions and matrix products.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """A network's layers, as torchinfo counts them, and their totals."""
+    """A network's layers, as torchinfo lists them, and their totals."""
 
     arch: str
     input_spec: InputSpec
@@ -86,29 +87,37 @@ def summarize(arch: Arch, depth: int) -> Summary:
         ModelError: The network cannot be built.
     """
     spec = default_input_spec(arch)
-    module = build_backbone(arch, pretrained_classes(arch), spec)
-    counted = torchinfo.summary(
-        module, (1, spec.channels, spec.height, spec.width), depth=DEEPEST, verbose=0, mode="eval", device="cpu"
-    )
-    infos = counted.summary_list[1:]
-    layers = tuple(
-        Layer(
-            name=info.var_name,
-            kind=info.class_name,
-            depth=info.depth - 1,
-            output=tuple(info.output_size[1:]),
-            parameters=info.num_params,
-            multiply_adds=_inside(infos, position),
+    module = build_backbone(arch, pretrained_classes(arch), spec).eval()
+    blank = torch.zeros(1, spec.channels, spec.height, spec.width)
+    infos = torchinfo.summary(module, input_data=blank, depth=depth, verbose=0, mode="eval", device="cpu").summary_list
+    flops = _count_flops(module, blank)
+    layers: list[Layer] = []
+    path = [type(module).__name__]
+    for info in infos[1:]:
+        path[info.depth :] = [info.var_name]
+        if info.depth > depth:
+            continue
+        layers.append(
+            Layer(
+                name=info.var_name,
+                kind=info.class_name,
+                depth=info.depth - 1,
+                output=tuple(info.output_size[1:]),
+                parameters=info.num_params,
+                multiply_adds=flops.get(".".join(path), 0) // FLOPS_PER_MULTIPLY_ADD,
+            )
         )
-        for position, info in enumerate(infos)
-        if info.depth <= depth
-    )
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Summary(str(arch), spec, layers, parameters, counted.total_mult_adds)
+    return Summary(str(arch), spec, tuple(layers), parameters, flops["Global"] // FLOPS_PER_MULTIPLY_ADD)
 
 
-def _inside(infos: list[Any], position: int) -> int:
-    """Multiply-adds of a module and all below it: torchinfo has them right for modules without children only."""
-    own = infos[position]
-    below = itertools.takewhile(lambda info: info.depth > own.depth, infos[position + 1 :])
-    return sum(info.macs for info in (own, *below) if info.is_leaf_layer)
+def _count_flops(module: nn.Module, images: torch.Tensor) -> dict[str, int]:
+    """Floating-point operations by the module's path, and of all under "Global"."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # One fused operator, which the counter does not know.
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(images)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    return {path: sum(counts.values()) for path, counts in counter.get_flop_counts().items()}

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,11 @@ def test_read_of_a_truncated_file_raises_at_every_tenth(tmp_path: Path):
             read_card(path)
         with pytest.raises(ModelFileError):
             read_weights(path)
+
+
+@pytest.mark.parametrize("names", [[], ["one"], ["same", "same"], [1, 2]])
+def test_read_card_with_senseless_class_names_raises(tmp_path: Path, names: list[object]):
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {**CARD.to_metadata(), "class_names": json.dumps(names)})
+    with pytest.raises(ModelFileError, match="its class names"):
+        read_card(path)

@@ -79,6 +79,16 @@ def test_every_setting_has_help_and_a_valid_default():
 
 def test_located_makes_paths_full_and_leaves_names(in_folder: Path):
     (in_folder / "photos").mkdir()
-    config = FinetuneConfig(data="photos", weights="auto").located()
-    assert (config.data, config.weights) == (str(in_folder / "photos"), "auto")
-    assert FinetuneConfig(data="torchvision:mnist").located().data == "torchvision:mnist"
+    for name in ("auto", "imagenet", "digits"):  # Folders of these names do not change what they mean.
+        (in_folder / name).mkdir()
+    config = FinetuneConfig(data="photos", weights="mine.pth").located()
+    assert (config.data, config.weights) == (str(in_folder / "photos"), str(in_folder / "mine.pth"))
+    assert config.data_root == str(in_folder / "datasets")
+    for data, weights in (("digits", "auto"), ("torchvision:mnist", "imagenet"), ("digits", "hf-hub:a/b")):
+        named = FinetuneConfig(data=data, weights=weights).located()
+        assert (named.data, named.weights) == (data, weights)
+
+
+def test_config_with_a_seed_beyond_32_bits_says_the_limit():
+    with pytest.raises(ConfigError, match="seed must be at least 0 and at most 4.29497e"):
+        FinetuneConfig(seed=10**400)

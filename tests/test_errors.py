@@ -1,4 +1,6 @@
-from tl_toolkit.errors import ConfigError, ToolkitError, UnknownNameError, UsageError
+import pickle
+
+from tl_toolkit.errors import ConfigError, ImageError, ToolkitError, UnknownNameError, UsageError
 
 
 def test_unknown_name_with_near_names_suggests_them():
@@ -20,3 +22,8 @@ def test_usage_errors_belong_to_the_tree():
     assert issubclass(ConfigError, UsageError)
     assert issubclass(UnknownNameError, UsageError)
     assert issubclass(UsageError, ToolkitError)
+
+
+def test_image_error_passes_between_processes():
+    error = pickle.loads(pickle.dumps(ImageError("cat.png", "the file is empty")))
+    assert (error.name, error.reason, str(error)) == ("cat.png", "the file is empty", "cat.png: the file is empty")

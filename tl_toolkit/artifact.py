@@ -79,6 +79,8 @@ class ModelCard:
             class_names = json.loads(metadata["class_names"])
             if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
                 raise ModelFileError("its class names are no list of text")
+            if len(set(class_names)) != len(class_names) or len(class_names) < 2:
+                raise ModelFileError("its class names are fewer than two, or not all different")
             return cls(
                 architecture=metadata["architecture"],
                 head=metadata["head"],
@@ -90,7 +92,7 @@ class ModelCard:
                 training=dict(json.loads(metadata["training"])),
                 versions=dict(json.loads(metadata["versions"])),
             )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise ModelFileError(f"its header is damaged ({error})") from error
 
 

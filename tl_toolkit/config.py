@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 import yaml
 
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
+from tl_toolkit.files import user_path
 
 Head = Literal["swap", "append", "mlp"]
 Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
@@ -24,6 +25,12 @@ Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
 Augment = Literal["none", "light", "strong"]
 Precision = Literal["auto", "bf16", "fp32"]
 SaveFormat = Literal["state-dict", "full-model"]
+
+DIGITS = "digits"
+"""The data that come with the toolkit."""
+
+NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
+"""Weights that are no file, URL or repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +92,19 @@ class FinetuneConfig:
     strict: bool = setting(False, "Stop at unreadable images instead of leaving them out.", DATA)
 
     epochs: int | None = setting(
-        None, "Passes over train.", TRAINING, minimum=1, automatic="12, or --probe-epochs with linear-probe"
+        None, "Passes over train.", TRAINING, minimum=1, automatic="6, or --probe-epochs with linear-probe"
     )
     probe_epochs: int = setting(48, "Epochs of the probe that lp-ft begins with.", TRAINING, minimum=1)
-    views: int = setting(
-        8, "Views of an image in the probe: as it is, and randomly augmented ones.", TRAINING, minimum=1
+    views: int | None = setting(
+        None,
+        "Views of an image in the probe: as it is, and randomly augmented ones.",
+        TRAINING,
+        minimum=1,
+        automatic="8 with linear-probe, else 1",
     )
-    batch_size: int = setting(32, "Images in a step.", TRAINING, minimum=1)
+    batch_size: int = setting(
+        32, "Images in a step on images; on the probe's stored features it is 256.", TRAINING, minimum=1
+    )
     learning_rate: float | None = setting(
         None,
         "Peak learning rate.",
@@ -103,8 +116,8 @@ class FinetuneConfig:
     head_learning_rate: float | None = setting(
         None, "Peak learning rate of the head.", TRAINING, flag="--head-lr", above=0, automatic="as --lr"
     )
-    probe_learning_rate: float = setting(
-        0.003, "Peak learning rate of the probe (AdamW).", TRAINING, flag="--probe-lr", above=0
+    probe_learning_rate: float | None = setting(
+        None, "Peak learning rate of the probe.", TRAINING, flag="--probe-lr", above=0, automatic="0.003"
     )
     weight_decay: float | None = setting(
         None, "Weight decay; none on biases and norms.", TRAINING, minimum=0, automatic="by optimizer"
@@ -118,7 +131,9 @@ class FinetuneConfig:
     label_smoothing: float = setting(
         0.1, "Share of a target that is spread over all classes.", TRAINING, minimum=0, below=1
     )
-    seed: int = setting(0, "Seed of the split, the order, the augmentation and the new layers.", TRAINING, minimum=0)
+    seed: int = setting(
+        0, "Seed of the split, the order, the augmentation and the new layers.", TRAINING, minimum=0, maximum=2**32 - 1
+    )
 
     augment: Augment = setting(
         "light",
@@ -171,7 +186,12 @@ class FinetuneConfig:
 
     def located(self) -> Self:
         """The same settings with full paths, so that they mean the same in any working directory."""
-        return dataclasses.replace(self, data=_full_path(self.data), weights=_full_path(self.weights))
+        return dataclasses.replace(
+            self,
+            data=self.data if self.data == DIGITS or ":" in self.data else _full_path(self.data),
+            weights=self.weights if self.weights in NAMED_WEIGHTS or ":" in self.weights else _full_path(self.weights),
+            data_root=_full_path(self.data_root),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without `out`, so that they make a new run when used again."""
@@ -203,8 +223,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _full_path(spec: str) -> str:
-    path = Path(spec).expanduser()
-    return str(path.resolve()) if spec != "digits" and path.exists() else spec
+    return str(user_path(spec).absolute())
 
 
 def choices_of(annotation: Any) -> tuple[str, ...]:
@@ -262,7 +281,8 @@ def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
         ("below", limits.below, operator.lt),
     ]
     asked = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
-    if all(holds(value, bound) for _, bound, holds in asked) and math.isfinite(value):
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if finite and all(holds(value, bound) for _, bound, holds in asked):
         return None
     wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in asked)
     return f"{name} must be {wanted}, not {value!r}."

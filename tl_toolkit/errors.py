@@ -17,6 +17,7 @@ an error into a line of text and an exit code.
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Self
 
 NEAREST = 3
 """How many near names an `UnknownNameError` suggests."""
@@ -86,6 +87,10 @@ class ImageError(DataError):
         self.name = name
         self.reason = reason
         super().__init__(f"{name}: {reason}")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        """Lets it pass from a worker process to this one."""
+        return type(self), (self.name, self.reason)
 
 
 class ModelError(ToolkitError):

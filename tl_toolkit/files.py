@@ -9,6 +9,30 @@ from pathlib import Path
 from tl_toolkit.errors import ToolkitError
 
 
+def user_path(text: str | Path) -> Path:
+    """A path as a user wrote it, with ~ filled in where that user exists."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False for what cannot be a path at all, such as a name that is too long."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file, in the same way."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there becomes `path` in one step.
@@ -35,10 +59,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes or replaces a UTF-8 text file atomically."""
+def write_text(path: Path, text: str, undecodable: str = "surrogateescape") -> None:
+    """Writes or replaces a UTF-8 text file atomically.
+
+    Args:
+        path: The file.
+        text: Its content.
+        undecodable: What becomes of file names' bytes that are no UTF-8: an error handler of `str.encode`.
+    """
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        temporary.write_text(text, encoding="utf-8", errors=undecodable, newline="")
 
 
 def _sync(path: Path) -> None:

@@ -13,6 +13,8 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST_CROP = 2
+"""Some networks of timm (volo_d5_512) see more than the image: a crop fraction of 1.15."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class InputSpec:
         crop: "center" resizes the short side to size / crop_fraction and crops the centre;
             "squash" resizes both sides to that size without keeping the proportions, then crops;
             "border" resizes the long side and pads. The names are timm's (`timm/data/transforms_factory.py`).
-        crop_fraction: Share of the resized image that the model sees.
+        crop_fraction: Share of the resized image that the model sees; above 1, the image gets a border.
     """
 
     channels: int = 3
@@ -72,7 +74,7 @@ class InputSpec:
         try:
             spec = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         except (KeyError, TypeError) as error:
-            raise ModelFileError(f"This is no InputSpec: {dict(values)!r} ({error}).") from error
+            raise ModelFileError(f"This is no InputSpec: {values!r} ({error}).") from error
         spec._check()
         return spec
 
@@ -83,9 +85,9 @@ class InputSpec:
             not known
             or not all(isinstance(size, int) and size > 0 for size in sizes)
             or not len(self.mean) == len(self.std) == self.channels
-            or not all(isinstance(value, int | float) and math.isfinite(value) for value in (*self.mean, *self.std))
+            or not all(isinstance(value, int | float) and abs(value) < math.inf for value in (*self.mean, *self.std))
             or not all(self.std)
             or not isinstance(self.crop_fraction, int | float)
-            or not 0 < self.crop_fraction <= 1
+            or not 0 < self.crop_fraction <= MOST_CROP
         ):
             raise ModelFileError(f"This InputSpec makes no sense: {self}.")

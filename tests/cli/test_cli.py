@@ -213,8 +213,8 @@ def test_data_info_shows_counts_sizes_and_oddities(photos: Path):
     assert json.loads(tl("data", "info", photos, "--json").stdout)["splits"]["train"]["images"] == 30
 
 
-def test_finetune_interrupted_says_so_and_ends_with_130(tmp_path: Path):
-    command = [str(Path(sys.executable).with_name("tl")), "finetune", "--weights", "bundled", "--epochs", "500"]
+def test_finetune_interrupted_says_so_and_ends_with_130(tiny_data: Path, tmp_path: Path):
+    command = [Path(sys.executable).with_name("tl"), "finetune", *TINY, "--epochs", "5000", "--data", tiny_data]
     process = subprocess.Popen(
         [*command, "--tune", "full", "--out", tmp_path / "run"],
         stdout=subprocess.PIPE,
@@ -229,3 +229,18 @@ def test_finetune_interrupted_says_so_and_ends_with_130(tmp_path: Path):
     assert process.returncode == 130
     assert "Interrupted." in stderr
     assert "Traceback" not in stderr
+
+
+def test_predict_of_names_from_stdin_survives_bytes_that_are_no_text(tiny_run: Run, tmp_path: Path):
+    command = [Path(sys.executable).with_name("tl"), "predict", "-", "-m", tiny_run.path, "-f", "jsonl"]
+    done = subprocess.run(command, input=b"caf\xe9.png\n" + b"x" * 300 + b"\n", capture_output=True, check=False)
+    assert done.returncode == 3, done.stderr
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert os.fsencode(first["path"]) == b"caf\xe9.png"
+    assert second["error"] == "File name too long"
+
+
+def test_predict_of_an_empty_folder_says_so(tiny_run: Run, in_folder: Path):
+    done = tl("predict", ".", "-m", tiny_run.path)
+    assert done.exit_code == 2
+    assert "There is no image in ." in done.stderr

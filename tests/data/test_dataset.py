@@ -76,3 +76,18 @@ def test_train_loader_leaves_out_a_last_batch_of_one():
 def test_view_loader_keeps_the_order():
     targets = torch.cat([targets for _, targets in view_loader(augmented(), 1, 8, 0)])
     assert targets.tolist() == DIGITS.targets
+
+
+def test_loader_of_a_dataset_that_is_random_itself_gives_the_same_with_workers():
+    class Noise(torch.utils.data.Dataset):
+        targets = [0, 1] * 8
+
+        def __len__(self) -> int:
+            return 16
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return torch.rand(3, 16, 16), index % 2
+
+    dataset = ImageDataset(open_source(Noise()).split("train"), train_transform(SPEC, "light", mirror=True))
+    batches = [[images for images, _ in train_loader(dataset, 8, workers)] for workers in (0, 2)]
+    assert all(torch.equal(one, other) for one, other in zip(*batches, strict=True))

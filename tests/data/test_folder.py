@@ -67,3 +67,27 @@ def test_files_below_with_a_link_loop_ends(tmp_path: Path):
 
 def test_files_below_a_missing_class_is_nothing(tmp_path: Path):
     assert files_below(tmp_path / "missing") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [("training", "train"), ("testing", "test"), ("trian", "train"), ("dev", "val")]
+)
+def test_find_splits_of_folders_called_almost_like_splits_refuses(tmp_path: Path, name: str, split: str):
+    root = make(tmp_path, f"{name}/cats/1.jpg", "other/cats/1.jpg")
+    with pytest.raises(DataError, match=f"could be a class or a split: .* Call it {split}/ if it is a split"):
+        find_splits(root)
+
+
+def test_find_splits_of_a_class_called_almost_like_a_split_is_fine(tmp_path: Path):
+    root = make(tmp_path, "trains/1.jpg", "cars/1.jpg")
+    assert find_splits(root) == ({"train": root}, [])
+
+
+def test_find_splits_with_loose_files_notes_them(tmp_path: Path):
+    root = make(tmp_path, "ants/1.jpg", "bees/2.jpg", "3.jpg", "Thumbs.db")
+    assert find_splits(root)[1] == [f"Passed over in {root}, in no class folder: 1 files."]
+
+
+def test_files_below_with_a_link_to_itself_lists_it_as_a_file(tmp_path: Path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert files_below(tmp_path) == [tmp_path / "loop.png"]

@@ -95,7 +95,9 @@ def test_open_source_of_something_else_names_its_type():
 
 
 def test_open_source_of_torchvision_data_that_is_missing_tells_how_to_get_it(tmp_path: Path):
-    with pytest.raises(DataError, match=r"torchvision:mnist is not in .* Fetch it with `tl data get mnist --data-root"):
+    with pytest.raises(
+        DataError, match=r"torchvision:mnist cannot be read from .* Fetch it with `tl data get mnist --data-root"
+    ):
         open_source("torchvision:mnist", tmp_path)
 
 
@@ -107,3 +109,38 @@ def test_open_source_of_an_unknown_torchvision_dataset_suggests_the_nearest(tmp_
 def test_open_source_of_what_python_gave_says_to_give_it_again():
     with pytest.raises(UsageError, match="python:arrays stands for objects that Python gave"):
         open_source("python:arrays")
+
+
+class Pairs(list):
+    """A map-style dataset with attributes."""
+
+    target_transform = None
+
+
+def test_open_source_of_a_dataset_whose_targets_are_transformed_reads_the_items():
+    dataset = Pairs([("a.png", 1), ("b.png", 0)])
+    dataset.targets, dataset.target_transform = [0, 1], lambda target: 1 - target
+    assert open_source(dataset).split("train").targets == [1, 0]
+
+
+def test_open_source_of_a_dataset_whose_labels_are_names_reads_the_items():
+    dataset = Pairs([("a.png", 1), ("b.png", 0)])
+    dataset.labels = ["cat", "dog"]
+    assert open_source(dataset).split("train").targets == [1, 0]
+
+
+@pytest.mark.parametrize("dataset", [{"a": 1}, [("a.png", "cat")], ["a.png"]])
+def test_open_source_of_something_that_gives_no_pairs_says_what_is_needed(dataset: object):
+    with pytest.raises(DataError, match=r"must give \(image, target\) pairs"):
+        open_source(dataset)
+
+
+def test_open_source_of_two_datasets_says_what_a_pair_must_be():
+    with pytest.raises(DataError, match=r"Data as a pair must be \(images, targets\)"):
+        open_source((Pairs([("a.png", 1)]), Pairs([("b.png", 1)])))
+
+
+@pytest.mark.parametrize("spec", ["~no-such-user/x", "x" * 300, "a\0b"])
+def test_open_source_of_what_cannot_be_a_path_says_there_is_none(spec: str):
+    with pytest.raises(UsageError, match="There is no folder"):
+        open_source(spec)

@@ -19,6 +19,12 @@ def test_build_model_append_keeps_the_pretrained_logits():
 
 
 @pytest.mark.parametrize("head", ["swap", "append", "mlp"])
+def test_build_model_is_all_in_eval_mode(head: str):
+    model = tl.build_model("resnet18", 5, head=head, weights="bundled")
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("head", ["swap", "append", "mlp"])
 def test_rebuild_network_has_the_same_keys(head: str):
     network = build_network("resnet18", 3, head, "bundled", Overrides(in_channels=1))
     torch.manual_seed(1)

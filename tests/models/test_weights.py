@@ -8,10 +8,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
 
-from tl_toolkit.errors import UsageError, WeightsError
+from tl_toolkit.errors import WeightsError
 from tl_toolkit.models import weights
 from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.weights import Overrides, Request, load_backbone
@@ -145,11 +146,12 @@ def test_file_of_a_wrapped_training_script_is_unwrapped(tmp_path: Path, prefix: 
     assert torch.equal(load(str(tmp_path / "checkpoint.pt")).module.fc.weight, state["fc.weight"])
 
 
-def test_file_of_a_grayscale_network_serves_colour(write_weights: Callable[[torch.nn.Module, str], Path]):
+def test_file_of_a_grayscale_network_makes_one_for_grayscale(write_weights: Callable[[torch.nn.Module, str], Path]):
     grey = torchvision.models.resnet18(num_classes=5)
     grey.conv1 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    path = write_weights(grey, "grey.pth")
-    assert load(str(path), in_channels=1).module.conv1.in_channels == 1
+    loaded = load(str(write_weights(grey, "grey.pth")))
+    assert (loaded.module.conv1.in_channels, loaded.input_spec.channels) == (1, 1)
+    assert torch.equal(loaded.module.conv1.weight, grey.conv1.weight)
 
 
 def test_file_of_another_network_lists_the_keys(write_weights: Callable[[torch.nn.Module, str], Path]):
@@ -182,6 +184,26 @@ def test_weights_that_do_not_exist_list_the_choices():
         load("imagnet")
 
 
-def test_unknown_library_is_a_usage_error():
-    with pytest.raises(UsageError):
-        resolve_arch("jax:resnet18")
+def test_weights_of_a_network_with_two_heads_are_loaded_from_a_file(
+    write_weights: Callable[[torch.nn.Module, str], Path],
+):
+    source = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=4)
+    loaded = load(str(write_weights(source, "deit.pth")), resolve_arch("timm:deit_tiny_distilled_patch16_224"))
+    assert loaded.base_classes == 4
+    assert torch.equal(loaded.module.head_dist.weight, source.head_dist.weight)
+
+
+def test_auto_with_a_cache_that_cannot_be_written_takes_the_bundled(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCH_HOME", "/proc/nothing")
+    assert load("auto").choice == "bundled"
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_file_that_is_torn_is_a_weights_error(tmp_path: Path, cut: float, legacy: bool):
+    path = tmp_path / "torn.pth"
+    state = torchvision.models.squeezenet1_1(num_classes=2).state_dict()
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
+    with pytest.raises(WeightsError, match=r"torn\.pth is damaged"):
+        load(str(path), resolve_arch("squeezenet1_1"))

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
 from tl_toolkit.errors import ConfigError, DataError, ToolkitError, TrainingError, UnknownNameError, UsageError
+from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.recipes import finetune as finetune_recipe
 from tl_toolkit.recipes.events import Chosen, Event, Warned
+from tl_toolkit.recipes.loaded_model import LoadedModel
+from tl_toolkit.training.loop import EpochRecord
 
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "tune", "seed", "epochs",
@@ -145,7 +150,7 @@ def test_finetune_of_a_network_with_two_heads_trains_both(photos: Path, tmp_path
         ({"arch": "resnt18"}, UnknownNameError, "No architecture is named 'resnt18'. Did you mean resnet18"),
         ({"optimizer": "adamx"}, UnknownNameError, "No optimizer is named 'adamx'"),
         ({"device": "tpu"}, UsageError, "There is no device 'tpu' here"),
-        ({"weights": "missing.pth"}, ToolkitError, "There is no weights file 'missing.pth'"),
+        ({"weights": "missing.pth"}, ToolkitError, r"There is no weights file '.*missing\.pth'"),
         ({"arch": "squeezenet1_1", "weights": "none", "head": "append"}, ToolkitError, "Choose --head swap"),
     ],
 )
@@ -182,7 +187,7 @@ def test_finetune_with_a_class_without_images_names_it(photos: Path, tiny_settin
 
 def test_finetune_without_train_says_so(tmp_path: Path):
     copy_digits(tmp_path / "photos" / "test", ["0", "1"], 3)
-    with pytest.raises(DataError, match="photos has no train split to learn from, only test"):
+    with pytest.raises(DataError, match="photos has no train split, only test: there is nothing to learn from"):
         tl.finetune(data=tmp_path / "photos")
 
 
@@ -190,7 +195,7 @@ def test_finetune_whose_loss_explodes_keeps_the_best_so_far(
     photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]
 ):
     settings = {**tiny_settings, "optimizer": "sgd", "learning_rate": 1e30, "weight_decay": 0.0, "epochs": 3}
-    with pytest.raises(TrainingError, match="The best weights so far are kept"):
+    with pytest.raises(TrainingError, match="The best weights of earlier epochs are kept"):
         tl.finetune(data=photos, out=tmp_path / "run", **settings)
     weights = tl.load(tmp_path / "run").module.state_dict()
     assert all(value.isfinite().all() for value in weights.values())
@@ -247,3 +252,56 @@ def test_finetune_of_vgg16_exports_what_plain_torchvision_loads(photos: Path, tm
     loaded = tl.load(run.path, precision="fp32")
     with torch.no_grad():
         assert torch.equal(plain.eval()(images), loaded.logits(images))
+
+
+def test_model_read_back_gives_the_bits_of_the_module_that_was_trained(
+    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    networks: list[Network] = []
+
+    def build_and_keep(*arguments: Any) -> Network:
+        networks.append(build_network(*arguments))
+        return networks[-1]
+
+    monkeypatch.setattr(finetune_recipe, "build_network", build_and_keep)
+    tl.finetune(data=photos, out=tmp_path / "run", **tiny_settings)
+    loaded = tl.load(tmp_path / "run" / "last.safetensors")
+    trained = LoadedModel(networks[0].module, loaded.card, loaded.compute)
+    images = sorted((photos / "7").iterdir())
+    assert torch.equal(trained.logits(images), loaded.logits(images))
+
+
+def test_finetune_stopped_in_the_probe_keeps_its_best(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
+    def interrupt(event: Event) -> None:
+        if isinstance(event, EpochRecord) and event.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tl.finetune(data=photos, out=tmp_path / "run", listener=interrupt, **tiny_settings)
+    assert tl.load(tmp_path / "run").class_names == ("0", "1", "7")
+
+
+def test_finetune_with_batches_of_one_says_what_failed(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
+    settings = {**tiny_settings, "batch_size": 1, "tune": "full"}
+    with pytest.raises(TrainingError, match="A step of the tune stage failed: Expected more than 1 value per channel"):
+        tl.finetune(data=photos, out=tmp_path / "run", **settings)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_finetune_whose_image_vanishes_names_it(
+    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], workers: int
+):
+    def remove(event: Event) -> None:
+        if isinstance(event, EpochRecord) and event.stage == "probe" and event.epoch == 4:
+            shutil.rmtree(photos / "1")
+
+    with pytest.raises(ToolkitError, match=r"photos/1/\d+\.png: No such file or directory"):
+        tl.finetune(data=photos, out=tmp_path / "run", listener=remove, workers=workers, **tiny_settings)
+
+
+def test_config_of_a_run_notes_the_weights_that_auto_came_to(
+    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]
+):
+    tl.finetune(data=photos, out=tmp_path / "run", **{**tiny_settings, "weights": "auto"})
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["weights"], config["data"]) == ("bundled", str(photos))

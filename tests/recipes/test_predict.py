@@ -9,9 +9,16 @@ def test_find_images_opens_folders_and_patterns_and_keeps_missing_paths(tmp_path
     for name in ("a/1.png", "a/b/2.png", "c [1].png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    inputs = [str(tmp_path / "a"), str(tmp_path / "**/*.png"), str(tmp_path / "c [1].png"), "missing*.png"]
+    inputs = [
+        str(tmp_path / "a"),
+        str(tmp_path / "**/*.png"),
+        str(tmp_path / "*"),
+        str(tmp_path / "c [1].png"),
+        "missing*.png",
+    ]
     assert list(find_images(inputs)) == [
         *(str(tmp_path / name) for name in ("a/1.png", "a/b/2.png")),
+        *(str(tmp_path / name) for name in ("a/1.png", "a/b/2.png", "c [1].png")),
         *(str(tmp_path / name) for name in ("a/1.png", "a/b/2.png", "c [1].png")),
         str(tmp_path / "c [1].png"),
         "missing*.png",

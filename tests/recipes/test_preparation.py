@@ -31,7 +31,7 @@ def test_prepare_splits_of_the_same_folder_elsewhere_splits_alike(photos: Path, 
 
 def test_prepare_splits_of_lonely_images_has_nothing_to_choose_by(tmp_path: Path):
     copy_digits(tmp_path, ["0", "1"], 1)
-    with pytest.raises(DataError, match="val has no images to choose by"):
+    with pytest.raises(DataError, match="val has no readable images to choose by"):
         prepare(tmp_path)
 
 

@@ -18,6 +18,16 @@ def test_choose_compute_auto_says_why(monkeypatch: pytest.MonkeyPatch):
         choose_compute("cpu", "bf16")
 
 
+def test_choose_compute_of_a_gpu_names_which(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    for name in ("auto", "cuda", "cuda:1"):
+        assert choose_compute(name, "auto").device == torch.device("cuda", 1)
+    assert choose_compute("cuda:0", "auto").precision == "bf16"
+
+
 def test_choose_compute_of_a_missing_device_lists_those_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="There is no device 'cuda:3' here; there is cpu"):

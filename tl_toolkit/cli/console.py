@@ -12,6 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+UNDECODABLE_IN_JSON = "backslashreplace"
+"""Makes \\udcNN of a byte that is no UTF-8, which is valid in a JSON string."""
+
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
 
@@ -50,13 +53,13 @@ def tell_result(text: str) -> None:
 
 def tell_json(value: Any) -> None:
     """One JSON value on stdout."""
-    _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n", UNDECODABLE_IN_JSON)
 
 
-def write_lines(lines: Iterable[str]) -> None:
+def write_lines(lines: Iterable[str], undecodable: str) -> None:
     """Lines on stdout, each as soon as it is there."""
     for line in lines:
-        _write(line)
+        _write(line, undecodable)
         sys.stdout.flush()
 
 
@@ -88,7 +91,7 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}".replace("%", " %")
 
 
-def _write(text: str) -> None:
-    """Text that UTF-8 cannot hold, as in file names of undecodable bytes, goes out as those bytes."""
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+def _write(text: str, undecodable: str = "surrogateescape") -> None:
+    """Text on stdout; what of a file name is no UTF-8 goes out as its own bytes, or as an escape in JSON."""
+    sys.stdout.buffer.write(text.encode("utf-8", undecodable))
     sys.stdout.buffer.flush()

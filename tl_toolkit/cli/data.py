@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.finetune import UNREADABLE
-from tl_toolkit.cli.options import DataRootOption, DownloadOption, JsonOption
+from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DataRootOption, DownloadOption, JsonOption
 
 app = typer.Typer(help="Look at images before training, or download a dataset.", no_args_is_help=True)
 
@@ -15,7 +14,7 @@ app = typer.Typer(help="Look at images before training, or download a dataset.",
 @app.command()
 def info(
     spec: Annotated[str, typer.Argument(help="A folder, `digits` or `torchvision:NAME`.")],
-    data_root: DataRootOption = Path("datasets"),
+    data_root: DataRootOption = None,
     download: DownloadOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -25,7 +24,7 @@ def info(
     from tl_toolkit.recipes.describe import describe
 
     with Narration(console.narrator(to_stderr=True)) as narration:
-        described = describe(open_source(spec, data_root, download), narration)
+        described = describe(open_source(spec, data_root or Path(DATA_ROOT), download), narration)
     if as_json:
         console.tell_json(described.to_dict())
     else:
@@ -48,12 +47,13 @@ def info(
 @app.command()
 def get(
     name: Annotated[str, typer.Argument(help="A torchvision dataset, such as mnist, cifar10 or flowers102.")],
-    data_root: DataRootOption = Path("datasets"),
+    data_root: DataRootOption = None,
 ) -> None:
     """Download a torchvision dataset, once, for `--data torchvision:NAME`."""
     from tl_toolkit.data.torchvision_datasets import open_torchvision
 
     name = name.removeprefix("torchvision:")
-    splits, class_names, _ = open_torchvision(name, data_root, download=True)
+    root = data_root or Path(DATA_ROOT)
+    splits, class_names, _ = open_torchvision(name, root, download=True)
     counts = ", ".join(f"{len(samples):,} {split}" for split, samples in splits.items())
-    console.tell_result(f"torchvision:{name} is in {data_root}: {len(class_names)} classes, {counts} images.")
+    console.tell_result(f"torchvision:{name} is in {root}: {len(class_names)} classes, {counts} images.")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.finetune import UNREADABLE
 from tl_toolkit.cli.options import (
+    DATA_ROOT,
+    UNREADABLE,
     DataRootOption,
     DeviceOption,
     DownloadOption,
@@ -17,6 +18,7 @@ from tl_toolkit.cli.options import (
     PrecisionOption,
     WorkersOption,
 )
+from tl_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
     from tl_toolkit.recipes.evaluate import Evaluation
@@ -33,7 +35,7 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="train, val or test.", show_default="test, else val, else all")
     ] = None,
-    data_root: DataRootOption = Path("datasets"),
+    data_root: DataRootOption = None,
     download: DownloadOption = False,
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
@@ -55,9 +57,12 @@ def evaluate(
         place = model or str(newest_run())
         loaded = load(place, device=device, precision=precision)
         narration(Chosen("model", place, "" if model else "the newest run"))
-        spec = data or loaded.card.training["data"]
+        spec = data or loaded.card.training.get("data")
+        if not spec:
+            raise UsageError(f"{place} does not say what it was trained on: say --data.")
         narration(Chosen("data", spec, "" if data else "what the model was trained on"))
-        source = open_source(spec, data_root, download)
+        root = data_root or Path(loaded.card.training.get("data_root", DATA_ROOT))
+        source = open_source(spec, root, download)
         result = evaluate(loaded, source, split, workers=workers, listener=narration)
     if as_json:
         console.tell_json(_plain(result, place, spec))

@@ -6,10 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import JsonOption, given, takes_settings
+from tl_toolkit.cli.options import UNREADABLE, JsonOption, given, takes_settings
 from tl_toolkit.config import FinetuneConfig, read_config_file
-
-UNREADABLE = 3
 
 
 @takes_settings
@@ -40,7 +38,7 @@ def finetune(
     else:
         _tell_results(run.summary)
         console.print_files(narrator, narration.written)
-        narrator.print(f"\nTry it: [bold]tl predict IMAGE[/] or [bold]tl evaluate --data {chosen.data}[/]")
+        console.tell_result("\nTry it: tl predict IMAGE")
     if run.summary["bad_images"]:
         raise typer.Exit(UNREADABLE)
 

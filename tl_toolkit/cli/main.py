@@ -1,5 +1,7 @@
 """``tl``: the commands, and how an error becomes one line and an exit code."""
 
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -68,4 +70,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the command ``tl``."""
+    for stream in (sys.stdout, sys.stderr):  # A file name may hold bytes that are no text.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -11,6 +11,9 @@ import typer
 
 from tl_toolkit.config import FinetuneConfig, Precision, Setting, choices_of, without_none
 
+UNREADABLE = 3
+"""Exit code of a command that is done, but could not read some images."""
+
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A run folder or a model.safetensors.", show_default="the newest run"),
@@ -20,7 +23,10 @@ PrecisionOption = Annotated[Precision, typer.Option(help="auto is bf16 where the
 WorkersOption = Annotated[
     int | None, typer.Option(min=0, help="Processes that decode images.", show_default="by cores and images")
 ]
-DataRootOption = Annotated[Path, typer.Option(help="Folder of the torchvision datasets.")]
+DATA_ROOT = "datasets"
+DataRootOption = Annotated[
+    Path | None, typer.Option(help="Folder of the torchvision datasets.", show_default=DATA_ROOT)
+]
 DownloadOption = Annotated[
     bool, typer.Option("--download", help="Download a torchvision dataset that is not there yet.")
 ]

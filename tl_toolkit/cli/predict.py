@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.finetune import UNREADABLE
-from tl_toolkit.cli.options import DeviceOption, ModelOption, PrecisionOption
+from tl_toolkit.cli.options import UNREADABLE, DeviceOption, ModelOption, PrecisionOption
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import atomic_file
 
@@ -37,6 +37,8 @@ def predict(
 ) -> None:
     """Name the likeliest classes of images."""
     chosen = _format(output, out)
+    if out is not None and out.exists():
+        raise UsageError(f"{out} exists; nothing is ever overwritten. Choose another --out.")
     from tl_toolkit.recipes.loaded_model import load
     from tl_toolkit.recipes.predict import Unpredicted, find_images, predict_stream
     from tl_toolkit.recipes.run_folder import newest_run
@@ -44,22 +46,26 @@ def predict(
     place = model or str(newest_run())
     loaded = load(place, device=device, precision=precision)
     console.tell_choice(console.narrator(to_stderr=True), "model", place, "" if model else "the newest run")
-    failed = 0
+    done = failed = 0
 
     def counted(results: "Iterable[Result]") -> "Iterator[Result]":
-        nonlocal failed
+        nonlocal done, failed
         for result in results:
+            done += 1
             failed += isinstance(result, Unpredicted)
             yield result
 
+    undecodable = "surrogateescape" if chosen == "csv" else console.UNDECODABLE_IN_JSON
     results = counted(predict_stream(loaded, find_images(_paths(images)), top_k))
     if out is not None:
-        with atomic_file(out) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        with atomic_file(out) as temporary, temporary.open("w", encoding="utf-8", errors=undecodable) as file:
             file.writelines(_lines(results, chosen))
     elif chosen == "table":
         _print_table(results)
     else:
-        console.write_lines(_lines(results, chosen))
+        console.write_lines(_lines(results, chosen), undecodable)
+    if not done:
+        raise UsageError(f"There is no image in {', '.join(images)}.")
     if failed:
         console.tell_warning(f"{failed} could not be read.")
         raise typer.Exit(UNREADABLE)
@@ -80,7 +86,8 @@ def _format(output: Format | None, out: Path | None) -> Format:
 def _paths(images: Iterable[str]) -> Iterator[str]:
     for given in images:
         if given == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+            yield from (line for line in lines if line.strip())
         else:
             yield given
 

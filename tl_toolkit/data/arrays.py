@@ -6,7 +6,7 @@ from typing import Any, overload
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.errors import DataError
 
-TARGET_ATTRIBUTES = ("targets", "labels", "_labels")
+TARGET_ATTRIBUTES = ("targets", "labels", "_labels", "_samples")
 """Where torchvision's datasets keep their targets, so that no image need be decoded to read them."""
 
 
@@ -38,14 +38,32 @@ def dataset_samples(dataset: Any) -> tuple[Samples, tuple[str, ...]]:
     Raises:
         DataError: The targets are not the numbers 0 to N-1.
     """
+    targets = _known_targets(dataset)
+    if targets is None:
+        try:
+            targets = [int(dataset[index][1]) for index in range(len(dataset))]
+        except Exception as error:  # The user's own code, which may fail in any way.
+            raise DataError(
+                f"{type(dataset).__name__} must give (image, target) pairs for the indices 0 to {len(dataset) - 1}, "
+                f"with whole numbers as targets ({type(error).__name__}: {error})."
+            ) from error
+    return Samples(DatasetImages(dataset), targets), _names(targets, getattr(dataset, "classes", None))
+
+
+def _known_targets(dataset: Any) -> list[int] | None:
+    """The targets that a dataset keeps in a list, where these are sure to be those that its items have."""
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
     for attribute in TARGET_ATTRIBUTES:
-        if hasattr(dataset, attribute):
-            targets = [int(target) for target in getattr(dataset, attribute)]
-            break
-    else:
-        targets = [int(dataset[index][1]) for index in range(len(dataset))]
-    images = DatasetImages(dataset)
-    return Samples(images, targets), _names(targets, getattr(dataset, "classes", None))
+        kept = getattr(dataset, attribute, None)
+        if kept is None or len(kept) != len(dataset):
+            continue
+        if attribute == "_samples":
+            kept = [target for _, target in kept]
+        values = kept.tolist() if hasattr(kept, "tolist") else list(kept)
+        if all(isinstance(value, int) for value in values):
+            return values
+    return None
 
 
 def array_samples(images: Any, targets: Any) -> tuple[Samples, tuple[str, ...]]:
@@ -54,9 +72,12 @@ def array_samples(images: Any, targets: Any) -> tuple[Samples, tuple[str, ...]]:
     Raises:
         DataError: There are not as many images as targets, or the targets are not the numbers 0 to N-1.
     """
-    if len(images) != len(targets):
-        raise DataError(f"There are {len(images)} images but {len(targets)} targets.")
-    numbers = [int(target) for target in targets]
+    try:
+        numbers = [int(target) for target in targets]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"Data as a pair must be (images, targets), with whole numbers as targets: {error}.") from error
+    if len(images) != len(numbers):
+        raise DataError(f"There are {len(images)} images but {len(numbers)} targets.")
     return Samples(list(images), numbers), _names(numbers, None)
 
 

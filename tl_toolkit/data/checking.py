@@ -56,7 +56,10 @@ def check_splits(splits: Mapping[str, Samples], told: Callable[[int, int], None]
     for split, samples in splits.items():
         facts: dict[int, ImageFacts] = {}
         bad: list[BadImage] = []
-        for index, result in enumerate(_in_threads(partial(_check_one, samples), len(samples))):
+        check = partial(_check_one, samples)
+        # Files can be read in threads; a dataset of the user's own may not stand it.
+        results = _in_threads(check, len(samples)) if samples.are_files else map(check, range(len(samples)))
+        for index, result in enumerate(results):
             if isinstance(result, ImageFacts):
                 facts[index] = result
             else:

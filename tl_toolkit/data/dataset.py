@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, overload
 
 import torch
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tl_toolkit.data.images import ImageFacts, ImageLike, inspect_image, is_path, open_image
 from tl_toolkit.errors import ImageError
+from tl_toolkit.seeding import seed_from
 
 AugmentationKey = tuple[int, int]
 """(epoch, index): with the seed, all that a random augmentation depends on."""
@@ -31,6 +31,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def are_files(self) -> bool:
+        """Whether the images are files, rather than pixels or items of a dataset."""
+        return isinstance(self.images, list) and bool(self.images) and is_path(self.images[0])
 
     def name(self, index: int) -> str:
         """The image's path, or its number where it has none."""
@@ -98,9 +103,8 @@ class Picked(Sequence[ImageLike]):
 class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     """Decoded and transformed samples.
 
-    Indexed by a number, a sample is transformed as it is; indexed by (epoch, index), the random part of
-    the transform is drawn from (seed, epoch, index) alone, so that neither the order nor the number of
-    worker processes changes what comes out.
+    A sample is asked for by its index, or by (epoch, index). What is random is drawn from (seed, epoch, index)
+    alone, so that neither the order nor the number of worker processes changes what comes out.
 
     Args:
         samples: Images and targets.
@@ -124,12 +128,9 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         return len(self.samples)
 
     def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
-        epoch, index = key if isinstance(key, tuple) else (None, key)
-        image = self.samples.open(index, self.channels)
-        if epoch is None:
-            return self.transform(image), self.samples.targets[index]
-        with keyed_random(self.seed, epoch, index):
-            return self.transform(image), self.samples.targets[index]
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        with keyed_random(self.seed, epoch, index):  # Opening too: a dataset of the user's own may be random.
+            return self.transform(self.samples.open(index, self.channels)), self.samples.targets[index]
 
 
 @contextmanager
@@ -141,9 +142,3 @@ def keyed_random(*key: int) -> Iterator[None]:
         yield
     finally:
         torch.set_rng_state(before)
-
-
-def seed_from(*key: int) -> int:
-    """A 63-bit seed that depends on every number of `key`."""
-    digest = blake2b(",".join(map(str, key)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

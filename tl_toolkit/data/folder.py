@@ -1,5 +1,6 @@
 """Folders of images: one folder a class, with or without splits."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,15 @@ SPLIT_FOLDERS: Mapping[str, str] = {
 }
 """Folder name to split."""
 
+OTHER_SPLIT_NAMES = {
+    "training": ("train",),
+    "testing": ("test",),
+    "dev": ("val",),
+    "eval": ("val",),
+    "holdout": ("test",),
+}
+"""What others call the splits."""
+
 SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 """Litter that Windows leaves in folders of images; hidden files are passed over anyway."""
 
@@ -31,7 +41,7 @@ def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
     Raises:
         DataError: It cannot be said whether the folders are classes or splits.
     """
-    names = [entry.name for entry in _visible(folder) if entry.is_dir()]
+    names = [entry.name for entry in _visible(folder) if _is_folder(entry)]
     if not names:
         raise DataError(f"{folder} has no folders in it; {EXPECTED}.")
     splits: dict[str, Path] = {}
@@ -45,16 +55,36 @@ def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
             )
         splits[split] = folder / name
     others = [name for name in names if name.lower() not in SPLIT_FOLDERS]
+    loose = sum(entry.name.lower() not in SYSTEM_FILES and not _is_folder(entry) for entry in _visible(folder))
+    notes = [f"Passed over in {folder}, in no class folder: {loose} files."] if loose else []
     if not splits:
-        return {"train": folder}, []
+        _refuse_near_splits(folder, others)
+        return {"train": folder}, notes
     if others and "train" not in splits:
         found = ", ".join(f"{path.name}/" for path in splits.values())
         raise DataError(
             f"{folder} has {found} beside {listing([f'{name}/' for name in others])}: these can be splits or "
             "classes. Add train/ for a folder of splits, or rename the class."
         )
-    notes = [f"Passed over in {folder}, no split: {listing([f'{name}/' for name in others])}."] if others else []
+    if others:
+        notes.append(f"Passed over in {folder}, no split: {listing([f'{name}/' for name in others])}.")
     return splits, notes
+
+
+def _refuse_near_splits(folder: Path, names: list[str]) -> None:
+    """Refuses folders that are called almost like splits and hold folders themselves.
+
+    Raises:
+        DataError: They would be taken for classes.
+    """
+    for name in names:
+        lower = name.lower()
+        near = difflib.get_close_matches(lower, SPLIT_FOLDERS, n=1, cutoff=0.7) + list(OTHER_SPLIT_NAMES.get(lower, ()))
+        if near and any(_is_folder(entry) for entry in _visible(folder / name)):
+            raise DataError(
+                f"{folder / name} could be a class or a split: it holds folders and its name is near {near[-1]!r}. "
+                f"Call it {near[-1]}/ if it is a split, or put train/ above the classes."
+            )
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -63,7 +93,7 @@ def class_folders(folder: Path) -> list[str]:
     Raises:
         DataError: There are none.
     """
-    names = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
+    names = sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
     if not names:
         raise DataError(f"{folder} has no class folders; {EXPECTED}.")
     return names
@@ -97,11 +127,19 @@ def files_below(folder: Path) -> list[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in _visible(here):
-            if entry.is_dir():
+            if _is_folder(entry):
                 pending.append(here / entry.name)
             elif entry.name.lower() not in SYSTEM_FILES:
                 found.append(here / entry.name)
     return sorted(found)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder; False for a link that leads in circles."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:

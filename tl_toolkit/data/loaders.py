@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from tl_toolkit.data.dataset import AugmentationKey, ImageDataset, seed_from
+from tl_toolkit.data.dataset import AugmentationKey, ImageDataset
+from tl_toolkit.seeding import seed_from
 
 IMAGES_PER_WORKER = 500
 """Fewer images than this are read before a worker process has started."""

@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tl_toolkit.config import DIGITS
 from tl_toolkit.data.arrays import array_samples, dataset_samples
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.folder import class_folders, find_splits, folder_samples
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError, listing
+from tl_toolkit.files import is_file, is_folder, user_path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "torchvision:"
+KINDS = "a folder of class folders, `digits` or `torchvision:NAME`"
 PYTHON_PREFIX = "python:"
 """What a run notes as its data where it was given Python objects."""
 
@@ -89,10 +92,10 @@ def _open_named(spec: str, data_root: Path, download: bool) -> Source:
         return Source(name, splits, class_names, mirror)
     if spec.startswith(PYTHON_PREFIX):
         raise UsageError(f"{spec} stands for objects that Python gave; from Python, give them again.")
-    if spec == "digits":
-        return _open_folder(digits_folder(), "digits", mirror=False)
-    folder = Path(spec).expanduser()
-    if folder.is_dir():
+    if spec == DIGITS:
+        return _open_folder(digits_folder(), DIGITS, mirror=False)
+    folder = user_path(spec)
+    if is_folder(folder):
         return _open_folder(folder, folder.resolve().name, mirror=True)
     raise UsageError(_not_found(spec, folder))
 
@@ -118,14 +121,13 @@ def _check_same_classes(first: str, expected: list[str], split: str, found: list
 
 
 def _not_found(spec: str, folder: Path) -> str:
-    if folder.is_file():
+    if is_file(folder):
         return f"Data must be a folder of class folders, but {spec} is a file."
     from tl_toolkit.data.torchvision_datasets import CATALOGUE
 
     if spec.lower() in CATALOGUE:
         return f"There is no folder {spec!r}. For torchvision's dataset say `torchvision:{spec.lower()}`."
-    beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
-    near = difflib.get_close_matches(folder.name, [*beside, "digits"], n=3)
+    beside = [path.name for path in folder.parent.iterdir() if is_folder(path)] if is_folder(folder.parent) else []
+    near = difflib.get_close_matches(folder.name, [*beside, DIGITS], n=3)
     suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
-    kinds = "a folder of class folders, `digits` or `torchvision:NAME`"
-    return f"There is no folder {spec!r}.{suggestion} Data can be {kinds}."
+    return f"There is no folder {spec!r}.{suggestion} Data can be {KINDS}."

@@ -41,26 +41,21 @@ CATALOGUE: dict[str, Entry] = {
         datasets.Country211, {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}}
     ),
     "dtd": Entry(datasets.DTD, THREE_SPLITS),
-    "emnist-letters": Entry(
-        datasets.EMNIST, {s: {"split": "letters", **a} for s, a in TRAIN_FLAG.items()}, mirror=False
-    ),
     "fashion-mnist": Entry(datasets.FashionMNIST, TRAIN_FLAG),
     "fgvc-aircraft": Entry(datasets.FGVCAircraft, THREE_SPLITS),
     "flowers102": Entry(datasets.Flowers102, THREE_SPLITS),
     "food101": Entry(datasets.Food101, TWO_SPLITS),
     "gtsrb": Entry(datasets.GTSRB, TWO_SPLITS, mirror=False),
-    "imagenette": Entry(datasets.Imagenette, {"train": {"split": "train"}, "test": {"split": "val"}}),
     "kmnist": Entry(datasets.KMNIST, TRAIN_FLAG, mirror=False),
     "mnist": Entry(datasets.MNIST, TRAIN_FLAG, mirror=False),
     "oxford-iiit-pet": Entry(datasets.OxfordIIITPet, {"train": {"split": "trainval"}, "test": {"split": "test"}}),
-    "qmnist": Entry(datasets.QMNIST, {"train": {"what": "train"}, "test": {"what": "test"}}, mirror=False),
     "rendered-sst2": Entry(datasets.RenderedSST2, THREE_SPLITS, mirror=False),
     "stanford-cars": Entry(datasets.StanfordCars, TWO_SPLITS),
     "stl10": Entry(datasets.STL10, TWO_SPLITS),
     "svhn": Entry(datasets.SVHN, TWO_SPLITS, mirror=False),
     "usps": Entry(datasets.USPS, TRAIN_FLAG, mirror=False),
 }
-"""Torchvision's classification datasets that have their own splits; of Imagenette, val serves as test."""
+"""Torchvision's classification datasets with splits of their own, class names and one target for each image."""
 
 
 def find_entry(name: str) -> Entry:
@@ -108,6 +103,6 @@ def _missing(name: str, root: Path, download: bool, error: Exception) -> str:
     if download:
         return f"torchvision:{name} could not be downloaded to {root}: {reason}"
     return (
-        f"torchvision:{name} is not in {root} ({reason}). "
+        f"torchvision:{name} cannot be read from {root} ({reason}). "
         f"Fetch it with `tl data get {name} --data-root {root}`, or add --download."
     )

@@ -24,6 +24,7 @@ class Network:
         base_classes: Outputs of the classifier before that.
         input_spec: The pixels it expects.
         head_modules: Names of the modules with new weights.
+        weights: What "auto" came to; else as it was asked for.
         origin: Where the pretrained weights come from.
         warnings: What the user must know about them.
     """
@@ -34,6 +35,7 @@ class Network:
     base_classes: int
     input_spec: InputSpec
     head_modules: tuple[str, ...]
+    weights: str
     origin: str
     warnings: tuple[str, ...] = ()
 
@@ -52,12 +54,13 @@ def build_network(
     backbone: Pretrained = load_backbone(Request(resolved, weights, overrides, progress))
     head_modules = attach_head(backbone.module, resolved, head, classes)
     return Network(
-        backbone.module,
+        backbone.module.eval(),
         resolved,
         head,
         backbone.base_classes,
         backbone.input_spec,
         head_modules,
+        backbone.choice,
         backbone.origin,
         tuple(backbone.warnings),
     )

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,8 +12,10 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
-from tl_toolkit.errors import WeightsError
-from tl_toolkit.files import atomic_file
+import torch
+
+from tl_toolkit.errors import ToolkitError, WeightsError
+from tl_toolkit.files import atomic_file, is_file
 
 TIMEOUT_SECONDS = 8.0
 """Longest wait for a connection or for the next bytes: being offline is said within ten seconds."""
@@ -46,7 +49,52 @@ def download(url: str, destination: Path, sha256: str, progress: Progress | None
         WeightsError: The file cannot be fetched or is not the expected one.
     """
     _refuse_unprotected(url)
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(url, destination, sha256, progress)
+    except OSError as error:
+        raise WeightsError(f"{url} cannot be kept in {destination.parent} ({error.strerror or error}).") from error
+    except WeightsError:
+        raise
+    except ToolkitError as error:
+        raise WeightsError(f"{url} cannot be kept: {error}") from error
+
+
+def cached_download(url: str, progress: Progress | None, sha256: str | None = None) -> Path:
+    """The file in torch.hub's cache, fetched if it is not there, its hash checked either way.
+
+    Args:
+        url: Where it is.
+        progress: Told how far it is.
+        sha256: The expected hash, or its first digits; by default those at the end of the file's name.
+
+    Raises:
+        WeightsError: It can be had from neither; the message says where to put it.
+    """
+    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    expected = sha256 or hash_in_name(name)
+    if expected is None:
+        raise WeightsError(f"{url} has no hash in its name; download it yourself and say --weights FILE.")
+    if hash_in_name(name) is None:  # Files of one name from two places must not be taken for each other.
+        name = f"{Path(name).stem}-{expected[:8]}{Path(name).suffix}"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if is_file(path):
+        if not file_sha256(path).startswith(expected):
+            raise WeightsError(
+                f"{path} is damaged: its SHA-256 does not begin with {expected}. Delete it and try again."
+            )
+        return path
+    try:
+        download(url, path, expected, progress)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{name} is not in the cache, and {error}\n"
+            f"Put the file of {url} at {path}, or choose --weights FILE, bundled (resnet18 only) or none."
+        ) from error
+    return path
+
+
+def _fetch(url: str, destination: Path, sha256: str, progress: Progress | None) -> None:
     with atomic_file(destination) as temporary:
         try:
             request = urllib.request.Request(url)  # noqa: S310  # the scheme was checked
@@ -55,7 +103,7 @@ def download(url: str, destination: Path, sha256: str, progress: Progress | None
                 found = _copy(response, file, int(expected) if expected else None, progress)
         except urllib.error.HTTPError as error:
             raise WeightsError(f"{url} answered {error.code} {error.reason}.") from error
-        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
             reason = getattr(error, "reason", error)
             raise WeightsError(f"{url} cannot be reached ({reason}).") from error
         if not found.startswith(sha256):

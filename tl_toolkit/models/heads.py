@@ -20,15 +20,21 @@ def classifier_path(module: nn.Module, arch: Arch) -> str:
     """Name of the layer that gives the logits.
 
     Raises:
-        ModelError: There is none, or several.
+        ModelError: There are several.
     """
+    paths = classifier_paths(module, arch)
+    if len(paths) > 1:
+        raise ModelError(f"{arch} has several classifiers ({', '.join(paths)}); only --head swap can change them.")
+    return paths[0]
+
+
+def classifier_paths(module: nn.Module, arch: Arch) -> tuple[str, ...]:
+    """Names of the layers that give the logits: one, or two in networks that were distilled."""
     if arch.library == "timm":
         path = module.pretrained_cfg["classifier"]  # type: ignore[index]  # timm's dict on every network
-        if isinstance(path, tuple | list):
-            raise ModelError(f"{arch} has several classifiers ({', '.join(path)}); only --head swap can change them.")
-        return str(path)
+        return (path,) if isinstance(path, str) else tuple(path)
     layers = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return str(layers[-1])
+    return (str(layers[-1]),)
 
 
 def attach_head(module: nn.Module, arch: Arch, head: Head, classes: int) -> tuple[str, ...]:

@@ -9,12 +9,11 @@ from typing import Any
 
 import huggingface_hub
 import timm
-import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from tl_toolkit.errors import ModelFileError, WeightsError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models.download import TIMEOUT_SECONDS, Progress, download, file_sha256, hash_in_name
+from tl_toolkit.models.download import TIMEOUT_SECONDS, Progress, cached_download, file_sha256
 
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 """Safe format first, as timm itself looks for them (timm/models/_hub.py)."""
@@ -49,13 +48,7 @@ def timm_weights_file(name: str, progress: Progress | None) -> Path:
     if config.hf_hub_id:
         names = (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHT_NAMES
         return _fetch(config.hf_hub_id, names)
-    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / config.url.rpartition("/")[2]
-    expected = hash_in_name(path.name)
-    if not path.is_file():
-        if expected is None:
-            raise WeightsError(f"{config.url} has no hash in its name; download it yourself and say --weights FILE.")
-        download(config.url, path, expected, progress)
-    return path
+    return cached_download(config.url, progress)
 
 
 def fetch_timm_repository(repository: str) -> TimmRepository:
@@ -98,18 +91,17 @@ def _spec(pretrained: dict[str, Any]) -> InputSpec | None:
 
 def _fetch(repository: str, names: Sequence[str]) -> Path:
     """The first of these files that the cache or the Hub has, its hash checked where the Hub knows one."""
-    for name in names:
-        cached = huggingface_hub.try_to_load_from_cache(repository, name)
-        if isinstance(cached, str):
-            return _checked(Path(cached))
     try:
-        available = [name for name in names if _on_the_hub(repository, name)]
-        downloaded = huggingface_hub.hf_hub_download(repository, available[0]) if available else None
+        cached = [huggingface_hub.try_to_load_from_cache(repository, name) for name in names]
+        found = [path for path in cached if isinstance(path, str)]
+        available = [] if found else [name for name in names if _on_the_hub(repository, name)]
+        if available:
+            found = [huggingface_hub.hf_hub_download(repository, available[0])]
     except Exception as error:  # The client lets its HTTP library's errors through, and that library changes.
         raise WeightsError(_unreachable(repository, names, error)) from error
-    if downloaded is None:
+    if not found:
         raise WeightsError(f"hf-hub:{repository} has none of {', '.join(names)}.")
-    return _checked(Path(downloaded))
+    return _checked(Path(found[0]))
 
 
 def _on_the_hub(repository: str, name: str) -> bool:

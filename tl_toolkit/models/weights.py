@@ -6,19 +6,19 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from torchvision.models import get_model_weights
 
 from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.files import is_file, user_path
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models import backbones, hub
 from tl_toolkit.models.backbones import Arch, build_backbone
-from tl_toolkit.models.download import Progress, download, file_sha256, hash_in_name
-from tl_toolkit.models.heads import classifier_path
+from tl_toolkit.models.download import Progress, cached_download, file_sha256, hash_in_name
+from tl_toolkit.models.heads import APPENDED, classifier_paths
 from tl_toolkit.models.weight_files import StateDict, fit_state_dict, read_state_dict
 
 BUNDLED_ARCH = Arch("torchvision", "resnet18")
@@ -37,6 +37,7 @@ class Pretrained:
         module: The library's own network.
         input_spec: What the weights expect, or as the user overrode it.
         base_classes: Outputs of the classifier.
+        choice: What "auto" came to; else as it was asked for.
         origin: The weights in a few words, with the file's name.
         warnings: What the user must know about them.
     """
@@ -44,6 +45,7 @@ class Pretrained:
     module: nn.Module
     input_spec: InputSpec
     base_classes: int
+    choice: str
     origin: str
     warnings: list[str] = field(default_factory=list)
 
@@ -117,7 +119,7 @@ def _auto(request: Request) -> Pretrained:
 def _none(request: Request) -> Pretrained:
     spec = request.overrides.apply(backbones.default_input_spec(request.arch))
     classes = backbones.pretrained_classes(request.arch)
-    return Pretrained(build_backbone(request.arch, classes, spec), spec, classes, "random (none asked for)")
+    return Pretrained(build_backbone(request.arch, classes, spec), spec, classes, "none", "random (none asked for)")
 
 
 def _bundled(request: Request) -> Pretrained:
@@ -126,7 +128,7 @@ def _bundled(request: Request) -> Pretrained:
     if file_sha256(BUNDLED_FILE) != BUNDLED_SHA256:
         raise WeightsError(f"The bundled weights {BUNDLED_FILE} are damaged; install the package again.")
     loaded = _from_file(dataclasses.replace(request, weights=str(BUNDLED_FILE)))
-    return Pretrained(loaded.module, loaded.input_spec, loaded.base_classes, "bundled (Tiny ImageNet, 200 classes)")
+    return dataclasses.replace(loaded, choice="bundled", origin="bundled (Tiny ImageNet, 200 classes)")
 
 
 def _imagenet(request: Request) -> Pretrained:
@@ -141,13 +143,13 @@ def _imagenet(request: Request) -> Pretrained:
         module = build_backbone(
             request.arch, classes, spec, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
         )
-        return Pretrained(module, spec, classes, f"pretrained (timm, {path.name})")
+        return Pretrained(module, spec, classes, "imagenet", f"pretrained (timm, {path.name})")
     url = get_model_weights(request.arch.name).DEFAULT.url
-    path = _cached_or_downloaded(url, request.progress)
+    path = cached_download(url, request.progress)
     module = build_backbone(request.arch, classes, spec)
     state = {key: v for key, v in read_state_dict(path).items() if not _is_auxiliary(request.arch, key)}
     fit_state_dict(module, state, (), path.name)
-    return Pretrained(module, spec, classes, f"ImageNet (torchvision, {path.name})")
+    return Pretrained(module, spec, classes, "imagenet", f"ImageNet (torchvision, {path.name})")
 
 
 def _from_url(request: Request) -> Pretrained:
@@ -159,8 +161,9 @@ def _from_url(request: Request) -> Pretrained:
             f"{url} is not fetched without a hash to check it by. Say {url}#sha256=HEX, with the first 8 digits "
             "or all, or download the file yourself and give its path."
         )
-    path = _cached_or_downloaded(url, request.progress, sha256)
-    return dataclasses.replace(_from_file(dataclasses.replace(request, weights=str(path))), origin=url)
+    path = cached_download(url, request.progress, sha256)
+    loaded = _from_file(dataclasses.replace(request, weights=str(path)))
+    return dataclasses.replace(loaded, choice=request.weights, origin=url)
 
 
 def _from_hub(request: Request) -> Pretrained:
@@ -171,31 +174,33 @@ def _from_hub(request: Request) -> Pretrained:
     spec = request.overrides.apply(repository.input_spec or backbones.default_input_spec(request.arch))
     config = {"file": str(repository.weights_file), "num_classes": repository.num_classes}
     module = build_backbone(request.arch, repository.num_classes, spec, pretrained=True, pretrained_cfg_overlay=config)
-    return Pretrained(module, spec, repository.num_classes, request.weights)
+    return Pretrained(module, spec, repository.num_classes, request.weights, request.weights)
 
 
 def _from_file(request: Request) -> Pretrained:
-    path = Path(request.weights).expanduser()
-    if not path.is_file():
+    path = user_path(request.weights)
+    if not is_file(path):
         raise WeightsError(
             f"There is no weights file {request.weights!r}. Besides a file, --weights takes auto, imagenet, "
             "bundled, none, a URL or hf-hub:ORG/NAME."
         )
     state = read_state_dict(path)
     described = _described_spec(request.arch, path)
-    spec = request.overrides.apply(described or backbones.default_input_spec(request.arch))
+    spec = described or backbones.default_input_spec(request.arch)
     usual = backbones.pretrained_classes(request.arch)
-    module = build_backbone(request.arch, usual, spec)
-    head = classifier_path(module, request.arch)
-    classes = _rows(state, head) or usual
+    size = request.overrides.apply(spec)
+    module = build_backbone(request.arch, usual, size)
+    heads = classifier_paths(module, request.arch)
+    classes = _rows(state, heads[0]) or usual
     if classes != usual:
-        module = build_backbone(request.arch, classes, spec)
-    _match_channels(module, state)
-    report = fit_state_dict(module, state, (head, f"{head.rpartition('.')[0]}.Linear"), path.name)
+        module = build_backbone(request.arch, classes, size)
+    channels = _match_channels(module, state)
+    spec = request.overrides.apply(spec if described else spec.with_channels(channels))
+    report = fit_state_dict(module, state, (*heads, f"{heads[0].rpartition('.')[0]}.{APPENDED}"), path.name)
     warnings = [f"{path.name} was loaded without its head.\n{report.details}"] if report.without_head else []
     if described is None:
         warnings.append(f"{path.name} does not say what input it expects; took {request.arch}'s own: {spec.height} px.")
-    return Pretrained(module, spec, classes, str(path), warnings)
+    return Pretrained(module, spec, classes, request.weights, str(path), warnings)
 
 
 def _described_spec(arch: Arch, path: Path) -> InputSpec | None:
@@ -220,37 +225,19 @@ def _rows(state: StateDict, head: str) -> int | None:
     return weight.shape[0] if weight is not None else None
 
 
-def _match_channels(module: nn.Module, state: StateDict) -> None:
-    """Gives the network the input channels of the file, so that its first convolution fits."""
+def _match_channels(module: nn.Module, state: StateDict) -> int:
+    """Gives the network the input channels of the file, so that its first convolution fits.
+
+    Returns:
+        The channels; 3 where the network does not begin with a convolution.
+    """
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d):
             weight = state.get(f"{name}.weight")
             if weight is not None and weight.ndim == 4 and weight.shape[1] != layer.in_channels:
                 backbones.adapt_first_conv(module, weight.shape[1])
-            return
-
-
-def _cached_or_downloaded(url: str, progress: Progress | None, sha256: str | None = None) -> Path:
-    """The file in torch.hub's cache, fetched if it is not there, its hash checked either way."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / Path(unquote(urlsplit(url).path)).name
-    expected = sha256 or hash_in_name(path.name)
-    if expected is None:
-        raise WeightsError(f"{url} has no hash in its name; download it yourself and say --weights FILE.")
-    if path.is_file():
-        if not file_sha256(path).startswith(expected):
-            raise WeightsError(
-                f"{path} is damaged: its SHA-256 does not begin with {expected}. Delete it and try again."
-            )
-        return path
-    try:
-        download(url, path, expected, progress)
-    except WeightsError as error:
-        raise WeightsError(
-            f"{path.name} is not in the cache, and {error}\n"
-            f"Put the file of {url} at {path}, or choose --weights FILE, bundled (resnet18 only) or none."
-        ) from error
-    return path
+            return layer.in_channels
+    return 3
 
 
 def _is_auxiliary(arch: Arch, key: str) -> bool:

@@ -63,9 +63,10 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     check_optimizer(config.optimizer)
     compute = choose_compute(config.device, config.precision)
     source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
-    config = config.located() if data is None else dataclasses.replace(config, data=PYTHON_PREFIX + source.name)
+    config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
     check_classes(source, config)
     network = _build(config, len(source.class_names), listener)
+    config = dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
     splits = prepare_splits(source, config, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
@@ -164,18 +165,21 @@ def _train(bench: Bench, stages: list[Settings], folder: Path, card: ModelCard) 
     best: EpochRecord | None = None
     weights: dict[str, torch.Tensor] = {}
     for stage in stages:
-        for told in train_stage(bench, stage):
-            bench.listener(told)
-            if not isinstance(told, EpochRecord):
-                continue
-            records.append(told)
-            run_folder.append_metrics(folder, dataclasses.asdict(told))
-            if told.improves_on(best):
-                best = told
-                weights = {key: value.clone() for key, value in module.state_dict().items()}
-                if stage.name == "tune":  # A probe's epoch is quicker than the writing of a file.
-                    save_model(folder / MODEL_FILE, weights, card)
-        save_model(folder / MODEL_FILE, weights, card)
+        try:
+            for told in train_stage(bench, stage):
+                bench.listener(told)
+                if not isinstance(told, EpochRecord):
+                    continue
+                records.append(told)
+                run_folder.append_metrics(folder, dataclasses.asdict(told))
+                if told.improves_on(best):
+                    best = told
+                    weights = {key: value.clone() for key, value in module.state_dict().items()}
+                    if stage.name == "tune":  # A probe's epoch is quicker than the writing of a file.
+                        save_model(folder / MODEL_FILE, weights, card)
+        finally:  # Also when training stops here: what was learned is not lost.
+            if weights:
+                save_model(folder / MODEL_FILE, weights, card)
     save_model(folder / run_folder.LAST_FILE, module.state_dict(), card)
     return records
 
@@ -212,11 +216,11 @@ def _write_results(
         listener(Wrote(path, f"the best weights as a {form}"))
     if splits.bad:
         listener(Wrote(run_folder.write_bad_images(folder, splits.bad), "the images that were left out"))
+    listener(Wrote(run_folder.write_summary(folder, summary), "the results"))
     draw_curves(records, f"{summary['arch']} on {summary['data']}", folder / run_folder.CURVES_FILE)
     listener(Wrote(folder / run_folder.CURVES_FILE, "loss and accuracy over the epochs"))
     listener(Wrote(folder / run_folder.CONFIG_FILE, "the settings, to run again"))
     listener(Wrote(folder / run_folder.METRICS_FILE, "a line for each epoch"))
-    listener(Wrote(run_folder.write_summary(folder, summary), "the results"))
 
 
 def _images_per_second(records: list[EpochRecord]) -> float:

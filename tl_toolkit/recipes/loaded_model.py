@@ -13,11 +13,14 @@ from tl_toolkit.config import Head, Precision
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
 from tl_toolkit.errors import ModelFileError, UsageError
+from tl_toolkit.files import is_file, is_folder, user_path
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.build import rebuild_network
 from tl_toolkit.training.compute import Compute, choose_compute
 
 DEFAULT_TOP_K = 5
+BATCH = 32
+"""Images that are decoded and run at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ class LoadedModel:
             ImageError: An image cannot be read.
         """
         if not isinstance(images, torch.Tensor):
-            images = torch.stack([self.transform(image) for image in images])
+            parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+            return torch.cat([self.logits(torch.stack([self.transform(image) for image in part])) for part in parts])
         with self.compute.inference():
             batch = images.to(self.compute.device).contiguous(memory_format=self.compute.memory_format)
             logits: torch.Tensor = self.module(batch)
@@ -177,10 +181,10 @@ def find_model_file(path: str | Path) -> Path:
     Raises:
         UsageError: There is none.
     """
-    place = Path(path).expanduser()
-    file = place / MODEL_FILE if place.is_dir() else place
-    if not file.is_file():
-        what = f"{place} has no {MODEL_FILE} in it" if place.is_dir() else f"There is no model {str(path)!r}"
+    place = user_path(path)
+    file = place / MODEL_FILE if is_folder(place) else place
+    if not is_file(file):
+        what = f"{place} has no {MODEL_FILE} in it" if is_folder(place) else f"There is no model {str(path)!r}"
         raise UsageError(f"{what}. Give a run folder or a .safetensors file that tl wrote.")
     if file.suffix != ".safetensors":
         raise UsageError(

@@ -14,9 +14,9 @@ import torch
 from tl_toolkit.data.folder import files_below
 from tl_toolkit.data.images import open_image
 from tl_toolkit.errors import ImageError
-from tl_toolkit.recipes.loaded_model import LoadedModel, Prediction
+from tl_toolkit.files import is_folder
+from tl_toolkit.recipes.loaded_model import BATCH, LoadedModel, Prediction
 
-BATCH = 32
 BATCHES_AHEAD = 1
 
 
@@ -48,13 +48,19 @@ def find_images(inputs: Iterable[str]) -> Iterator[str]:
         inputs: Files, folders and globs.
     """
     for given in inputs:
-        if Path(given).is_dir():
+        if is_folder(Path(given)):
             yield from map(str, files_below(Path(given)))
-        elif not os.path.lexists(given) and glob.has_magic(given):
+        elif glob.has_magic(given) and not os.path.lexists(given):
             found = glob.glob(given, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute patterns
-            yield from sorted(found) or [given]
+            # With ** a folder and the files below it are found: each file is given once.
+            files = (str(path) for name in found for path in _files_of(Path(name)))
+            yield from sorted(dict.fromkeys(files)) or [given]
         else:
             yield given
+
+
+def _files_of(path: Path) -> list[Path]:
+    return files_below(path) if is_folder(path) else [path]
 
 
 def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iterator[Result]:

@@ -59,7 +59,9 @@ def prepare_splits(source: Source, config: FinetuneConfig, listener: Listener) -
         train, val = train.subset(train_indices), train.subset(val_indices)
         val_origin = f"{config.val_split:.0%} of each class of train, seed {config.seed}"
     if not len(val):
-        raise DataError("val has no images to choose by: every class has one image only. Add images.")
+        raise DataError(f"val has no readable images to choose by ({val_origin}). Add images.")
+    if "test" in readable and not len(readable["test"]):
+        listener(Warned("test has no readable image: nothing is judged on it."))
     missing = sorted(set(range(len(source.class_names))) - set(val.targets))
     if missing:
         listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
@@ -92,10 +94,10 @@ def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
     lines = [f"  {image.name}: {image.reason}" for image in bad[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  ... and {len(bad) - SHOWN} more")
-    listing = "\n".join(lines)
+    report = "\n".join(lines)
     if strict:
-        raise DataError(f"{_images(len(bad))} cannot be read:\n{listing}\nMend or remove them, or leave out --strict.")
-    listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{listing}"))
+        raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\nMend or remove them, or leave out --strict.")
+    listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))
 
 
 def _images(count: int) -> str:

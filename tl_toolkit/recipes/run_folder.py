@@ -12,7 +12,7 @@ from typing import Any
 from tl_toolkit.artifact import MODEL_FILE
 from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.files import write_text
+from tl_toolkit.files import user_path, write_text
 
 RUNS = Path("runs")
 LAST_FILE = "last.safetensors"
@@ -33,7 +33,7 @@ def create_run_folder(out: str | None, arch: str, data: str) -> Path:
     """
     try:
         if out is not None:
-            folder = Path(out).expanduser()
+            folder = user_path(out)
             folder.mkdir(parents=True)
             return folder
         RUNS.mkdir(exist_ok=True)
@@ -53,12 +53,16 @@ def create_run_folder(out: str | None, arch: str, data: str) -> Path:
 
 
 def check_out(out: str | None) -> None:
-    """Refuses an existing folder before any work is done.
+    """Refuses a folder that cannot serve before any work is done.
 
     Raises:
-        UsageError: `out` exists.
+        UsageError: `out` exists, or its name is no text.
     """
-    if out is not None and Path(out).expanduser().exists():
+    if out is None:
+        return
+    if "\\udc" in ascii(out):
+        raise UsageError(f"The name of --out, {out!a}, is no valid UTF-8; safetensors cannot be written there.")
+    if user_path(out).exists():
         raise UsageError(f"The folder {out} exists; nothing is ever overwritten. Choose another --out.")
 
 
@@ -99,7 +103,7 @@ def append_metrics(folder: Path, record: dict[str, Any]) -> None:
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
     """Writes summary.json."""
     path = folder / SUMMARY_FILE
-    write_text(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n", undecodable="backslashreplace")
     return path
 
 

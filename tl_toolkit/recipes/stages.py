@@ -23,9 +23,17 @@ from tl_toolkit.training.optimizers import default_rates, make_optimizer
 from tl_toolkit.training.schedules import make_schedule
 
 EVAL_BATCH = 64
-DEFAULT_EPOCHS = 12
+DEFAULT_EPOCHS = 6
+"""On Caltech-101 with 30 images a class, 12 epochs brought no more than 6."""
+
+PROBE_VIEWS = 8
+"""Of a linear probe that is the whole run: each doubling, from 1 to 8, brought some tenths of a percent on Caltech-101.
+Before fine-tuning, one view is enough."""
+
+PROBE_LEARNING_RATE = 0.003
 PROBE_OPTIMIZER = "adamw"
-"""Of the probe that lp-ft begins with, whatever optimizer the fine-tuning has."""
+"""Of the probe that lp-ft begins with, whatever optimizer the fine-tuning has. The rate was chosen by val accuracy on
+Caltech-101."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +66,16 @@ def _probe_settings(config: FinetuneConfig, module: nn.Module) -> Settings:
     """With linear-probe, the probe is the run: --epochs, --lr and --optimizer speak of it where they are given."""
     alone = config.tune == "linear-probe"
     optimizer = config.optimizer if alone else PROBE_OPTIMIZER
-    rate = config.learning_rate if alone else None
-    if optimizer == PROBE_OPTIMIZER:
-        rate = rate or config.probe_learning_rate
+    rate = (config.learning_rate if alone else None) or config.probe_learning_rate
+    if rate is None and optimizer == PROBE_OPTIMIZER:
+        rate = PROBE_LEARNING_RATE
     defaults = default_rates(optimizer, module, rate, config.weight_decay if alone else None)
     return Settings(
         name="probe",
         epochs=(config.epochs if alone else None) or config.probe_epochs,
         optimizer=optimizer,
         learning_rate=defaults.learning_rate,
-        head_learning_rate=defaults.learning_rate,
+        head_learning_rate=(config.head_learning_rate if alone else None) or defaults.learning_rate,
         weight_decay=defaults.weight_decay,
     )
 
@@ -147,7 +155,9 @@ class Bench:
     def features(self) -> tuple[Features, Features]:
         """The head's inputs for train, in every view, and for val."""
         train, augmented = self.plain(self.splits.train), self.augmented()
-        views = self.config.views if self.config.augment != "none" else 1
+        views = self.config.views or (PROBE_VIEWS if self.config.tune == "linear-probe" else 1)
+        if self.config.augment == "none":
+            views = 1
         loaders = [
             eval_loader(train, EVAL_BATCH, self.workers),
             *(view_loader(augmented, view, EVAL_BATCH, self.workers) for view in range(1, views)),

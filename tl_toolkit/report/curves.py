@@ -1,5 +1,6 @@
 """Learning curves of a run."""
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ def draw_curves(records: Sequence[EpochRecord], title: str, path: Path) -> None:
     """
     figure = Figure(figsize=INCHES, layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
-    figure.suptitle(title)
+    figure.suptitle(title.encode(errors="replace").decode(), parse_math=False)
     epochs = range(1, len(records) + 1)
     loss.plot(epochs, [record.train_loss for record in records], label="train")
     loss.plot(epochs, [record.val_loss for record in records], label="val")
@@ -34,7 +35,8 @@ def draw_curves(records: Sequence[EpochRecord], title: str, path: Path) -> None:
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
         _finish(axes, name, records)
-    with atomic_file(path) as temporary:
+    with atomic_file(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box in the title is no loss.
         figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
 
 

@@ -96,10 +96,10 @@ def _device(name: str) -> torch.device:
     if torch.backends.mps.is_available():
         available.append("mps")
     if name == "auto":
-        return torch.device(next((best for best in ("cuda", "mps") if best in available), "cpu"))
+        name = next((best for best in ("cuda", "mps") if best in available), "cpu")
     if name not in available:
         raise UsageError(f"There is no device {name!r} here; there is {', '.join(available)}.")
-    return torch.device(name)
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def _native_bf16(device: torch.device) -> tuple[bool, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from tl_toolkit.seeding import seed_from
 from tl_toolkit.training.loop import Prepare
 
 FEATURE_BATCH = 256
@@ -52,8 +53,7 @@ class FeatureBatches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         count = len(self.targets)
-        # Multiplied apart, so that (seed 0, epoch 1) and (seed 1, epoch 0) are different orders.
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
         order = torch.randperm(count, generator=generator)
         view = torch.randint(len(self.views), (count,), generator=generator)
         for picked in torch.split(order, FEATURE_BATCH):

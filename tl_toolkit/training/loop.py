@@ -133,11 +133,15 @@ def fit(stage: Stage, accelerator: Accelerator) -> Iterator[Progress | EpochReco
     for epoch in range(1, stage.epochs + 1):
         started = time.perf_counter()
         meter = Meter(stage.classes, accelerator.device)
-        images = yield from _train_epoch(stage, accelerator, criterion, meter, epoch)
+        try:
+            images = yield from _train_epoch(stage, accelerator, criterion, meter, epoch)
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(_why_step_failed(stage.name, error)) from error
         train_seconds = time.perf_counter() - started
         train_loss, train_accuracy = _finite(meter, stage.name, epoch)
         learning_rate = float(stage.schedule.get_last_lr()[0])
         scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, accelerator.device)
+        _check_finite(scores.loss, stage.name, epoch)
         yield EpochRecord(
             stage=stage.name,
             epoch=epoch,
@@ -231,9 +235,22 @@ def _finite(meter: Meter, stage: str, epoch: int) -> tuple[float, float]:
         TrainingError: The loss is not finite: one step whose loss was not makes the mean so.
     """
     loss, accuracy = meter.compute()
+    _check_finite(loss, stage, epoch)
+    return loss, accuracy
+
+
+def _why_step_failed(stage: str, error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "DataLoader worker" in lines[0]:  # The worker's own error is the last line of its traceback.
+        return f"The {stage} stage cannot go on: {lines[-1].rpartition('Error: ')[2]}"
+    advice = " A smaller --batch-size or --image-size needs less." if "memory" in lines[0].lower() else ""
+    return f"A step of the {stage} stage failed: {lines[0]}{advice}"
+
+
+def _check_finite(loss: float, stage: str, epoch: int) -> None:
     if not math.isfinite(loss):
         raise TrainingError(
-            f"The loss became {loss} in epoch {epoch} of the {stage} stage. The best weights so far are kept. "
+            f"The loss became {loss} in epoch {epoch} of the {stage} stage. "
+            "The best weights of earlier epochs are kept. "
             "Try a tenth of the learning rate (--lr, --head-lr, --probe-lr), --clip-gradient 1 or --precision fp32."
         )
-    return loss, accuracy

@@ -92,3 +92,9 @@ def test_located_makes_paths_full_and_leaves_names(in_folder: Path):
 def test_config_with_a_seed_beyond_32_bits_says_the_limit():
     with pytest.raises(ConfigError, match="seed must be at least 0 and at most 4.29497e"):
         FinetuneConfig(seed=10**400)
+
+
+def test_config_takes_the_flags_short_names_too():
+    assert FinetuneConfig.from_values({"lr": 0.1, "probe_lr": 0.2}).learning_rate == 0.1
+    with pytest.raises(ConfigError, match="learning_rate is given twice, also as lr"):
+        FinetuneConfig.from_values({"learning_rate": 0.1, "lr": 0.2})

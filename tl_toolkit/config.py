@@ -165,24 +165,30 @@ class FinetuneConfig:
             raise ConfigError(problems)
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Makes a config from names and values of any origin.
+    def from_values(cls, *sources: Mapping[str, Any]) -> Self:
+        """Makes a config from names and values of any origin; `lr` is as good as `learning_rate`.
+
+        Args:
+            sources: Settings by name; a later source wins over an earlier one.
 
         Raises:
             UnknownNameError: A name is no setting.
             ConfigError: Some settings are wrong; the message lists them all.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                raise UnknownNameError("setting", str(name), known)
-        return cls(
-            **{
-                field.name: _coerced(field, values[field.name])
-                for field in dataclasses.fields(cls)
-                if field.name in values
-            }
-        )
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        short = {_flag_name(field): field for field in fields.values()}
+        chosen: dict[str, Any] = {}
+        for values in sources:
+            given: dict[str, Any] = {}
+            for name, value in values.items():
+                field = fields.get(name) or short.get(name)
+                if field is None:
+                    raise UnknownNameError("setting", str(name), [*fields, *short])
+                if field.name in given:
+                    raise ConfigError([f"{field.name} is given twice, also as {_flag_name(field)}."])
+                given[field.name] = _coerced(field, value)
+            chosen |= given
+        return cls(**chosen)
 
     def located(self) -> Self:
         """The same settings with full paths, so that they mean the same in any working directory."""
@@ -224,6 +230,12 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 def _full_path(spec: str) -> str:
     return str(user_path(spec).absolute())
+
+
+def _flag_name(field: "dataclasses.Field[Any]") -> str:
+    """The name of a field's flag as Python and YAML write it: `lr` for `learning_rate`."""
+    flag: str = field.metadata["setting"].flag
+    return flag.removeprefix("--").replace("-", "_") or field.name
 
 
 def choices_of(annotation: Any) -> tuple[str, ...]:

@@ -71,8 +71,10 @@ def test_finetune_quiet_prints_the_folder_and_nothing_else(photos: Path, tmp_pat
 
 def test_finetune_with_a_config_file_lets_flags_win(photos: Path, tmp_path: Path):
     config = tmp_path / "config.yaml"
-    config.write_text(f"data: {photos}\nweights: bundled\nimage_size: 48\nepochs: 7\nprobe_epochs: 2\nviews: 1\n")
-    done = tl("finetune", "--config", config, "--epochs", 1, "--json", "--out", tmp_path / "run")
+    config.write_text(
+        f"data: {photos}\nweights: bundled\nimage_size: 48\nepochs: 7\nprobe_epochs: 2\nviews: 1\nlr: 0.5\n"
+    )
+    done = tl("finetune", "--config", config, "--epochs", 1, "--lr", "0.001", "--json", "--out", tmp_path / "run")
     assert json.loads(done.stdout)["epochs"] == 1
     assert "48x48 px" in done.stderr
 

@@ -93,5 +93,6 @@ def percent(share: float | None) -> str:
 
 def _write(text: str, undecodable: str = "surrogateescape") -> None:
     """Text on stdout; what of a file name is no UTF-8 goes out as its own bytes, or as an escape in JSON."""
+    sys.stdout.flush()  # What was printed before comes before.
     sys.stdout.buffer.write(text.encode("utf-8", undecodable))
     sys.stdout.buffer.flush()

@@ -14,7 +14,7 @@ from tl_toolkit.config import FinetuneConfig, read_config_file
 def finetune(
     *,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="YAML file of settings; flags go before it.")
+        Path | None, typer.Option("--config", "-c", help="YAML file of settings; flags win over it.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the run's folder and nothing else.")] = False,
     as_json: JsonOption = False,
@@ -24,13 +24,13 @@ def finetune(
 
     Without any option: ResNet18 on handwritten digits that come with tl, without a network.
     """
-    chosen = FinetuneConfig.from_values({**(read_config_file(config) if config else {}), **given(settings)})
+    chosen = FinetuneConfig.from_values(read_config_file(config) if config else {}, given(settings))
     from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.recipes.finetune import finetune
+    from tl_toolkit.recipes import finetune as recipe
 
     narrator = console.narrator(to_stderr=as_json or quiet)
     with Narration(narrator, quiet) as narration:
-        run = finetune(chosen, listener=narration)
+        run = recipe.finetune(chosen, listener=narration)
     if as_json:
         console.tell_json(run.summary)
     elif quiet:

@@ -30,7 +30,7 @@ class Narration:
         self.written: list[tuple[Path, str]] = []
         self._bars = Bars(
             TextColumn("{task.description}", style="bold"),
-            BarColumn(bar_width=12 if console.width < NARROW else 24),
+            BarColumn(bar_width=12 if console.width < NARROW else 20),
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,

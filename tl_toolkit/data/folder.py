@@ -29,6 +29,9 @@ OTHER_SPLIT_NAMES = {
 SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 """Litter that Windows leaves in folders of images; hidden files are passed over anyway."""
 
+DOCUMENTS = (".md", ".txt", ".csv", ".json", ".yaml", ".yml", ".xml", ".html", ".pdf")
+"""Endings of files that often lie beside class folders and describe them."""
+
 EXPECTED = "expected FOLDER/CLASS/image.jpg, or FOLDER/train/CLASS/image.jpg beside val/ and test/"
 
 
@@ -55,7 +58,7 @@ def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
             )
         splits[split] = folder / name
     others = [name for name in names if name.lower() not in SPLIT_FOLDERS]
-    loose = sum(entry.name.lower() not in SYSTEM_FILES and not _is_folder(entry) for entry in _visible(folder))
+    loose = sum(_could_be_an_image(entry) for entry in _visible(folder))
     notes = [f"Passed over in {folder}, in no class folder: {loose} files."] if loose else []
     if not splits:
         _refuse_near_splits(folder, others)
@@ -132,6 +135,11 @@ def files_below(folder: Path) -> list[Path]:
             elif entry.name.lower() not in SYSTEM_FILES:
                 found.append(here / entry.name)
     return sorted(found)
+
+
+def _could_be_an_image(entry: os.DirEntry[str]) -> bool:
+    name = entry.name.lower()
+    return not (_is_folder(entry) or name in SYSTEM_FILES or name.endswith(DOCUMENTS))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

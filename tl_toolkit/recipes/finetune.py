@@ -66,11 +66,11 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
     check_classes(source, config)
     network = _build(config, len(source.class_names), listener)
-    config = dataclasses.replace(config, weights=network.weights)
+    asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
     splits = prepare_splits(source, config, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
-    _tell_choices(bench, source, stages)
+    _tell_choices(bench, source, stages, asked)
 
     folder = run_folder.create_run_folder(config.out, network.arch.name, source.name)
     run_folder.write_config(folder, config.to_yaml())
@@ -124,7 +124,7 @@ def _build(config: FinetuneConfig, classes: int, listener: Listener) -> Network:
     return network
 
 
-def _tell_choices(bench: Bench, source: Source, stages: list[Settings]) -> None:
+def _tell_choices(bench: Bench, source: Source, stages: list[Settings], asked: str) -> None:
     """Says what was chosen and why."""
     config, network, compute = bench.config, bench.network, bench.compute
     spec, splits = network.input_spec, bench.splits
@@ -137,7 +137,7 @@ def _tell_choices(bench: Bench, source: Source, stages: list[Settings]) -> None:
     mirrored = "" if source.mirror or config.augment == "none" else f"not mirrored: {source.name} has left and right"
     for what, value, why in (
         ("arch", str(network.arch), f"{config.arch} is in {network.arch.library}" if bare else ""),
-        ("weights", network.origin, f"--weights {config.weights}"),
+        ("weights", network.origin, f"--weights {asked}"),
         ("data", f"{source.name}, {len(source.class_names)} classes, {counts}", ""),
         ("val", f"{len(splits.val):,} images", splits.val_origin),
         (

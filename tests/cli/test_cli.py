@@ -217,17 +217,22 @@ def test_data_info_shows_counts_sizes_and_oddities(photos: Path):
 
 def test_finetune_interrupted_says_so_and_ends_with_130(tiny_data: Path, tmp_path: Path):
     command = [Path(sys.executable).with_name("tl"), "finetune", *TINY, "--epochs", "5000", "--data", tiny_data]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--tune", "full", "--out", tmp_path / "run"],
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "model.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+        # A process started in the background of a script ignores SIGINT, and hands that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (tmp_path / "run" / "model.safetensors").exists() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Interrupted." in stderr
     assert "Traceback" not in stderr

@@ -9,7 +9,7 @@ def test_check_splits_with_bad_files_tells_each(photos: Path):
     (photos / "7" / "z.txt").write_text("notes")
     told: list[tuple[int, int]] = []
     checked = check_splits(open_source(photos).splits, lambda done, total: told.append((done, total)))["train"]
-    assert [(image.split, Path(image.name).name, image.reason) for image in checked.bad] == [
+    assert [(image.split, Path(image.path).name, image.reason) for image in checked.bad] == [
         ("train", "a.jpg", "the file is empty"),
         ("train", "z.txt", "not an image that Pillow can read"),
     ]
@@ -29,7 +29,7 @@ def test_check_splits_of_a_dataset_that_fails_tells_which_item():
             raise ValueError("no pixels today")
 
     bad = check_splits(open_source(Failing()).splits, lambda done, total: None)["train"].bad
-    assert [(image.name, image.reason) for image in bad] == [
+    assert [(image.path, image.reason) for image in bad] == [
         ("image 0", "no pixels today"),
         ("image 1", "no pixels today"),
     ]

@@ -38,7 +38,7 @@ def test_evaluate_leaves_out_what_cannot_be_read_and_says_so(tiny_run: Run, tmp_
     (folder / "0" / "bad.png").write_text("bad")
     result = tl.evaluate(tiny_run.model, folder)
     assert result.scores.images == 6
-    assert [Path(image.name).name for image in result.bad_images] == ["bad.png"]
+    assert [Path(image.path).name for image in result.bad_images] == ["bad.png"]
 
 
 def test_evaluate_of_a_misspelt_split_suggests_the_right_one(tiny_run: Run, tiny_data: Path):

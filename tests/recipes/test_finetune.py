@@ -103,7 +103,7 @@ def test_finetune_leaves_out_bad_images_and_lists_them(photos: Path, tmp_path: P
         f"train,{photos}/0/empty.png,the file is empty",
         f'train,"{photos}/1/notes, and more.txt",not an image that Pillow can read',
     ]
-    assert [Path(image["name"]).name for image in run.summary["bad_images"]] == ["empty.png", "notes, and more.txt"]
+    assert [Path(image["path"]).name for image in run.summary["bad_images"]] == ["empty.png", "notes, and more.txt"]
     assert run.summary["train_images"] + run.summary["val_images"] == 30
 
 

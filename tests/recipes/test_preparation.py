@@ -50,3 +50,8 @@ def test_prepare_splits_with_many_bad_images_lists_the_first(photos: Path):
     warning = next(event.message for event in events if isinstance(event, Warned))
     assert warning.startswith("7 images cannot be read and are left out:\n")
     assert warning.endswith("... and 2 more")
+
+
+def test_prepare_splits_warns_of_a_val_that_is_too_small_to_choose_by(photos: Path):
+    _, events = prepare(photos)
+    assert Warned("val has 3 images only, so chance has a say in what is best: see --val-split.") in events

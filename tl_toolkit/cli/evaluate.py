@@ -70,7 +70,7 @@ def evaluate(
         _print(result)
     if result.bad_images:
         for image in result.bad_images:
-            console.tell_warning(f"Not judged: {image.name}: {image.reason}")
+            console.tell_warning(f"Not judged: {image.path}: {image.reason}")
         raise typer.Exit(UNREADABLE)
 
 

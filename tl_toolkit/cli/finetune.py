@@ -16,7 +16,9 @@ def finetune(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="YAML file of settings; flags win over it.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the run's folder and nothing else.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the run's folder, and warnings on stderr; nothing else.")
+    ] = False,
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:

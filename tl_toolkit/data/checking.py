@@ -18,8 +18,7 @@ class BadImage:
     """An image that cannot be read."""
 
     split: str
-    index: int
-    name: str
+    path: str
     reason: str
 
 
@@ -63,7 +62,7 @@ def check_splits(splits: Mapping[str, Samples], told: Callable[[int, int], None]
             if isinstance(result, ImageFacts):
                 facts[index] = result
             else:
-                bad.append(BadImage(split, index, samples.name(index), result))
+                bad.append(BadImage(split, samples.name(index), result))
             done += 1
             if done % CHUNK == 0 or done == total:
                 told(done, total)

@@ -102,7 +102,7 @@ def _odd_counts(source: Source, splits: dict[str, SplitFacts]) -> list[str]:
 
 
 def _odd_images(facts: list[ImageFacts], bad: list[BadImage]) -> list[str]:
-    odd = [f"Cannot be read: {image.name}: {image.reason}" for image in bad]
+    odd = [f"Cannot be read: {image.path}: {image.reason}" for image in bad]
     modes = Counter(fact.mode for fact in facts)
     if len(modes) > 1:
         rare = ", ".join(f"{mode} {count:,}" for mode, count in modes.most_common()[1:])

@@ -134,7 +134,7 @@ def _tell_choices(bench: Bench, source: Source, stages: list[Settings], asked: s
     courses = " then ".join(
         f"{stage.name} {stage.epochs} epochs ({stage.optimizer}, lr {stage.learning_rate:g})" for stage in stages
     )
-    mirrored = "" if source.mirror or config.augment == "none" else f"not mirrored: {source.name} has left and right"
+    mirrored = "mirrored" if source.mirror else f"not mirrored: {source.name} has left and right"
     for what, value, why in (
         ("arch", str(network.arch), f"{config.arch} is in {network.arch.library}" if bare else ""),
         ("weights", network.origin, f"--weights {asked}"),
@@ -147,7 +147,7 @@ def _tell_choices(bench: Bench, source: Source, stages: list[Settings], asked: s
         ),
         ("head", f"{config.head}, new: {', '.join(network.head_modules)}", ""),
         ("tune", config.tune, courses),
-        ("augment", config.augment, mirrored),
+        ("augment", config.augment, "" if config.augment == "none" else f"random crops, {mirrored}"),
         ("device", f"{compute.device}, {compute.precision}", compute.reason),
         ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
     ):

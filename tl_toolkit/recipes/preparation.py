@@ -11,6 +11,7 @@ from tl_toolkit.data.splits import stratified_split
 from tl_toolkit.errors import ConfigError, DataError, listing
 from tl_toolkit.recipes.events import Counted, Listener, Warned
 
+FEW_TO_CHOOSE_BY = 20
 SHOWN = 5
 """Names that a message lists before it says how many more there are."""
 
@@ -62,6 +63,8 @@ def prepare_splits(source: Source, config: FinetuneConfig, listener: Listener) -
         raise DataError(f"val has no readable images to choose by ({val_origin}). Add images.")
     if "test" in readable and not len(readable["test"]):
         listener(Warned("test has no readable image: nothing is judged on it."))
+    if len(val) < FEW_TO_CHOOSE_BY:
+        listener(Warned(f"val has {_images(len(val))} only, so chance has a say in what is best: see --val-split."))
     missing = sorted(set(range(len(source.class_names))) - set(val.targets))
     if missing:
         listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
@@ -91,7 +94,7 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
 
 
 def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
-    lines = [f"  {image.name}: {image.reason}" for image in bad[:SHOWN]]
+    lines = [f"  {image.path}: {image.reason}" for image in bad[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  ... and {len(bad) - SHOWN} more")
     report = "\n".join(lines)

@@ -112,7 +112,7 @@ def write_bad_images(folder: Path, bad: Sequence[BadImage]) -> Path:
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     rows.writerow(["split", "path", "reason"])
-    rows.writerows([image.split, image.name, image.reason] for image in bad)
+    rows.writerows([image.split, image.path, image.reason] for image in bad)
     path = folder / BAD_IMAGES_FILE
     write_text(path, text.getvalue())
     return path

@@ -12,7 +12,7 @@ from tl_toolkit.training.loop import EpochRecord, Progress
 EVENTS: list[Event] = [
     Chosen("arch", "torchvision:resnet18", "resnet18 is in torchvision"),
     Warned("1 image cannot be read and is left out."),
-    Counted("computing features", 64, 128),
+    Counted("features", 64, 128),
     EpochRecord("probe", 1, 1, 2.0, 0.3, 1.9, 0.4, 0.1, 1.0, 9000.0),
     Progress("tune", 1, 2, 5, 10, 1.5, 0.5, 250.0),
     EpochRecord("tune", 1, 2, 1.4, 0.5, 1.3, 0.625, 0.1, 1.0, 245.0),
@@ -42,7 +42,7 @@ def test_narration_without_a_terminal_writes_a_line_for_each_epoch():
 def test_narration_in_a_terminal_draws_a_bar_for_each_stage(width: int):
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn(width, terminal=True))
     last = text.splitlines()[-3:]
-    assert [line.split()[0] for line in last] == ["computing", "probe", "tune"]
+    assert [line.split()[0] for line in last] == ["features", "probe", "tune"]
     assert "val 75.0 %" in last[2]
     assert all(len(line) <= width for line in text.splitlines())
 

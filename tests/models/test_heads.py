@@ -4,15 +4,15 @@ import torchvision
 from torch import nn
 
 from tl_toolkit.errors import ModelError
-from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
-from tl_toolkit.models.heads import attach_head
+from tl_toolkit.models.backbones import Arch, blank_image, default_input_spec, resolve_arch
+from tl_toolkit.models.heads import attach_head, check_head
 from tl_toolkit.models.summary import build_without_memory
 
 FAMILIES = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t",
     "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "resnet18", "shufflenet_v2_x0_5", "swin_t",
     "vgg11", "vit_b_32", "timm:resnet18", "timm:vit_tiny_patch16_224", "timm:convnext_atto", "timm:efficientnet_b0",
-    "timm:mobilenetv3_small_050", "timm:mixer_s32_224", "timm:regnetz_005",
+    "timm:mobilenetv3_small_050", "timm:mixer_s32_224", "timm:regnetz_005", "timm:poolformer_s12",
 ]  # fmt: skip
 
 
@@ -96,3 +96,18 @@ def test_attach_head_append_to_two_classifiers_says_why():
     with torch.device("meta"):
         assert attach_head(module, arch, "swap", 10) == ("head", "head_dist")
     assert outputs(module, arch) == 10
+
+
+@pytest.mark.parametrize("head", ["swap", "append"])
+def test_attach_head_to_an_encoder_without_a_classifier_says_so(head: str):
+    module, arch = meta_backbone("timm:mobilenetv5_300m_enc")
+    with pytest.raises(ModelError, match=r"timm:mobilenetv5_300m_enc"):
+        attach_head(module, arch, head, 10)
+
+
+def test_check_head_of_a_network_that_uses_its_classifier_otherwise_says_so():
+    module, arch = meta_backbone("timm:levit_384_s8")
+    with torch.device("meta"):
+        attach_head(module, arch, "append", 10)
+        with pytest.raises(ModelError, match=r"timm:levit_384_s8 does not work with --head append .*\. Choose another"):
+            check_head(module, arch, "append", 10, blank_image(default_input_spec(arch)))

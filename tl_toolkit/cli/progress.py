@@ -30,7 +30,7 @@ class Narration:
         self.written: list[tuple[Path, str]] = []
         self._bars = Bars(
             TextColumn("{task.description}", style="bold"),
-            BarColumn(bar_width=12 if console.width < NARROW else 20),
+            BarColumn(bar_width=8 if console.width < NARROW else 20),
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
@@ -73,10 +73,13 @@ class Narration:
         self._draw(event.task, event.done, event.total, numbers)
 
     def _draw_stage(self, event: Progress | EpochRecord, epochs_done: float, loss: float, accuracy: float) -> str:
-        line = f"{event.epoch}/{event.epochs} loss {loss:.3f} acc {percent(accuracy)}"
+        wide = self.console.width >= NARROW
+        line = f"{event.epoch}/{event.epochs} loss {loss:.3f}"
+        if wide or event.stage not in self._val:
+            line += f" acc {percent(accuracy)}"
         if event.stage in self._val:
             line += f" val {percent(self._val[event.stage])}"
-        if self.console.width >= NARROW:
+        if wide:
             line += f" {event.images_per_second:,.0f} images/s"
         self._draw(event.stage, epochs_done, event.epochs, line)
         return line

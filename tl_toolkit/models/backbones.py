@@ -158,16 +158,20 @@ def check_input(module: nn.Module, arch: Arch, spec: InputSpec) -> None:
     Raises:
         ModelError: The network does not take images of this size.
     """
-    blank = torch.zeros(1, spec.channels, spec.height, spec.width)
     try:
         with torch.no_grad():
-            module.eval()(blank)
+            module.eval()(blank_image(spec))
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         own = default_input_spec(arch)
         raise ModelError(
             f"{arch} does not take images of {spec.height}x{spec.width} px ({str(error).splitlines()[0]}). "
             f"Its own size is --image-size {own.height}."
         ) from error
+
+
+def blank_image(spec: InputSpec) -> torch.Tensor:
+    """A batch of one blank image of a spec's size."""
+    return torch.zeros(1, spec.channels, spec.height, spec.width)
 
 
 @functools.cache

@@ -7,9 +7,9 @@ from torch import nn
 
 from tl_toolkit.config import Head
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models.backbones import Arch, adapt_first_conv, build_backbone, resolve_arch
+from tl_toolkit.models.backbones import Arch, adapt_first_conv, blank_image, build_backbone, resolve_arch
 from tl_toolkit.models.download import Progress
-from tl_toolkit.models.heads import attach_head
+from tl_toolkit.models.heads import attach_head, check_head
 from tl_toolkit.models.weights import Overrides, Pretrained, Request, load_backbone
 
 
@@ -53,6 +53,7 @@ def build_network(
     resolved = resolve_arch(arch)
     backbone: Pretrained = load_backbone(Request(resolved, weights, overrides, progress))
     head_modules = attach_head(backbone.module, resolved, head, classes)
+    check_head(backbone.module, resolved, head, classes, blank_image(backbone.input_spec))
     return Network(
         backbone.module.eval(),
         resolved,

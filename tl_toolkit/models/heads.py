@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 
 from tl_toolkit.config import Head
@@ -68,6 +69,23 @@ def attach_head(module: nn.Module, arch: Arch, head: Head, classes: int) -> tupl
     return _new_modules(module, before)
 
 
+def check_head(module: nn.Module, arch: Arch, head: Head, classes: int, images: torch.Tensor) -> None:
+    """Runs images through a network with its new head.
+
+    Raises:
+        ModelError: Its output is not the head's.
+    """
+    try:
+        with torch.no_grad():
+            shape = tuple(module.eval()(images).shape)
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"{arch} does not work with --head {head} ({str(error).splitlines()[0]}). Choose another."
+        ) from error
+    if shape != (len(images), classes):
+        raise ModelError(f"{arch} does not work with --head {head}: its output is {shape}. Choose another.")
+
+
 def _swap(module: nn.Module, arch: Arch, classes: int) -> None:
     if arch.library == "timm":
         try:
@@ -96,7 +114,8 @@ def _append(module: nn.Module, arch: Arch, classes: int) -> None:
     parent_path, _, child = path.rpartition(".")
     parent = module.get_submodule(parent_path)
     added = nn.Linear(layer.out_features, classes)
-    if isinstance(parent, nn.Sequential) and list(parent._modules)[-1] == child:
+    # timm's networks call the parts of a Sequential head one by one; torchvision's call it as a whole.
+    if arch.library == "torchvision" and isinstance(parent, nn.Sequential) and list(parent._modules)[-1] == child:
         parent.add_module(APPENDED, added)
     else:
         module.set_submodule(path, nn.Sequential(layer, added))
@@ -104,7 +123,10 @@ def _append(module: nn.Module, arch: Arch, classes: int) -> None:
 
 def _linear(module: nn.Module, arch: Arch, head: Head) -> nn.Linear:
     path = classifier_path(module, arch)
-    layer = module.get_submodule(path)
+    try:
+        layer = module.get_submodule(path)
+    except AttributeError as error:
+        raise ModelError(f"{arch} is an encoder without a classifier: it has no {path}.") from error
     if not isinstance(layer, nn.Linear):
         raise ModelError(
             f"--head {head} needs a network that ends in a Linear, but {arch} ends in a {type(layer).__name__} "

@@ -12,7 +12,7 @@ from torchvision.models import get_model_weights
 
 from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models.backbones import Arch, build_backbone, default_input_spec, pretrained_classes
+from tl_toolkit.models.backbones import Arch, blank_image, build_backbone, default_input_spec, pretrained_classes
 
 FLOPS_PER_MULTIPLY_ADD = 2
 """torch's counter counts both. torchinfo's own multiply-adds leave out attention and all but one token of a Linear."""
@@ -88,7 +88,7 @@ def summarize(arch: Arch, depth: int) -> Summary:
     """
     spec = default_input_spec(arch)
     module = build_backbone(arch, pretrained_classes(arch), spec).eval()
-    blank = torch.zeros(1, spec.channels, spec.height, spec.width)
+    blank = blank_image(spec)
     infos = torchinfo.summary(module, input_data=blank, depth=depth, verbose=0, mode="eval", device="cpu").summary_list
     flops = _count_flops(module, blank)
     layers: list[Layer] = []

@@ -58,7 +58,7 @@ def describe(source: Source, listener: Listener) -> Description:
         source: What to describe.
         listener: Told how far it is.
     """
-    checked = check_splits(source.splits, lambda done, total: listener(Counted("checking images", done, total)))
+    checked = check_splits(source.splits, lambda done, total: listener(Counted("check", done, total)))
     facts = [fact for result in checked.values() for fact in result.facts.values()]
     bad = [image for result in checked.values() for image in result.bad]
     splits = {split: _count(result.readable.targets, len(source.class_names)) for split, result in checked.items()}

@@ -61,7 +61,7 @@ def evaluate(
     source = source if isinstance(source, Source) else open_source(source)
     name = split or _choose_split(source, listener)
     splits = {name: source.split(name)}
-    checked = check_splits(splits, lambda done, total: listener(Counted("checking images", done, total)))[name]
+    checked = check_splits(splits, lambda done, total: listener(Counted("check", done, total)))[name]
     if not checked.facts:
         raise DataError(f"{name} of {source.name} has no readable image.")
     scores = score(model, _by_name(checked.readable, source.class_names, model.class_names), workers)

@@ -116,7 +116,7 @@ def _build(config: FinetuneConfig, classes: int, listener: Listener) -> Network:
     overrides = Overrides(config.image_size, config.in_channels)
 
     def progress(done: int, total: int | None) -> None:
-        listener(Counted("downloading weights", done, total, "bytes"))
+        listener(Counted("download", done, total, "bytes"))
 
     network = build_network(config.arch, classes, config.head, config.weights, overrides, progress)
     for warning in network.warnings:

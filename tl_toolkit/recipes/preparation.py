@@ -43,7 +43,7 @@ def prepare_splits(source: Source, config: FinetuneConfig, listener: Listener) -
     """
     for note in source.notes:
         listener(Warned(note))
-    checked = check_splits(source.splits, lambda done, total: listener(Counted("checking images", done, total)))
+    checked = check_splits(source.splits, lambda done, total: listener(Counted("check", done, total)))
     readable = {split: result.readable for split, result in checked.items()}
     bad = [image for result in checked.values() for image in result.bad]
     if bad:

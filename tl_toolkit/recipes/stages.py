@@ -24,7 +24,7 @@ from tl_toolkit.training.schedules import make_schedule
 
 EVAL_BATCH = 64
 DEFAULT_EPOCHS = 6
-"""On Caltech-101, 12 epochs brought no more than 6: 0.646 and 0.649 on test, three seeds each, the 12 with eight views."""
+"""On Caltech-101, 12 epochs (with eight views) brought no more than 6: 0.646 and 0.649 on test, three seeds each."""
 
 PROBE_VIEWS = 8
 """Of a linear probe that is the whole run: in a prototype, val accuracy on Caltech-101 was 0.600 with one view, 0.608

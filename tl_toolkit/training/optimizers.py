@@ -27,9 +27,9 @@ DEFAULTS = {
     "adamw": {"batchnorm": Rates(5e-4, 0.05), "other": Rates(1e-4, 0.05)},
     "sgd": {"batchnorm": Rates(0.04, 1e-4), "other": Rates(0.001, 1e-4)},
 }
-"""For fine-tuning with batches of 32. Those for BatchNorm were chosen by val on Caltech-101 with the bundled ResNet18, of
-few values and with one seed. Networks without it (VGG, transformers, ConvNeXt) bear less; theirs are of the size usual
-in the field and were not measured here, where no such weights can be had."""
+"""For fine-tuning with batches of 32. Those for BatchNorm were chosen by val on Caltech-101 with the bundled
+ResNet18, of few values and with one seed. Networks without it (VGG, transformers, ConvNeXt) bear less; theirs are of
+the size usual in the field and were not measured here, where no such weights can be had."""
 
 
 def check_optimizer(name: str) -> None:

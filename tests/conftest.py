@@ -17,6 +17,7 @@ import tl_toolkit as tl
 from tl_toolkit.api import Run
 from tl_toolkit.data.sources import digits_folder
 from tl_toolkit.models import download
+from tl_toolkit.training.loop import EvalRecord
 
 REAL_DATA = os.environ.get("TL_REAL_DATA")
 
@@ -50,6 +51,13 @@ def copy_digits(folder: Path, classes: list[str], per_class: int, split: str = "
         for path in sorted((digits_folder() / split / name).iterdir())[:per_class]:
             shutil.copy(path, folder / name)
     return folder
+
+
+def eval_record(stage: str, epoch: int, epochs: int, step: int = 0, steps: int = 10, **values: float) -> EvalRecord:
+    """An EvalRecord at the end of an epoch, or at `step`."""
+    plain = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5, "learning_rate": 0.1}
+    last = {"images": 320, "seconds": 1.0, "images_per_second": 320.0}
+    return EvalRecord(stage, epoch, epochs, step or epoch * steps, steps, **(plain | last | values))
 
 
 @pytest.fixture

@@ -10,7 +10,16 @@ from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
 
 CARD = ModelCard(
-    "torchvision:resnet18", "swap", 200, ("ant", "Biene 🐝"), InputSpec(), "bundled", {"val_accuracy": 0.5}
+    "torchvision:resnet18",
+    "swap",
+    200,
+    ("ant", "Biene 🐝"),
+    InputSpec(),
+    arch_options={"zero_init_residual": True},
+    one_logit=True,
+    loss="bce",
+    weights="bundled",
+    metrics={"val_accuracy": 0.5},
 )
 
 

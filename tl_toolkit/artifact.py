@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from tl_toolkit.config import Loss
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.files import atomic_file
 from tl_toolkit.input_spec import InputSpec
@@ -25,9 +26,12 @@ class ModelCard:
 
     Attributes:
         architecture: "torchvision:NAME" or "timm:NAME".
+        arch_options: Options of its own that it was built with.
         head: How the classifier was changed: "swap", "append" or "mlp".
         base_classes: Outputs of the classifier before that.
-        class_names: In the order of the logits.
+        class_names: In the order of the logits; of a single logit, the second is the positive class.
+        one_logit: Whether two classes are told apart by one logit.
+        loss: What it was trained with, which says how logits become probabilities.
         input_spec: The pixels the model expects.
         weights: Where the pretrained weights came from.
         metrics: What was measured, by name.
@@ -40,10 +44,18 @@ class ModelCard:
     base_classes: int
     class_names: tuple[str, ...]
     input_spec: InputSpec
+    arch_options: Mapping[str, Any] = field(default_factory=dict)
+    one_logit: bool = False
+    loss: Loss = "cross-entropy"
     weights: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> int:
+        """Logits of the network."""
+        return 1 if self.one_logit else len(self.class_names)
 
     def to_metadata(self) -> dict[str, str]:
         """The card as a safetensors header takes it: text by text. Numbers, lists and mappings are JSON."""
@@ -51,10 +63,13 @@ class ModelCard:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "architecture": self.architecture,
+            "arch_options": json.dumps(dict(self.arch_options)),
             "head": self.head,
             "base_classes": str(self.base_classes),
             "num_classes": str(len(self.class_names)),
             "class_names": json.dumps(self.class_names),
+            "one_logit": json.dumps(self.one_logit),
+            "loss": self.loss,
             "input_spec": json.dumps(self.input_spec.to_dict()),
             "weights": self.weights,
             "metrics": json.dumps(dict(self.metrics)),
@@ -81,8 +96,16 @@ class ModelCard:
                 raise ModelFileError("its class names are no list of text")
             if len(set(class_names)) != len(class_names) or len(class_names) < 2:
                 raise ModelFileError("its class names are fewer than two, or not all different")
+            loss, one_logit = metadata.get("loss", "cross-entropy"), json.loads(metadata.get("one_logit", "false"))
+            if loss not in get_args(Loss) or one_logit not in (True, False):
+                raise ModelFileError(f"its loss {loss!r} or its one_logit {one_logit!r} is unknown")
+            if one_logit and len(class_names) != 2:
+                raise ModelFileError(f"it has one logit, but {len(class_names)} classes")
             return cls(
                 architecture=metadata["architecture"],
+                arch_options=dict(json.loads(metadata.get("arch_options", "{}"))),
+                one_logit=one_logit,
+                loss=loss,  # type: ignore[arg-type]  # checked above
                 head=metadata["head"],
                 base_classes=int(metadata["base_classes"]),
                 class_names=tuple(class_names),

@@ -7,6 +7,7 @@ config file are all made from this one class.
 import dataclasses
 import math
 import operator
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -22,7 +23,9 @@ from tl_toolkit.files import user_path
 Head = Literal["swap", "append", "mlp"]
 Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
 Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
-Augment = Literal["none", "light", "strong"]
+Augment = Literal["none", "pad-crop", "light", "strong"]
+Loss = Literal["cross-entropy", "bce"]
+ValFrom = Literal["stratified", "end"]
 Precision = Literal["auto", "bf16", "fp32"]
 SaveFormat = Literal["state-dict", "full-model"]
 
@@ -71,6 +74,9 @@ class FinetuneConfig:
         "Pretrained weights: auto, imagenet, bundled, none, a FILE, a URL#sha256=HEX or hf-hub:ORG/NAME.",
         MODEL,
     )
+    arch_options: tuple[str, ...] = setting(
+        (), "An option of the network's own, such as drop_path_rate=0.1 or activation=relu; repeatable.", MODEL
+    )
     head: Head = setting(
         "swap",
         "swap replaces the classifier, append adds a Linear after its logits, mlp replaces it by two layers.",
@@ -82,10 +88,26 @@ class FinetuneConfig:
 
     data: str = setting("digits", "Images: a folder, `digits` or `torchvision:NAME`.", DATA)
     classes: int | None = setting(
-        None, "Number of classes that the data must have.", DATA, minimum=2, automatic="from the data"
+        None,
+        "Number of classes that the data must have; 1 tells two classes apart by one logit.",
+        DATA,
+        minimum=1,
+        automatic="from the data",
     )
     val_split: float = setting(
         0.1, "Share of train that becomes val where the data has no val split.", DATA, above=0, below=1
+    )
+    val_from: ValFrom = setting(
+        "stratified", "Val is drawn from each class of train, or is the end of train as it is ordered.", DATA
+    )
+    train_images: int | None = setting(
+        None, "Train on so many images, drawn from each class.", DATA, minimum=2, automatic="all"
+    )
+    val_images: int | None = setting(
+        None, "So many images in val, in place of --val-split.", DATA, minimum=1, automatic="by --val-split, or all"
+    )
+    test_images: int | None = setting(
+        None, "Test on so many images, drawn from each class.", DATA, minimum=1, automatic="all"
     )
     data_root: str = setting("datasets", "Folder of the torchvision datasets.", DATA)
     download: bool = setting(False, "Download a torchvision dataset that is not there yet.", DATA)
@@ -122,14 +144,30 @@ class FinetuneConfig:
     weight_decay: float | None = setting(
         None, "Weight decay; none on biases and norms.", TRAINING, minimum=0, automatic="by optimizer"
     )
-    optimizer: str = setting("adamw", "adamw, sgd (Nesterov, momentum 0.9) or any other timm optimizer.", TRAINING)
+    optimizer: str = setting(
+        "adamw", "adamw, sgd (with Nesterov momentum), momentum (without) or any other timm optimizer.", TRAINING
+    )
+    momentum: float = setting(0.9, "Momentum of the optimizers that have one.", TRAINING, minimum=0, below=1)
     scheduler: Scheduler = setting("cosine", "Course of the learning rate after the warm-up.", TRAINING)
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.", TRAINING, minimum=0, below=1)
     clip_gradient: float | None = setting(
         None, "Largest norm of the gradient.", TRAINING, above=0, automatic="no clipping"
     )
+    loss: Loss | None = setting(
+        None,
+        "cross-entropy, or bce: each class for itself.",
+        TRAINING,
+        automatic="cross-entropy; bce with --classes 1",
+    )
     label_smoothing: float = setting(
         0.1, "Share of a target that is spread over all classes.", TRAINING, minimum=0, below=1
+    )
+    drop_last: bool = setting(False, "Leave out an epoch's last batch where it is smaller than the others.", TRAINING)
+    eval_every: int | None = setting(
+        None, "Evaluate on val after every N steps too.", TRAINING, minimum=1, automatic="after each epoch alone"
+    )
+    log_every: int | None = setting(
+        None, "Tell and note the loss of train after every N steps.", TRAINING, minimum=1, automatic="not"
     )
     seed: int = setting(
         0, "Seed of the split, the order, the augmentation and the new layers.", TRAINING, minimum=0, maximum=2**32 - 1
@@ -137,7 +175,8 @@ class FinetuneConfig:
 
     augment: Augment = setting(
         "light",
-        "light: random crops and mirroring; strong: also TrivialAugment and erasing.",
+        "pad-crop: shifts and mirroring, as for CIFAR; light: random crops and mirroring; strong: also TrivialAugment "
+        "and erasing.",
         AUGMENTATION,
     )
     image_size: int | None = setting(
@@ -153,6 +192,7 @@ class FinetuneConfig:
         None, "Processes that decode images.", OUTPUT, minimum=0, automatic="by cores and images"
     )
     out: str | None = setting(None, "Folder of the run; it must not exist.", OUTPUT, automatic="runs/DATE-ARCH-DATA")
+    tensorboard: bool = setting(False, "Write TensorBoard's event files into the run folder.", OUTPUT)
     save: tuple[SaveFormat, ...] = setting((), "Also write state_dict.pt or full_model.pt; repeatable.", OUTPUT)
 
     def __post_init__(self) -> None:
@@ -161,6 +201,13 @@ class FinetuneConfig:
         ]
         if self.in_channels == 2:
             problems.append("in_channels must be 1 or 3, not 2.")
+        if self.classes == 1 and self.loss == "cross-entropy":
+            problems.append("loss must be bce with one logit (classes 1): cross-entropy compares two or more.")
+        problems += [
+            f"arch_options must be KEY=VALUE, not {option!r}."
+            for option in self.arch_options
+            if not re.fullmatch(r"[A-Za-z_]\w*=.+", option)
+        ]
         if problems:
             raise ConfigError(problems)
 
@@ -190,6 +237,22 @@ class FinetuneConfig:
             chosen |= given
         return cls(**chosen)
 
+    @property
+    def one_logit(self) -> bool:
+        """Whether two classes are told apart by one logit."""
+        return self.classes == 1
+
+    @property
+    def chosen_loss(self) -> Loss:
+        """The loss, where it is left open too."""
+        return self.loss or ("bce" if self.one_logit else "cross-entropy")
+
+    @property
+    def options_of_arch(self) -> dict[str, Any]:
+        """`arch_options` as names and values; a value is read as YAML reads it."""
+        pairs = (option.partition("=") for option in self.arch_options)
+        return {name: yaml.safe_load(value) for name, _, value in pairs}
+
     def located(self) -> Self:
         """The same settings with full paths, so that they mean the same in any working directory."""
         return dataclasses.replace(
@@ -202,7 +265,7 @@ class FinetuneConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without `out`, so that they make a new run when used again."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
-        return {**values, "save": list(self.save)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def to_yaml(self) -> str:
         """`to_dict` as YAML."""
@@ -245,9 +308,14 @@ def choices_of(annotation: Any) -> tuple[str, ...]:
     return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
 
 
+def is_optional(annotation: Any) -> bool:
+    """Whether a type is `... | None`; of a Literal, typing makes a Union of its own."""
+    return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
+
+
 def without_none(annotation: Any) -> Any:
     """`int | None` becomes `int`; other types stay."""
-    if isinstance(annotation, types.UnionType):
+    if is_optional(annotation):
         return next(part for part in typing.get_args(annotation) if part is not types.NoneType)
     return annotation
 
@@ -260,6 +328,8 @@ def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
+    if typing.get_origin(kind) is tuple and isinstance(value, dict):
+        return tuple(f"{name}={item}" for name, item in value.items())
     if typing.get_origin(kind) is tuple and isinstance(value, list):
         return tuple(value)
     return value
@@ -267,7 +337,7 @@ def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
 
 def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
     """What is wrong with a field's value, as a sentence."""
-    if value is None and isinstance(field.type, types.UnionType):
+    if value is None and is_optional(field.type):
         return None
     kind = without_none(field.type)
     if choices := choices_of(kind):
@@ -275,6 +345,9 @@ def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
         if not isinstance(given, tuple) or any(item not in choices for item in given):
             return f"{field.name} must be {' or '.join(choices)}, not {value!r}."
         return None
+    if typing.get_origin(kind) is tuple:
+        texts = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        return None if texts else f"{field.name} must be a list of text, not {value!r}."
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:

@@ -100,7 +100,7 @@ def test_finetune_with_a_bad_image_ends_with_three(photos: Path, tmp_path: Path)
         (["finetune", "--config", "nowhere.yaml"], 2, "Cannot read the config file nowhere.yaml"),
         (["predict", "cat.png"], 2, "There is no run in"),
         (["predict", "cat.png", "--out", "x.txt"], 2, "x.txt ends in none of .json, .jsonl, .csv; say --format"),
-        (["predict"], 2, "Missing argument"),
+        (["predict"], 2, "Say which images: files, folders or globs"),
         (["evaluate", "--model", "nowhere"], 2, "There is no model 'nowhere'"),
         (["export", "nowhere", "--to", "state-dict", "--out", "x.pt"], 2, "There is no model 'nowhere'"),
         (["models", "no-such-network"], 2, "No architecture is named 'no-such-network'"),
@@ -202,7 +202,7 @@ def test_models_lists_by_pattern(in_folder: Path):
 def test_models_show_prints_layers_and_totals():
     shown = tl("models", "show", "resnet18", "--depth", "1").stdout
     assert "layer4" in shown
-    assert "11,689,512 parameters, 1,814.1 M multiply-adds for one image" in shown
+    assert "11,689,512 parameters, 1,814.07 M multiply-adds for one image" in shown
 
 
 def test_data_info_shows_counts_sizes_and_oddities(photos: Path):

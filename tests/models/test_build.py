@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import tl_toolkit as tl
+from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.models.build import build_network, rebuild_network
 from tl_toolkit.models.weights import Overrides
 
@@ -26,10 +27,10 @@ def test_build_model_is_all_in_eval_mode(head: str):
 
 @pytest.mark.parametrize("head", ["swap", "append", "mlp"])
 def test_rebuild_network_has_the_same_keys(head: str):
-    network = build_network("resnet18", 3, head, "bundled", Overrides(in_channels=1))
+    network = build_network(resolve_arch("resnet18"), 3, head, "bundled", Overrides(in_channels=1))
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    rebuilt = rebuild_network("torchvision:resnet18", 3, head, network.base_classes, network.input_spec)
+    rebuilt = rebuild_network(resolve_arch("torchvision:resnet18"), 3, head, network.base_classes, network.input_spec)
     assert torch.equal(torch.rand(1), expected)
     rebuilt.load_state_dict(network.module.state_dict(), strict=True)

@@ -20,12 +20,12 @@ from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.recipes import finetune as finetune_recipe
 from tl_toolkit.recipes.events import Chosen, Event, Warned
 from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.training.loop import EpochRecord
+from tl_toolkit.training.loop import EvalRecord
 
 SUMMARY_KEYS = [
-    "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "tune", "seed", "epochs",
-    "train_images", "val_images", "test_images", "val_accuracy", "val_loss", "test_accuracy", "train_loss", "seconds",
-    "images_per_second", "precision", "device", "bad_images", "versions",
+    "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",
+    "train_images", "val_images", "test_images", "val_accuracy", "val_loss", "test_accuracy",
+    "class_accuracy", "train_loss", "seconds", "images_per_second", "precision", "device", "bad_images", "versions",
 ]  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def test_model_read_back_gives_the_bits_of_the_module_that_was_trained(
 
 def test_finetune_stopped_in_the_probe_keeps_its_best(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
     def interrupt(event: Event) -> None:
-        if isinstance(event, EpochRecord) and event.epoch == 2:
+        if isinstance(event, EvalRecord) and event.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -292,7 +292,7 @@ def test_finetune_whose_image_vanishes_names_it(
     photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], workers: int
 ):
     def remove(event: Event) -> None:
-        if isinstance(event, EpochRecord) and event.stage == "probe" and event.epoch == 4:
+        if isinstance(event, EvalRecord) and event.stage == "probe" and event.epoch == 4:
             shutil.rmtree(photos / "1")
 
     with pytest.raises(ToolkitError, match=r"photos/1/\d+\.png: No such file or directory"):

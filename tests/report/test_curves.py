@@ -1,16 +1,37 @@
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from tl_toolkit.report.curves import draw_curves
-from tl_toolkit.training.loop import EpochRecord
+from tests.conftest import eval_record
+from tl_toolkit.errors import UsageError
+from tl_toolkit.report.curves import Curve, draw_curves
+
+
+def two_stages() -> list[object]:
+    probe = [eval_record("probe", n, 2, val_loss=1 / n) for n in (1, 2)]
+    return [*probe, *(eval_record("tune", n, 3, train_loss=0.4 / n) for n in (1, 2, 3))]
 
 
 def test_draw_curves_of_two_stages_writes_a_png(tmp_path: Path):
-    records = [EpochRecord("probe", n, 2, 1 / n, 0.5, 1 / n, 0.6, 0.1, 1.0, 9.0) for n in (1, 2)]
-    records += [EpochRecord("tune", n, 3, 0.4 / n, 0.7, 0.5 / n, 0.8, 0.1, 1.0, 9.0) for n in (1, 2, 3)]
     title = "resnet18 on cost $5_$6^ \\alpha 写真 caf\udce9"  # No formula, a script without glyphs, no UTF-8.
-    draw_curves(records, title, tmp_path / "curves.png")
+    draw_curves([Curve(title, two_stages())], tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as image:
         assert image.format == "PNG"
         assert image.size == (1350, 540)
+
+
+def test_draw_curves_of_several_runs_writes_a_pdf(tmp_path: Path):
+    sparse = [eval_record("tune", 1, 1, step) for step in (4, 8, 10)]
+    draw_curves([Curve("_a $x", two_stages()), Curve("b", sparse)], tmp_path / "both.PDF")
+    assert (tmp_path / "both.PDF").read_bytes().startswith(b"%PDF")
+
+
+def test_epochs_of_a_curve_count_stages_on_and_know_parts_of_an_epoch():
+    records = [*two_stages(), eval_record("tune", 4, 4, step=35)]
+    assert Curve("run", records).epochs() == [1, 2, 3, 4, 5, 5.5]
+
+
+def test_draw_curves_to_another_format_names_those_there_are(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"A plot ends in \.png, \.pdf, \.svg, but plot\.gif does not"):
+        draw_curves([Curve("run", two_stages())], tmp_path / "plot.gif")

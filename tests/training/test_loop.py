@@ -1,13 +1,16 @@
+import dataclasses
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from tests.conftest import eval_record
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features
-from tl_toolkit.training.loop import EpochRecord, Stage, fit
+from tl_toolkit.training.loop import EvalRecord, Stage, StepRecord, fit
+from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.schedules import make_schedule
 
@@ -23,7 +26,7 @@ def separable_features() -> Features:
 def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: int = 5, lr: float = 0.1) -> Stage:
     features = separable_features()
     train = FeatureBatches(features, CPU, seed=0)
-    optimizer = make_optimizer("adamw", module, (), lr, lr, 0.0)
+    optimizer = make_optimizer("adamw", module, (), lr, lr, 0.0, 0.9)
     return Stage(
         name="tune",
         module=module,
@@ -35,14 +38,14 @@ def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: in
         prepare=lambda inputs: inputs,
         epochs=epochs,
         classes=3,
-        label_smoothing=0.0,
+        criterion=Criterion(),
         clip_gradient=1.0,
     )
 
 
-def run(stage: Stage) -> list[EpochRecord]:
+def run(stage: Stage) -> list[EvalRecord]:
     accelerator = choose_compute("cpu", "fp32").accelerator()
-    return [record for record in fit(stage, accelerator) if isinstance(record, EpochRecord)]
+    return [record for record in fit(stage, accelerator) if isinstance(record, EvalRecord)]
 
 
 def test_fit_learns_and_tells_each_epoch():
@@ -73,10 +76,41 @@ def test_fit_whose_loss_is_not_finite_stops_with_advice():
 
 
 def test_improves_on_prefers_accuracy_and_then_loss():
-    def record(accuracy: float, loss: float) -> EpochRecord:
-        return EpochRecord("tune", 1, 1, 0.0, 0.0, loss, accuracy, 0.1, 1.0, 1.0)
+    def record(accuracy: float, loss: float) -> EvalRecord:
+        return eval_record("tune", 1, 1, val_loss=loss, val_accuracy=accuracy)
 
     assert record(0.5, 1.0).improves_on(None)
     assert record(0.6, 2.0).improves_on(record(0.5, 1.0))
     assert record(0.5, 0.9).improves_on(record(0.5, 1.0))
     assert not record(0.5, 1.0).improves_on(record(0.5, 1.0))
+
+
+def test_fit_evaluates_and_logs_every_so_many_steps_and_at_the_end_of_epochs():
+    torch.manual_seed(0)  # 600 images make three steps an epoch.
+    stage = dataclasses.replace(make_stage(nn.Linear(3, 3), epochs=2), eval_every=2, log_every=5)
+    accelerator = choose_compute("cpu", "fp32").accelerator()
+    told = list(fit(stage, accelerator))
+    evaluated = [record for record in told if isinstance(record, EvalRecord)]
+    assert [(record.epoch, record.step, record.ends_epoch) for record in evaluated] == [
+        (1, 2, False), (1, 3, True), (2, 4, False), (2, 6, True),
+    ]  # fmt: skip
+    assert [record.images for record in evaluated] == [512, 88, 256, 344]
+    assert [(record.epoch, record.step) for record in told if isinstance(record, StepRecord)] == [(2, 5)]
+
+
+def test_fit_goes_on_in_train_mode_after_an_evaluation_within_an_epoch():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3))
+    stage = dataclasses.replace(make_stage(module, epochs=1), eval_every=1)
+    run(stage)
+    assert module[0].num_batches_tracked == 3
+
+
+def test_fit_with_evaluations_within_epochs_trains_the_same_weights():
+    weights = []
+    for eval_every in (None, 2):
+        torch.manual_seed(0)
+        module = nn.Linear(3, 3)
+        run(dataclasses.replace(make_stage(module, epochs=2), eval_every=eval_every))
+        weights.append(module.weight.detach().clone())
+    assert torch.equal(*weights)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from rich.text import Text
 
 UNDECODABLE_IN_JSON = "backslashreplace"
 """Makes \\udcNN of a byte that is no UTF-8, which is valid in a JSON string."""
+
+MOST_CLASSES, WORST_CLASSES = 20, 5
+"""Classes whose accuracy is told after training; of more, the worst few."""
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -74,6 +77,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     _out.print(table)
+
+
+def print_classes(class_accuracy: Mapping[str, float]) -> None:
+    """The accuracy of every class, or of the worst where there are many."""
+    worst = sorted(class_accuracy, key=lambda name: class_accuracy[name])
+    names = list(class_accuracy) if len(worst) <= MOST_CLASSES else worst[:WORST_CLASSES]
+    heading = "class" if len(names) == len(worst) else f"worst {len(names)} of {len(worst)} classes"
+    print_table([heading, "accuracy"], [[name, percent(class_accuracy[name])] for name in names], numbers=1)
 
 
 def print_files(console: Console, files: Iterable[tuple[Path, str]]) -> None:

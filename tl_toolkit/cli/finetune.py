@@ -39,6 +39,7 @@ def finetune(
         console.tell_result(str(run.path))
     else:
         _tell_results(run.summary)
+        console.print_classes(run.summary["class_accuracy"])
         console.print_files(narrator, narration.written)
         console.tell_result("\nTry it: tl predict IMAGE")
     if run.summary["bad_images"]:

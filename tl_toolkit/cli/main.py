@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tl_toolkit.cli import console, data, evaluate, export, finetune, models, predict
+from tl_toolkit.cli import console, data, evaluate, export, finetune, models, plot, predict
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.version import __version__
 
@@ -47,6 +47,7 @@ app.command()(finetune.finetune)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
+app.command()(plot.plot)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 

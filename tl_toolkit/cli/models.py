@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import JsonOption
-from tl_toolkit.errors import UnknownNameError
+from tl_toolkit.errors import UnknownNameError, UsageError
 
 MOST_COUNTED = 100
 """Networks in a listing up to which each is built (without memory for its weights) to count its parameters."""
@@ -79,14 +79,27 @@ def list_models(
 @app.command()
 def show(
     arch: Annotated[str, typer.Argument(help="A name from `tl models`.")],
+    size: Annotated[
+        str | None,
+        typer.Option("--input", help="Channels, height and width, such as 1,32,32.", show_default="the network's own"),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Outputs of the classifier.", show_default="as pretrained")
+    ] = None,
+    arch_option: Annotated[
+        list[str] | None,
+        typer.Option("--arch-options", metavar="KEY=VALUE", help="An option of the network's own; repeatable."),
+    ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Levels of modules to show.")] = 2,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a network's layers, parameters and multiply-adds for one image."""
+    """Show a network's layers, parameters, multiply-adds and memory for one image."""
+    from tl_toolkit.config import FinetuneConfig
     from tl_toolkit.models.backbones import resolve_arch
     from tl_toolkit.models.summary import summarize
 
-    summary = summarize(resolve_arch(arch), depth)
+    options = FinetuneConfig(arch_options=tuple(arch_option or ())).options_of_arch
+    summary = summarize(resolve_arch(arch, options), depth, _input_size(size), classes)
     if as_json:
         console.tell_json(summary.to_dict())
         return
@@ -96,13 +109,31 @@ def show(
             layer.kind,
             "x".join(map(str, layer.output)),
             f"{layer.parameters:,}" if layer.parameters else "",
-            f"{layer.multiply_adds / 1e6:,.1f} M" if layer.multiply_adds else "",
+            f"{layer.multiply_adds / 1e6:,.2f} M" if layer.multiply_adds else "",
         ]
         for layer in summary.layers
     ]
     spec = summary.input_spec
-    title = f"{summary.arch}, input {spec.channels}x{spec.height}x{spec.width}"
+    title = f"{summary.arch}, input {spec.channels}x{spec.height}x{spec.width}, {summary.classes:,} classes"
     console.print_table(["layer", "type", "output", "parameters", "multiply-adds"], rows, title, numbers=3)
     console.tell_result(
-        f"{summary.parameters:,} parameters, {summary.multiply_adds / 1e6:,.1f} M multiply-adds for one image"
+        f"{summary.parameters:,} parameters, {summary.multiply_adds / 1e6:,.2f} M multiply-adds for one image"
     )
+    memory = (
+        ("parameters", summary.parameter_bytes),
+        ("input", summary.input_bytes),
+        ("forward and backward", summary.activation_bytes),
+    )
+    each = ", ".join(f"{what} {count / 1e6:,.2f} MB" for what, count in memory)
+    console.tell_result(f"memory for one image in float32: {each}")
+
+
+def _input_size(text: str | None) -> tuple[int, int, int] | None:
+    """From 1,32,32 or 1x32x32 to channels, height and width."""
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise UsageError(f"--input must be channels, height and width, such as 1,32,32, not {text!r}.")
+    channels, height, width = map(int, parts)
+    return channels, height, width

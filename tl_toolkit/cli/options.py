@@ -55,7 +55,7 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     kind = without_none(field.type)
     metavar = None
     if typing.get_origin(kind) is tuple:  # Typer knows no list of Literals; FinetuneConfig checks the values.
-        metavar = "|".join(choices_of(kind))
+        metavar = "|".join(choices_of(kind)) or "KEY=VALUE"
         kind = list[str]
     option = typer.Option(
         setting.flag or f"--{field.name.replace('_', '-')}",

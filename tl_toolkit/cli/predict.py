@@ -12,63 +12,141 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import UNREADABLE, DeviceOption, ModelOption, PrecisionOption
+from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DeviceOption, ModelOption, PrecisionOption
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import atomic_file
 
 if TYPE_CHECKING:
+    from tl_toolkit.recipes.loaded_model import LoadedModel, Prediction
     from tl_toolkit.recipes.predict import Result
+    from tl_toolkit.report.pictures import Picture
 
 Format = Literal["table", "json", "jsonl", "csv"]
 
 
 def predict(
     images: Annotated[
-        list[str], typer.Argument(help="Images, folders, globs; - reads paths from stdin.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Images, folders, globs; - reads paths from stdin. Needless with --grid.", show_default=False
+        ),
+    ] = None,
     model: ModelOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="Classes to tell for each image.")] = 5,
     output: Annotated[
         Format | None, typer.Option("--format", "-f", help="How to print.", show_default="as --out ends, or table")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    grid: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw images with truth and prediction to this .png, .pdf or .svg file; without IMAGES, images of "
+            "the test split of the model's own data."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
 ) -> None:
     """Name the likeliest classes of images."""
     chosen = _format(output, out)
-    if out is not None and out.exists():
-        raise UsageError(f"{out} exists; nothing is ever overwritten. Choose another --out.")
+    _check_files(images, out, grid)
     from tl_toolkit.recipes.loaded_model import load
-    from tl_toolkit.recipes.predict import Unpredicted, find_images, predict_stream
+    from tl_toolkit.recipes.pictures import predicted_pictures
+    from tl_toolkit.recipes.predict import find_images, predict_stream
     from tl_toolkit.recipes.run_folder import newest_run
 
     place = model or str(newest_run())
     loaded = load(place, device=device, precision=precision)
     console.tell_choice(console.narrator(to_stderr=True), "model", place, "" if model else "the newest run")
-    done = failed = 0
+    if grid is not None and not images:
+        _draw_own_images(loaded, place, grid)
+        return
+    tally = Tally()
+    _write(tally.counted(predict_stream(loaded, find_images(_paths(images or [])), top_k)), chosen, out)
+    if not tally.done:
+        raise UsageError(f"There is no image in {', '.join(images or [])}.")
+    if grid is not None and tally.first:
+        which = "all" if tally.done == len(tally.first) else "the first"
+        _draw(predicted_pictures(loaded, tally.first), grid, which)
+    if tally.failed:
+        console.tell_warning(f"{tally.failed} could not be read.")
+        raise typer.Exit(UNREADABLE)
 
-    def counted(results: "Iterable[Result]") -> "Iterator[Result]":
-        nonlocal done, failed
+
+class Tally:
+    """Counts results as they pass, and keeps the first ones for a grid."""
+
+    def __init__(self) -> None:
+        self.done = self.failed = 0
+        self.first: list[Prediction] = []
+
+    def counted(self, results: "Iterable[Result]") -> "Iterator[Result]":
+        """The same results."""
+        from tl_toolkit.recipes.predict import Unpredicted
+        from tl_toolkit.report.pictures import MOST_PICTURES
+
         for result in results:
-            done += 1
-            failed += isinstance(result, Unpredicted)
+            self.done += 1
+            if isinstance(result, Unpredicted):
+                self.failed += 1
+            elif len(self.first) < MOST_PICTURES:
+                self.first.append(result)
             yield result
 
-    undecodable = "surrogateescape" if chosen == "csv" else console.UNDECODABLE_IN_JSON
-    results = counted(predict_stream(loaded, find_images(_paths(images)), top_k))
+
+def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) -> None:
+    """Refuses what cannot be read or written before any work is done."""
+    if not images and grid is None:
+        raise UsageError(
+            "Say which images: files, folders or globs. With --grid FILE.png alone, images of the model's test split "
+            "are drawn."
+        )
+    if not images and out is not None:
+        raise UsageError("--out is for the results of IMAGES: say which.")
+    for path in (out, grid):
+        if path is not None and path.exists():
+            raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another name.")
+    if grid is not None:
+        from tl_toolkit.report.curves import format_of
+
+        format_of(grid)
+
+
+def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> None:
+    undecodable = "surrogateescape" if output == "csv" else console.UNDECODABLE_IN_JSON
     if out is not None:
         with atomic_file(out) as temporary, temporary.open("w", encoding="utf-8", errors=undecodable) as file:
-            file.writelines(_lines(results, chosen))
-    elif chosen == "table":
+            file.writelines(_lines(results, output))
+    elif output == "table":
         _print_table(results)
     else:
-        console.write_lines(_lines(results, chosen), undecodable)
-    if not done:
-        raise UsageError(f"There is no image in {', '.join(images)}.")
-    if failed:
-        console.tell_warning(f"{failed} could not be read.")
-        raise typer.Exit(UNREADABLE)
+        console.write_lines(_lines(results, output), undecodable)
+
+
+def _draw_own_images(model: "LoadedModel", place: str, grid: Path) -> None:
+    """Draws images of the data that the model was trained on, of test where there is one."""
+    from tl_toolkit.cli.progress import Narration
+    from tl_toolkit.data.sources import open_source
+    from tl_toolkit.recipes.evaluate import by_name, choose_split
+    from tl_toolkit.recipes.pictures import sample_pictures
+
+    training = model.card.training
+    if not training.get("data"):
+        raise UsageError(f"{place} does not say what it was trained on: say which IMAGES.")
+    source = open_source(training["data"], Path(training.get("data_root", DATA_ROOT)))
+    split = choose_split(source, Narration(console.narrator(to_stderr=True)))
+    samples = by_name(source.split(split), source.class_names, model.class_names)
+    _draw(sample_pictures(model, samples, training.get("seed", 0)), grid, f"{split} of {source.name},")
+
+
+def _draw(pictures: "list[Picture]", grid: Path, which: str) -> None:
+    from tl_toolkit.report.pictures import write_grid
+
+    write_grid(pictures, grid)
+    known = [picture for picture in pictures if picture.truth is not None]
+    right = sum(picture.truth == picture.predicted for picture in known)
+    judged = f", {right} of {len(known)} right" if known else ""
+    console.tell_choice(console.narrator(to_stderr=True), "grid", str(grid), f"{which} {len(pictures)} images{judged}")
 
 
 def _format(output: Format | None, out: Path | None) -> Format:

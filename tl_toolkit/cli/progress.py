@@ -10,7 +10,7 @@ from rich.progress import Progress as Bars
 
 from tl_toolkit.cli.console import percent, tell_choice, tell_warning
 from tl_toolkit.recipes.events import Chosen, Counted, Event, Warned, Wrote
-from tl_toolkit.training.loop import EpochRecord, Progress
+from tl_toolkit.training.loop import EvalRecord, Progress, StepRecord
 
 NARROW = 80
 """Columns below which the bars are short."""
@@ -62,9 +62,14 @@ class Narration:
             self._count(event)
         elif isinstance(event, Progress):
             self._draw_stage(event, event.epoch - 1 + event.step / event.steps, event.loss, event.accuracy)
+        elif isinstance(event, StepRecord):
+            numbers = f"loss {event.train_loss:.3f} acc {percent(event.train_accuracy)} lr {event.learning_rate:.3g}"
+            self.console.print(f"{event.stage} epoch {event.epoch} step {event.step:,} {numbers}", soft_wrap=True)
         else:
             self._val[event.stage] = event.val_accuracy
-            line = self._draw_stage(event, event.epoch, event.train_loss, event.train_accuracy)
+            line = self._draw_stage(event, event.step / event.steps, event.train_loss, event.train_accuracy)
+            if not event.ends_epoch:
+                line += f" at step {event.step:,}"
             if self._bars.disable and (event.stage == "tune" or event.epoch == event.epochs):
                 self.console.print(f"{event.stage} {line}", soft_wrap=True)
 
@@ -72,7 +77,7 @@ class Narration:
         numbers = f"{event.done:,}" + (f" of {event.total:,} {event.unit}" if event.total else f" {event.unit}")
         self._draw(event.task, event.done, event.total, numbers)
 
-    def _draw_stage(self, event: Progress | EpochRecord, epochs_done: float, loss: float, accuracy: float) -> str:
+    def _draw_stage(self, event: Progress | EvalRecord, epochs_done: float, loss: float, accuracy: float) -> str:
         wide = self.console.width >= NARROW
         line = f"{event.epoch}/{event.epochs} loss {loss:.3f}"
         if wide or event.stage not in self._val:

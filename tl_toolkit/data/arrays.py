@@ -32,8 +32,12 @@ class DatasetImages(Sequence[Any]):
         return (self[index] for index in range(len(self)))
 
 
-def dataset_samples(dataset: Any) -> tuple[Samples, tuple[str, ...]]:
+def dataset_samples(dataset: Any, fixed: bool = False) -> tuple[Samples, tuple[str, ...]]:
     """Samples and class names of a map-style dataset of (image, target) pairs.
+
+    Args:
+        dataset: Gives (image, target) for the indices from 0 on.
+        fixed: Whether it gives the same image each time.
 
     Raises:
         DataError: The targets are not the numbers 0 to N-1.
@@ -47,7 +51,7 @@ def dataset_samples(dataset: Any) -> tuple[Samples, tuple[str, ...]]:
                 f"{type(dataset).__name__} must give (image, target) pairs for the indices 0 to {len(dataset) - 1}, "
                 f"with whole numbers as targets ({type(error).__name__}: {error})."
             ) from error
-    return Samples(DatasetImages(dataset), targets), _names(targets, getattr(dataset, "classes", None))
+    return Samples(DatasetImages(dataset), targets, fixed), _names(targets, getattr(dataset, "classes", None))
 
 
 def _known_targets(dataset: Any) -> list[int] | None:

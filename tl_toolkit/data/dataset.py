@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import torch
 from PIL import Image
@@ -11,10 +11,20 @@ from torch.utils.data import Dataset
 
 from tl_toolkit.data.images import ImageFacts, ImageLike, inspect_image, is_path, open_image
 from tl_toolkit.errors import ImageError
-from tl_toolkit.seeding import seed_from
+from tl_toolkit.seeding import keyed_uniform, seed_from
 
 AugmentationKey = tuple[int, int]
 """(epoch, index): with the seed, all that a random augmentation depends on."""
+
+
+class BatchTransform(Protocol):
+    """An augmentation of a whole batch that takes its random numbers from outside."""
+
+    DRAWS: int
+    """Random numbers that an image takes."""
+
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """Transforms images (N, C, H, W) by numbers (N, DRAWS) in [0, 1)."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +34,12 @@ class Samples:
     Attributes:
         images: Paths, PIL images, arrays or tensors, or a lazy sequence of them.
         targets: Class index of each image.
+        fixed: Whether an image is the same whenever it is read. A dataset of the user's own may augment its images.
     """
 
     images: Sequence[Any]
     targets: Sequence[int]
+    fixed: bool = True
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -76,8 +88,8 @@ class Samples:
         """The samples at `indices`, in that order."""
         targets = [self.targets[index] for index in indices]
         if isinstance(self.images, list):
-            return Samples([self.images[index] for index in indices], targets)
-        return Samples(Picked(self.images, indices), targets)
+            return Samples([self.images[index] for index in indices], targets, self.fixed)
+        return Samples(Picked(self.images, indices), targets, self.fixed)
 
 
 class Picked(Sequence[ImageLike]):
@@ -111,18 +123,25 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         transform: From a PIL image to a uint8 tensor (C, H, W).
         channels: Channels to decode.
         seed: Seed of the augmentation.
+        batch_transform: Comes after `transform`.
 
     Raises:
         ImageError: On indexing, the image cannot be read.
     """
 
     def __init__(
-        self, samples: Samples, transform: Callable[[Image.Image], torch.Tensor], channels: int = 3, seed: int = 0
+        self,
+        samples: Samples,
+        transform: Callable[[Image.Image], torch.Tensor],
+        channels: int = 3,
+        seed: int = 0,
+        batch_transform: BatchTransform | None = None,
     ) -> None:
         self.samples = samples
         self.transform = transform
         self.channels = channels
         self.seed = seed
+        self.batch_transform = batch_transform
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -130,7 +149,55 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         with keyed_random(self.seed, epoch, index):  # Opening too: a dataset of the user's own may be random.
-            return self.transform(self.samples.open(index, self.channels)), self.samples.targets[index]
+            pixels = self.transform(self.samples.open(index, self.channels))
+        pixels = _transformed(self.batch_transform, pixels[None], self.seed, epoch, [index])[0]
+        return pixels, self.samples.targets[index]
+
+
+class DecodedDataset(Dataset[tuple[torch.Tensor, int]]):
+    """The same for images that are decoded already and held in memory: it gives whole batches.
+
+    Args:
+        pixels: uint8 (N, C, H, W), as an `ImageDataset` gives them one by one.
+        targets: Class index of each image.
+        seed: Seed of the augmentation.
+        batch_transform: The augmentation; it gives what it gives in an `ImageDataset`.
+    """
+
+    def __init__(
+        self,
+        pixels: torch.Tensor,
+        targets: Sequence[int],
+        seed: int = 0,
+        batch_transform: BatchTransform | None = None,
+    ) -> None:
+        self.pixels = pixels
+        self.targets = torch.tensor(targets)
+        self.seed = seed
+        self.batch_transform = batch_transform
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
+        pixels, targets = self.__getitems__([key])
+        return pixels[0], int(targets[0])
+
+    def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch: pixels (N, C, H, W) and targets (N). All keys are of one epoch, as a loader's batches are."""
+        first = keys[0]
+        epoch = first[0] if isinstance(first, tuple) else 0
+        indices = [key[1] if isinstance(key, tuple) else key for key in keys]
+        pixels = _transformed(self.batch_transform, self.pixels[indices], self.seed, epoch, indices)
+        return pixels, self.targets[indices]
+
+
+def _transformed(
+    transform: BatchTransform | None, pixels: torch.Tensor, seed: int, epoch: int, indices: Sequence[int]
+) -> torch.Tensor:
+    if transform is None:
+        return pixels
+    return transform(pixels, torch.from_numpy(keyed_uniform((seed, epoch), indices, transform.DRAWS)))
 
 
 @contextmanager

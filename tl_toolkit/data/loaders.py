@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from tl_toolkit.data.dataset import AugmentationKey, ImageDataset
+from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset
 from tl_toolkit.seeding import seed_from
 
 IMAGES_PER_WORKER = 500
@@ -45,14 +46,18 @@ class ShuffledKeys(Sampler[AugmentationKey]):
         return iter([(self.epoch, index) for index in order])
 
 
-def train_loader(dataset: ImageDataset, batch_size: int, workers: int) -> DataLoader[tuple[torch.Tensor, int]]:
+def train_loader(
+    dataset: ImageDataset | DecodedDataset, batch_size: int, workers: int, drop_last: bool = False
+) -> DataLoader[tuple[torch.Tensor, int]]:
     """Shuffled and augmented batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""
     sampler = ShuffledKeys(len(dataset), dataset.seed)
     lonely_last = len(dataset) > batch_size and len(dataset) % batch_size == 1
-    return _loader(dataset, batch_size, workers, sampler, drop_last=lonely_last)
+    return _loader(dataset, batch_size, workers, sampler, drop_last or lonely_last)
 
 
-def eval_loader(dataset: ImageDataset, batch_size: int, workers: int) -> DataLoader[tuple[torch.Tensor, int]]:
+def eval_loader(
+    dataset: ImageDataset | DecodedDataset, batch_size: int, workers: int
+) -> DataLoader[tuple[torch.Tensor, int]]:
     """Every sample once, in order, without augmentation."""
     return _loader(dataset, batch_size, workers, None, drop_last=False)
 
@@ -71,17 +76,20 @@ def automatic_workers(images: int) -> int:
 
 
 def _loader(
-    dataset: ImageDataset,
+    dataset: ImageDataset | DecodedDataset,
     batch_size: int,
     workers: int,
     keys: ShuffledKeys | list[AugmentationKey] | None,
     drop_last: bool,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
+    decoded = isinstance(dataset, DecodedDataset)
+    workers = 0 if decoded else workers  # Picking rows is quicker than sending them from a process.
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=keys,
         num_workers=workers,
+        collate_fn=_as_it_is if decoded else None,
         drop_last=drop_last,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
@@ -89,3 +97,8 @@ def _loader(
         # the random numbers of training alone.
         generator=torch.Generator().manual_seed(dataset.seed),
     )
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Collates what is a batch already."""
+    return batch

@@ -1,7 +1,7 @@
-"""A val split out of train."""
+"""Parts of a split: val out of train, and fewer images than there are."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 
@@ -22,15 +22,49 @@ def stratified_split(
     Returns:
         The indices of train and of val, each ascending.
     """
+    counts = {
+        target: min(max(1, round(len(members) * val_share)), len(members) - 1)
+        for target, members in _by_class(targets).items()
+    }
+    return _divide(targets, names, counts, seed)
+
+
+def stratified_sample(
+    targets: Sequence[int], names: Sequence[str], count: int, seed: int
+) -> tuple[list[int], list[int]]:
+    """Takes exactly `count` images, from every class in proportion.
+
+    What rounding leaves over goes to the classes that lost most by it. Within a class the order is that of
+    `stratified_split`.
+
+    Returns:
+        The indices of the rest and of the sample, each ascending.
+    """
+    members = _by_class(targets)
+    exact = {target: count * len(indices) / len(targets) for target, indices in members.items()}
+    counts = {target: int(share) for target, share in exact.items()}
+    by_loss = sorted(exact, key=lambda target: (counts[target] - exact[target], target))
+    for target in by_loss[: count - sum(counts.values())]:
+        counts[target] += 1
+    return _divide(targets, names, counts, seed)
+
+
+def _divide(
+    targets: Sequence[int], names: Sequence[str], counts: Mapping[int, int], seed: int
+) -> tuple[list[int], list[int]]:
+    """The rest, and the first `counts` images of each class in the order of the hash."""
+    taken: list[int] = []
+    for target, members in _by_class(targets).items():
+        taken += sorted(members, key=lambda index: _draw(seed, names[index]))[: counts[target]]
+    chosen = set(taken)
+    return [index for index in range(len(targets)) if index not in chosen], sorted(taken)
+
+
+def _by_class(targets: Sequence[int]) -> dict[int, list[int]]:
     by_class: defaultdict[int, list[int]] = defaultdict(list)
     for index, target in enumerate(targets):
         by_class[target].append(index)
-    val: list[int] = []
-    for members in by_class.values():
-        count = min(max(1, round(len(members) * val_share)), len(members) - 1)
-        val += sorted(members, key=lambda index: _draw(seed, names[index]))[:count]
-    chosen = set(val)
-    return [index for index in range(len(targets)) if index not in chosen], sorted(val)
+    return by_class
 
 
 def _draw(seed: int, name: str) -> bytes:

@@ -7,8 +7,9 @@ from typing import Any
 
 from torchvision import datasets
 
-from tl_toolkit.data.arrays import dataset_samples
+from tl_toolkit.data.arrays import array_samples, dataset_samples
 from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.idx import find_idx, read_idx
 from tl_toolkit.errors import DataError, UnknownNameError
 
 Arguments = dict[str, dict[str, Any]]
@@ -27,12 +28,17 @@ class Entry:
         build: torchvision's class.
         splits: Arguments for each split.
         mirror: False where a mirrored image means something else.
+        idx: Folder of its idx files, where it has such files; they are read gzipped too.
     """
 
     build: Callable[..., Any]
     splits: Arguments
     mirror: bool = True
+    idx: str = ""
 
+
+IDX_PREFIXES = {"train": "train", "test": "t10k"}
+"""What the names of MNIST's files begin with."""
 
 CATALOGUE: dict[str, Entry] = {
     "cifar10": Entry(datasets.CIFAR10, TRAIN_FLAG),
@@ -41,13 +47,13 @@ CATALOGUE: dict[str, Entry] = {
         datasets.Country211, {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}}
     ),
     "dtd": Entry(datasets.DTD, THREE_SPLITS),
-    "fashion-mnist": Entry(datasets.FashionMNIST, TRAIN_FLAG),
+    "fashion-mnist": Entry(datasets.FashionMNIST, TRAIN_FLAG, idx="FashionMNIST"),
     "fgvc-aircraft": Entry(datasets.FGVCAircraft, THREE_SPLITS),
     "flowers102": Entry(datasets.Flowers102, THREE_SPLITS),
     "food101": Entry(datasets.Food101, TWO_SPLITS),
     "gtsrb": Entry(datasets.GTSRB, TWO_SPLITS, mirror=False),
-    "kmnist": Entry(datasets.KMNIST, TRAIN_FLAG, mirror=False),
-    "mnist": Entry(datasets.MNIST, TRAIN_FLAG, mirror=False),
+    "kmnist": Entry(datasets.KMNIST, TRAIN_FLAG, mirror=False, idx="KMNIST"),
+    "mnist": Entry(datasets.MNIST, TRAIN_FLAG, mirror=False, idx="MNIST"),
     "oxford-iiit-pet": Entry(datasets.OxfordIIITPet, {"train": {"split": "trainval"}, "test": {"split": "test"}}),
     "rendered-sst2": Entry(datasets.RenderedSST2, THREE_SPLITS, mirror=False),
     "stanford-cars": Entry(datasets.StanfordCars, TWO_SPLITS),
@@ -85,6 +91,8 @@ def open_torchvision(name: str, root: Path, download: bool) -> tuple[dict[str, S
         DataError: The files are not there, or cannot be fetched.
     """
     entry = find_entry(name)
+    if entry.idx and (found := _open_idx(root / entry.idx / "raw", entry)):
+        return found
     opened: dict[str, Samples] = {}
     class_names: tuple[str, ...] = ()
     for split, arguments in entry.splits.items():
@@ -94,8 +102,23 @@ def open_torchvision(name: str, root: Path, download: bool) -> tuple[dict[str, S
             raise DataError(f"torchvision:{name} needs the package {error.name}: pip install {error.name}.") from error
         except (RuntimeError, OSError, ValueError) as error:
             raise DataError(_missing(name, root, download, error)) from error
-        opened[split], class_names = dataset_samples(dataset)
+        opened[split], class_names = dataset_samples(dataset, fixed=True)
     return opened, class_names, entry.mirror
+
+
+def _open_idx(folder: Path, entry: Entry) -> tuple[dict[str, Samples], tuple[str, ...], bool] | None:
+    """MNIST or its kin from its idx files, plain or gzipped; None where one of them is missing.
+
+    Raises:
+        DataError: A file is damaged.
+    """
+    opened: dict[str, Samples] = {}
+    for split, prefix in IDX_PREFIXES.items():
+        images, labels = (find_idx(folder, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+        if images is None or labels is None:
+            return None
+        opened[split], _ = array_samples(read_idx(images).numpy(), read_idx(labels).tolist())
+    return opened, tuple(entry.build.classes), entry.mirror  # type: ignore[attr-defined]  # a class's attribute
 
 
 def _missing(name: str, root: Path, download: bool, error: Exception) -> str:

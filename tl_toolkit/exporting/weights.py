@@ -10,11 +10,13 @@ from torch import nn
 from tl_toolkit.artifact import ModelCard, save_model
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import atomic_file
+from tl_toolkit.models.classic.resnet_digits import ResNetDigits, to_torchvision
 
 ExportFormat = Literal["state-dict", "full-model", "safetensors"]
+Layout = Literal["own", "torchvision"]
 
 
-def export(module: nn.Module, card: ModelCard, to: ExportFormat, path: Path) -> None:
+def export(module: nn.Module, card: ModelCard, to: ExportFormat, path: Path, layout: Layout = "own") -> None:
     """Writes a model in one of the formats.
 
     A state-dict has the library's own keys and loads with `strict=True` into the library's own network with
@@ -26,14 +28,24 @@ def export(module: nn.Module, card: ModelCard, to: ExportFormat, path: Path) -> 
         card: What describes it.
         to: The format.
         path: The file to write; it must not exist.
+        layout: "torchvision" gives the state_dict of a resnet18_digits the keys of torchvision's resnet18.
 
     Raises:
-        UsageError: The file exists.
+        UsageError: The file exists, or the model has no other layout.
         ToolkitError: It cannot be written.
     """
     if path.exists():
         raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another --out.")
     plain = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
+    if layout == "torchvision":
+        if to != "state-dict" or not isinstance(plain, ResNetDigits):
+            raise UsageError(
+                f"--layout torchvision is for the state-dict of a resnet18_digits, not for the {to} of "
+                f"{card.architecture}: leave it out, torchvision's own networks have torchvision's keys."
+            )
+        with atomic_file(path) as temporary:
+            torch.save(to_torchvision(plain.state_dict()), temporary)
+        return
     if to == "safetensors":
         save_model(path, plain.state_dict(), card)
         return

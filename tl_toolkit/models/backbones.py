@@ -2,7 +2,8 @@
 
 import fnmatch
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import timm
@@ -14,6 +15,7 @@ from torchvision.models import Weights, get_model_weights
 
 from tl_toolkit.errors import ModelError, UnknownNameError
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.models.classic import CLASSIC, ResNetDigits, SequentialNetwork
 
 Library = Literal["torchvision", "timm"]
 IMAGENET_CLASSES = 1000
@@ -25,10 +27,17 @@ OWN_NORMALIZATION = ("googlenet", "inception_v3")
 
 @dataclass(frozen=True, slots=True)
 class Arch:
-    """A network's name and the library that has it."""
+    """A network's name, the library that has it, and the options it is built with.
+
+    Attributes:
+        library: Whose network it is; the classic ones are registered with timm.
+        name: Its name there.
+        options: More keyword arguments of the function that builds it.
+    """
 
     library: Library
     name: str
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return f"{self.library}:{self.name}"
@@ -46,17 +55,22 @@ def list_archs(pattern: str = "*") -> list[Arch]:
     return [arch for arch in archs if fnmatch.fnmatch(arch.name, glob) or fnmatch.fnmatch(str(arch), glob)]
 
 
-def resolve_arch(spec: str) -> Arch:
+def resolve_arch(spec: str, options: Mapping[str, Any] | None = None) -> Arch:
     """Finds a network; a bare name means torchvision's where torchvision has it, else timm's.
+
+    Args:
+        spec: A name, perhaps with the library before it.
+        options: More keyword arguments of the function that builds it.
 
     Raises:
         UnknownNameError: Neither has it.
     """
+    chosen = dict(options or {})
     library, _, name = spec.rpartition(":")
     if library in ("", "torchvision") and name in _torchvision_names():
-        return Arch("torchvision", name)
+        return Arch("torchvision", name, chosen)
     if library in ("", "timm") and timm.is_model(name) and _has_tag(name):
-        return Arch("timm", name)
+        return Arch("timm", name, chosen)
     if library not in ("", "torchvision", "timm"):
         raise UnknownNameError("model library", library, ("torchvision", "timm"))
     known = {"torchvision": _torchvision_names(), "timm": _timm_names()}
@@ -110,10 +124,12 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
     try:
         if arch.library == "torchvision":
             options = _torchvision_options(arch, num_classes, spec)
-            module: nn.Module = torchvision_models.get_model(arch.name, weights=None, **options)
+            module: nn.Module = torchvision_models.get_model(arch.name, weights=None, **options, **arch.options)
         else:
-            sized = {"img_size": (spec.height, spec.width)} if _needs_size(arch.name, spec) else {}
-            module = timm.create_model(arch.name, num_classes=num_classes, **sized, **timm_options)
+            sized: dict[str, Any] = {"img_size": (spec.height, spec.width)} if _needs_size(arch.name, spec) else {}
+            # A classic network has no weights to adapt: it is built for the channels at once.
+            sized |= {"in_chans": spec.channels} if arch.name in CLASSIC else {}
+            module = timm.create_model(arch.name, num_classes=num_classes, **{**sized, **arch.options, **timm_options})
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise ModelError(f"{arch} cannot be built for {spec.height}x{spec.width} px: {error}") from error
     return module
@@ -135,6 +151,8 @@ def adapt_first_conv(module: nn.Module, in_channels: int) -> str | None:
     Raises:
         ModelError: The network does not begin with an ordinary convolution.
     """
+    if isinstance(module, SequentialNetwork | ResNetDigits):
+        return None  # A classic network is built for its channels, and may begin with a Linear.
     for name, layer in module.named_modules():
         if not isinstance(layer, nn.Conv2d):
             continue

@@ -1,6 +1,8 @@
 """From names to a network with the right head: the one way in for training and for loading."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,22 +43,28 @@ class Network:
 
 
 def build_network(
-    arch: str, classes: int, head: Head, weights: str, overrides: Overrides, progress: Progress | None = None
+    arch: Arch, outputs: int, head: Head, weights: str, overrides: Overrides, progress: Progress | None = None
 ) -> Network:
     """Builds a network with pretrained weights and a new head.
 
+    Args:
+        arch: From `resolve_arch`.
+        outputs: Logits: one for each class, or a single one for two.
+        head: How the classifier is changed.
+        weights: See `Request`.
+        overrides: What of the InputSpec is not as the weights have it.
+        progress: Told of a download's progress.
+
     Raises:
-        UsageError: No network has that name.
         WeightsError: The weights cannot be had.
         ModelError: The network cannot be changed as asked.
     """
-    resolved = resolve_arch(arch)
-    backbone: Pretrained = load_backbone(Request(resolved, weights, overrides, progress))
-    head_modules = attach_head(backbone.module, resolved, head, classes)
-    check_head(backbone.module, resolved, head, classes, blank_image(backbone.input_spec))
+    backbone: Pretrained = load_backbone(Request(arch, weights, overrides, progress))
+    head_modules = attach_head(backbone.module, arch, head, outputs)
+    check_head(backbone.module, arch, head, outputs, blank_image(backbone.input_spec))
     return Network(
         backbone.module.eval(),
-        resolved,
+        arch,
         head,
         backbone.base_classes,
         backbone.input_spec,
@@ -67,23 +75,27 @@ def build_network(
     )
 
 
-def rebuild_network(arch: str, classes: int, head: Head, base_classes: int, spec: InputSpec) -> nn.Module:
+def rebuild_network(arch: Arch, outputs: int, head: Head, base_classes: int, spec: InputSpec) -> nn.Module:
     """Builds the same network as `build_network` without looking for weights, to load a saved model into.
 
     Raises:
-        UsageError: No network has that name.
         ModelError: The network cannot be changed as asked.
     """
-    resolved = resolve_arch(arch)
     with torch.random.fork_rng(devices=()):
-        module = build_backbone(resolved, base_classes, spec)
+        module = build_backbone(arch, base_classes, spec)
         adapt_first_conv(module, spec.channels)
-        attach_head(module, resolved, head, classes)
+        attach_head(module, arch, head, outputs)
     return module
 
 
 def build_model(
-    arch: str, classes: int, *, head: Head = "swap", weights: str = "auto", in_channels: int | None = None
+    arch: str,
+    classes: int,
+    *,
+    head: Head = "swap",
+    weights: str = "auto",
+    in_channels: int | None = None,
+    arch_options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Builds a pretrained network with a head for your classes, as a plain torchvision or timm module.
 
@@ -94,6 +106,7 @@ def build_model(
             Linear, ReLU, Dropout, Linear.
         weights: "auto", "imagenet", "bundled", "none", a file, a URL with `#sha256=`, or "hf-hub:ORG/NAME".
         in_channels: Input channels; by default those of the weights.
+        arch_options: Options of the network's own, such as {"drop_path_rate": 0.1}.
 
     Returns:
         The module, in eval mode; images (N, C, H, W) become logits (N, classes).
@@ -101,4 +114,5 @@ def build_model(
     Raises:
         ToolkitError: The name, the weights or the combination does not exist.
     """
-    return build_network(arch, classes, head, weights, Overrides(in_channels=in_channels)).module
+    resolved = resolve_arch(arch, arch_options)
+    return build_network(resolved, classes, head, weights, Overrides(in_channels=in_channels)).module

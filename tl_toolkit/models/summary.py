@@ -1,4 +1,4 @@
-"""What a network is made of: layers, parameters, multiply-adds."""
+"""What a network is made of: layers, parameters, multiply-adds, memory."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,7 +12,15 @@ from torchvision.models import get_model_weights
 
 from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models.backbones import Arch, blank_image, build_backbone, default_input_spec, pretrained_classes
+from tl_toolkit.models.backbones import (
+    Arch,
+    adapt_first_conv,
+    blank_image,
+    build_backbone,
+    check_input,
+    default_input_spec,
+    pretrained_classes,
+)
 
 FLOPS_PER_MULTIPLY_ADD = 2
 """torch's counter counts both. torchinfo's own multiply-adds leave out attention and all but one token of a Linear."""
@@ -41,13 +49,29 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """A network's layers, as torchinfo lists them, and their totals."""
+    """A network's layers, as torchinfo lists them, and their totals.
+
+    Attributes:
+        arch: Its name with the library before it.
+        classes: Outputs of its classifier.
+        input_spec: The image that was run through it.
+        layers: Its modules, outer before inner.
+        parameters: Of all.
+        multiply_adds: For one image: of convolutions and matrix products.
+        input_bytes: Of one image in float32.
+        activation_bytes: Of all outputs of one forward and backward pass over it, as torchinfo estimates them.
+        parameter_bytes: Of the parameters in float32.
+    """
 
     arch: str
+    classes: int
     input_spec: InputSpec
     layers: tuple[Layer, ...]
     parameters: int
     multiply_adds: int
+    input_bytes: int
+    activation_bytes: int
+    parameter_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -76,20 +100,31 @@ def build_without_memory(arch: Arch) -> nn.Module:
         return build_backbone(arch, classes, spec).to("meta")
 
 
-def summarize(arch: Arch, depth: int) -> Summary:
+def summarize(
+    arch: Arch, depth: int, input_size: tuple[int, int, int] | None = None, classes: int | None = None
+) -> Summary:
     """Runs one blank image through a network and lists its modules.
 
     Args:
         arch: The network.
         depth: Levels of modules to list.
+        input_size: Channels, height and width of the image; by default the network's own.
+        classes: Outputs of its classifier; by default those of its pretrained weights.
 
     Raises:
-        ModelError: The network cannot be built.
+        ModelError: The network cannot be built, or does not take such an image.
     """
     spec = default_input_spec(arch)
-    module = build_backbone(arch, pretrained_classes(arch), spec).eval()
+    if input_size:
+        channels, height, width = input_size
+        spec = dataclasses.replace(spec.with_channels(channels), height=height, width=width)
+    classes = classes or pretrained_classes(arch)
+    module = build_backbone(arch, classes, spec).eval()
+    adapt_first_conv(module, spec.channels)
+    check_input(module, arch, spec)
     blank = blank_image(spec)
-    infos = torchinfo.summary(module, input_data=blank, depth=depth, verbose=0, mode="eval", device="cpu").summary_list
+    listed = torchinfo.summary(module, input_data=blank, depth=depth, verbose=0, mode="eval", device="cpu")
+    infos = listed.summary_list
     flops = _count_flops(module, blank)
     layers: list[Layer] = []
     path = [type(module).__name__]
@@ -108,7 +143,17 @@ def summarize(arch: Arch, depth: int) -> Summary:
             )
         )
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Summary(str(arch), spec, tuple(layers), parameters, flops["Global"] // FLOPS_PER_MULTIPLY_ADD)
+    return Summary(
+        arch=str(arch),
+        classes=classes,
+        input_spec=spec,
+        layers=tuple(layers),
+        parameters=parameters,
+        multiply_adds=flops["Global"] // FLOPS_PER_MULTIPLY_ADD,
+        input_bytes=listed.total_input,
+        activation_bytes=listed.total_output_bytes,
+        parameter_bytes=listed.total_param_bytes,
+    )
 
 
 def _count_flops(module: nn.Module, images: torch.Tensor) -> dict[str, int]:

@@ -12,6 +12,7 @@ from tl_toolkit.errors import DataError, listing
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, log_event
 from tl_toolkit.recipes.loaded_model import LoadedModel
 from tl_toolkit.training.loop import evaluate_batches
+from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.metrics import Scores
 
 SHOWN = 10
@@ -59,18 +60,13 @@ def evaluate(
         UnknownNameError: There is no such split.
     """
     source = source if isinstance(source, Source) else open_source(source)
-    name = split or _choose_split(source, listener)
+    name = split or choose_split(source, listener)
     splits = {name: source.split(name)}
     checked = check_splits(splits, lambda done, total: listener(Counted("check", done, total)))[name]
     if not checked.facts:
         raise DataError(f"{name} of {source.name} has no readable image.")
-    scores = score(model, _by_name(checked.readable, source.class_names, model.class_names), workers)
-    per_class = {
-        class_name: accuracy
-        for class_name, accuracy in zip(model.class_names, scores.class_accuracy, strict=True)
-        if accuracy is not None
-    }
-    return Evaluation(source.name, name, scores, per_class, checked.bad)
+    scores = score(model, by_name(checked.readable, source.class_names, model.class_names), workers)
+    return Evaluation(source.name, name, scores, class_accuracy(scores, model.class_names), checked.bad)
 
 
 def score(model: LoadedModel, samples: Samples, workers: int | None) -> Scores:
@@ -82,10 +78,18 @@ def score(model: LoadedModel, samples: Samples, workers: int | None) -> Scores:
         return model.normalize(images).contiguous(memory_format=model.compute.memory_format)
 
     with model.compute.inference():
-        return evaluate_batches(model.module, loader, prepare, len(model.class_names), model.compute.device)
+        return evaluate_batches(
+            model.module, loader, prepare, len(model.class_names), model.compute.device, Criterion(model.card.loss)
+        )
 
 
-def _choose_split(source: Source, listener: Listener) -> str:
+def class_accuracy(scores: Scores, class_names: Sequence[str]) -> dict[str, float]:
+    """Accuracy of each class that has images, by name."""
+    pairs = zip(class_names, scores.class_accuracy, strict=True)
+    return {name: accuracy for name, accuracy in pairs if accuracy is not None}
+
+
+def choose_split(source: Source, listener: Listener) -> str:
     """Test where there is one, else val, else all."""
     for name in ("test", "val"):
         if name in source.splits:
@@ -97,7 +101,7 @@ def _choose_split(source: Source, listener: Listener) -> str:
     return "train"
 
 
-def _by_name(samples: Samples, data_classes: Sequence[str], model_classes: Sequence[str]) -> Samples:
+def by_name(samples: Samples, data_classes: Sequence[str], model_classes: Sequence[str]) -> Samples:
     """The samples with the model's indices as targets.
 
     Raises:

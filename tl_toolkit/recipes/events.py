@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl_toolkit.training.loop import EpochRecord, Progress
+from tl_toolkit.training.loop import Progress, Record
 
 log = logging.getLogger("tl_toolkit")
 
@@ -44,7 +44,7 @@ class Wrote:
     what: str
 
 
-Event = Chosen | Warned | Counted | Progress | EpochRecord | Wrote
+Event = Chosen | Warned | Counted | Progress | Record | Wrote
 Listener = Callable[[Event], None]
 
 

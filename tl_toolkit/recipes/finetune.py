@@ -14,17 +14,22 @@ from tl_toolkit.artifact import MODEL_FILE, ModelCard, save_model
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
 from tl_toolkit.exporting.weights import export
+from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.weights import Overrides
 from tl_toolkit.recipes import run_folder
-from tl_toolkit.recipes.evaluate import score
+from tl_toolkit.recipes.evaluate import class_accuracy, score
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, Wrote, log_event
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
+from tl_toolkit.recipes.pictures import sample_pictures
 from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
 from tl_toolkit.recipes.stages import Bench, Settings, plan, train_stage
-from tl_toolkit.report.curves import draw_curves
+from tl_toolkit.report.curves import Curve, draw_curves
+from tl_toolkit.report.tensorboard import TensorBoard, check_tensorboard, open_board
 from tl_toolkit.training.compute import choose_compute
-from tl_toolkit.training.loop import EpochRecord
+from tl_toolkit.training.loop import EvalRecord, Progress, StepRecord
+from tl_toolkit.training.metrics import Scores
 from tl_toolkit.training.optimizers import check_optimizer
 
 PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
@@ -61,11 +66,13 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     started = time.perf_counter()
     run_folder.check_out(config.out)
     check_optimizer(config.optimizer)
+    if config.tensorboard:
+        check_tensorboard()
     compute = choose_compute(config.device, config.precision)
     source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
     config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
     check_classes(source, config)
-    network = _build(config, len(source.class_names), listener)
+    network = _build(config, 1 if config.one_logit else len(source.class_names), listener)
     asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
     splits = prepare_splits(source, config, listener)
@@ -75,11 +82,14 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     folder = run_folder.create_run_folder(config.out, network.arch.name, source.name)
     run_folder.write_config(folder, config.to_yaml())
     card = _card(config, network, source)
-    records = _train(bench, stages, folder, card)
-
-    model = load(folder / MODEL_FILE, device=str(compute.device), precision=compute.precision)
-    val = score(model, splits.val, bench.workers)
-    test = score(model, splits.test, bench.workers) if splits.test else None
+    with open_board(folder / run_folder.TENSORBOARD_FOLDER if config.tensorboard else None) as board:
+        records = _train(bench, stages, folder, card, board)
+        model = load(folder / MODEL_FILE, device=str(compute.device), precision=compute.precision)
+        val = score(model, splits.val, bench.workers)
+        test = score(model, splits.test, bench.workers) if splits.test else None
+        if board:
+            _show_on_board(board, model, config, splits, val, test, listener)
+    judged = test or val
     summary = {
         "run": str(folder),
         "model": str(folder / MODEL_FILE),
@@ -89,6 +99,7 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         "classes": len(source.class_names),
         "class_names": list(source.class_names),
         "head": config.head,
+        "loss": config.chosen_loss,
         "tune": config.tune,
         "seed": config.seed,
         "epochs": records[-1].epochs,
@@ -98,6 +109,7 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         "val_accuracy": val.accuracy,
         "val_loss": val.loss,
         "test_accuracy": test.accuracy if test else None,
+        "class_accuracy": class_accuracy(judged, source.class_names),
         "train_loss": records[-1].train_loss,
         "seconds": round(time.perf_counter() - started, 2),
         "images_per_second": round(_images_per_second(records), 1),
@@ -111,14 +123,15 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     return Run(folder, summary, model)
 
 
-def _build(config: FinetuneConfig, classes: int, listener: Listener) -> Network:
+def _build(config: FinetuneConfig, outputs: int, listener: Listener) -> Network:
     torch.manual_seed(config.seed)
     overrides = Overrides(config.image_size, config.in_channels)
 
     def progress(done: int, total: int | None) -> None:
         listener(Counted("download", done, total, "bytes"))
 
-    network = build_network(config.arch, classes, config.head, config.weights, overrides, progress)
+    arch = resolve_arch(config.arch, config.options_of_arch)
+    network = build_network(arch, outputs, config.head, config.weights, overrides, progress)
     for warning in network.warnings:
         listener(Warned(warning))
     return network
@@ -135,8 +148,10 @@ def _tell_choices(bench: Bench, source: Source, stages: list[Settings], asked: s
         f"{stage.name} {stage.epochs} epochs ({stage.optimizer}, lr {stage.learning_rate:g})" for stage in stages
     )
     mirrored = "mirrored" if source.mirror else f"not mirrored: {source.name} has left and right"
+    random = "shifts" if config.augment == "pad-crop" else "random crops"
+    outputs = ", one logit: 0 or more is " + source.class_names[1] if config.one_logit else ""
     for what, value, why in (
-        ("arch", str(network.arch), f"{config.arch} is in {network.arch.library}" if bare else ""),
+        ("arch", " ".join([str(network.arch), *config.arch_options]), _where_found(network.arch) if bare else ""),
         ("weights", network.origin, f"--weights {asked}"),
         ("data", f"{source.name}, {len(source.class_names)} classes, {counts}", ""),
         ("val", f"{len(splits.val):,} images", splits.val_origin),
@@ -145,33 +160,43 @@ def _tell_choices(bench: Bench, source: Source, stages: list[Settings], asked: s
             f"{channels}, {spec.height}x{spec.width} px",
             "as asked" if config.image_size else "as the weights expect",
         ),
-        ("head", f"{config.head}, new: {', '.join(network.head_modules)}", ""),
+        ("head", f"{config.head}, new: {', '.join(network.head_modules)}{outputs}", ""),
         ("tune", config.tune, courses),
-        ("augment", config.augment, "" if config.augment == "none" else f"random crops, {mirrored}"),
+        ("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
         ("device", f"{compute.device}, {compute.precision}", compute.reason),
         ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
     ):
         bench.listener(Chosen(what, value, why))
 
 
-def _train(bench: Bench, stages: list[Settings], folder: Path, card: ModelCard) -> list[EpochRecord]:
+def _where_found(arch: Arch) -> str:
+    return f"{arch.name} is in {arch.library}" + (", registered there by tl" if arch.name in CLASSIC else "")
+
+
+def _train(
+    bench: Bench, stages: list[Settings], folder: Path, card: ModelCard, board: TensorBoard | None
+) -> list[EvalRecord]:
     """Runs the stages; the model file always holds the best weights by val that there have been.
 
     Returns:
-        The records of all epochs.
+        The records of all evaluations on val.
     """
     module = bench.network.module
-    records: list[EpochRecord] = []
-    best: EpochRecord | None = None
+    records: list[EvalRecord] = []
+    best: EvalRecord | None = None
     weights: dict[str, torch.Tensor] = {}
     for stage in stages:
         try:
             for told in train_stage(bench, stage):
                 bench.listener(told)
-                if not isinstance(told, EpochRecord):
+                if isinstance(told, Progress):
+                    continue
+                run_folder.append_metrics(folder, dataclasses.asdict(told))
+                if board:
+                    board.add(told)
+                if isinstance(told, StepRecord):
                     continue
                 records.append(told)
-                run_folder.append_metrics(folder, dataclasses.asdict(told))
                 if told.improves_on(best):
                     best = told
                     weights = {key: value.clone() for key, value in module.state_dict().items()}
@@ -184,9 +209,32 @@ def _train(bench: Bench, stages: list[Settings], folder: Path, card: ModelCard) 
     return records
 
 
+def _show_on_board(
+    board: TensorBoard,
+    model: LoadedModel,
+    config: FinetuneConfig,
+    splits: Splits,
+    val: Scores,
+    test: Scores | None,
+    listener: Listener,
+) -> None:
+    """Adds to TensorBoard what is known at the end: sample images with predictions, the graph, the results."""
+    board.add_pictures(sample_pictures(model, splits.test or splits.val, config.seed))
+    spec = model.input_spec
+    blank = torch.zeros(1, spec.channels, spec.height, spec.width, device=model.compute.device)
+    problem = board.add_graph(model.module, blank)
+    if problem:
+        listener(Warned(f"TensorBoard has no graph of this network: {problem}"))
+    metrics = {"val_accuracy": val.accuracy, "val_loss": val.loss}
+    board.add_results(config.to_dict(), metrics | ({"test_accuracy": test.accuracy} if test else {}))
+
+
 def _card(config: FinetuneConfig, network: Network, source: Source) -> ModelCard:
     return ModelCard(
         architecture=str(network.arch),
+        arch_options=config.options_of_arch,
+        one_logit=config.one_logit,
+        loss=config.chosen_loss,
         head=network.head,
         base_classes=network.base_classes,
         class_names=source.class_names,
@@ -202,7 +250,7 @@ def _write_results(
     folder: Path,
     model: LoadedModel,
     summary: dict[str, Any],
-    records: list[EpochRecord],
+    records: list[EvalRecord],
     splits: Splits,
     listener: Listener,
 ) -> None:
@@ -217,16 +265,19 @@ def _write_results(
     if splits.bad:
         listener(Wrote(run_folder.write_bad_images(folder, splits.bad), "the images that were left out"))
     listener(Wrote(run_folder.write_summary(folder, summary), "the results"))
-    draw_curves(records, f"{summary['arch']} on {summary['data']}", folder / run_folder.CURVES_FILE)
+    curves = [Curve(f"{summary['arch']} on {summary['data']}", records)]
+    draw_curves(curves, folder / run_folder.CURVES_FILE)
     listener(Wrote(folder / run_folder.CURVES_FILE, "loss and accuracy over the epochs"))
     listener(Wrote(folder / run_folder.CONFIG_FILE, "the settings, to run again"))
-    listener(Wrote(folder / run_folder.METRICS_FILE, "a line for each epoch"))
+    listener(Wrote(folder / run_folder.METRICS_FILE, "a line for each evaluation"))
+    if config.tensorboard:
+        listener(Wrote(folder / run_folder.TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}"))
 
 
-def _images_per_second(records: list[EpochRecord]) -> float:
-    """Of the last stage's epochs together."""
+def _images_per_second(records: list[EvalRecord]) -> float:
+    """Of the last stage as a whole."""
     last = [record for record in records if record.stage == records[-1].stage]
-    return len(last) / sum(1 / record.images_per_second for record in last)
+    return sum(record.images for record in last) / sum(record.images / record.images_per_second for record in last)
 
 
 def _versions() -> dict[str, str]:

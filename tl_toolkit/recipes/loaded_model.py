@@ -15,8 +15,10 @@ from tl_toolkit.data.transforms import EvalTransform, Normalize
 from tl_toolkit.errors import ModelFileError, UsageError
 from tl_toolkit.files import is_file, is_folder, user_path
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.models.build import rebuild_network
 from tl_toolkit.training.compute import Compute, choose_compute
+from tl_toolkit.training.losses import probabilities, ranked_classes
 
 DEFAULT_TOP_K = 5
 BATCH = 32
@@ -98,7 +100,7 @@ class LoadedModel:
             images: A batch (N, C, H, W) as `transform` makes it, or images and paths.
 
         Returns:
-            (N, classes), float32 on the CPU.
+            (N, classes), or (N, 1) of a model with one logit; float32 on the CPU.
 
         Raises:
             ImageError: An image cannot be read.
@@ -131,8 +133,9 @@ class LoadedModel:
         return predictions if isinstance(images, list) else predictions[0]
 
     def rank(self, logits: torch.Tensor, names: Sequence[str], top_k: int) -> list[Prediction]:
-        """Turns logits (N, classes) into predictions, naming the images `names`."""
-        best = logits.softmax(dim=1).topk(min(top_k, len(self.class_names)), dim=1)
+        """Turns logits into predictions, naming the images `names`."""
+        best = ranked_classes(logits, top_k)
+        shares = probabilities(logits, self.card.loss).gather(1, best)
         return [
             Prediction(
                 name,
@@ -141,7 +144,7 @@ class LoadedModel:
                     for index, probability in zip(indices, probabilities, strict=True)
                 ),
             )
-            for name, indices, probabilities in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+            for name, indices, probabilities in zip(names, best.tolist(), shares.tolist(), strict=True)
         ]
 
 
@@ -162,8 +165,8 @@ def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto
     if card.head not in get_args(Head):
         raise ModelFileError(f"{file} has a head {card.head!r}; expected {', '.join(get_args(Head))}.")
     module = rebuild_network(
-        card.architecture,
-        len(card.class_names),
+        resolve_arch(card.architecture, card.arch_options),
+        card.outputs,
         card.head,  # type: ignore[arg-type]  # checked above
         card.base_classes,
         card.input_spec,

@@ -7,7 +7,7 @@ from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source
-from tl_toolkit.data.splits import stratified_split
+from tl_toolkit.data.splits import stratified_sample, stratified_split
 from tl_toolkit.errors import ConfigError, DataError, listing
 from tl_toolkit.recipes.events import Counted, Listener, Warned
 
@@ -48,27 +48,16 @@ def prepare_splits(source: Source, config: FinetuneConfig, listener: Listener) -
     bad = [image for result in checked.values() for image in result.bad]
     if bad:
         _report_bad(bad, config.strict, listener)
-    train = readable["train"]
-    _check_every_class_has_images(train, source.class_names, "train")
-    if "val" in readable:
-        val = readable["val"]
-        val_origin = "the data's own split"
-    else:
-        train_indices, val_indices = stratified_split(
-            train.targets, _split_names(train, source), config.val_split, config.seed
+    splits = _divide(readable, source, config, bad)
+    _check_every_class_has_images(splits.train, source.class_names, "train")
+    if config.drop_last and len(splits.train) < config.batch_size:
+        raise ConfigError(
+            [f"drop_last leaves no batch: train has {_images(len(splits.train))}, batch_size is {config.batch_size}."]
         )
-        train, val = train.subset(train_indices), train.subset(val_indices)
-        val_origin = f"{config.val_split:.0%} of each class of train, seed {config.seed}"
-    if not len(val):
-        raise DataError(f"val has no readable images to choose by ({val_origin}). Add images.")
-    if "test" in readable and not len(readable["test"]):
+    _check_val(splits, source, listener)
+    if splits.test is not None and not len(splits.test):
         listener(Warned("test has no readable image: nothing is judged on it."))
-    if len(val) < FEW_TO_CHOOSE_BY:
-        listener(Warned(f"val has {_images(len(val))} only, so chance has a say in what is best: see --val-split."))
-    missing = sorted(set(range(len(source.class_names))) - set(val.targets))
-    if missing:
-        listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
-    return Splits(train, val, readable.get("test"), bad, val_origin)
+    return splits
 
 
 def check_classes(source: Source, config: FinetuneConfig) -> None:
@@ -83,7 +72,11 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
             f"{source.name} has no train split, only {', '.join(source.splits)}: there is nothing to learn from."
         )
     found = len(source.class_names)
-    if config.classes is not None and config.classes != found:
+    if config.one_logit and found != 2:
+        raise ConfigError(
+            [f"classes is 1, one logit for two classes, but {source.name} has {found} ({listing(source.class_names)})."]
+        )
+    if config.classes is not None and not config.one_logit and config.classes != found:
         raise ConfigError(
             [f"classes is {config.classes}, but {source.name} has {found} classes ({listing(source.class_names)})."]
         )
@@ -91,6 +84,66 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
         raise DataError(
             f"{source.name} has one class only ({source.class_names[0]}); telling images apart takes two or more."
         )
+
+
+def _divide(readable: dict[str, Samples], source: Source, config: FinetuneConfig, bad: list[BadImage]) -> Splits:
+    """Takes val out of train where there is none, and of each split as much as the user asked for."""
+    train, test = readable["train"], readable.get("test")
+    _check_every_class_has_images(train, source.class_names, "train")
+    if "val" in readable:
+        val, val_origin = readable["val"], "the data's own split"
+        if config.val_images is not None:
+            val = _sample(val, source, "val", config.val_images, config.seed)
+            val_origin += f", {config.val_images:,} images of it"
+    else:
+        train, val, val_origin = _take_val(train, source, config)
+    if config.train_images is not None:
+        train = _sample(train, source, "train", config.train_images, config.seed)
+    if config.test_images is not None:
+        if test is None:
+            raise ConfigError([f"test_images is {config.test_images}, but {source.name} has no test split."])
+        test = _sample(test, source, "test", config.test_images, config.seed)
+    return Splits(train, val, test, bad, val_origin)
+
+
+def _check_val(splits: Splits, source: Source, listener: Listener) -> None:
+    """Says what makes val a poor judge.
+
+    Raises:
+        DataError: It is empty.
+    """
+    val = splits.val
+    if not len(val):
+        raise DataError(f"val has no readable images to choose by ({splits.val_origin}). Add images.")
+    if len(val) < FEW_TO_CHOOSE_BY:
+        listener(Warned(f"val has {_images(len(val))} only, so chance has a say in what is best: see --val-split."))
+    missing = sorted(set(range(len(source.class_names))) - set(val.targets))
+    if missing:
+        listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
+
+
+def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[Samples, Samples, str]:
+    """Train without val, val, and how it came to be."""
+    count = config.val_images
+    if count is not None and count >= len(train):
+        raise ConfigError([f"val_images is {count}, but train has {_images(len(train))}: some must remain."])
+    if config.val_from == "end":
+        first = len(train) - (count or max(1, round(len(train) * config.val_split)))
+        kept, taken = list(range(first)), list(range(first, len(train)))
+        return train.subset(kept), train.subset(taken), f"the last {len(taken):,} of train, as it is ordered"
+    names = _split_names(train, source)
+    if count is not None:
+        kept, taken = stratified_sample(train.targets, names, count, config.seed)
+        return train.subset(kept), train.subset(taken), f"drawn from each class of train, seed {config.seed}"
+    kept, taken = stratified_split(train.targets, names, config.val_split, config.seed)
+    origin = f"{config.val_split:.0%} of each class of train, seed {config.seed}"
+    return train.subset(kept), train.subset(taken), origin
+
+
+def _sample(samples: Samples, source: Source, split: str, count: int, seed: int) -> Samples:
+    if count > len(samples):
+        raise ConfigError([f"{split}_images is {count}, but {split} has {_images(len(samples))}."])
+    return samples.subset(stratified_sample(samples.targets, _split_names(samples, source), count, seed)[1])
 
 
 def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:

@@ -13,6 +13,7 @@ from tl_toolkit.artifact import MODEL_FILE
 from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.files import user_path, write_text
+from tl_toolkit.training.loop import EvalRecord
 
 RUNS = Path("runs")
 LAST_FILE = "last.safetensors"
@@ -21,6 +22,7 @@ METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 BAD_IMAGES_FILE = "bad_images.csv"
 CURVES_FILE = "curves.png"
+TENSORBOARD_FOLDER = "tensorboard"
 STATE_DICT_FILE = "state_dict.pt"
 FULL_MODEL_FILE = "full_model.pt"
 
@@ -98,6 +100,29 @@ def append_metrics(folder: Path, record: dict[str, Any]) -> None:
             file.write(json.dumps(record) + "\n")
     except OSError as error:
         raise ToolkitError(f"Cannot write {folder / METRICS_FILE}: {error.strerror}.") from error
+
+
+def read_metrics(run: str) -> list[EvalRecord]:
+    """The evaluations that a run's metrics.jsonl holds.
+
+    Args:
+        run: A run folder.
+
+    Raises:
+        UsageError: The folder has no such file, or no evaluation is in it.
+        ToolkitError: The file is damaged.
+    """
+    path = user_path(run) / METRICS_FILE
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        records = [EvalRecord(**line) for line in lines if "val_loss" in line]
+    except OSError as error:
+        raise UsageError(f"{run} is no run folder that has metrics: {path} ({error.strerror}).") from error
+    except (ValueError, TypeError) as error:
+        raise ToolkitError(f"{path} is damaged: {error}.") from error
+    if not records:
+        raise UsageError(f"{path} holds no evaluation yet; plot the run when its first epoch is over.")
+    return records
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:

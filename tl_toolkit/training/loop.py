@@ -1,8 +1,9 @@
-"""The training loop: steps over train, a pass over val, a record of each epoch."""
+"""The training loop: steps over train, passes over val, records of both."""
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +14,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tl_toolkit.errors import TrainingError
-from tl_toolkit.training.metrics import LOSS, FullMeter, Meter, Scores
+from tl_toolkit.training.losses import Criterion
+from tl_toolkit.training.metrics import FullMeter, Meter, Scores
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Prepare = Callable[[torch.Tensor], torch.Tensor]
@@ -33,9 +35,9 @@ class Progress:
         epochs: Epochs of the stage.
         step: Steps done in this epoch.
         steps: Steps of an epoch.
-        loss: Mean over the epoch so far.
-        accuracy: Share of right answers in the epoch so far.
-        images_per_second: Mean over the epoch so far.
+        loss: Mean since the last evaluation.
+        accuracy: Share of right answers since then.
+        images_per_second: Mean since then.
     """
 
     stage: str
@@ -49,18 +51,42 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """One epoch's results: a line of metrics.jsonl.
+class StepRecord:
+    """How training went over the last few steps: a line of metrics.jsonl where the user asked for it.
 
     Attributes:
         stage: "probe" or "tune".
         epoch: From 1.
+        step: Of the stage, from 1.
+        train_loss: Mean since the StepRecord before, with label smoothing.
+        train_accuracy: Likewise, on augmented images, in train mode.
+        learning_rate: Of the first group.
+    """
+
+    stage: str
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvalRecord:
+    """What an evaluation on val showed: a line of metrics.jsonl for every epoch, and more where asked for.
+
+    Attributes:
+        stage: "probe" or "tune".
+        epoch: The epoch that was under way or just over, from 1.
         epochs: Epochs of the stage.
-        train_loss: Mean over the epoch, with label smoothing.
-        train_accuracy: On augmented images, in train mode.
-        val_loss: Cross-entropy, without label smoothing.
+        step: Of the stage, from 1.
+        steps: Steps of an epoch.
+        train_loss: Mean since the evaluation before, with label smoothing.
+        train_accuracy: Likewise, on augmented images, in train mode.
+        val_loss: Without label smoothing.
         val_accuracy: As a fraction.
-        learning_rate: Of the first group, at the epoch's last step.
+        learning_rate: Of the first group, at the last step.
+        images: Trained on since the evaluation before.
         seconds: Training and validation.
         images_per_second: Of training alone.
     """
@@ -68,19 +94,30 @@ class EpochRecord:
     stage: str
     epoch: int
     epochs: int
+    step: int
+    steps: int
     train_loss: float
     train_accuracy: float
     val_loss: float
     val_accuracy: float
     learning_rate: float
+    images: int
     seconds: float
     images_per_second: float
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the epoch is over."""
+        return self.step == self.epoch * self.steps
 
     def improves_on(self, other: Self | None) -> bool:
         """Whether val is judged better: by accuracy, and where that is equal by loss."""
         if other is None:
             return True
         return (self.val_accuracy, -self.val_loss) > (other.val_accuracy, -other.val_loss)
+
+
+Record = StepRecord | EvalRecord
 
 
 @dataclass(frozen=True)
@@ -98,8 +135,10 @@ class Stage:
         prepare: From a batch to the module's input.
         epochs: Passes over train.
         classes: Number of classes.
-        label_smoothing: Of the training loss.
+        criterion: The training loss.
         clip_gradient: Largest gradient norm; None for no limit.
+        eval_every: Steps after which val is judged beside the ends of epochs; None for these alone.
+        log_every: Steps after which a StepRecord is given; None for never.
     """
 
     name: str
@@ -112,11 +151,31 @@ class Stage:
     prepare: Prepare
     epochs: int
     classes: int
-    label_smoothing: float
+    criterion: Criterion
     clip_gradient: float | None
+    eval_every: int | None = None
+    log_every: int | None = None
 
 
-def fit(stage: Stage, accelerator: Accelerator) -> Iterator[Progress | EpochRecord]:
+class Span:
+    """Some steps: their loss, accuracy and speed."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.meter = Meter(classes, device)
+        self.images = 0
+        self.started = time.perf_counter()
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """Adds a step."""
+        self.meter.update(loss, logits, targets)
+        self.images += len(targets)
+
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self.started
+
+
+def fit(stage: Stage, accelerator: Accelerator) -> Iterator[Progress | Record]:
     """Trains a stage, telling how it goes.
 
     Args:
@@ -124,98 +183,115 @@ def fit(stage: Stage, accelerator: Accelerator) -> Iterator[Progress | EpochReco
         accelerator: Takes care of devices and of the backward pass.
 
     Yields:
-        Progress a few times a second and an EpochRecord after every epoch, when the module holds that epoch's weights.
+        Progress a few times a second, a StepRecord every `log_every` steps, and an EvalRecord after every epoch and
+        every `eval_every` steps, when the module holds the weights that it speaks of.
 
     Raises:
         TrainingError: The loss is no longer a finite number.
     """
-    criterion = nn.CrossEntropyLoss(label_smoothing=stage.label_smoothing)
+    steps = len(stage.train)
+    step = 0
+    span, logged = Span(stage.classes, accelerator.device), Span(stage.classes, accelerator.device)
+    told = time.perf_counter()
     for epoch in range(1, stage.epochs + 1):
-        started = time.perf_counter()
-        meter = Meter(stage.classes, accelerator.device)
-        try:
-            images = yield from _train_epoch(stage, accelerator, criterion, meter, epoch)
-        except (RuntimeError, ValueError) as error:
-            raise TrainingError(_why_step_failed(stage.name, error)) from error
-        train_seconds = time.perf_counter() - started
-        train_loss, train_accuracy = _finite(meter, stage.name, epoch)
-        learning_rate = float(stage.schedule.get_last_lr()[0])
-        scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, accelerator.device)
-        _check_finite(scores.loss, stage.name, epoch)
-        yield EpochRecord(
-            stage=stage.name,
-            epoch=epoch,
-            epochs=stage.epochs,
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
-            val_loss=scores.loss,
-            val_accuracy=scores.accuracy,
-            learning_rate=learning_rate,
-            seconds=time.perf_counter() - started,
-            images_per_second=images / train_seconds,
-        )
+        _set_train_mode(stage.module, stage.trainable)
+        for result in _train_epoch(stage, accelerator, epoch):
+            step += 1
+            span.add(*result)
+            if stage.log_every:
+                logged.add(*result)
+                if step % stage.log_every == 0:
+                    yield _step_record(stage, logged, epoch, step)
+                    logged = Span(stage.classes, accelerator.device)
+            if step % steps == 0 or (stage.eval_every and step % stage.eval_every == 0):
+                yield _evaluate(stage, span, accelerator.device, epoch, step)
+                _set_train_mode(stage.module, stage.trainable)
+                span = Span(stage.classes, accelerator.device)
+            elif time.perf_counter() - told >= PROGRESS_SECONDS:
+                told = time.perf_counter()
+                yield _progress(stage, span, epoch, step)
+
+
+def _progress(stage: Stage, span: Span, epoch: int, step: int) -> Progress:
+    steps = len(stage.train)
+    loss, accuracy = _finite(span.meter, stage.name, epoch)
+    done = step - (epoch - 1) * steps
+    return Progress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, span.images / span.seconds())
+
+
+def _step_record(stage: Stage, span: Span, epoch: int, step: int) -> StepRecord:
+    loss, accuracy = _finite(span.meter, stage.name, epoch)
+    return StepRecord(stage.name, epoch, step, loss, accuracy, float(stage.schedule.get_last_lr()[0]))
+
+
+def _evaluate(stage: Stage, span: Span, device: torch.device, epoch: int, step: int) -> EvalRecord:
+    train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
+    train_seconds = span.seconds()
+    criterion = dataclasses.replace(stage.criterion, label_smoothing=0.0)
+    scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, criterion)
+    _check_finite(scores.loss, stage.name, epoch)
+    return EvalRecord(
+        stage=stage.name,
+        epoch=epoch,
+        epochs=stage.epochs,
+        step=step,
+        steps=len(stage.train),
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        val_loss=scores.loss,
+        val_accuracy=scores.accuracy,
+        learning_rate=float(stage.schedule.get_last_lr()[0]),
+        images=span.images,
+        seconds=span.seconds(),
+        images_per_second=span.images / train_seconds,
+    )
 
 
 @torch.inference_mode()
 def evaluate_batches(
-    module: nn.Module, batches: Batches, prepare: Prepare, classes: int, device: torch.device
+    module: nn.Module, batches: Batches, prepare: Prepare, classes: int, device: torch.device, criterion: Criterion
 ) -> Scores:
     """Judges a module on labelled batches, in eval mode.
 
     Args:
-        module: Gives logits (N, classes).
+        module: Gives logits (N, classes), or (N, 1) of two classes.
         batches: Of a loader.
         prepare: From a batch to the module's input.
         classes: Number of classes.
         device: Where the module is.
+        criterion: What its loss is.
     """
     module.eval()
     meter = FullMeter(classes, device)
     for inputs, targets in batches:
         targets = targets.to(device, non_blocking=True)
         logits = module(prepare(inputs.to(device, non_blocking=True))).float()
-        meter.update(LOSS(logits, targets), logits, targets)
+        meter.update(criterion(logits, targets), logits, targets)
     return meter.scores()
 
 
 def _train_epoch(
-    stage: Stage, accelerator: Accelerator, criterion: nn.Module, meter: Meter, epoch: int
-) -> Generator[Progress, None, int]:
+    stage: Stage, accelerator: Accelerator, epoch: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """One pass over train.
 
-    Returns:
-        The number of images.
+    Yields:
+        Loss, logits and targets of every step when it is done.
     """
-    _set_train_mode(stage.module, stage.trainable)
     stage.train.set_epoch(epoch)
-    started = told = time.perf_counter()
-    images = 0
-    for step, (inputs, targets) in enumerate(stage.train, start=1):
-        logits = stage.module(stage.prepare(inputs)).float()
-        loss = criterion(logits, targets)
-        accelerator.backward(loss)
-        if stage.clip_gradient is not None:
-            accelerator.clip_grad_norm_(stage.module.parameters(), stage.clip_gradient)
-        stage.optimizer.step()
-        stage.optimizer.zero_grad()
-        stage.schedule.step()
-        meter.update(loss, logits, targets)
-        images += len(targets)
-        now = time.perf_counter()
-        if now - told >= PROGRESS_SECONDS:
-            told = now
-            loss_so_far, accuracy = _finite(meter, stage.name, epoch)
-            yield Progress(
-                stage.name,
-                epoch,
-                stage.epochs,
-                step,
-                len(stage.train),
-                loss_so_far,
-                accuracy,
-                images / (now - started),
-            )
-    return images
+    try:
+        for inputs, targets in stage.train:
+            logits = stage.module(stage.prepare(inputs)).float()
+            loss = stage.criterion(logits, targets)
+            accelerator.backward(loss)
+            if stage.clip_gradient is not None:
+                accelerator.clip_grad_norm_(stage.module.parameters(), stage.clip_gradient)
+            stage.optimizer.step()
+            stage.optimizer.zero_grad()
+            stage.schedule.step()
+            yield loss.detach(), logits.detach(), targets
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(_why_step_failed(stage.name, error)) from error
 
 
 def _set_train_mode(module: nn.Module, trainable: Sequence[str]) -> None:

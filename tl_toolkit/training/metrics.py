@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
+
+from tl_toolkit.training.losses import predicted_classes
 
 TOP_K = 5
 """Top-5 accuracy is told where there are more classes than five."""
@@ -17,7 +18,7 @@ class Scores:
 
     Attributes:
         images: How many images were judged.
-        loss: Mean cross-entropy, without label smoothing.
+        loss: Mean, without label smoothing.
         accuracy: Share of images whose first class is right.
         top5_accuracy: Share whose class is among the first five; None with five classes or fewer.
         class_accuracy: Accuracy on each class's images; None for a class without any.
@@ -41,10 +42,10 @@ class Meter:
         self.accuracy = MulticlassAccuracy(classes, average="micro").to(device)
 
     def update(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Adds a batch: its mean loss, logits (N, classes) and targets (N)."""
+        """Adds a batch: its mean loss, logits (N, classes), or (N, 1) of two classes, and targets (N)."""
         self.loss_sum.update(loss.detach() * len(targets))
         self.images.update(len(targets))
-        self.accuracy.update(logits.detach(), targets)
+        self.accuracy.update(predicted_classes(logits.detach()), targets)
 
     def compute(self) -> tuple[float, float]:
         """Loss and accuracy so far."""
@@ -65,7 +66,7 @@ class FullMeter(Meter):
         super().update(loss, logits, targets)
         if self.top5:
             self.top5.update(logits, targets)
-        self.per_class.update(logits, targets)
+        self.per_class.update(predicted_classes(logits), targets)
         self.counts += torch.bincount(targets, minlength=len(self.counts))
 
     def scores(self) -> Scores:
@@ -79,7 +80,3 @@ class FullMeter(Meter):
             top5_accuracy=float(self.top5.compute()) if self.top5 else None,
             class_accuracy=tuple(value if count else None for value, count in per_class),
         )
-
-
-LOSS = nn.CrossEntropyLoss()
-"""What is reported; training may add label smoothing to it."""

@@ -1,0 +1,39 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from tl_toolkit.training.losses import Criterion, predicted_classes, probabilities, ranked_classes
+
+
+def test_criterion_of_one_logit_is_the_cross_entropy_of_two():
+    torch.manual_seed(0)
+    logit, targets = torch.randn(20, 1), torch.randint(0, 2, (20,))
+    both = torch.cat([torch.zeros_like(logit), logit], dim=1)
+    for smoothing in (0.0, 0.1):
+        expected = functional.cross_entropy(both, targets, label_smoothing=smoothing)
+        assert Criterion("bce", smoothing)(logit, targets) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_criterion_bce_of_many_logits_judges_each_class_for_itself():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(20, 4), torch.randint(0, 4, (20,))
+    expected = functional.binary_cross_entropy_with_logits(logits, functional.one_hot(targets, 4).float())
+    assert Criterion("bce")(logits, targets) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_predicted_classes_of_one_logit_are_positive_from_zero_on():
+    assert predicted_classes(torch.tensor([[-0.001], [0.0], [0.001]])).tolist() == [0, 1, 1]
+    assert predicted_classes(torch.tensor([[1.0, 3.0, 2.0]])).tolist() == [1]
+
+
+def test_ranked_classes_of_one_logit_begin_with_the_predicted_one():
+    assert ranked_classes(torch.tensor([[0.0], [-1.0]]), 5).tolist() == [[1, 0], [0, 1]]
+    assert ranked_classes(torch.tensor([[0.0], [-1.0]]), 1).tolist() == [[1], [0]]
+    assert ranked_classes(torch.tensor([[1.0, 3.0, 2.0]]), 2).tolist() == [[1, 2]]
+
+
+def test_probabilities_sum_to_one_unless_each_class_stands_for_itself():
+    logits = torch.tensor([[2.0, 1.0, 0.0]])
+    assert float(probabilities(logits, "cross-entropy").sum()) == pytest.approx(1)
+    assert torch.equal(probabilities(logits, "bce"), logits.sigmoid())
+    assert probabilities(torch.tensor([[0.0]]), "bce").tolist() == [[0.5, 0.5]]

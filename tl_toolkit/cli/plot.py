@@ -1,0 +1,28 @@
+"""``tl plot``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tl_toolkit.cli import console
+from tl_toolkit.errors import UsageError
+
+PLOT = Path("plot.png")
+
+
+def plot(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The .png, .pdf or .svg file to write; it must not exist.")] = PLOT,
+) -> None:
+    """Draw the loss and accuracy of a run, or of several over each other."""
+    from tl_toolkit.recipes.run_folder import read_metrics
+    from tl_toolkit.report.curves import Curve, draw_curves, format_of
+
+    format_of(out)
+    if out.exists():
+        raise UsageError(f"{out} exists; nothing is ever overwritten. Choose another --out.")
+    labels = [Path(run).absolute().name for run in runs]
+    labels = labels if len(set(labels)) == len(runs) else runs
+    draw_curves([Curve(label, read_metrics(run)) for label, run in zip(labels, runs, strict=True)], out)
+    console.tell_result(f"Wrote {out}: loss and accuracy of {', '.join(labels)}.")

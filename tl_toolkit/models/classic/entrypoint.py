@@ -1,0 +1,94 @@
+"""How a classic network is registered with timm and given its options."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+import torch
+from timm.models import PretrainedCfg, generate_default_cfgs, get_pretrained_cfg, register_model
+from torch import nn
+
+from tl_toolkit.errors import ModelError, UnknownNameError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+TIMMS_OWN = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""What `timm.create_model` passes to every network."""
+
+
+def describe(
+    name: str, size: tuple[int, int, int], mean: float, std: float, first_conv: str | None, classifier: str
+) -> dict[str, PretrainedCfg]:
+    """Makes timm's description of a network without pretrained weights.
+
+    Args:
+        name: Of the network.
+        size: Channels, height and width of its input.
+        mean: Subtracted from every channel of an image in 0..1; 0 and 1 are torchvision's ToTensor alone.
+        std: Then divides every channel.
+        first_conv: Name of its first convolution.
+        classifier: Name of its last layer.
+    """
+    channels = size[0]
+    config = {
+        "url": "",
+        "num_classes": 10,
+        "input_size": size,
+        "fixed_input_size": False,
+        "mean": (mean,) * channels,
+        "std": (std,) * channels,
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+        "first_conv": first_conv,
+        "classifier": classifier,
+    }
+    described: dict[str, PretrainedCfg] = generate_default_cfgs({f"{name}.untrained": config})
+    return described
+
+
+def classic_network(build: Callable[..., Network]) -> Callable[..., Network]:
+    """Registers a function that builds a network, as timm's own entry points are.
+
+    The function's parameters are the network's options; `in_chans`, timm's word, is as good as `in_channels`.
+    """
+    options = inspect.signature(build).parameters
+    name = build.__name__
+
+    @functools.wraps(build)
+    def entry(*arguments: Any, **given: Any) -> Network:
+        from_timm = {key: given.pop(key) for key in TIMMS_OWN if key in given}
+        if from_timm.get("pretrained"):
+            raise ModelError(f"{name} has no pretrained weights: it is trained from scratch. Say --weights none.")
+        if "in_chans" in given:
+            given["in_channels"] = given.pop("in_chans")
+        for option, value in given.items():
+            if option not in options:
+                raise UnknownNameError(f"option of {name}", option, options)
+            choices = get_args(options[option].annotation)
+            if choices and value not in choices:
+                raise ModelError(f"{option} of {name} must be {' or '.join(map(str, choices))}, not {value!r}.")
+        module = build(*arguments, **given)
+        module.pretrained_cfg = module.default_cfg = get_pretrained_cfg(name).to_dict()  # timm's attributes
+        return module
+
+    registered: Callable[..., Network] = register_model(entry)
+    return registered
+
+
+def check_images(name: str, images: torch.Tensor, expected: tuple[int, int | None, int | None]) -> None:
+    """Refuses images that a network is not made for.
+
+    Args:
+        name: Of the network.
+        images: A batch.
+        expected: Channels, height and width; None for any.
+
+    Raises:
+        ModelError: The batch has another shape; the message gives the expected one.
+    """
+    shape = tuple(images.shape)
+    if len(shape) == 4 and all(want in (None, found) for want, found in zip(expected, shape[1:], strict=True)):
+        return
+    wanted = ", ".join(str(want or letter) for want, letter in zip(expected, "CHW", strict=True))
+    raise ModelError(f"{name} takes images of shape (N, {wanted}), not {shape}.")

@@ -1,0 +1,45 @@
+"""Choosing images and predicting them, for a picture of how a model does."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.images import open_image
+from tl_toolkit.data.splits import stratified_sample
+from tl_toolkit.errors import ImageError
+from tl_toolkit.recipes.loaded_model import LoadedModel, Prediction
+from tl_toolkit.report.pictures import MOST_PICTURES, Picture
+
+
+def sample_pictures(model: LoadedModel, samples: Samples, seed: int) -> list[Picture]:
+    """Images of every class, with what the model says of them.
+
+    Args:
+        model: From `load`.
+        samples: Their targets are the model's own.
+        seed: Another seed draws other images.
+    """
+    count = min(MOST_PICTURES, len(samples))
+    chosen = samples.subset(stratified_sample(samples.targets, samples.names(), count, seed)[1])
+    channels = model.input_spec.channels
+    pictures: list[Picture] = []
+    for index in range(len(chosen)):
+        try:
+            image = chosen.open(index, channels)
+        except ImageError:
+            continue  # It was reported when the split was checked, or is judged as unreadable elsewhere.
+        said = model.predict(image, top_k=1)
+        pictures.append(Picture(image, said.class_name, said.probability, model.class_names[chosen.targets[index]]))
+    return pictures
+
+
+def predicted_pictures(model: LoadedModel, predictions: Iterable[Prediction]) -> list[Picture]:
+    """The images of predictions; in a folder that has the name of a class, that is the truth."""
+    pictures: list[Picture] = []
+    for said in predictions:
+        folder = Path(said.path).absolute().parent.name
+        image = open_image(said.path, model.input_spec.channels)
+        pictures.append(
+            Picture(image, said.class_name, said.probability, folder if folder in model.class_names else None)
+        )
+    return pictures

@@ -1,0 +1,53 @@
+"""Losses, and what logits say: for one logit for each class, and for one logit that tells two classes apart."""
+
+from dataclasses import dataclass
+
+import torch
+from timm.loss import BinaryCrossEntropy
+from torch.nn import functional
+
+from tl_toolkit.config import Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """The loss of logits (N, C), or (N, 1) of two classes, against targets (N).
+
+    Attributes:
+        loss: "cross-entropy", or "bce": a yes or no for each class.
+        label_smoothing: Share of a target that is spread over all classes.
+    """
+
+    loss: Loss = "cross-entropy"
+    label_smoothing: float = 0.0
+
+    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean over the batch."""
+        if logits.shape[1] == 1:
+            wanted = targets.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted)
+        if self.loss == "bce":
+            loss: torch.Tensor = BinaryCrossEntropy(self.label_smoothing)(logits, targets)
+            return loss
+        return functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+
+
+def predicted_classes(logits: torch.Tensor) -> torch.Tensor:
+    """The likeliest class (N) of logits (N, C); a single logit says the second class from 0 on."""
+    return (logits[:, 0] >= 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
+
+
+def ranked_classes(logits: torch.Tensor, top_k: int) -> torch.Tensor:
+    """The `top_k` likeliest classes (N, top_k), best first, or all where there are fewer."""
+    if logits.shape[1] == 1:
+        best = predicted_classes(logits)
+        return torch.stack([best, 1 - best], dim=1)[:, :top_k]
+    return logits.topk(min(top_k, logits.shape[1]), dim=1).indices
+
+
+def probabilities(logits: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Of every class (N, classes); after training with bce each stands for itself, and they need not sum to 1."""
+    if logits.shape[1] == 1:
+        positive = logits.sigmoid()
+        return torch.cat([1 - positive, positive], dim=1)
+    return logits.sigmoid() if loss == "bce" else logits.softmax(dim=1)

@@ -98,3 +98,21 @@ def test_config_takes_the_flags_short_names_too():
     assert FinetuneConfig.from_values({"lr": 0.1, "probe_lr": 0.2}).learning_rate == 0.1
     with pytest.raises(ConfigError, match="learning_rate is given twice, also as lr"):
         FinetuneConfig.from_values({"learning_rate": 0.1, "lr": 0.2})
+
+
+def test_config_with_one_logit_chooses_bce_and_refuses_cross_entropy():
+    assert FinetuneConfig(classes=1).chosen_loss == "bce"
+    assert FinetuneConfig(classes=2).chosen_loss == "cross-entropy"
+    with pytest.raises(ConfigError, match=r"loss must be bce with one logit \(classes 1\)"):
+        FinetuneConfig(classes=1, loss="cross-entropy")
+
+
+def test_config_reads_options_of_the_network_as_mapping_or_list():
+    for given in ({"drop_path_rate": 0.1, "activation": "relu"}, ["drop_path_rate=0.1", "activation=relu"]):
+        config = FinetuneConfig.from_values({"arch_options": given})
+        assert config.options_of_arch == {"drop_path_rate": 0.1, "activation": "relu"}
+        assert FinetuneConfig.from_values(yaml.safe_load(config.to_yaml())) == config
+    with pytest.raises(ConfigError, match="arch_options must be KEY=VALUE, not 'relu'"):
+        FinetuneConfig(arch_options=("relu",))
+    with pytest.raises(ConfigError, match="arch_options must be a list of text, not 'relu'"):
+        FinetuneConfig(arch_options="relu")

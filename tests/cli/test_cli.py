@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +32,9 @@ def tl(*arguments: object, stdin: str = "") -> Result:
     return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, [str(a) for a in arguments], input=stdin)
 
 
-@pytest.mark.parametrize("command", [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["models"], ["data"]])
+@pytest.mark.parametrize(
+    "command", [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["plot"], ["models"], ["data"]]
+)
 def test_help_of_every_command_imports_no_torch(command: list[str]):
     code = (
         "import sys\nfrom tl_toolkit.cli.main import app\n"
@@ -251,3 +255,95 @@ def test_predict_of_an_empty_folder_says_so(tiny_run: Run, in_folder: Path):
     done = tl("predict", ".", "-m", tiny_run.path)
     assert done.exit_code == 2
     assert "There is no image in ." in done.stderr
+
+
+def test_models_show_takes_an_input_classes_and_options():
+    shown = tl(
+        "models", "show", "resnet18_digits", "--input", "1,32,32", "--classes", 10, "--arch-options", "conv_bias=first"
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "timm:resnet18_digits, input 1x32x32, 10 classes" in shown.stdout
+    assert "11,175,434 parameters, 35.41 M multiply-adds for one image" in shown.stdout
+    assert "memory for one image in float32: parameters 44.70 MB, input 0.00 MB" in shown.stdout
+    facts = json.loads(tl("models", "show", "resnet18", "--input", "1x64x48", "--classes", 5, "--json").stdout)
+    assert facts["input_spec"]["channels"] == 1
+    assert (facts["classes"], facts["layers"][0]["output"]) == (5, [64, 32, 24])
+    assert facts["parameters"] == 11_689_512 - 995 * 513 - 2 * 64 * 49
+    assert facts["parameter_bytes"] == 4 * facts["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet18", "--input", "32"], "--input must be channels, height and width, such as 1,32,32, not '32'"),
+        (["lenet5", "--input", "3,28,30"], "lenet5 takes images of shape (N, 3, 28, 28), not (1, 3, 28, 30)"),
+        (["lenet5", "--arch-options", "depth=3"], "No option of lenet5 is named 'depth'"),
+        (["resnet18", "--arch-options", "depth=3"], "unexpected keyword argument 'depth'"),
+    ],
+)
+def test_models_show_of_what_cannot_be_says_why(arguments: list[str], message: str):
+    done = tl("models", "show", *arguments)
+    assert done.exit_code in (1, 2)
+    assert message in done.stderr.replace("\n", " ")
+
+
+def test_plot_overlays_runs_and_overwrites_nothing(tiny_run: Run, in_folder: Path):
+    done = tl("plot", tiny_run.path, tiny_run.path, "--out", "both.pdf")
+    assert done.exit_code == 0, done.output
+    assert (in_folder / "both.pdf").read_bytes().startswith(b"%PDF")
+    assert tl("plot", tiny_run.path).exit_code == 0
+    assert (in_folder / "plot.png").is_file()
+    again = tl("plot", tiny_run.path)
+    assert (again.exit_code, "plot.png exists; nothing is ever overwritten" in again.stderr) == (2, True)
+
+
+def test_plot_of_what_is_no_run_says_so(tiny_run: Run, in_folder: Path):
+    (in_folder / "metrics.jsonl").write_text("{")
+    (in_folder / "empty").mkdir()
+    (in_folder / "empty" / "metrics.jsonl").touch()
+    for run, message in (
+        ("nowhere", "nowhere is no run folder that has metrics"),
+        (".", "metrics.jsonl is damaged"),
+        ("empty", "holds no evaluation yet"),
+    ):
+        done = tl("plot", run)
+        assert done.exit_code in (1, 2)
+        assert message in done.stderr
+    assert "A plot ends in .png, .pdf, .svg" in tl("plot", tiny_run.path, "--out", "a.gif").stderr
+
+
+def test_predict_grid_draws_the_models_own_test_images(tiny_run: Run, in_folder: Path):
+    done = tl("predict", "--grid", "grid.png", "--model", tiny_run.path)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"grid\.png  test of .*, 18 images, \d+ of 18 right", done.stderr)
+    assert (in_folder / "grid.png").is_file()
+    assert done.stdout == ""
+
+
+def test_predict_grid_of_images_takes_the_truth_from_their_folders(tiny_run: Run, tiny_data: Path, in_folder: Path):
+    stray = in_folder / "stray.png"
+    shutil.copy(min((tiny_data / "test" / "1").iterdir()), stray)
+    done = tl("predict", tiny_data / "test" / "1", stray, "--grid", "grid.pdf", "-m", tiny_run.path, "-f", "csv")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"all 7 images, \d of 6 right", done.stderr)
+    assert len(done.stdout.splitlines()) == 8
+
+
+def test_predict_with_nothing_to_do_says_what_it_needs(tiny_run: Run, in_folder: Path):
+    (in_folder / "grid.png").touch()
+    for arguments, message in (
+        ([], "Say which images: files, folders or globs"),
+        (["--grid", "grid.png"], "grid.png exists; nothing is ever overwritten"),
+        (["--grid", "grid.bmp"], "A plot ends in .png"),
+        (["--grid", "g.png", "--out", "a.csv"], "--out is for the results of IMAGES"),
+    ):
+        done = tl("predict", "-m", tiny_run.path, *arguments)
+        assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+
+
+def test_finetune_prints_the_accuracy_of_each_class(photos: Path, in_folder: Path):
+    arguments = ["--arch", "lenet5", "--weights", "none", "--tune", "full", "--epochs", 1, "--lr", 0.001]
+    done = tl("finetune", "--data", photos, *arguments)
+    assert done.exit_code == 0, done.output
+    table = done.stdout.partition("class  accuracy")[2].splitlines()
+    assert [line.split()[0] for line in table[1:4]] == ["0", "1", "7"]

@@ -1,9 +1,9 @@
 import torch
 
-from tl_toolkit.data.dataset import ImageDataset, keyed_random
+from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, keyed_random
 from tl_toolkit.data.loaders import train_loader, view_loader
 from tl_toolkit.data.sources import open_source
-from tl_toolkit.data.transforms import EvalTransform, train_transform
+from tl_toolkit.data.transforms import EvalTransform, PadCrop, train_transform
 from tl_toolkit.input_spec import InputSpec
 
 SPEC = InputSpec(height=16, width=16)
@@ -91,3 +91,28 @@ def test_loader_of_a_dataset_that_is_random_itself_gives_the_same_with_workers()
     dataset = ImageDataset(open_source(Noise()).split("train"), train_transform(SPEC, "light", mirror=True))
     batches = [[images for images, _ in train_loader(dataset, 8, workers)] for workers in (0, 2)]
     assert all(torch.equal(one, other) for one, other in zip(*batches, strict=True))
+
+
+def test_decoded_dataset_gives_what_an_image_dataset_gives():
+    transform, augmentation = EvalTransform(SPEC), PadCrop(SPEC, mirror=True)
+    one_by_one = ImageDataset(DIGITS, transform, seed=5, batch_transform=augmentation)
+    pixels = torch.stack([ImageDataset(DIGITS, transform)[index][0] for index in range(20)])
+    decoded = DecodedDataset(pixels, DIGITS.targets, 5, augmentation)
+    loaders = [train_loader(dataset, 8, 0) for dataset in (one_by_one, decoded)]
+    for epoch in (1, 2):
+        for loader in loaders:
+            loader.sampler.set_epoch(epoch)
+        batches = list(zip(*loaders, strict=True))
+        assert len(batches) == 3
+        for ours, theirs in batches:
+            assert torch.equal(ours[0], theirs[0])
+            assert torch.equal(ours[1], theirs[1])
+    image, target = decoded[2, 3]
+    assert torch.equal(image, one_by_one[2, 3][0])
+    assert target == DIGITS.targets[3]
+    assert not torch.equal(image, decoded[1, 3][0])
+
+
+def test_train_loader_with_drop_last_has_full_batches_alone():
+    batches = list(train_loader(augmented(), 8, 0, drop_last=True))
+    assert [len(targets) for _, targets in batches] == [8, 8]

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tl_toolkit.data.transforms import EvalTransform, Normalize, train_transform
+from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, train_transform
 from tl_toolkit.input_spec import InputSpec
 
 
@@ -52,4 +52,25 @@ def test_normalize_applies_mean_and_std():
     spec = InputSpec(channels=1, mean=(0.5,), std=(0.25,))
     assert torch.equal(
         Normalize(spec)(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)), torch.tensor([[[[-2.0, 2.0]]]])
+    )
+
+
+def test_pad_crop_shifts_by_up_to_an_eighth_and_mirrors():
+    transform = PadCrop(InputSpec(height=16, width=24), mirror=True)
+    images = torch.arange(1, 16 * 24 * 3 + 1).reshape(1, 3, 16, 24)
+    still = torch.tensor([[0.5, 0.5, 0.9]])
+    assert torch.equal(transform(images, still), images)
+    assert torch.equal(transform(images, torch.tensor([[0.5, 0.5, 0.1]])), images.flip(3))
+    up = transform(images, torch.tensor([[0.999, 0.5, 0.9]]))  # two rows of black come in below
+    assert torch.equal(up[:, :, :14], images[:, :, 2:])
+    assert up[:, :, 14:].sum() == 0
+    right = transform(images, torch.tensor([[0.5, 0.0, 0.9]]))
+    assert torch.equal(right[..., 3:], images[..., :-3])
+    assert right[..., :3].sum() == 0
+
+
+def test_pad_crop_without_mirroring_never_mirrors():
+    images = torch.arange(64).reshape(1, 1, 8, 8)
+    assert torch.equal(
+        PadCrop(InputSpec(height=8, width=8), mirror=False)(images, torch.tensor([[0.5, 0.5, 0.0]])), images
     )

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -70,3 +71,22 @@ def test_exported_safetensors_predicts_alone(tiny_run: Run, tmp_path: Path):
 def test_export_over_a_file_refuses(tiny_run: Run):
     with pytest.raises(UsageError, match="exists; nothing is ever overwritten"):
         export(tiny_run.model.module, tiny_run.model.card, "state-dict", tiny_run.path / "summary.json")
+
+
+def test_exported_resnet18_digits_in_torchvisions_layout_gives_its_logits_in_torchvision(tmp_path: Path):
+    torch.manual_seed(0)
+    module = timm.create_model("resnet18_digits", in_channels=3, num_classes=5).eval()
+    card = ModelCard("timm:resnet18_digits", "swap", 10, tuple("abcde"), InputSpec())
+    export(module, card, "state-dict", tmp_path / "w.pt", layout="torchvision")
+    plain = torchvision.models.resnet18(num_classes=5).eval()
+    plain.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True), strict=True)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(plain(images), module(images))
+
+
+@pytest.mark.parametrize(("name", "form"), [("lenet5", "state-dict"), ("resnet18_digits", "full-model")])
+def test_export_in_torchvisions_layout_of_what_has_none_refuses(name: str, form: str, tmp_path: Path):
+    card = ModelCard(f"timm:{name}", "swap", 10, tuple("0123456789"), InputSpec())
+    with pytest.raises(UsageError, match="--layout torchvision is for the state-dict of a resnet18_digits, not for"):
+        export(timm.create_model(name), card, form, tmp_path / "w.pt", layout="torchvision")

@@ -75,6 +75,16 @@ def test_appended_linear_is_in_the_forward_while_one_added_to_the_vgg_itself_is_
         assert torch.equal(ours(images), torch.full((1, 10), 3.0))
 
 
+def test_check_head_of_a_vgg16_with_a_new_top_level_module_refuses_it():
+    """vgg16_append_top, as tutorials try it first: counted and saved, but never called."""
+    with torch.device("meta"):
+        trap = torchvision.models.vgg16(weights=None, init_weights=False).eval()
+        trap.add_module("add_linear", nn.Linear(1000, 10))
+        assert "add_linear.weight" in trap.state_dict()
+        with pytest.raises(ModelError, match=r"does not work with --head append: its output is \(1, 1000\)"):
+            check_head(trap, Arch("torchvision", "vgg16"), "append", 10, torch.zeros(1, 3, 32, 32))
+
+
 @pytest.mark.parametrize("head", ["append", "mlp"])
 def test_attach_head_to_squeezenet_other_than_swap_says_why(head: str):
     module, arch = meta_backbone("squeezenet1_1")

@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import copy_digits
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.data.sources import open_source
-from tl_toolkit.errors import DataError
+from tl_toolkit.errors import ConfigError, DataError
 from tl_toolkit.recipes.events import Event, Warned
 from tl_toolkit.recipes.preparation import Splits, prepare_splits
 
@@ -55,3 +55,37 @@ def test_prepare_splits_with_many_bad_images_lists_the_first(photos: Path):
 def test_prepare_splits_warns_of_a_val_that_is_too_small_to_choose_by(photos: Path):
     _, events = prepare(photos)
     assert Warned("val has 3 images only, so chance has a say in what is best: see --val-split.") in events
+
+
+def test_prepare_splits_with_numbers_of_images_takes_just_these(tmp_path: Path):
+    copy_digits(tmp_path / "train", ["0", "1"], 30)
+    copy_digits(tmp_path / "test", ["0", "1"], 8, "test")
+    splits, _ = prepare(tmp_path, train_images=20, val_images=10, test_images=6)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [20, 10, 6]
+    assert [part.targets.count(0) for part in (splits.train, splits.val, splits.test)] == [10, 5, 3]
+    assert not set(splits.train.names()) & set(splits.val.names())
+    assert splits.val_origin == "drawn from each class of train, seed 0"
+
+
+def test_prepare_splits_with_val_from_the_end_takes_the_last_images(tmp_path: Path):
+    copy_digits(tmp_path, ["0", "1"], 10)
+    splits, events = prepare(tmp_path, val_from="end", val_images=4)
+    assert splits.val.targets == [1, 1, 1, 1]
+    assert len(splits.train) == 16
+    assert splits.val_origin == "the last 4 of train, as it is ordered"
+    assert "val has no image of 0: they are not judged." in [e.message for e in events if isinstance(e, Warned)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"val_images": 20}, "val_images is 20, but train has 20 images: some must remain"),
+        ({"train_images": 19}, "train_images is 19, but train has 18 images"),
+        ({"test_images": 5}, "test_images is 5, but .* has no test split"),
+        ({"drop_last": True}, "drop_last leaves no batch: train has 18 images, batch_size is 32"),
+    ],
+)
+def test_prepare_splits_with_more_than_there_is_says_so(tmp_path: Path, settings: dict[str, object], message: str):
+    copy_digits(tmp_path, ["0", "1"], 10)
+    with pytest.raises(ConfigError, match=message):
+        prepare(tmp_path, **settings)

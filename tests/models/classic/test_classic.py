@@ -88,7 +88,9 @@ def test_resnet18_digits_has_the_multiply_adds_of_the_tutorial():
     elements = {nn.BatchNorm2d: 0, nn.ReLU: 0}
     for layer in module.modules():
         if type(layer) in elements:
-            layer.register_forward_hook(lambda layer, _, out: elements.update({type(layer): elements[type(layer)] + out.numel()}))
+            layer.register_forward_hook(
+                lambda layer, _, out: elements.update({type(layer): elements[type(layer)] + out.numel()})
+            )
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.zeros(1, 1, 32, 32))
     products = counter.get_total_flops() // 2
@@ -159,7 +161,9 @@ def test_forward_of_images_of_another_shape_says_which_it_takes(name: str, shape
 
 
 def test_create_model_with_an_option_it_does_not_have_names_it():
-    with pytest.raises(UnknownNameError, match=r"No option of lenet5 is named 'use_residual'\. Choose from num_classes"):
+    with pytest.raises(
+        UnknownNameError, match=r"No option of lenet5 is named 'use_residual'\. Choose from num_classes"
+    ):
         timm.create_model("lenet5", use_residual=False)
     with pytest.raises(ModelError, match="activation of cifar10_cnn must be none or relu, not 'gelu'"):
         timm.create_model("cifar10_cnn", activation="gelu")

@@ -18,12 +18,14 @@ from tl_toolkit.version import __version__
 if TYPE_CHECKING:
     from tl_toolkit.api import build_model, evaluate, finetune, load
     from tl_toolkit.config import FinetuneConfig
+    from tl_toolkit.data.dataset import ImageDataset
     from tl_toolkit.data.sources import open_source
     from tl_toolkit.errors import ToolkitError
     from tl_toolkit.input_spec import InputSpec
 
 _HOMES = {
     "FinetuneConfig": "tl_toolkit.config",
+    "ImageDataset": "tl_toolkit.data.dataset",
     "InputSpec": "tl_toolkit.input_spec",
     "ToolkitError": "tl_toolkit.errors",
     "build_model": "tl_toolkit.api",
@@ -35,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "FinetuneConfig",
+    "ImageDataset",
     "InputSpec",
     "ToolkitError",
     "__version__",

@@ -25,7 +25,7 @@ Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
 Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
 Augment = Literal["none", "pad-crop", "light", "strong"]
 Loss = Literal["cross-entropy", "bce"]
-ValFrom = Literal["stratified", "end"]
+Draw = Literal["stratified", "in-order"]
 Precision = Literal["auto", "bf16", "fp32"]
 SaveFormat = Literal["state-dict", "full-model"]
 
@@ -97,17 +97,16 @@ class FinetuneConfig:
     val_split: float = setting(
         0.1, "Share of train that becomes val where the data has no val split.", DATA, above=0, below=1
     )
-    val_from: ValFrom = setting(
-        "stratified", "Val is drawn from each class of train, or is the end of train as it is ordered.", DATA
-    )
-    train_images: int | None = setting(
-        None, "Train on so many images, drawn from each class.", DATA, minimum=2, automatic="all"
-    )
+    train_images: int | None = setting(None, "Train on so many images.", DATA, minimum=2, automatic="all")
     val_images: int | None = setting(
         None, "So many images in val, in place of --val-split.", DATA, minimum=1, automatic="by --val-split, or all"
     )
-    test_images: int | None = setting(
-        None, "Test on so many images, drawn from each class.", DATA, minimum=1, automatic="all"
+    test_images: int | None = setting(None, "Test on so many images.", DATA, minimum=1, automatic="all")
+    draw: Draw = setting(
+        "stratified",
+        "Which images val and these numbers take: by lot from each class, or in the data's order, val from the end of "
+        "train and the others from the beginning.",
+        DATA,
     )
     data_root: str = setting("datasets", "Folder of the torchvision datasets.", DATA)
     download: bool = setting(False, "Download a torchvision dataset that is not there yet.", DATA)

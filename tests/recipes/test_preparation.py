@@ -67,11 +67,11 @@ def test_prepare_splits_with_numbers_of_images_takes_just_these(tmp_path: Path):
     assert splits.val_origin == "drawn from each class of train, seed 0"
 
 
-def test_prepare_splits_with_val_from_the_end_takes_the_last_images(tmp_path: Path):
+def test_prepare_splits_in_order_takes_val_from_the_end_and_train_from_the_beginning(tmp_path: Path):
     copy_digits(tmp_path, ["0", "1"], 10)
-    splits, events = prepare(tmp_path, val_from="end", val_images=4)
+    splits, events = prepare(tmp_path, draw="in-order", val_images=4, train_images=12)
     assert splits.val.targets == [1, 1, 1, 1]
-    assert len(splits.train) == 16
+    assert splits.train.targets == [0] * 10 + [1] * 2
     assert splits.val_origin == "the last 4 of train, as it is ordered"
     assert "val has no image of 0: they are not judged." in [e.message for e in events if isinstance(e, Warned)]
 

@@ -93,16 +93,16 @@ def _divide(readable: dict[str, Samples], source: Source, config: FinetuneConfig
     if "val" in readable:
         val, val_origin = readable["val"], "the data's own split"
         if config.val_images is not None:
-            val = _sample(val, source, "val", config.val_images, config.seed)
+            val = _sample(val, source, "val", config.val_images, config)
             val_origin += f", {config.val_images:,} images of it"
     else:
         train, val, val_origin = _take_val(train, source, config)
     if config.train_images is not None:
-        train = _sample(train, source, "train", config.train_images, config.seed)
+        train = _sample(train, source, "train", config.train_images, config)
     if config.test_images is not None:
         if test is None:
             raise ConfigError([f"test_images is {config.test_images}, but {source.name} has no test split."])
-        test = _sample(test, source, "test", config.test_images, config.seed)
+        test = _sample(test, source, "test", config.test_images, config)
     return Splits(train, val, test, bad, val_origin)
 
 
@@ -127,7 +127,7 @@ def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[S
     count = config.val_images
     if count is not None and count >= len(train):
         raise ConfigError([f"val_images is {count}, but train has {_images(len(train))}: some must remain."])
-    if config.val_from == "end":
+    if config.draw == "in-order":
         first = len(train) - (count or max(1, round(len(train) * config.val_split)))
         kept, taken = list(range(first)), list(range(first, len(train)))
         return train.subset(kept), train.subset(taken), f"the last {len(taken):,} of train, as it is ordered"
@@ -140,10 +140,13 @@ def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[S
     return train.subset(kept), train.subset(taken), origin
 
 
-def _sample(samples: Samples, source: Source, split: str, count: int, seed: int) -> Samples:
+def _sample(samples: Samples, source: Source, split: str, count: int, config: FinetuneConfig) -> Samples:
+    """So many images of a split."""
     if count > len(samples):
         raise ConfigError([f"{split}_images is {count}, but {split} has {_images(len(samples))}."])
-    return samples.subset(stratified_sample(samples.targets, _split_names(samples, source), count, seed)[1])
+    if config.draw == "in-order":
+        return samples.subset(range(count))
+    return samples.subset(stratified_sample(samples.targets, _split_names(samples, source), count, config.seed)[1])
 
 
 def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:

@@ -144,3 +144,9 @@ def test_open_source_of_two_datasets_says_what_a_pair_must_be():
 def test_open_source_of_what_cannot_be_a_path_says_there_is_none(spec: str):
     with pytest.raises(UsageError, match="There is no folder"):
         open_source(spec)
+
+
+def test_open_source_of_torchvisions_own_folder_says_how_to_name_it(tmp_path: Path):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    with pytest.raises(DataError, match=f"say --data torchvision:mnist --data-root {tmp_path}"):
+        open_source(tmp_path)

@@ -207,3 +207,8 @@ def test_file_that_is_torn_is_a_weights_error(tmp_path: Path, cut: float, legacy
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
     with pytest.raises(WeightsError, match=r"torn\.pth is damaged"):
         load(str(path), resolve_arch("squeezenet1_1"))
+
+
+def test_load_backbone_of_a_classic_network_says_that_it_is_trained_from_scratch():
+    with pytest.raises(WeightsError, match="lenet5 has no pretrained weights: say --weights none --tune full"):
+        load("auto", resolve_arch("lenet5"))

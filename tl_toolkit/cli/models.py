@@ -115,7 +115,7 @@ def show(
     ]
     spec = summary.input_spec
     title = f"{summary.arch}, input {spec.channels}x{spec.height}x{spec.width}, {summary.classes:,} classes"
-    console.print_table(["layer", "type", "output", "parameters", "multiply-adds"], rows, title, numbers=3)
+    console.print_table(["layer", "type", "output", "parameters", "mult-adds"], rows, title, numbers=3)
     console.tell_result(
         f"{summary.parameters:,} parameters, {summary.multiply_adds / 1e6:,.2f} M multiply-adds for one image"
     )

@@ -15,6 +15,9 @@ from tl_toolkit.files import is_file, is_folder, user_path
 PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "torchvision:"
 KINDS = "a folder of class folders, `digits` or `torchvision:NAME`"
+IDX_FOLDERS = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist", "KMNIST": "kmnist"}
+"""Folders that torchvision makes for MNIST and its kin, and the names of these datasets here."""
+
 PYTHON_PREFIX = "python:"
 """What a run notes as its data where it was given Python objects."""
 
@@ -101,6 +104,11 @@ def _open_named(spec: str, data_root: Path, download: bool) -> Source:
 
 
 def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
+    for kind, dataset in IDX_FOLDERS.items():
+        if is_folder(folder / kind / "raw"):
+            raise DataError(
+                f"{folder} holds {kind} as torchvision stores it: say --data {PREFIX}{dataset} --data-root {folder}."
+            )
     split_folders, notes = find_splits(folder)
     first = next(split for split in ("train", "val", "test") if split in split_folders)
     class_names = class_folders(split_folders[first])

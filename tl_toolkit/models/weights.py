@@ -17,6 +17,7 @@ from tl_toolkit.files import is_file, user_path
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models import backbones, hub
 from tl_toolkit.models.backbones import Arch, build_backbone
+from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.download import Progress, cached_download, file_sha256, hash_in_name
 from tl_toolkit.models.heads import APPENDED, classifier_paths
 from tl_toolkit.models.weight_files import StateDict, fit_state_dict, read_state_dict
@@ -132,6 +133,11 @@ def _bundled(request: Request) -> Pretrained:
 
 
 def _imagenet(request: Request) -> Pretrained:
+    if request.arch.name in CLASSIC:
+        raise WeightsError(
+            f"{request.arch.name} has no pretrained weights: say --weights none --tune full to train it from scratch, "
+            "or give a FILE."
+        )
     if not backbones.has_pretrained(request.arch):
         raise WeightsError(
             f"timm has no pretrained weights for {request.arch.name}. Choose another, a FILE, or --weights none."

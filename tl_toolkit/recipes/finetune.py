@@ -89,8 +89,25 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         test = score(model, splits.test, bench.workers) if splits.test else None
         if board:
             _show_on_board(board, model, config, splits, val, test, listener)
-    judged = test or val
-    summary = {
+    outcome = {
+        "val_accuracy": val.accuracy,
+        "val_loss": val.loss,
+        "test_accuracy": test.accuracy if test else None,
+        "class_accuracy": class_accuracy(test or val, source.class_names),
+        "train_loss": records[-1].train_loss,
+        "seconds": round(time.perf_counter() - started, 2),
+        "images_per_second": round(_images_per_second(records), 1),
+    }
+    summary = _summary(bench, source, folder, records[-1].epochs, outcome)
+    model.card = dataclasses.replace(card, metrics={key: summary[key] for key in METRICS})
+    _write_results(config, folder, model, summary, records, splits, listener)
+    return Run(folder, summary, model)
+
+
+def _summary(bench: Bench, source: Source, folder: Path, epochs: int, outcome: dict[str, Any]) -> dict[str, Any]:
+    """What was trained on what, and what came of it: the content of summary.json."""
+    config, network, splits, compute = bench.config, bench.network, bench.splits, bench.compute
+    return {
         "run": str(folder),
         "model": str(folder / MODEL_FILE),
         "arch": str(network.arch),
@@ -102,25 +119,16 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         "loss": config.chosen_loss,
         "tune": config.tune,
         "seed": config.seed,
-        "epochs": records[-1].epochs,
+        "epochs": epochs,
         "train_images": len(splits.train),
         "val_images": len(splits.val),
         "test_images": len(splits.test or ()),
-        "val_accuracy": val.accuracy,
-        "val_loss": val.loss,
-        "test_accuracy": test.accuracy if test else None,
-        "class_accuracy": class_accuracy(judged, source.class_names),
-        "train_loss": records[-1].train_loss,
-        "seconds": round(time.perf_counter() - started, 2),
-        "images_per_second": round(_images_per_second(records), 1),
+        **outcome,
         "precision": compute.precision,
         "device": str(compute.device),
         "bad_images": [dataclasses.asdict(image) for image in splits.bad],
         "versions": _versions(),
     }
-    model.card = dataclasses.replace(card, metrics={key: summary[key] for key in METRICS})
-    _write_results(config, folder, model, summary, records, splits, listener)
-    return Run(folder, summary, model)
 
 
 def _build(config: FinetuneConfig, outputs: int, listener: Listener) -> Network:

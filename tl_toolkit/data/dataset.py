@@ -150,7 +150,8 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         with keyed_random(self.seed, epoch, index):  # Opening too: a dataset of the user's own may be random.
             pixels = self.transform(self.samples.open(index, self.channels))
-        pixels = _transformed(self.batch_transform, pixels[None], self.seed, epoch, [index])[0]
+        if self.batch_transform:
+            pixels = _transform_batch(self.batch_transform, pixels[None], (self.seed, epoch), [index])[0]
         return pixels, self.samples.targets[index]
 
 
@@ -188,16 +189,17 @@ class DecodedDataset(Dataset[tuple[torch.Tensor, int]]):
         first = keys[0]
         epoch = first[0] if isinstance(first, tuple) else 0
         indices = [key[1] if isinstance(key, tuple) else key for key in keys]
-        pixels = _transformed(self.batch_transform, self.pixels[indices], self.seed, epoch, indices)
+        pixels = self.pixels[indices]
+        if self.batch_transform:
+            pixels = _transform_batch(self.batch_transform, pixels, (self.seed, epoch), indices)
         return pixels, self.targets[indices]
 
 
-def _transformed(
-    transform: BatchTransform | None, pixels: torch.Tensor, seed: int, epoch: int, indices: Sequence[int]
+def _transform_batch(
+    transform: BatchTransform, pixels: torch.Tensor, key: tuple[int, int], indices: Sequence[int]
 ) -> torch.Tensor:
-    if transform is None:
-        return pixels
-    return transform(pixels, torch.from_numpy(keyed_uniform((seed, epoch), indices, transform.DRAWS)))
+    """Transforms the images at `indices` by numbers drawn from (seed, epoch) and their own index."""
+    return transform(pixels, torch.from_numpy(keyed_uniform(key, indices, transform.DRAWS)))
 
 
 @contextmanager

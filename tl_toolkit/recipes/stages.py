@@ -131,7 +131,7 @@ class Bench:
         self.workers = automatic_workers(len(splits.train)) if config.workers is None else config.workers
         self._augmentation = train_transform(network.input_spec, config.augment, mirror)
         self._batch_augmentation = PadCrop(network.input_spec, mirror) if config.augment == "pad-crop" else None
-        self._decoded: dict[int, torch.Tensor] = {}
+        self._decoded: dict[str, torch.Tensor] = {}
         self._normalize = Normalize(network.input_spec).to(compute.device)
         compute.place(network.module)
 
@@ -159,21 +159,25 @@ class Bench:
         """The same, from memory where only a batch transform is random and they fit."""
         samples = self.splits.train
         if isinstance(self._augmentation, EvalTransform) and samples.fixed and self._fits(samples):
-            return DecodedDataset(self._pixels(samples), samples.targets, self.config.seed, self._batch_augmentation)
+            return DecodedDataset(
+                self._pixels("train", samples), samples.targets, self.config.seed, self._batch_augmentation
+            )
         return self.augmented()
 
     def val_images(self) -> ImageDataset | DecodedDataset:
         """The images of val, from memory where they fit."""
         samples = self.splits.val
-        return DecodedDataset(self._pixels(samples), samples.targets) if self._fits(samples) else self.plain(samples)
+        if self._fits(samples):
+            return DecodedDataset(self._pixels("val", samples), samples.targets)
+        return self.plain(samples)
 
     def _fits(self, samples: Samples) -> bool:
         spec = self.network.input_spec
         return len(samples) * spec.channels * spec.height * spec.width <= DECODED_BYTES
 
-    def _pixels(self, samples: Samples) -> torch.Tensor:
+    def _pixels(self, split: str, samples: Samples) -> torch.Tensor:
         """All images of a split, decoded when they are first asked for."""
-        if id(samples) not in self._decoded:
+        if split not in self._decoded:
             spec = self.network.input_spec
             pixels = torch.empty(len(samples), spec.channels, spec.height, spec.width, dtype=torch.uint8)
             done = 0
@@ -181,8 +185,8 @@ class Bench:
                 pixels[done : done + len(batch)] = batch
                 done += len(batch)
                 self.listener(Counted("decode", done, len(samples)))
-            self._decoded[id(samples)] = pixels
-        return self._decoded[id(samples)]
+            self._decoded[split] = pixels
+        return self._decoded[split]
 
     def head_is_last(self) -> bool:
         """Whether the network's output is that of one new module, tried on one image of val."""

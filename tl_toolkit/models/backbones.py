@@ -15,7 +15,7 @@ from torchvision.models import Weights, get_model_weights
 
 from tl_toolkit.errors import ModelError, UnknownNameError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models.classic import CLASSIC, ResNetDigits, SequentialNetwork
+from tl_toolkit.models.classic import CLASSIC, ClassicNetwork
 
 Library = Literal["torchvision", "timm"]
 IMAGENET_CLASSES = 1000
@@ -151,7 +151,7 @@ def adapt_first_conv(module: nn.Module, in_channels: int) -> str | None:
     Raises:
         ModelError: The network does not begin with an ordinary convolution.
     """
-    if isinstance(module, SequentialNetwork | ResNetDigits):
+    if isinstance(module, ClassicNetwork):
         return None  # A classic network is built for its channels, and may begin with a Linear.
     for name, layer in module.named_modules():
         if not isinstance(layer, nn.Conv2d):

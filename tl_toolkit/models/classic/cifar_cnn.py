@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from tl_toolkit.models.classic.entrypoint import classic_network, describe
-from tl_toolkit.models.classic.sequential import SequentialNetwork
+from tl_toolkit.models.classic.network import SequentialNetwork
 
 Activation = Literal["none", "relu"]
 
@@ -29,7 +29,7 @@ def cifar10_cnn(num_classes: int = 10, in_channels: int = 3, activation: Activat
         before = width
     hidden = OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(64 * 4 * 4, 64), **_activation(activation, "relu"))
     features = nn.Sequential(layers)
-    return SequentialNetwork(features, nn.Sequential(hidden), 64, num_classes, (in_channels, 32, 32), "cifar10_cnn")
+    return SequentialNetwork("cifar10_cnn", (in_channels, 32, 32), features, nn.Sequential(hidden), 64, num_classes)
 
 
 def _activation(activation: Activation, name: str) -> dict[str, nn.Module]:

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
 
-import torch
 from timm.models import PretrainedCfg, generate_default_cfgs, get_pretrained_cfg, register_model
 from torch import nn
 
@@ -74,21 +73,3 @@ def classic_network(build: Callable[..., Network]) -> Callable[..., Network]:
 
     registered: Callable[..., Network] = register_model(entry)
     return registered
-
-
-def check_images(name: str, images: torch.Tensor, expected: tuple[int, int | None, int | None]) -> None:
-    """Refuses images that a network is not made for.
-
-    Args:
-        name: Of the network.
-        images: A batch.
-        expected: Channels, height and width; None for any.
-
-    Raises:
-        ModelError: The batch has another shape; the message gives the expected one.
-    """
-    shape = tuple(images.shape)
-    if len(shape) == 4 and all(want in (None, found) for want, found in zip(expected, shape[1:], strict=True)):
-        return
-    wanted = ", ".join(str(want or letter) for want, letter in zip(expected, "CHW", strict=True))
-    raise ModelError(f"{name} takes images of shape (N, {wanted}), not {shape}.")

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from tl_toolkit.models.classic.entrypoint import classic_network, describe
-from tl_toolkit.models.classic.sequential import SequentialNetwork
+from tl_toolkit.models.classic.network import SequentialNetwork
 
 default_cfgs = describe("lenet5", (1, 28, 28), 0.0, 1.0, "features.conv1", "classifier") | describe(
     "lenet5_cifar", (3, 32, 32), 0.5, 0.5, "features.conv1", "classifier"
@@ -33,7 +33,7 @@ def lenet5(num_classes: int = 10, in_channels: int = 1) -> SequentialNetwork:
         )
     )
     hidden = nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(120, 84), relu=nn.ReLU()))
-    return SequentialNetwork(features, hidden, 84, num_classes, (in_channels, 28, 28), "lenet5")
+    return SequentialNetwork("lenet5", (in_channels, 28, 28), features, hidden, 84, num_classes)
 
 
 @classic_network
@@ -61,4 +61,4 @@ def lenet5_cifar(num_classes: int = 10, in_channels: int = 3) -> SequentialNetwo
             relu2=nn.ReLU(),
         )
     )
-    return SequentialNetwork(features, hidden, 84, num_classes, (in_channels, 32, 32), "lenet5_cifar")
+    return SequentialNetwork("lenet5_cifar", (in_channels, 32, 32), features, hidden, 84, num_classes)

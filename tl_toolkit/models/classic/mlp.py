@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from tl_toolkit.models.classic.entrypoint import classic_network, describe
-from tl_toolkit.models.classic.sequential import SequentialNetwork
+from tl_toolkit.models.classic.network import SequentialNetwork
 
 SIZE = 28
 
@@ -19,4 +19,4 @@ def mlp_mnist(num_classes: int = 10, in_channels: int = 1) -> SequentialNetwork:
         OrderedDict(flatten=nn.Flatten(), linear1=nn.Linear(in_channels * SIZE * SIZE, 128), relu1=nn.ReLU())
     )
     hidden = nn.Sequential(OrderedDict(linear2=nn.Linear(128, 256), relu2=nn.ReLU()))
-    return SequentialNetwork(features, hidden, 256, num_classes, (in_channels, SIZE, SIZE), "mlp_mnist")
+    return SequentialNetwork("mlp_mnist", (in_channels, SIZE, SIZE), features, hidden, 256, num_classes)

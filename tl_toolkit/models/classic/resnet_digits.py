@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from tl_toolkit.errors import ModelError
-from tl_toolkit.models.classic.entrypoint import check_images, classic_network, describe
+from tl_toolkit.models.classic.entrypoint import classic_network, describe
+from tl_toolkit.models.classic.network import ClassicNetwork
 
 ConvBias = Literal["none", "first", "all"]
 
@@ -67,7 +68,7 @@ class Block(nn.Module):
         return activated
 
 
-class ResNetDigits(nn.Module):
+class ResNetDigits(ClassicNetwork):
     """ResNet-18 or plain-18 (He et al. 2016), torchvision's network with parts that say what they are.
 
     Images (N, in_channels, H, W) become logits (N, num_classes). At 32x32 the stages give 64x8x8, 128x4x4, 256x2x2
@@ -88,7 +89,7 @@ class ResNetDigits(nn.Module):
     def __init__(
         self, in_channels: int = 1, num_classes: int = 10, use_residual: bool = True, conv_bias: ConvBias = "none"
     ) -> None:
-        super().__init__()
+        super().__init__(type(self).__name__, (in_channels, None, None), STAGES[-1][0])
         first_bias = conv_bias != "none"
         self.stem = nn.Sequential(
             OrderedDict(
@@ -112,23 +113,10 @@ class ResNetDigits(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier: nn.Module = nn.Linear(before, num_classes)
-        self.num_features = before
-        self.num_classes = num_classes
-        self.in_channels = in_channels
+        self.reset_classifier(num_classes)
 
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.classifier
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:  # noqa: ARG002  # timm's
-        """Gives the network a new classifier; none for 0 classes. The pooling is always the average."""
-        self.num_classes = num_classes
-        self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-
-    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+    def features_of(self, images: torch.Tensor) -> torch.Tensor:
         """The last feature map (N, 512, H / 32, W / 32)."""
-        check_images(type(self).__name__, images, (self.in_channels, None, None))
         features: torch.Tensor = self.stages(self.stem(images))
         return features
 
@@ -136,10 +124,6 @@ class ResNetDigits(nn.Module):
         """Logits of a feature map, or the classifier's input."""
         pooled: torch.Tensor = self.flatten(self.pool(features))
         return pooled if pre_logits else self.classifier(pooled)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, num_classes)."""
-        return self.forward_head(self.forward_features(images))
 
 
 @classic_network

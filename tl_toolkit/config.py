@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 import yaml
 
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
-from tl_toolkit.files import user_path
+from tl_toolkit.files import parse_size, user_path
 
 Head = Literal["swap", "append", "mlp"]
 Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
@@ -31,6 +31,8 @@ SaveFormat = Literal["state-dict", "full-model"]
 
 DIGITS = "digits"
 """The data that come with the toolkit."""
+
+AUTO = "auto"
 
 NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
 """Weights that are no file, URL or repository."""
@@ -118,14 +120,12 @@ class FinetuneConfig:
     probe_epochs: int = setting(48, "Epochs of the probe that lp-ft begins with.", TRAINING, minimum=1)
     views: int | None = setting(
         None,
-        "Views of an image in the probe: as it is, and randomly augmented ones.",
+        "Views of an image in which frozen features are computed: as it is, mirrored, and then crops.",
         TRAINING,
         minimum=1,
-        automatic="8 with linear-probe, else 1",
+        automatic="2 with linear-probe and last-stage, else 1",
     )
-    batch_size: int = setting(
-        32, "Images in a step on images; on the probe's stored features it is 256.", TRAINING, minimum=1
-    )
+    batch_size: int = setting(32, "Images in a step; 256 where a head alone trains.", TRAINING, minimum=1)
     learning_rate: float | None = setting(
         None,
         "Peak learning rate.",
@@ -137,8 +137,12 @@ class FinetuneConfig:
     head_learning_rate: float | None = setting(
         None, "Peak learning rate of the head.", TRAINING, flag="--head-lr", above=0, automatic="as --lr"
     )
-    probe_learning_rate: float | None = setting(
-        None, "Peak learning rate of the probe.", TRAINING, flag="--probe-lr", above=0, automatic="0.003"
+    probe_learning_rate: str | None = setting(
+        None,
+        "Peak learning rate of the probe; auto tries a grid of rates and weight decays and keeps the best by val.",
+        TRAINING,
+        flag="--probe-lr",
+        automatic="0.003",
     )
     weight_decay: float | None = setting(
         None, "Weight decay; none on biases and norms.", TRAINING, minimum=0, automatic="by optimizer"
@@ -185,6 +189,18 @@ class FinetuneConfig:
         None, "1 for grayscale or 3 for colour.", AUGMENTATION, minimum=1, maximum=3, automatic="as the weights"
     )
 
+    feature_cache: bool = setting(
+        True,
+        "Keep what frozen layers give on disk, for later epochs and runs; else they compute it in every epoch.",
+        OUTPUT,
+        flag="--feature-cache/--no-feature-cache",
+    )
+    cache_size: str | None = setting(
+        None,
+        "Most that the cache may take, such as 500MB or 20GiB; 0 writes nothing there.",
+        OUTPUT,
+        automatic="10GiB, or half of the free disk",
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.", OUTPUT)
     precision: Precision = setting("auto", "auto is bf16 where the device computes it natively.", OUTPUT)
     workers: int | None = setting(
@@ -202,6 +218,10 @@ class FinetuneConfig:
             problems.append("in_channels must be 1 or 3, not 2.")
         if self.classes == 1 and self.loss == "cross-entropy":
             problems.append("loss must be bce with one logit (classes 1): cross-entropy compares two or more.")
+        if self.probe_learning_rate not in (None, AUTO) and not _is_rate(self.probe_learning_rate):
+            problems.append(f"probe_learning_rate must be auto or a number above 0, not {self.probe_learning_rate!r}.")
+        if self.cache_size is not None and parse_size(self.cache_size) is None:
+            problems.append(f"cache_size must be a size such as 500MB or 20GiB, not {self.cache_size!r}.")
         problems += [
             f"arch_options must be KEY=VALUE, not {option!r}."
             for option in self.arch_options
@@ -247,6 +267,21 @@ class FinetuneConfig:
         return self.loss or ("bce" if self.one_logit else "cross-entropy")
 
     @property
+    def probe_rate(self) -> float | None:
+        """`probe_learning_rate` where it is a number."""
+        return None if self.probe_learning_rate in (None, AUTO) else float(self.probe_learning_rate)
+
+    @property
+    def uses_cache(self) -> bool:
+        """Whether the run may write to the cache."""
+        return self.feature_cache and self.cache_bytes != 0
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """`cache_size` in bytes; None where it is left open."""
+        return None if self.cache_size is None else parse_size(self.cache_size)
+
+    @property
     def options_of_arch(self) -> dict[str, Any]:
         """`arch_options` as names and values; a value is read as YAML reads it."""
         pairs = (option.partition("=") for option in self.arch_options)
@@ -290,6 +325,13 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return values
 
 
+def _is_rate(text: object) -> bool:
+    try:
+        return isinstance(text, str) and 0 < float(text) < math.inf
+    except ValueError:
+        return False
+
+
 def _full_path(spec: str) -> str:
     return str(user_path(spec).absolute())
 
@@ -297,7 +339,7 @@ def _full_path(spec: str) -> str:
 def _flag_name(field: "dataclasses.Field[Any]") -> str:
     """The name of a field's flag as Python and YAML write it: `lr` for `learning_rate`."""
     flag: str = field.metadata["setting"].flag
-    return flag.removeprefix("--").replace("-", "_") or field.name
+    return flag.partition("/")[0].removeprefix("--").replace("-", "_") or field.name
 
 
 def choices_of(annotation: Any) -> tuple[str, ...]:
@@ -327,6 +369,8 @@ def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     if typing.get_origin(kind) is tuple and isinstance(value, dict):
         return tuple(f"{name}={item}" for name, item in value.items())
     if typing.get_origin(kind) is tuple and isinstance(value, list):

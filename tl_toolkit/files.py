@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,31 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+UNITS = {"": 1, "B": 1} | {
+    f"{prefix}{unit}": base**power
+    for power, prefix in enumerate("KMGT", start=1)
+    for unit, base in (("B", 1000), ("iB", 1024))
+}
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of a size such as 0, 500MB or 20GiB; None for what is no size."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    units = {unit.lower(): factor for unit, factor in UNITS.items()}
+    if not found or found[2].lower() not in units:
+        return None
+    return int(float(found[1]) * units[found[2].lower()])
+
+
+def show_size(count: float) -> str:
+    """Bytes in words: 1536 is 1.5 KiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("the loop ends with GiB")
 
 
 @contextlib.contextmanager

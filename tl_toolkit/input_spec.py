@@ -13,6 +13,10 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+DECODED_SHARE = 1.75
+"""An image is decoded at no less than so many times the model's input, in training and in prediction alike: the
+smallest crop of light augmentation, 0.35 of the area, then has as many pixels as the model sees."""
+
 MOST_CROP = 2
 """Some networks of timm (volo_d5_512) see more than the image: a crop fraction of 1.15."""
 
@@ -59,6 +63,11 @@ class InputSpec:
     def resize_to(self) -> tuple[int, int]:
         """Height and width before the crop."""
         return math.floor(self.height / self.crop_fraction), math.floor(self.width / self.crop_fraction)
+
+    @property
+    def enough(self) -> int:
+        """Height and width of a decoded image beyond which more pixels are of little use: see `DECODED_SHARE`."""
+        return max(*self.resize_to, math.ceil(DECODED_SHARE * max(self.height, self.width)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -1,9 +1,9 @@
 import torch
 
-from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, keyed_random
+from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, ViewedImages
 from tl_toolkit.data.loaders import train_loader, view_loader
 from tl_toolkit.data.sources import open_source
-from tl_toolkit.data.transforms import EvalTransform, PadCrop, train_transform
+from tl_toolkit.data.transforms import EvalTransform, PadCrop, View, keyed_random, random_transform
 from tl_toolkit.input_spec import InputSpec
 
 SPEC = InputSpec(height=16, width=16)
@@ -11,7 +11,7 @@ DIGITS = open_source("digits").split("test").subset(range(20))
 
 
 def augmented(seed: int = 0) -> ImageDataset:
-    return ImageDataset(DIGITS, train_transform(SPEC, "strong", mirror=True), seed=seed)
+    return ImageDataset(DIGITS, random_transform(SPEC, "strong", mirror=True), seed=seed)
 
 
 def test_item_by_epoch_and_index_depends_on_them_and_the_seed_alone():
@@ -73,9 +73,37 @@ def test_train_loader_leaves_out_a_last_batch_of_one():
     assert [len(targets) for _, targets in train_loader(dataset, 8, 0)] == [8, 8]
 
 
-def test_view_loader_keeps_the_order():
-    targets = torch.cat([targets for _, targets in view_loader(augmented(), 1, 8, 0)])
-    assert targets.tolist() == DIGITS.targets
+def viewed(augment: str = "light", mirror: bool = True) -> ViewedImages:
+    augmentation = random_transform(SPEC, augment, mirror)
+    return ViewedImages(DIGITS, [View(SPEC, augmentation, mirror, number) for number in range(3)], SPEC)
+
+
+def test_views_are_the_plain_image_its_mirror_and_a_crop_whatever_the_seed():
+    plain = ImageDataset(DIGITS, EvalTransform(SPEC))[4][0]
+    views = viewed()
+    assert torch.equal(views[0, 4][0], plain)
+    assert torch.equal(views[1, 4][0], plain.flip(2))
+    assert not torch.equal(views[2, 4][0], plain)
+    assert torch.equal(views[2, 4][0], viewed()[2, 4][0])
+
+
+def test_views_of_images_that_are_not_mirrored_are_the_plain_image_and_crops():
+    views = viewed("strong", mirror=False)
+    plain = ImageDataset(DIGITS, EvalTransform(SPEC))[4][0]
+    assert torch.equal(views[0, 4][0], plain)
+    assert not torch.equal(views[1, 4][0], plain.flip(2))
+    assert not torch.equal(views[1, 4][0], views[2, 4][0])
+
+
+def test_view_loader_gives_the_batches_that_it_is_told():
+    order = [(torch.tensor([3, 5]), torch.tensor([0, 2])), (torch.tensor([1]), torch.tensor([1]))]
+    for workers in (0, 2):
+        batches = list(view_loader(viewed(), order, workers))
+        assert [targets.tolist() for _, targets in batches] == [
+            [DIGITS.targets[3], DIGITS.targets[5]],
+            [DIGITS.targets[1]],
+        ]
+        assert torch.equal(batches[0][0][1], viewed()[2, 5][0])
 
 
 def test_loader_of_a_dataset_that_is_random_itself_gives_the_same_with_workers():
@@ -88,7 +116,7 @@ def test_loader_of_a_dataset_that_is_random_itself_gives_the_same_with_workers()
         def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
             return torch.rand(3, 16, 16), index % 2
 
-    dataset = ImageDataset(open_source(Noise()).split("train"), train_transform(SPEC, "light", mirror=True))
+    dataset = ImageDataset(open_source(Noise()).split("train"), random_transform(SPEC, "light", mirror=True))
     batches = [[images for images, _ in train_loader(dataset, 8, workers)] for workers in (0, 2)]
     assert all(torch.equal(one, other) for one, other in zip(*batches, strict=True))
 

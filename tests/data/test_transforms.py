@@ -2,13 +2,38 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, train_transform
+from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, RandomCrop, random_transform
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.seeding import keyed_uniform
 
 
 def gradient(width: int, height: int) -> Image.Image:
     columns = np.linspace(0, 255, width).astype(np.uint8)
     return Image.fromarray(np.repeat(np.tile(columns, (height, 1))[:, :, None], 3, axis=2))
+
+
+def draws(count: int) -> np.ndarray:
+    return keyed_uniform((0,), range(count), 6)
+
+
+def test_random_crop_of_given_numbers_takes_that_area():
+    crop = RandomCrop(InputSpec(height=8, width=8), (0.25, 1.0), mirror=True)
+    whole = np.array([1 - 1e-9, 0.5, 0.0, 0.0, 0.9])
+    assert torch.equal(
+        crop(gradient(64, 64), whole), EvalTransform(InputSpec(height=8, width=8, crop_fraction=1.0))(gradient(64, 64))
+    )
+    assert torch.equal(
+        crop(gradient(64, 64), np.array([1 - 1e-9, 0.5, 0.0, 0.0, 0.1])), crop(gradient(64, 64), whole).flip(2)
+    )
+    quarter = crop(gradient(64, 64), np.array([0.0, 0.5, 1.0, 0.0, 0.9]))
+    assert 110 < quarter[0, 4, 0] < 150  # the right half
+    assert quarter[0, 4, -1] > 230
+
+
+def test_random_crop_of_a_strip_stays_inside():
+    crop = RandomCrop(InputSpec(height=8, width=8), (0.35, 1.0), mirror=False)
+    for row in draws(20):
+        assert crop(gradient(300, 3), row).shape == (3, 8, 8)
 
 
 def test_eval_transform_center_crops_the_resized_short_side():
@@ -36,15 +61,14 @@ def test_eval_transform_of_extreme_shapes_gives_the_size():
         assert EvalTransform(InputSpec(height=16, width=16))(Image.new("RGB", size)).shape == (3, 16, 16)
 
 
-def test_train_transform_without_mirror_never_mirrors():
-    transform = train_transform(InputSpec(height=8, width=8), "light", mirror=False)
-    assert all(pixels[0, 4, 0] < pixels[0, 4, -1] for pixels in (transform(gradient(64, 64)) for _ in range(40)))
+def test_random_transform_without_mirror_never_mirrors():
+    transform = random_transform(InputSpec(height=8, width=8), "light", mirror=False)
+    assert all(pixels[0, 4, 0] < pixels[0, 4, -1] for pixels in (transform(gradient(64, 64), row) for row in draws(40)))
 
 
-def test_train_transform_with_mirror_sometimes_mirrors():
-    torch.manual_seed(0)
-    transform = train_transform(InputSpec(height=8, width=8), "strong", mirror=True)
-    mirrored = [bool(p[0, 4, 0] > p[0, 4, -1]) for p in (transform(gradient(64, 64)) for _ in range(60))]
+def test_random_transform_with_mirror_sometimes_mirrors():
+    transform = random_transform(InputSpec(height=8, width=8), "strong", mirror=True)
+    mirrored = [bool(p[0, 4, 0] > p[0, 4, -1]) for p in (transform(gradient(64, 64), row) for row in draws(60))]
     assert 10 < sum(mirrored) < 50
 
 

@@ -12,7 +12,7 @@ from tl_toolkit.recipes.preparation import Splits, prepare_splits
 
 def prepare(folder: Path, **settings: object) -> tuple[Splits, list[Event]]:
     events: list[Event] = []
-    return prepare_splits(open_source(folder), FinetuneConfig(**settings), events.append), events
+    return prepare_splits(open_source(folder), FinetuneConfig(**settings), 0, events.append), events
 
 
 def test_prepare_splits_uses_the_datas_own_val(tmp_path: Path):

@@ -1,49 +1,30 @@
+import numpy as np
+import pytest
 import torch
-import torchvision
-from torch import nn
 
-from tl_toolkit.training.frozen_features import FeatureBatches, Features, frozen_features, head_is_last
+from tl_toolkit.cache import Rows
+from tl_toolkit.training.frozen_features import ComputedFeatures, EvalFeatures, FeatureBatches, Features, ViewOrder
 
 CPU = torch.device("cpu")
 
 
-def resnet() -> nn.Module:
-    torch.manual_seed(0)
-    return torchvision.models.resnet18(num_classes=4).eval()
+def rows_of(values: torch.Tensor) -> Rows:
+    """In two parts, as if they lay in two shards."""
+    half = len(values) // 2
+    where = np.arange(len(values))
+    return Rows(
+        [values[:half], values[half:]], (where >= half).astype(int), np.where(where < half, where, where - half)
+    )
 
 
-def batches(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    torch.manual_seed(1)
-    return [(torch.rand(3, 3, 32, 32), torch.arange(3)) for _ in range(count)]
-
-
-def test_frozen_features_through_the_head_give_the_networks_logits():
-    module, data = resnet(), batches(2)
-    *done, features = frozen_features(module, "fc", [data, data], lambda images: images, CPU)
-    assert done == [3, 3, 3, 3]
-    assert isinstance(features, Features)
-    assert features.targets.tolist() == [0, 1, 2, 0, 1, 2]
-    with torch.no_grad():
-        logits = torch.cat([module(images) for images, _ in data])
-        torch.testing.assert_close(module.fc(features.inputs[1]), logits)
-
-
-def test_head_is_last_tells_a_head_from_a_layer_before():
-    module, images = resnet(), torch.rand(2, 3, 32, 32)
-    assert head_is_last(module, "fc", images)
-    assert not head_is_last(module, "layer4", images)
-
-
-def test_head_is_last_sees_what_comes_after_the_head():
-    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Softmax(dim=1)).eval()
-    assert not head_is_last(module, "1", torch.rand(2, 3, 2, 2))
+def numbers(count: int) -> Features:
+    values = torch.arange(float(count))[:, None]
+    return Features([rows_of(values), rows_of(-values)], torch.arange(count))
 
 
 def test_feature_batches_depend_on_seed_and_epoch_alone():
-    features = Features([torch.arange(1000.0)[:, None], -torch.arange(1000.0)[:, None]], torch.arange(1000))
-
     def epoch(seed: int, number: int) -> torch.Tensor:
-        loader = FeatureBatches(features, CPU, seed)
+        loader = FeatureBatches(numbers(1000), ViewOrder(1000, 2, 256, seed), CPU)
         loader.set_epoch(number)
         return torch.cat([inputs for inputs, _ in loader])
 
@@ -52,3 +33,35 @@ def test_feature_batches_depend_on_seed_and_epoch_alone():
     assert not torch.equal(epoch(0, 1), epoch(1, 1))
     assert sorted(epoch(0, 1).abs().flatten().tolist()) == list(range(1000))
     assert 300 < (epoch(0, 1) < 0).sum() < 700
+
+
+def test_feature_batches_keep_features_and_targets_together():
+    for inputs, targets in FeatureBatches(numbers(100), ViewOrder(100, 2, 32, 0), CPU):
+        assert torch.equal(inputs.abs().flatten().long(), targets)
+
+
+@pytest.mark.parametrize(
+    ("count", "drop_last", "sizes"),
+    [(65, False, [32, 32]), (66, False, [32, 32, 2]), (66, True, [32, 32]), (1, False, [1])],
+)
+def test_order_leaves_out_a_last_batch_of_one(count: int, drop_last: bool, sizes: list[int]):
+    order = ViewOrder(count, 1, 32, 0, drop_last)
+    assert [len(picked) for picked, _ in order] == sizes
+    assert len(order) == len(sizes)
+
+
+def test_computed_features_come_in_the_same_batches():
+    stored = FeatureBatches(numbers(70), ViewOrder(70, 1, 32, 3), CPU)
+    order = ViewOrder(70, 1, 32, 3)
+    loader = [(picked.float()[:, None], picked) for picked, _ in order]
+    computed = ComputedFeatures(loader, lambda images: images, order)
+    assert len(computed) == len(stored)
+    for one, other in zip(computed, stored, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+
+
+def test_eval_features_are_in_order_in_the_first_view():
+    batches = list(EvalFeatures(numbers(70), 32))
+    assert [len(targets) for _, targets in batches] == [32, 32, 6]
+    assert torch.cat([inputs for inputs, _ in batches]).flatten().tolist() == list(range(70))

@@ -1,14 +1,16 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tests.conftest import eval_record
+from tl_toolkit.cache import Rows
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.training.compute import choose_compute
-from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features
+from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features, ViewOrder
 from tl_toolkit.training.loop import EvalRecord, Stage, StepRecord, fit
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.optimizers import make_optimizer
@@ -20,12 +22,13 @@ CPU = torch.device("cpu")
 def separable_features() -> Features:
     torch.manual_seed(0)
     targets = torch.arange(600) % 3
-    return Features([torch.randn(600, 3) + 4 * nn.functional.one_hot(targets, 3)], targets)
+    inputs = torch.randn(600, 3) + 4 * nn.functional.one_hot(targets, 3)
+    return Features([Rows([inputs], np.zeros(600, int), np.arange(600))], targets)
 
 
 def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: int = 5, lr: float = 0.1) -> Stage:
     features = separable_features()
-    train = FeatureBatches(features, CPU, seed=0)
+    train = FeatureBatches(features, ViewOrder(600, 1, 256, seed=0), CPU)
     optimizer = make_optimizer("adamw", module, (), lr, lr, 0.0, 0.9)
     return Stage(
         name="tune",
@@ -34,7 +37,7 @@ def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: in
         optimizer=optimizer,
         schedule=make_schedule(optimizer, "cosine", epochs * len(train), 0.1),
         train=train,
-        val=EvalFeatures(features),
+        val=EvalFeatures(features, 64),
         prepare=lambda inputs: inputs,
         epochs=epochs,
         classes=3,

@@ -29,7 +29,7 @@ def test_scores_of_few_classes_have_no_top5():
 
 
 def test_meter_of_one_logit_counts_zero_as_the_positive_class():
-    meter = Meter(2, torch.device("cpu"))
+    meter = Meter(torch.device("cpu"))
     logits, targets = torch.tensor([[0.0], [-0.1], [3.0], [0.0]]), torch.tensor([1, 0, 0, 0])
     meter.update(Criterion()(logits, targets), logits, targets)
     assert meter.compute()[1] == pytest.approx(0.5)

@@ -1,16 +1,27 @@
 """Decoding every image once before anything depends on it."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from tl_toolkit.data.dataset import Samples
+import numpy as np
+import PIL
+import torch
+
+from tl_toolkit.cache import Store
+from tl_toolkit.data.dataset import Samples, available_cores
 from tl_toolkit.data.images import ImageFacts
-from tl_toolkit.errors import ImageError
+from tl_toolkit.errors import ImageError, ToolkitError
 
 CHUNK = 64
+MODES = (
+    *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La"),
+    *("I;16", "I;16L", "I;16B", "I;16N"),
+)
+"""Pillow's modes, by the number that stands for one in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +53,93 @@ class Checked:
         return self.samples.subset(sorted(self.facts)) if self.bad else self.samples
 
 
-def check_splits(splits: Mapping[str, Samples], told: Callable[[int, int], None]) -> dict[str, Checked]:
+class KnownImages:
+    """The images that earlier runs could decode, so that files which are still the same need no second look.
+
+    Args:
+        folder: The cache.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        versions = {"pillow": PIL.__version__}
+        self._store = Store(folder, {"what": "readable", "versions": versions}, "which images can be read")
+        self._new: dict[bytes, ImageFacts] = {}
+
+    def find(self, samples: Samples) -> tuple[list[bytes | None], dict[int, ImageFacts]]:
+        """The identities of some images, and the facts of those that are known, by index."""
+        identities = samples.identities()
+        part, row = self._store.find(identities)
+        facts = {}
+        for index in np.flatnonzero(part >= 0):
+            width, height, mode = self._store.parts[part[index]][row[index]].tolist()
+            facts[int(index)] = ImageFacts(width, height, MODES[mode])
+        return identities, facts
+
+    def add(self, identity: bytes | None, facts: ImageFacts) -> None:
+        """Notes an image that was decoded."""
+        if identity and facts.mode in MODES:
+            self._new[identity] = facts
+
+    def save(self) -> None:
+        """Writes what was noted. Where it cannot be written, the next run looks again."""
+        if not self._new:
+            return
+        rows = [(facts.width, facts.height, MODES.index(facts.mode)) for facts in self._new.values()]
+        with contextlib.suppress(ToolkitError):
+            self._store.write(list(self._new), torch.tensor(rows, dtype=torch.int32))
+        self._new.clear()
+
+
+def check_splits(
+    splits: Mapping[str, Samples],
+    told: Callable[[int, int], None],
+    at_least: int = 0,
+    known: KnownImages | None = None,
+) -> dict[str, Checked]:
     """Decodes all images of some splits, on all cores.
 
     Args:
         splits: Samples by the name of their split.
         told: Called every so often with the number of images done, and of all.
+        at_least: Height and width at which it is enough to decode; see `open_image`.
+        known: Images that need not be decoded; what is found now is added.
     """
     total = sum(map(len, splits.values()))
     done = 0
     checked: dict[str, Checked] = {}
     for split, samples in splits.items():
-        facts: dict[int, ImageFacts] = {}
+        identities, facts = known.find(samples) if known else ([], {})
+        new = [index for index in range(len(samples)) if index not in facts]
+        done += len(facts)
         bad: list[BadImage] = []
-        check = partial(_check_one, samples)
+        check = partial(_check_one, samples, at_least)
         # Files can be read in threads; a dataset of the user's own may not stand it.
-        results = _in_threads(check, len(samples)) if samples.are_files else map(check, range(len(samples)))
-        for index, result in enumerate(results):
+        results = _in_threads(check, new) if samples.are_files else map(check, new)
+        for index, result in zip(new, results, strict=True):
             if isinstance(result, ImageFacts):
                 facts[index] = result
+                if known:
+                    known.add(identities[index], result)
             else:
                 bad.append(BadImage(split, samples.name(index), result))
             done += 1
             if done % CHUNK == 0 or done == total:
                 told(done, total)
         checked[split] = Checked(samples, facts, bad)
+    if known:
+        known.save()
     return checked
 
 
-def _in_threads(check: Callable[[int], ImageFacts | str], count: int) -> Iterator[ImageFacts | str]:
+def _in_threads(check: Callable[[int], ImageFacts | str], indices: Sequence[int]) -> Iterator[ImageFacts | str]:
     """Results in order; a chunk at a time is under way, so that little is held in memory."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, count, CHUNK):
-            yield from pool.map(check, range(start, min(start + CHUNK, count)))
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for start in range(0, len(indices), CHUNK):
+            yield from pool.map(check, indices[start : start + CHUNK])
 
 
-def _check_one(samples: Samples, index: int) -> ImageFacts | str:
+def _check_one(samples: Samples, at_least: int, index: int) -> ImageFacts | str:
     try:
-        return samples.inspect(index)
+        return samples.inspect(index, at_least)
     except ImageError as error:
         return error.reason

@@ -1,17 +1,21 @@
 """Samples, images with their targets, and the Dataset that reads them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
-from tl_toolkit.data.images import ImageFacts, ImageLike, inspect_image, is_path, open_image
+from tl_toolkit.data.images import ImageFacts, ImageLike, identity_of, inspect_image, is_path, open_image
+from tl_toolkit.data.transforms import EvalTransform, View, keyed_random
 from tl_toolkit.errors import ImageError
-from tl_toolkit.seeding import keyed_uniform, seed_from
+from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.seeding import keyed_uniform
 
 AugmentationKey = tuple[int, int]
 """(epoch, index): with the seed, all that a random augmentation depends on."""
@@ -56,21 +60,27 @@ class Samples:
         image = self.images[index] if isinstance(self.images, list) else None
         return str(image) if is_path(image) else f"image {index}"
 
-    def open(self, index: int, channels: int) -> Image.Image:
-        """Decodes an image.
+    def open(self, index: int, channels: int, at_least: int = 0) -> Image.Image:
+        """Decodes an image; see `open_image`.
 
         Raises:
             ImageError: It cannot be read.
         """
-        return open_image(self._source(index), channels, self.name(index))
+        return open_image(self._source(index), channels, self.name(index), at_least)
 
-    def inspect(self, index: int) -> ImageFacts:
+    def inspect(self, index: int, at_least: int = 0) -> ImageFacts:
         """Decodes an image and tells what it is.
 
         Raises:
             ImageError: It cannot be read.
         """
-        return inspect_image(self._source(index), self.name(index))
+        return inspect_image(self._source(index), self.name(index), at_least)
+
+    def identities(self) -> list[bytes | None]:
+        """What tells of each image whether it is still the same; None where nothing does."""
+        if not (self.fixed and isinstance(self.images, list)):
+            return [None] * len(self)
+        return [identity_of(image) for image in self.images]
 
     def _source(self, index: int) -> ImageLike:
         """What is to be decoded; a dataset of the user's own may fail here, with any error."""
@@ -116,14 +126,16 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     """Decoded and transformed samples.
 
     A sample is asked for by its index, or by (epoch, index). What is random is drawn from (seed, epoch, index)
-    alone, so that neither the order nor the number of worker processes changes what comes out.
+    alone, so that neither the order nor the number of threads and worker processes changes what comes out.
 
     Args:
         samples: Images and targets.
-        transform: From a PIL image to a uint8 tensor (C, H, W).
+        transform: From a PIL image to a uint8 tensor (C, H, W). One with a number `DRAWS` is also given so many
+            random numbers in [0, 1); another may draw from torch's own generator.
         channels: Channels to decode.
         seed: Seed of the augmentation.
         batch_transform: Comes after `transform`.
+        at_least: Height and width of an image that are enough for the transform; see `open_image`.
 
     Raises:
         ImageError: On indexing, the image cannot be read.
@@ -132,27 +144,83 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     def __init__(
         self,
         samples: Samples,
-        transform: Callable[[Image.Image], torch.Tensor],
+        transform: Callable[..., torch.Tensor],
         channels: int = 3,
         seed: int = 0,
         batch_transform: BatchTransform | None = None,
+        at_least: int = 0,
     ) -> None:
         self.samples = samples
         self.transform = transform
         self.channels = channels
         self.seed = seed
         self.batch_transform = batch_transform
+        self.at_least = at_least
+        self._draws: int | None = getattr(transform, "DRAWS", None)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        with keyed_random(self.seed, epoch, index):  # Opening too: a dataset of the user's own may be random.
-            pixels = self.transform(self.samples.open(index, self.channels))
+        pixels = self._pixels(epoch, index)
         if self.batch_transform:
             pixels = _transform_batch(self.batch_transform, pixels[None], (self.seed, epoch), [index])[0]
         return pixels, self.samples.targets[index]
+
+    def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> list[tuple[torch.Tensor, int]]:
+        """The samples of a batch.
+
+        Files are decoded on all cores while the network waits: on few cores that is quicker than beside it.
+        """
+        if get_worker_info() is None and self.samples.are_files and len(keys) > 1:
+            return list(_threads().map(self.__getitem__, keys))
+        return [self[key] for key in keys]
+
+    def _pixels(self, epoch: int, index: int) -> torch.Tensor:
+        if self._draws is None or not self.samples.fixed:  # What is random here draws from torch.
+            with keyed_random(self.seed, epoch, index):
+                return self._transformed(epoch, index)
+        return self._transformed(epoch, index)
+
+    def _transformed(self, epoch: int, index: int) -> torch.Tensor:
+        image = self.samples.open(index, self.channels, self.at_least)
+        if self._draws:
+            return self.transform(image, keyed_uniform((self.seed, epoch), [index], self._draws)[0])
+        return self.transform(image)
+
+
+def eval_images(samples: Samples, spec: InputSpec) -> ImageDataset:
+    """Samples as a model sees them in prediction."""
+    return ImageDataset(samples, EvalTransform(spec), spec.channels, at_least=spec.enough)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """For decoding, in which Pillow leaves Python to other threads."""
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ViewedImages(ImageDataset):
+    """Samples in several views: asked for by (view, index).
+
+    Args:
+        samples: Images and targets.
+        views: The transform of each view.
+        spec: The model's InputSpec.
+    """
+
+    def __init__(self, samples: Samples, views: Sequence[View], spec: InputSpec) -> None:
+        super().__init__(samples, views[0], spec.channels, at_least=spec.enough)
+        self.views = views
+
+    def _transformed(self, epoch: int, index: int) -> torch.Tensor:
+        return self.views[epoch](self.samples.open(index, self.channels, self.at_least))
 
 
 class DecodedDataset(Dataset[tuple[torch.Tensor, int]]):
@@ -200,14 +268,3 @@ def _transform_batch(
 ) -> torch.Tensor:
     """Transforms the images at `indices` by numbers drawn from (seed, epoch) and their own index."""
     return transform(pixels, torch.from_numpy(keyed_uniform(key, indices, transform.DRAWS)))
-
-
-@contextmanager
-def keyed_random(*key: int) -> Iterator[None]:
-    """Within the block, torch's CPU random numbers depend on `key` alone; after it they go on as before."""
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed_from(*key))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tl_toolkit.cache import identity_of_content, identity_of_file
 from tl_toolkit.errors import ImageError
 
 ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor
@@ -27,7 +28,7 @@ class ImageFacts:
     mode: str
 
 
-def open_image(source: ImageLike, channels: int = 3, name: str = "") -> Image.Image:
+def open_image(source: ImageLike, channels: int = 3, name: str = "", at_least: int = 0) -> Image.Image:
     """Decodes an image into eight bits a channel.
 
     The EXIF orientation is applied; transparency is composited on white; palettes, grayscale and CMYK
@@ -37,28 +38,50 @@ def open_image(source: ImageLike, channels: int = 3, name: str = "") -> Image.Im
         source: What to decode.
         channels: 3 gives mode RGB, 1 gives mode L.
         name: What an error calls the image; by default its path.
+        at_least: Height and width that are enough. A JPEG file that is twice, four or eight times as large or more
+            is decoded at a half, a quarter or an eighth of its size: libjpeg then computes fewer coefficients and
+            averages over the pixels that it leaves out (DCT scaling). 0 is full size.
 
     Raises:
         ImageError: The image cannot be read.
     """
-    return _decode(source, channels, name)[0]
+    return _decode(source, channels, name, at_least)[0]
 
 
-def inspect_image(source: ImageLike, name: str = "") -> ImageFacts:
+def inspect_image(source: ImageLike, name: str = "", at_least: int = 0) -> ImageFacts:
     """Decodes an image as `open_image` does and tells what it is.
 
     Raises:
         ImageError: The image cannot be read.
     """
-    return _decode(source, 3, name)[1]
+    return _decode(source, 3, name, at_least)[1]
 
 
-def _decode(source: ImageLike, channels: int, name: str) -> tuple[Image.Image, ImageFacts]:
+def identity_of(source: object) -> bytes | None:
+    """What tells whether an image is still the same: of a file its path, size and time, of pixels themselves.
+
+    Returns:
+        None for a file that is not there, and for what is neither.
+    """
+    if isinstance(source, str | Path):
+        return identity_of_file(source)
+    if isinstance(source, Image.Image):
+        return identity_of_content(source.tobytes(), f"{source.mode} {source.size}")
+    if isinstance(source, torch.Tensor):
+        source = source.detach().cpu().numpy()
+    if isinstance(source, np.ndarray):
+        return identity_of_content(source.tobytes(), f"{source.dtype} {source.shape}")
+    return None
+
+
+def _decode(source: ImageLike, channels: int, name: str, at_least: int) -> tuple[Image.Image, ImageFacts]:
     label = name or (str(source) if is_path(source) else "image")
     try:
         if isinstance(source, str | Path):
             with Image.open(source) as file:
                 facts = ImageFacts(file.width, file.height, file.mode)
+                if at_least:
+                    file.draft(file.mode, (at_least, at_least))
                 return _to_channels(ImageOps.exif_transpose(file), channels), facts
         image = _from_memory(source)
         return _to_channels(ImageOps.exif_transpose(image), channels), ImageFacts(image.width, image.height, image.mode)

@@ -1,13 +1,12 @@
 """DataLoaders whose order depends on (seed, epoch) alone."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset
+from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset, available_cores
 from tl_toolkit.seeding import seed_from
 
 IMAGES_PER_WORKER = 500
@@ -63,23 +62,44 @@ def eval_loader(
 
 
 def view_loader(
-    dataset: ImageDataset, view: int, batch_size: int, workers: int
+    dataset: ImageDataset, order: Iterable[tuple[torch.Tensor, torch.Tensor]], workers: int
 ) -> DataLoader[tuple[torch.Tensor, int]]:
-    """Every sample once, in order, augmented as in epoch `view`."""
-    return _loader(dataset, batch_size, workers, [(view, index) for index in range(len(dataset))], drop_last=False)
+    """Batches of images in their views.
+
+    Args:
+        dataset: Asked for by (view, index).
+        order: Indices (N) and views (N) of each batch.
+        workers: Processes that decode images.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=_ViewKeys(order),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator().manual_seed(dataset.seed),
+    )
+
+
+class _ViewKeys:
+    """The keys of each batch."""
+
+    def __init__(self, order: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[list[AugmentationKey]]:
+        return (list(zip(view.tolist(), picked.tolist(), strict=True)) for picked, view in self.order)
 
 
 def automatic_workers(images: int) -> int:
     """Worker processes for this machine: none for little work or on few cores, else one for each spare core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(cores - COMPUTING_CORES, MOST_WORKERS, images // IMAGES_PER_WORKER))
+    return max(0, min(available_cores() - COMPUTING_CORES, MOST_WORKERS, images // IMAGES_PER_WORKER))
 
 
 def _loader(
     dataset: ImageDataset | DecodedDataset,
     batch_size: int,
     workers: int,
-    keys: ShuffledKeys | list[AugmentationKey] | None,
+    keys: ShuffledKeys | None,
     drop_last: bool,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
     decoded = isinstance(dataset, DecodedDataset)

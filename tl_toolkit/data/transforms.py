@@ -1,8 +1,13 @@
 """From a decoded image to the tensor that a model expects."""
 
-from collections.abc import Callable
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 from torchvision.transforms import InterpolationMode, v2
@@ -10,7 +15,20 @@ from torchvision.transforms.v2 import functional
 
 from tl_toolkit.config import Augment
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.seeding import keyed_uniform, seed_from
 
+Draws = NDArray[np.float64]
+"""Random numbers in [0, 1) that belong to one image."""
+
+PILLOW_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+CROP_PROPORTIONS = 4 / 3
+"""Widest crop; the narrowest is its inverse."""
+
+VIEW_KEY = 1
 LIGHT_CROP_SCALE = (0.35, 1.0)
 STRONG_CROP_SCALE = (0.2, 1.0)
 ERASING_PROBABILITY = 0.25
@@ -26,15 +44,17 @@ class EvalTransform:
         spec: The model's InputSpec.
     """
 
+    DRAWS = 0
+
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Transforms one image."""
-        size = [self.spec.height, self.spec.width]
-        resized = functional.resize(image, self._size_before_crop(image), InterpolationMode(self.spec.interpolation))
-        pixels: torch.Tensor = functional.pil_to_tensor(functional.center_crop(resized, size))
-        return pixels
+        height, width = self._size_before_crop(image)
+        resized = image.resize((width, height), PILLOW_FILTERS[self.spec.interpolation])
+        cropped: Image.Image = functional.center_crop(resized, [self.spec.height, self.spec.width])
+        return _to_tensor(cropped)
 
     def _size_before_crop(self, image: Image.Image) -> list[int]:
         height, width = self.spec.resize_to
@@ -45,32 +65,114 @@ class EvalTransform:
         return [max(1, round(image.height * scale)), max(1, round(image.width * scale))]
 
 
-def train_transform(spec: InputSpec, augment: Augment, mirror: bool) -> Callable[[Image.Image], torch.Tensor]:
-    """The random transform of training: a PIL image becomes a uint8 tensor (C, H, W).
-
-    pad-crop is `PadCrop`, which comes after this transform. light crops between 35 % and all of the area
-    (Inception's crop) and mirrors. strong crops from 20 %, mirrors, adds one random operation of TrivialAugment
-    (Müller and Hutter 2021) and erases a rectangle in every fourth image (Zhong et al. 2020).
+class RandomCrop:
+    """Inception's crop (Szegedy et al. 2015, section 6), mirrored half of the time.
 
     Args:
         spec: The model's InputSpec.
-        augment: How much is random; none and pad-crop are `EvalTransform`.
+        scale: Smallest and largest share of the image's area.
         mirror: False where left and right matter, as in writing.
     """
-    if augment in ("none", "pad-crop"):
-        return EvalTransform(spec)
-    interpolation = InterpolationMode(spec.interpolation)
-    scale = LIGHT_CROP_SCALE if augment == "light" else STRONG_CROP_SCALE
-    steps: list[nn.Module] = [v2.RandomResizedCrop((spec.height, spec.width), scale, interpolation=interpolation)]
-    if mirror:
-        steps.append(v2.RandomHorizontalFlip(MIRROR_PROBABILITY))
-    if augment == "strong":
-        steps += [v2.TrivialAugmentWide(interpolation=interpolation)]
-    steps.append(v2.PILToTensor())
-    if augment == "strong":
-        steps.append(v2.RandomErasing(ERASING_PROBABILITY))
-    transform: Callable[[Image.Image], torch.Tensor] = v2.Compose(steps)
-    return transform
+
+    DRAWS = 5
+    """Random numbers that an image takes."""
+
+    def __init__(self, spec: InputSpec, scale: tuple[float, float], mirror: bool) -> None:
+        self.size = (spec.width, spec.height)
+        self.filter = PILLOW_FILTERS[spec.interpolation]
+        self.scale = scale
+        self.mirror = mirror
+
+    def __call__(self, image: Image.Image, draws: Draws) -> torch.Tensor:
+        """Transforms one image by numbers in [0, 1): area, proportions, left, top, mirrored."""
+        crop = image.resize(self.size, self.filter, box=self._box(image, draws))
+        if self.mirror and draws[4] < MIRROR_PROBABILITY:
+            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return _to_tensor(crop)
+
+    def _box(self, image: Image.Image, draws: Draws) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom; where the proportions do not fit into the image, they give way."""
+        smallest, largest = self.scale
+        area = image.width * image.height * (smallest + (largest - smallest) * draws[0])
+        proportions = math.exp((2 * draws[1] - 1) * math.log(CROP_PROPORTIONS))
+        width = min(image.width, math.sqrt(area * proportions))
+        height = min(image.height, math.sqrt(area / proportions))
+        left, top = (image.width - width) * draws[2], (image.height - height) * draws[3]
+        return left, top, left + width, top + height
+
+
+class StrongAugmentation:
+    """`RandomCrop`, TrivialAugment and erasing.
+
+    After the crop comes one random operation of TrivialAugment (Müller and Hutter 2021), and a rectangle is erased in
+    every fourth image (Zhong et al. 2020).
+
+    Args:
+        spec: The model's InputSpec.
+        mirror: False where left and right matter.
+    """
+
+    DRAWS = RandomCrop.DRAWS + 1
+
+    def __init__(self, spec: InputSpec, mirror: bool) -> None:
+        self.crop = RandomCrop(spec, STRONG_CROP_SCALE, mirror)
+        self.colour = v2.TrivialAugmentWide(interpolation=InterpolationMode(spec.interpolation))
+        self.erase = v2.RandomErasing(ERASING_PROBABILITY)
+
+    def __call__(self, image: Image.Image, draws: Draws) -> torch.Tensor:
+        """Transforms one image by numbers in [0, 1)."""
+        crop = self.crop(image, draws)
+        with keyed_random(int(draws[-1] * 2**53)):  # torchvision draws from torch's own generator.
+            pixels: torch.Tensor = self.erase(self.colour(crop))
+        return pixels
+
+
+Augmentation = RandomCrop | StrongAugmentation
+
+
+def random_transform(spec: InputSpec, augment: Augment, mirror: bool) -> Augmentation | None:
+    """The random transform of training: by numbers in [0, 1), a PIL image becomes a uint8 tensor (C, H, W).
+
+    Args:
+        spec: The model's InputSpec.
+        augment: How much is random.
+        mirror: False where left and right matter, as in writing.
+
+    Returns:
+        None where images are as in prediction, or only changed as batches (`PadCrop`).
+    """
+    if augment == "light":
+        return RandomCrop(spec, LIGHT_CROP_SCALE, mirror)
+    return StrongAugmentation(spec, mirror) if augment == "strong" else None
+
+
+class View:
+    """One of the views in which frozen features are computed: the same crop, or none, of every image.
+
+    Views depend on nothing but their number, so that what is stored of them is good for any seed and split.
+
+    Args:
+        spec: The model's InputSpec.
+        augmentation: What the crops are made by; None where every view is the image as it is.
+        mirror: False where left and right matter.
+        number: 0 is the image as in prediction, 1 the same mirrored, where images may be; then crops.
+    """
+
+    DRAWS = 0
+
+    def __init__(self, spec: InputSpec, augmentation: Augmentation | None, mirror: bool, number: int) -> None:
+        self.plain = EvalTransform(spec)
+        self.augmentation = augmentation if number > int(mirror) else None
+        self.mirrored = mirror and number == 1 and augmentation is not None
+        if self.augmentation:
+            self.draws = keyed_uniform((VIEW_KEY,), [number], self.augmentation.DRAWS)[0]
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Transforms one image."""
+        if self.augmentation:
+            return self.augmentation(image, self.draws)
+        pixels = self.plain(image)
+        return pixels.flip(2) if self.mirrored else pixels
 
 
 class PadCrop:
@@ -115,3 +217,25 @@ class Normalize(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalises (N, C, H, W) or (C, H, W)."""
         return (images.float() / 255 - self.mean) / self.std
+
+
+def _to_tensor(image: Image.Image) -> torch.Tensor:
+    """uint8 (C, H, W) of an RGB or grayscale image, a copy."""
+    array = np.array(image)
+    return torch.from_numpy(array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+_torch_random = threading.RLock()
+"""torch's generator is one for the whole process."""
+
+
+@contextlib.contextmanager
+def keyed_random(*key: int) -> Iterator[None]:
+    """Within the block, torch's CPU random numbers depend on `key` alone; after it they go on as before."""
+    with _torch_random:
+        before = torch.get_rng_state()
+        torch.default_generator.manual_seed(seed_from(*key))
+        try:
+            yield
+        finally:
+            torch.set_rng_state(before)

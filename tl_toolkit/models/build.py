@@ -1,6 +1,7 @@
 """From names to a network with the right head: the one way in for training and for loading."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,11 +82,28 @@ def rebuild_network(arch: Arch, outputs: int, head: Head, base_classes: int, spe
     Raises:
         ModelError: The network cannot be changed as asked.
     """
-    with torch.random.fork_rng(devices=()):
+    with torch.random.fork_rng(devices=()), _uninitialized():
         module = build_backbone(arch, base_classes, spec)
         adapt_first_conv(module, spec.channels)
         attach_head(module, arch, head, outputs)
     return module
+
+
+@contextlib.contextmanager
+def _uninitialized() -> Iterator[None]:
+    """Within the block, torch's functions that draw initial weights do nothing: VGG16's take seconds.
+
+    Buffers and what a network computes for itself stay as they are, unlike on the meta device.
+    """
+    drawing = [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
+    own = {name: getattr(nn.init, name) for name in drawing}
+    try:
+        for name in drawing:
+            setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+        yield
+    finally:
+        for name, function in own.items():
+            setattr(nn.init, name, function)
 
 
 def build_model(

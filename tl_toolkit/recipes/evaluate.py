@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tl_toolkit.data.checking import BadImage, check_splits
-from tl_toolkit.data.dataset import ImageDataset, Samples
+from tl_toolkit.data.dataset import Samples, eval_images
 from tl_toolkit.data.loaders import automatic_workers, eval_loader
 from tl_toolkit.data.sources import Source, open_source
 from tl_toolkit.errors import DataError, listing
@@ -62,7 +62,9 @@ def evaluate(
     source = source if isinstance(source, Source) else open_source(source)
     name = split or choose_split(source, listener)
     splits = {name: source.split(name)}
-    checked = check_splits(splits, lambda done, total: listener(Counted("check", done, total)))[name]
+    checked = check_splits(
+        splits, lambda done, total: listener(Counted("check", done, total)), model.input_spec.enough
+    )[name]
     if not checked.facts:
         raise DataError(f"{name} of {source.name} has no readable image.")
     scores = score(model, by_name(checked.readable, source.class_names, model.class_names), workers)
@@ -71,7 +73,7 @@ def evaluate(
 
 def score(model: LoadedModel, samples: Samples, workers: int | None) -> Scores:
     """Judges a model on samples whose targets are the model's own."""
-    dataset = ImageDataset(samples, model.to_pixels, model.input_spec.channels)
+    dataset = eval_images(samples, model.input_spec)
     loader = eval_loader(dataset, BATCH, automatic_workers(len(dataset)) if workers is None else workers)
 
     def prepare(images: Any) -> Any:

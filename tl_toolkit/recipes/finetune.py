@@ -19,7 +19,7 @@ from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.weights import Overrides
 from tl_toolkit.recipes import run_folder
-from tl_toolkit.recipes.evaluate import class_accuracy, score
+from tl_toolkit.recipes.evaluate import class_accuracy
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, Wrote, log_event
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
 from tl_toolkit.recipes.pictures import sample_pictures
@@ -75,7 +75,7 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     network = _build(config, 1 if config.one_logit else len(source.class_names), listener)
     asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
-    splits = prepare_splits(source, config, listener)
+    splits = prepare_splits(source, config, network.input_spec.enough, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
     _tell_choices(bench, source, stages, asked)
 
@@ -85,8 +85,8 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     with open_board(folder / run_folder.TENSORBOARD_FOLDER if config.tensorboard else None) as board:
         records = _train(bench, stages, folder, card, board)
         model = load(folder / MODEL_FILE, device=str(compute.device), precision=compute.precision)
-        val = score(model, splits.val, bench.workers)
-        test = score(model, splits.test, bench.workers) if splits.test else None
+        val = bench.score(model, splits.val)
+        test = bench.score(model, splits.test) if splits.test else None
         if board:
             _show_on_board(board, model, config, splits, val, test, listener)
     outcome = {

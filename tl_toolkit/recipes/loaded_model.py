@@ -69,7 +69,7 @@ class LoadedModel:
         self.module = compute.place(module).eval()
         self.card = card
         self.compute = compute
-        self.to_pixels = EvalTransform(card.input_spec)
+        self._to_pixels = EvalTransform(card.input_spec)
         self.normalize = Normalize(card.input_spec).to(compute.device)
 
     @property
@@ -82,12 +82,21 @@ class LoadedModel:
         """The pixels that the network expects."""
         return self.card.input_spec
 
+    def to_pixels(self, image: ImageLike) -> torch.Tensor:
+        """From an image or its path to uint8 (C, H, W).
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        spec = self.input_spec
+        return self._to_pixels(open_image(image, spec.channels, at_least=spec.enough))
+
     @property
     def transform(self) -> Callable[[ImageLike], torch.Tensor]:
         """From an image or its path to the network's input (C, H, W)."""
 
         def transform(image: ImageLike) -> torch.Tensor:
-            pixels = self.to_pixels(open_image(image, self.input_spec.channels))
+            pixels = self.to_pixels(image)
             normalized: torch.Tensor = self.normalize(pixels.to(self.compute.device))
             return normalized.cpu()
 

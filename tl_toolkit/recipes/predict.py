@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from tl_toolkit.data.folder import files_below
-from tl_toolkit.data.images import open_image
 from tl_toolkit.errors import ImageError
 from tl_toolkit.files import is_folder
 from tl_toolkit.recipes.loaded_model import BATCH, LoadedModel, Prediction
@@ -92,7 +91,7 @@ def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
 
 def _pixels(model: LoadedModel, path: str) -> Decoded | Unpredicted:
     try:
-        return Decoded(path, model.to_pixels(open_image(path, model.input_spec.channels)))
+        return Decoded(path, model.to_pixels(path))
     except ImageError as error:
         return Unpredicted(path, error.reason)
 

@@ -3,8 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from tl_toolkit.cache import cache_folder
 from tl_toolkit.config import FinetuneConfig
-from tl_toolkit.data.checking import BadImage, check_splits
+from tl_toolkit.data.checking import BadImage, KnownImages, check_splits
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
@@ -35,15 +36,22 @@ class Splits:
     val_origin: str
 
 
-def prepare_splits(source: Source, config: FinetuneConfig, listener: Listener) -> Splits:
+def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listener: Listener) -> Splits:
     """Leaves out what cannot be read and takes val out of train where there is none.
+
+    Args:
+        source: The images.
+        config: The run's settings.
+        at_least: Height and width at which it is enough to decode them.
+        listener: Told of what is odd.
 
     Raises:
         DataError: There is nothing to learn from, or images are unreadable and `strict` is set.
     """
     for note in source.notes:
         listener(Warned(note))
-    checked = check_splits(source.splits, lambda done, total: listener(Counted("check", done, total)))
+    known = KnownImages(cache_folder()) if config.uses_cache else None
+    checked = check_splits(source.splits, lambda done, total: listener(Counted("check", done, total)), at_least, known)
     readable = {split: result.readable for split, result in checked.items()}
     bad = [image for result in checked.values() for image in result.bad]
     if bad:

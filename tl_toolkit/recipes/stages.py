@@ -1,41 +1,64 @@
 """The stages of a run: a probe on frozen features, then fine-tuning."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from tl_toolkit.config import FinetuneConfig, Tune
-from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, Samples
-from tl_toolkit.data.loaders import automatic_workers, eval_loader, train_loader, view_loader
-from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, train_transform
+from tl_toolkit.config import AUTO, FinetuneConfig, Tune
+from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, Samples, eval_images
+from tl_toolkit.data.loaders import automatic_workers, eval_loader, train_loader
+from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, random_transform
+from tl_toolkit.errors import TrainingError
 from tl_toolkit.models.build import Network
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
-from tl_toolkit.recipes.events import Counted, Listener
+from tl_toolkit.models.frozen_prefix import find_prefix
+from tl_toolkit.recipes.evaluate import score
+from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
+from tl_toolkit.recipes.frozen import FrozenFeatures, Images
+from tl_toolkit.recipes.loaded_model import LoadedModel
 from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.training.compute import Compute
-from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features, frozen_features, head_is_last
-from tl_toolkit.training.loop import Batches, Prepare, Progress, Record, Stage, fit
+from tl_toolkit.training.frozen_features import PROBE_BATCH, ViewOrder
+from tl_toolkit.training.loop import (
+    Batches,
+    EvalRecord,
+    Prepare,
+    Progress,
+    Record,
+    Stage,
+    evaluate_batches,
+    fit,
+    telling_failures,
+)
 from tl_toolkit.training.losses import Criterion
+from tl_toolkit.training.metrics import Scores
 from tl_toolkit.training.optimizers import default_rates, make_optimizer
 from tl_toolkit.training.schedules import make_schedule
 
 EVAL_BATCH = 64
-DECODED_BYTES = 2**29
-"""Up to here the images of a split are decoded once and held in memory, where no random transform needs their files:
-MNIST, CIFAR-10 and 3,500 photographs of 224 pixels are smaller."""
+DECODED_SIDE, DECODED_BYTES = 64, 2**28
+"""Images of up to so many pixels a side are decoded once and held in memory, where no random transform needs their
+files and a split takes no more bytes: MNIST and CIFAR-10 do. Larger ones are decoded again in every epoch, which takes
+a twentieth of the time of a step on them."""
 
 DEFAULT_EPOCHS = 6
 """On Caltech-101, 12 epochs (with eight views) brought no more than 6: 0.646 and 0.649 on test, three seeds each."""
 
-PROBE_VIEWS = 8
-"""Of a linear probe that is the whole run: in a prototype, val accuracy on Caltech-101 was 0.600 with one view, 0.608
-with four and 0.616 with eight (means of three seeds). Before fine-tuning there is one view, to save time."""
+FEATURE_VIEWS = 2
+"""Of frozen features that are all there is to train on; before fine-tuning there is one view, to save time."""
 
 PROBE_LEARNING_RATE = 0.003
+SWEPT_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+SWEPT_DECAYS = (0.0, 0.05, 0.5)
+"""What --probe-lr auto tries: factors of about 3 around the default rate, and weight decay from none to strong."""
+
 PROBE_OPTIMIZER = "adamw"
 """Of the probe that lp-ft begins with, whatever optimizer the fine-tuning has. The rate was chosen by val accuracy on
 Caltech-101."""
@@ -71,7 +94,7 @@ def _probe_settings(config: FinetuneConfig, module: nn.Module) -> Settings:
     """With linear-probe, the probe is the run: --epochs, --lr and --optimizer speak of it where they are given."""
     alone = config.tune == "linear-probe"
     optimizer = config.optimizer if alone else PROBE_OPTIMIZER
-    rate = (config.learning_rate if alone else None) or config.probe_learning_rate
+    rate = (config.learning_rate if alone else None) or config.probe_rate
     if rate is None and optimizer == PROBE_OPTIMIZER:
         rate = PROBE_LEARNING_RATE
     defaults = default_rates(optimizer, module, rate, config.weight_decay if alone else None)
@@ -129,7 +152,9 @@ class Bench:
         self.classes = classes
         self.accelerator = compute.accelerator()
         self.workers = automatic_workers(len(splits.train)) if config.workers is None else config.workers
-        self._augmentation = train_transform(network.input_spec, config.augment, mirror)
+        self.mirror = mirror
+        self.frozen: FrozenFeatures | None = None
+        self._augmentation = random_transform(network.input_spec, config.augment, mirror)
         self._batch_augmentation = PadCrop(network.input_spec, mirror) if config.augment == "pad-crop" else None
         self._decoded: dict[str, torch.Tensor] = {}
         self._normalize = Normalize(network.input_spec).to(compute.device)
@@ -138,27 +163,28 @@ class Bench:
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """From uint8 images of a loader to the network's input."""
         normalized: torch.Tensor = self._normalize(images)
-        return normalized.contiguous(memory_format=self.compute.memory_format)
+        return self.compute.lay_out(normalized)
 
     def plain(self, samples: Samples) -> ImageDataset:
         """Samples as a model will see them in prediction."""
-        spec = self.network.input_spec
-        return ImageDataset(samples, EvalTransform(spec), spec.channels)
+        return eval_images(samples, self.network.input_spec)
 
     def augmented(self) -> ImageDataset:
         """The images of train as they are learned from."""
+        spec = self.network.input_spec
         return ImageDataset(
             self.splits.train,
-            self._augmentation,
-            self.network.input_spec.channels,
+            self._augmentation or EvalTransform(spec),
+            spec.channels,
             self.config.seed,
             self._batch_augmentation,
+            spec.enough,
         )
 
     def train_images(self) -> ImageDataset | DecodedDataset:
         """The same, from memory where only a batch transform is random and they fit."""
         samples = self.splits.train
-        if isinstance(self._augmentation, EvalTransform) and samples.fixed and self._fits(samples):
+        if self._augmentation is None and samples.fixed and self._fits(samples):
             return DecodedDataset(
                 self._pixels("train", samples), samples.targets, self.config.seed, self._batch_augmentation
             )
@@ -173,7 +199,8 @@ class Bench:
 
     def _fits(self, samples: Samples) -> bool:
         spec = self.network.input_spec
-        return len(samples) * spec.channels * spec.height * spec.width <= DECODED_BYTES
+        small = max(spec.height, spec.width) <= DECODED_SIDE
+        return small and len(samples) * spec.channels * spec.height * spec.width <= DECODED_BYTES
 
     def _pixels(self, split: str, samples: Samples) -> torch.Tensor:
         """All images of a split, decoded when they are first asked for."""
@@ -181,63 +208,28 @@ class Bench:
             spec = self.network.input_spec
             pixels = torch.empty(len(samples), spec.channels, spec.height, spec.width, dtype=torch.uint8)
             done = 0
-            for batch, _ in eval_loader(self.plain(samples), EVAL_BATCH, self.workers):
-                pixels[done : done + len(batch)] = batch
-                done += len(batch)
-                self.listener(Counted("decode", done, len(samples)))
+            with telling_failures("decode"):
+                for batch, _ in eval_loader(self.plain(samples), EVAL_BATCH, self.workers):
+                    pixels[done : done + len(batch)] = batch
+                    done += len(batch)
+                    self.listener(Counted("decode", done, len(samples)))
             self._decoded[split] = pixels
         return self._decoded[split]
-
-    def head_is_last(self) -> bool:
-        """Whether the network's output is that of one new module, tried on one image of val."""
-        if len(self.network.head_modules) != 1:
-            return False
-        pixels, _ = self.plain(self.splits.val)[0]
-        images = self.prepare(pixels[None].to(self.compute.device))
-        self.network.module.eval()
-        with self.compute.inference():
-            return head_is_last(self.network.module, self.network.head_modules[0], images)
-
-    def features(self) -> tuple[Features, Features]:
-        """The head's inputs for train, in every view, and for val."""
-        train, augmented = self.plain(self.splits.train), self.augmented()
-        views = self.config.views or (PROBE_VIEWS if self.config.tune == "linear-probe" else 1)
-        if self.config.augment == "none":
-            views = 1
-        loaders = [
-            eval_loader(train, EVAL_BATCH, self.workers),
-            *(view_loader(augmented, view, EVAL_BATCH, self.workers) for view in range(1, views)),
-        ]
-        val_loader = eval_loader(self.val_images(), EVAL_BATCH, self.workers)
-        total = views * len(train) + len(self.splits.val)
-        train_features = self._features(loaders, 0, total)
-        return train_features, self._features([val_loader], views * len(train), total)
-
-    def _features(self, loaders: Sequence[Batches], done: int, total: int) -> Features:
-        module, head = self.network.module, self.network.head_modules[0]
-        with self.compute.autocast():
-            for result in frozen_features(module, head, loaders, self.prepare, self.compute.device):
-                if isinstance(result, Features):
-                    return result
-                done += result
-                self.listener(Counted("features", done, total))
-        raise AssertionError("frozen_features ends with Features")
 
     def stage(
         self,
         settings: Settings,
-        module: nn.Module,
-        head: tuple[str, ...],
         trainable: tuple[str, ...],
         train: Any,
         val: Batches,
         prepare: Prepare,
     ) -> Stage:
-        """Puts a stage together: optimizer and schedule for what of `module` trains."""
+        """Puts a stage together: optimizer and schedule for what of the network trains."""
+        module = self.network.module
         optimizer = make_optimizer(
             settings.optimizer,
             module,
-            head,
+            self.network.head_modules,
             settings.learning_rate,
             settings.head_learning_rate,
             settings.weight_decay,
@@ -266,17 +258,67 @@ class Bench:
         """A stage that runs the whole network on augmented images."""
         train = train_loader(self.train_images(), self.config.batch_size, self.workers, self.config.drop_last)
         val = eval_loader(self.val_images(), EVAL_BATCH, self.workers)
-        network = self.network
-        stage = self.stage(settings, network.module, network.head_modules, trainable, train, val, self.prepare)
-        module, optimizer, loader = self.accelerator.prepare(stage.module, stage.optimizer, stage.train)
-        return dataclasses.replace(stage, module=module, optimizer=optimizer, train=loader)
+        return self._accelerated(self.stage(settings, trainable, train, val, self.prepare))
 
-    def stage_on_features(self, settings: Settings) -> Stage:
-        """A stage that trains the head alone, in float32, on what the backbone gives for each image."""
-        train, val = self.features()
-        head = self.network.module.get_submodule(self.network.head_modules[0])
-        batches = FeatureBatches(train, self.compute.device, self.config.seed)
-        return self.stage(settings, head, ("",), ("",), batches, EvalFeatures(val), lambda inputs: inputs)
+    def stage_on_features(self, trainable: tuple[str, ...], frozen: FrozenFeatures) -> Callable[[Settings], Stage]:
+        """Stages that run what comes behind the frozen prefix; a head alone runs in float32.
+
+        Returns:
+            A function that puts one together for given settings: they share the features.
+        """
+        head_alone = trainable == self.network.head_modules
+        batch_size = PROBE_BATCH if head_alone else self.config.batch_size
+        views = 1 if self.config.augment == "none" else self.config.views or self._default_views()
+        splits = self.splits
+        order = ViewOrder(len(splits.train), views, batch_size, self.config.seed, self.config.drop_last)
+        train = frozen.batches(splits.train, views, order)
+        val = frozen.in_order(splits.val)
+        feed = frozen.prefix.feed
+
+        def stage(settings: Settings) -> Stage:
+            if head_alone:
+                return self.stage(settings, trainable, train, val, lambda features: feed(features.float()))
+            layout = self.compute.lay_out
+            return self._accelerated(
+                self.stage(settings, trainable, train, val, lambda features: feed(layout(features)))
+            )
+
+        return stage
+
+    def _default_views(self) -> int:
+        return 1 if self.config.tune == "lp-ft" else FEATURE_VIEWS
+
+    def find_frozen(self, trainable: tuple[str, ...]) -> FrozenFeatures | None:
+        """The features that do not change while the `trainable` modules learn, where the network can begin there."""
+        images = torch.stack([self.plain(self.splits.train)[index][0] for index in range(2)])
+        self.network.module.eval()
+        with self.compute.autocast():
+            prefix = find_prefix(self.network.module, trainable, self.prepare(images.to(self.compute.device)))
+        if prefix is None:
+            return None
+        reading = Images(self._augmentation, self.mirror, self.prepare, self.workers)
+        return FrozenFeatures(prefix, self.config, self.network, self.compute, reading, self.listener)
+
+    def score(self, model: LoadedModel, samples: Samples) -> Scores:
+        """Judges the saved model; what is frozen in it is not computed again."""
+        if self.frozen is None:
+            return score(model, samples, self.workers)
+        prefix = self.frozen.prefix.on(model.module)
+        batches = self.frozen.in_order(samples)
+        criterion = Criterion(model.card.loss)
+        with prefix.skipped(), model.compute.inference():
+            return evaluate_batches(
+                model.module, batches, prefix.feed, len(model.class_names), model.compute.device, criterion
+            )
+
+    def _accelerated(self, stage: Stage) -> Stage:
+        """With the network's forward in autocast; a loader's batches on the device."""
+        if isinstance(stage.train, DataLoader):
+            module, optimizer, train = self.accelerator.prepare(stage.module, stage.optimizer, stage.train)
+        else:
+            train = stage.train
+            module, optimizer = self.accelerator.prepare(stage.module, stage.optimizer)
+        return dataclasses.replace(stage, module=module, optimizer=optimizer, train=train)
 
     def release(self, stage: Stage) -> None:
         """Takes off what accelerate put around the network's forward."""
@@ -286,9 +328,8 @@ class Bench:
 def train_stage(bench: Bench, settings: Settings) -> Iterator[Progress | Record]:
     """Trains one stage of a run.
 
-    The probe trains the head on a frozen backbone. Where the head is the network's last module, its inputs are
-    computed once and trained on in memory. Fine-tuning trains the whole network, or its last stage, on
-    augmented images.
+    Where only a part of the network trains, what comes before it is computed once for each image and kept; see
+    `FrozenFeatures`. Otherwise the whole network runs on augmented images.
 
     Args:
         bench: What the stages share.
@@ -301,7 +342,41 @@ def train_stage(bench: Bench, settings: Settings) -> Iterator[Progress | Record]
     policy: Tune = "linear-probe" if settings.name == "probe" else bench.config.tune
     trainable = trainable_modules(network.module, network.head_modules, policy)
     freeze_except(network.module, trainable)
-    on_features = policy == "linear-probe" and bench.head_is_last()
-    stage = bench.stage_on_features(settings) if on_features else bench.stage_on_images(settings, trainable)
-    yield from fit(stage, bench.accelerator)
+    bench.frozen = None if "" in trainable else bench.find_frozen(trainable)
+    if bench.frozen is None:
+        if settings.name == "probe" and bench.config.probe_learning_rate == AUTO:
+            bench.listener(Warned(f"--probe-lr auto needs stored features; the probe has {settings.learning_rate:g}."))
+        stage = bench.stage_on_images(settings, trainable)
+        yield from fit(stage, bench.accelerator)
+    else:
+        make_stage = bench.stage_on_features(trainable, bench.frozen)
+        with bench.frozen.prefix.skipped():
+            if settings.name == "probe" and bench.config.probe_learning_rate == AUTO:
+                settings = _best_by_val(bench, settings, make_stage)
+            stage = make_stage(settings)
+            yield from fit(stage, bench.accelerator)
     bench.release(stage)
+
+
+def _best_by_val(bench: Bench, settings: Settings, make_stage: Callable[[Settings], Stage]) -> Settings:
+    """Trains the head with every pair of learning rate and weight decay, and tells which did best on val."""
+    module = bench.network.module
+    heads = [module.get_submodule(name) for name in bench.network.head_modules]
+    before = [{key: value.clone() for key, value in head.state_dict().items()} for head in heads]
+    pairs = list(itertools.product(SWEPT_RATES, SWEPT_DECAYS))
+    best: tuple[EvalRecord, Settings] | None = None
+    for done, (rate, decay) in enumerate(pairs, start=1):
+        candidate = dataclasses.replace(settings, learning_rate=rate, head_learning_rate=rate, weight_decay=decay)
+        with contextlib.suppress(TrainingError):  # A rate that is too high for these features.
+            for told in fit(make_stage(candidate), bench.accelerator):
+                if isinstance(told, EvalRecord) and told.improves_on(best[0] if best else None):
+                    best = told, candidate
+        for head, state in zip(heads, before, strict=True):
+            head.load_state_dict(state)
+        bench.listener(Counted("probe-lr", done, len(pairs), "pairs"))
+    if best is None:
+        raise TrainingError("The loss is not finite at any learning rate: the frozen features are not. Try fp32.")
+    record, chosen = best
+    value = f"{chosen.learning_rate:g}, weight decay {chosen.weight_decay:g}"
+    bench.listener(Chosen("probe-lr", value, f"best of {len(pairs)} pairs: val {record.val_accuracy:.1%}"))
+    return chosen

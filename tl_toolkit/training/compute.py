@@ -38,6 +38,10 @@ class Compute:
         """Moves a network to the device and into the memory format."""
         return module.to(self.device).to(memory_format=self.memory_format)
 
+    def lay_out(self, batch: torch.Tensor) -> torch.Tensor:
+        """Puts images or feature maps (N, C, H, W) into the memory format; others stay as they are."""
+        return batch.contiguous(memory_format=self.memory_format) if batch.ndim == 4 else batch
+
     def autocast(self) -> torch.autocast:
         """A context in which networks run in this precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")

@@ -1,47 +1,49 @@
-"""Frozen features: the output of a backbone that does not change, computed once and trained on many times."""
+"""Frozen features: the output of a network's frozen prefix, computed once and trained on many times."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
+from tl_toolkit.cache import Rows
 from tl_toolkit.seeding import seed_from
-from tl_toolkit.training.loop import Prepare
+from tl_toolkit.training.loop import Batches
 
-FEATURE_BATCH = 256
-"""Images in a step on stored features: a Linear is too small a work for less."""
+PROBE_BATCH = 256
+"""Images in a step of a head alone: a Linear is too small a work for less."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """A head's inputs and their targets.
+    """What a prefix makes of the images of a split.
 
     Attributes:
-        inputs: One (N, ...) tensor for each view of the N images.
+        views: The rows of each view.
         targets: (N).
     """
 
-    inputs: Sequence[torch.Tensor]
+    views: Sequence[Rows]
     targets: torch.Tensor
 
 
-class FeatureBatches:
-    """Shuffled batches of stored features; in each epoch every image is in one of its views.
-
-    The order and the views depend on (seed, epoch) alone.
+class ViewOrder:
+    """The batches of an epoch: which images, each in one of its views. Both depend on (seed, epoch) alone.
 
     Args:
-        features: What to train on.
-        device: Where the batches go.
+        count: Number of images.
+        views: Number of views.
+        batch_size: Images in a batch; a last one of a single image, which BatchNorm cannot learn from, is left out.
         seed: Of order and views.
+        drop_last: Leave out any smaller last batch.
     """
 
-    def __init__(self, features: Features, device: torch.device, seed: int) -> None:
-        self.views = torch.stack(list(features.inputs))  # (views, N, ...)
-        self.targets = features.targets
-        self.device = device
+    def __init__(self, count: int, views: int, batch_size: int, seed: int, drop_last: bool = False) -> None:
+        self.count = count
+        self.views = views
+        self.batch_size = batch_size
         self.seed = seed
+        lonely_last = count > batch_size and count % batch_size == 1
+        self._batches = count // batch_size if drop_last or lonely_last else -(-count // batch_size)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,16 +51,75 @@ class FeatureBatches:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.targets) // FEATURE_BATCH)
+        return self._batches
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        count = len(self.targets)
+        """Indices (N) and views (N) of each batch."""
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
-        order = torch.randperm(count, generator=generator)
-        view = torch.randint(len(self.views), (count,), generator=generator)
-        for picked in torch.split(order, FEATURE_BATCH):
-            inputs = self.views[view[picked], picked]
-            yield inputs.float().to(self.device), self.targets[picked].to(self.device)
+        order = torch.randperm(self.count, generator=generator)
+        view = torch.randint(self.views, (self.count,), generator=generator)
+        for batch in range(self._batches):
+            picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield picked, view[picked]
+
+
+class FeatureBatches:
+    """Shuffled batches of stored features.
+
+    Args:
+        features: What to train on.
+        order: The batches.
+        device: Where they go.
+    """
+
+    def __init__(self, features: Features, order: ViewOrder, device: torch.device) -> None:
+        self.features = features
+        self.order = order
+        self.device = device
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration gives."""
+        self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        views, targets = self.features.views, self.features.targets
+        for picked, view in self.order:
+            rows = views[0].take(picked)
+            for index in range(1, len(views)):
+                here = view == index
+                rows[here] = views[index].take(picked[here])
+            yield rows.to(self.device), targets[picked].to(self.device)
+
+
+class ComputedFeatures:
+    """Batches of features that are not stored: computed whenever they are asked for.
+
+    Args:
+        loader: Batches of images.
+        compute: The frozen prefix, from a batch of the loader to the features.
+        order: What the loader's batches come from; None for images in order.
+    """
+
+    def __init__(
+        self, loader: Batches, compute: Callable[[torch.Tensor], torch.Tensor], order: ViewOrder | None = None
+    ) -> None:
+        self.loader = loader
+        self.compute = compute
+        self.order = order
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration gives."""
+        if self.order:
+            self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.order) if self.order else 0
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return ((self.compute(images), targets) for images, targets in self.loader)
 
 
 class EvalFeatures:
@@ -66,80 +127,13 @@ class EvalFeatures:
 
     Args:
         features: What to evaluate on.
+        batch_size: Images in a batch.
     """
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features, batch_size: int) -> None:
         self.features = features
+        self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        inputs = torch.split(self.features.inputs[0], FEATURE_BATCH)
-        targets = torch.split(self.features.targets, FEATURE_BATCH)
-        for part, part_targets in zip(inputs, targets, strict=True):
-            yield part.float(), part_targets
-
-
-def head_is_last(module: nn.Module, head: str, images: torch.Tensor) -> bool:
-    """Whether a network's output is the output of one submodule, so that this can be trained alone.
-
-    Args:
-        module: In eval mode.
-        head: The submodule's name.
-        images: A batch (N, C, H, W) to try it on.
-    """
-    taken: list[torch.Tensor] = []
-    with _HeadInputs(module, head, taken), torch.inference_mode():
-        logits = module(images)
-        alone = module.get_submodule(head)(taken[0]) if len(taken) == 1 else None
-    return alone is not None and alone.shape == logits.shape and bool(torch.allclose(alone.float(), logits.float()))
-
-
-def frozen_features(
-    module: nn.Module,
-    head: str,
-    views: Sequence[Iterable[tuple[torch.Tensor, torch.Tensor]]],
-    prepare: Prepare,
-    device: torch.device,
-) -> Iterator[int | Features]:
-    """Runs every image of every view through the frozen part of a network.
-
-    Args:
-        module: The network.
-        head: Name of the submodule whose input is wanted.
-        views: Batches of the same images in the same order, one iterable for each view.
-        prepare: From a batch to the network's input.
-        device: Where the network is.
-
-    Yields:
-        The number of images of each batch when it is done, and at the end the features.
-    """
-    module.eval()
-    inputs: list[torch.Tensor] = []
-    targets: list[torch.Tensor] = []
-    for batches in views:
-        taken: list[torch.Tensor] = []
-        targets = []
-        with _HeadInputs(module, head, taken):
-            for images, batch_targets in batches:
-                with torch.no_grad():
-                    module(prepare(images.to(device, non_blocking=True)))
-                taken[-1] = taken[-1].cpu()
-                targets.append(batch_targets.cpu())
-                yield len(images)
-        inputs.append(torch.cat(taken))
-    yield Features(inputs, torch.cat(targets))
-
-
-class _HeadInputs:
-    """Within the block, the input of a submodule is appended to a list at every forward."""
-
-    def __init__(self, module: nn.Module, head: str, taken: list[torch.Tensor]) -> None:
-        def take(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            taken.append(args[0].detach())
-
-        self._handle = module.get_submodule(head).register_forward_pre_hook(take)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        self._handle.remove()
+        for picked in torch.split(torch.arange(len(self.features.targets)), self.batch_size):
+            yield self.features.views[0].take(picked), self.features.targets[picked]

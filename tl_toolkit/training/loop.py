@@ -1,5 +1,6 @@
 """The training loop: steps over train, passes over val, records of both."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -160,15 +161,18 @@ class Stage:
 class Span:
     """Some steps: their loss, accuracy and speed."""
 
-    def __init__(self, classes: int, device: torch.device) -> None:
-        self.meter = Meter(classes, device)
-        self.images = 0
+    def __init__(self, device: torch.device) -> None:
+        self.meter = Meter(device)
         self.started = time.perf_counter()
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Adds a step."""
         self.meter.update(loss, logits, targets)
-        self.images += len(targets)
+
+    @property
+    def images(self) -> int:
+        """Trained on in it."""
+        return self.meter.images
 
     def seconds(self) -> float:
         """Since it began."""
@@ -191,7 +195,7 @@ def fit(stage: Stage, accelerator: Accelerator) -> Iterator[Progress | Record]:
     """
     steps = len(stage.train)
     step = 0
-    span, logged = Span(stage.classes, accelerator.device), Span(stage.classes, accelerator.device)
+    span, logged = Span(accelerator.device), Span(accelerator.device)
     told = time.perf_counter()
     for epoch in range(1, stage.epochs + 1):
         _set_train_mode(stage.module, stage.trainable)
@@ -202,11 +206,11 @@ def fit(stage: Stage, accelerator: Accelerator) -> Iterator[Progress | Record]:
                 logged.add(*result)
                 if step % stage.log_every == 0:
                     yield _step_record(stage, logged, epoch, step)
-                    logged = Span(stage.classes, accelerator.device)
+                    logged = Span(accelerator.device)
             if step % steps == 0 or (stage.eval_every and step % stage.eval_every == 0):
                 yield _evaluate(stage, span, accelerator.device, epoch, step)
                 _set_train_mode(stage.module, stage.trainable)
-                span = Span(stage.classes, accelerator.device)
+                span = Span(accelerator.device)
             elif time.perf_counter() - told >= PROGRESS_SECONDS:
                 told = time.perf_counter()
                 yield _progress(stage, span, epoch, step)
@@ -279,7 +283,7 @@ def _train_epoch(
         Loss, logits and targets of every step when it is done.
     """
     stage.train.set_epoch(epoch)
-    try:
+    with telling_failures(stage.name):
         for inputs, targets in stage.train:
             logits = stage.module(stage.prepare(inputs)).float()
             loss = stage.criterion(logits, targets)
@@ -290,8 +294,6 @@ def _train_epoch(
             stage.optimizer.zero_grad()
             stage.schedule.step()
             yield loss.detach(), logits.detach(), targets
-    except (RuntimeError, ValueError) as error:
-        raise TrainingError(_why_step_failed(stage.name, error)) from error
 
 
 def _set_train_mode(module: nn.Module, trainable: Sequence[str]) -> None:
@@ -313,6 +315,15 @@ def _finite(meter: Meter, stage: str, epoch: int) -> tuple[float, float]:
     loss, accuracy = meter.compute()
     _check_finite(loss, stage, epoch)
     return loss, accuracy
+
+
+@contextlib.contextmanager
+def telling_failures(stage: str) -> Iterator[None]:
+    """Within the block, what torch and its worker processes raise becomes a TrainingError with advice."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(_why_step_failed(stage, error)) from error
 
 
 def _why_step_failed(stage: str, error: Exception) -> str:

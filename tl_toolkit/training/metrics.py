@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torchmetrics import SumMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from tl_toolkit.training.losses import predicted_classes
 
@@ -32,51 +30,61 @@ class Scores:
 
 
 class Meter:
-    """Gathers loss and accuracy on the device; nothing is read back before it is asked for."""
+    """Gathers loss and accuracy on the device; nothing is read back before it is asked for.
 
-    def __init__(self, classes: int, device: torch.device) -> None:
-        # By default torchmetrics looks for NaN at every step and leaves it out. "disable" stops that, but in 1.9
-        # it also makes MeanMetric forget its weights; so the mean is made of two sums.
-        self.loss_sum = SumMetric(nan_strategy="disable").to(device)
-        self.images = SumMetric(nan_strategy="disable").to(device)
-        self.accuracy = MulticlassAccuracy(classes, average="micro").to(device)
+    Args:
+        device: Where the batches are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.images = 0
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # which mps lacks
+        self._loss = torch.zeros((), dtype=dtype, device=device)
+        self._right = torch.zeros((), dtype=torch.long, device=device)
 
     def update(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Adds a batch: its mean loss, logits (N, classes), or (N, 1) of two classes, and targets (N)."""
-        self.loss_sum.update(loss.detach() * len(targets))
-        self.images.update(len(targets))
-        self.accuracy.update(predicted_classes(logits.detach()), targets)
+        self.images += len(targets)
+        self._loss += loss * len(targets)
+        self._right += (predicted_classes(logits) == targets).sum()
 
     def compute(self) -> tuple[float, float]:
         """Loss and accuracy so far."""
-        return float(self.loss_sum.compute() / self.images.compute()), float(self.accuracy.compute())
+        return float(self._loss) / self.images, int(self._right) / self.images
 
 
 class FullMeter(Meter):
-    """A `Meter` that also tells top-5 and each class."""
+    """A `Meter` that also tells top-5 and each class.
+
+    Args:
+        classes: Number of classes.
+        device: Where the batches are.
+    """
 
     def __init__(self, classes: int, device: torch.device) -> None:
-        super().__init__(classes, device)
-        self.top5 = MulticlassAccuracy(classes, average="micro", top_k=TOP_K).to(device) if classes > TOP_K else None
-        self.per_class = MulticlassAccuracy(classes, average="none").to(device)
-        self.counts = torch.zeros(classes, dtype=torch.long, device=device)
+        super().__init__(device)
+        self._classes = classes
+        self._top5 = torch.zeros((), dtype=torch.long, device=device)
+        self._counts = torch.zeros(classes, dtype=torch.long, device=device)
+        self._right_counts = torch.zeros(classes, dtype=torch.long, device=device)
 
     def update(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Adds a batch, as `Meter.update`."""
         super().update(loss, logits, targets)
-        if self.top5:
-            self.top5.update(logits, targets)
-        self.per_class.update(predicted_classes(logits), targets)
-        self.counts += torch.bincount(targets, minlength=len(self.counts))
+        if self._classes > TOP_K:
+            self._top5 += (logits.topk(TOP_K, dim=1).indices == targets[:, None]).sum()
+        right = predicted_classes(logits) == targets
+        self._counts += torch.bincount(targets, minlength=self._classes)
+        self._right_counts += torch.bincount(targets[right], minlength=self._classes)
 
     def scores(self) -> Scores:
         """Everything gathered."""
         loss, accuracy = self.compute()
-        per_class = zip(self.per_class.compute().tolist(), self.counts.tolist(), strict=True)
+        pairs = zip(self._right_counts.tolist(), self._counts.tolist(), strict=True)
         return Scores(
-            images=int(self.images.compute()),
+            images=self.images,
             loss=loss,
             accuracy=accuracy,
-            top5_accuracy=float(self.top5.compute()) if self.top5 else None,
-            class_accuracy=tuple(value if count else None for value, count in per_class),
+            top5_accuracy=int(self._top5) / self.images if self._classes > TOP_K else None,
+            class_accuracy=tuple(right / count if count else None for right, count in pairs),
         )

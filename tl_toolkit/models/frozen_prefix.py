@@ -1,0 +1,238 @@
+"""The frozen prefix of a network: what comes before the first module that trains, and how to begin behind it."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import nn
+
+TOLERANCE = 1e-2
+"""How far the two halves may be from the whole, as a share of the largest logit: in bf16 the same sums come out a
+little different when a batch lies differently in memory. A wrong cut is far outside."""
+
+
+class _CutReachedError(Exception):
+    """The cut has been reached; nothing behind it need be computed."""
+
+
+@dataclass(frozen=True)
+class _Stub:
+    """A module of the prefix, and the shape and type of what it gives for one image."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def zeros(self, count: int, device: torch.device, writable: bool) -> torch.Tensor:
+        """What stands for the module's output; unless `writable`, it takes no memory."""
+        if writable:
+            return torch.zeros(count, *self.shape, dtype=self.dtype, device=device)
+        return torch.zeros((), dtype=self.dtype, device=device).expand(count, *self.shape)
+
+
+class FrozenPrefix:
+    """The part of a network in front of its first trainable module, the cut.
+
+    The network stays one object with its own names and parameters. Inside `skipped`, the modules of the prefix
+    compute nothing and the cut takes the features that `feed` was given, so that a call of the network runs the
+    suffix alone. Whatever a network's forward does between its modules, on the tensors that they give, is done on
+    zeros; only what arrives at the cut matters, and `find_prefix` has tried that.
+
+    Args:
+        module: The network.
+        cut: Name of the first module that trains.
+        trainable: Names of all modules that train.
+        stubs: What the skipped modules give.
+        image_shape: Of one image (C, H, W).
+        writable: The network writes into what its skipped modules give, so that it must lie in memory.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        cut: str,
+        trainable: tuple[str, ...],
+        stubs: Sequence[_Stub],
+        image_shape: tuple[int, ...],
+        writable: bool,
+    ) -> None:
+        self.module = module
+        self.cut = cut
+        self._trainable = trainable
+        self._stubs = stubs
+        self._image_shape = image_shape
+        self._writable = writable
+        self._features: torch.Tensor | None = None
+
+    def on(self, module: nn.Module) -> "FrozenPrefix":
+        """The same prefix of another network of the same architecture."""
+        return FrozenPrefix(module, self.cut, self._trainable, self._stubs, self._image_shape, self._writable)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """The cut's input for images (N, C, H, W), without gradients; nothing behind the cut is run."""
+        self._features = None
+        taken: list[torch.Tensor] = []
+
+        def take(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            taken.append(args[0])
+            raise _CutReachedError
+
+        handle = self.module.get_submodule(self.cut).register_forward_pre_hook(take, prepend=True)
+        try:
+            with torch.no_grad(), contextlib.suppress(_CutReachedError):
+                self.module(images)
+        finally:
+            handle.remove()
+        return taken[0].detach()
+
+    def feed(self, features: torch.Tensor) -> torch.Tensor:
+        """Keeps features (N, ...) for the cut.
+
+        Returns:
+            Blank images (N, C, H, W) that take no memory: with them the network is to be called.
+        """
+        self._features = features
+        return features.new_zeros(()).expand(len(features), *self._image_shape)
+
+    @contextlib.contextmanager
+    def skipped(self) -> Iterator[None]:
+        """Within the block, a call of the network with what `feed` gave begins at the cut."""
+        parts = [(self.module.get_submodule(stub.name), stub) for stub in self._stubs]
+        handle = self.module.get_submodule(self.cut).register_forward_pre_hook(
+            lambda _, args: args if self._features is None else (self._features,)
+        )
+        try:
+            for part, stub in parts:
+                part.forward = self._unless_fed(part.forward, stub)
+            yield
+        finally:
+            handle.remove()
+            for part, _ in parts:
+                part.__dict__.pop("forward", None)
+            self._features = None
+
+    def _unless_fed(self, forward: Callable[..., Any], stub: _Stub) -> Callable[..., Any]:
+        """A module's own forward, or zeros when there are features for the cut."""
+
+        def chosen(*args: Any, **options: Any) -> Any:
+            if self._features is None:
+                return forward(*args, **options)
+            return stub.zeros(len(self._features), self._features.device, self._writable)
+
+        return chosen
+
+    def digest(self) -> str:
+        """A digest of every weight and statistic that the features depend on: of all that does not train."""
+        digest = blake2b(self.cut.encode(), digest_size=16)
+        for name, value in self.module.state_dict().items():
+            if not _is_inside(name, self._trainable):
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+                digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+def find_prefix(module: nn.Module, trainable: Sequence[str], images: torch.Tensor) -> FrozenPrefix | None:
+    """Finds the frozen prefix, and tries on some images that the rest alone gives the network's own logits.
+
+    Args:
+        module: In eval mode.
+        trainable: Names of the modules that train; "" is the whole network.
+        images: A batch (N, C, H, W) with N of at least 2, on the network's device, not all alike.
+
+    Returns:
+        None where nothing comes before the first trainable module, or where more than one tensor passes the cut.
+    """
+    calls = _record_calls(module, images)
+    cut = next((name for name, *_ in calls.began if _is_inside(name, trainable)), None)
+    if not cut:
+        return None
+    order = [name for name, *_ in calls.began]
+    inputs = calls.began[order.index(cut)][1]
+    once = order.count(cut) == 1
+    if not once or len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or len(inputs[0]) != len(images):
+        return None
+    stubs = _stubs(module, "", cut, calls.ended_before(cut), len(images))
+    for writable in (False, True):
+        prefix = FrozenPrefix(module, cut, tuple(trainable), stubs, tuple(images.shape[1:]), writable)
+        if stubs and _halves_agree(prefix, images, calls.output):
+            return prefix
+    return None
+
+
+class _Calls:
+    """Which modules a forward called, in order, with what came in and out."""
+
+    def __init__(self) -> None:
+        self.began: list[tuple[str, tuple[Any, ...]]] = []
+        self.events: list[tuple[str, str]] = []
+        self.outputs: dict[str, Any] = {}
+        self.output: Any = None
+
+    def ended_before(self, cut: str) -> dict[str, Any]:
+        """Outputs of the modules whose calls were all over when the cut was reached."""
+        at = self.events.index(("begin", cut))
+        later = {name for _, name in self.events[at:]}
+        return {name: output for name, output in self.outputs.items() if name not in later}
+
+
+def _record_calls(module: nn.Module, images: torch.Tensor) -> _Calls:
+    calls = _Calls()
+    handles = []
+
+    def began(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+            calls.began.append((name, args))
+            calls.events.append(("begin", name))
+
+        return hook
+
+    def ended(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            calls.events.append(("end", name))
+            calls.outputs[name] = output
+
+        return hook
+
+    for name, part in module.named_modules():
+        if name:
+            handles += [part.register_forward_pre_hook(began(name)), part.register_forward_hook(ended(name))]
+    try:
+        with torch.no_grad():
+            calls.output = module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def _is_inside(name: str, modules: Sequence[str]) -> bool:
+    return any(not part or name == part or name.startswith(f"{part}.") for part in modules)
+
+
+def _stubs(module: nn.Module, path: str, cut: str, ended: dict[str, Any], count: int) -> list[_Stub]:
+    """The largest modules that are over before the cut and give one tensor with a row for each image."""
+    stubs: list[_Stub] = []
+    for child, part in module.named_children():
+        name = f"{path}{child}"
+        output = ended.get(name)
+        if isinstance(output, torch.Tensor) and output.ndim and len(output) == count:
+            stubs.append(_Stub(name, tuple(output.shape[1:]), output.dtype))
+        elif name != cut:
+            stubs += _stubs(part, f"{name}.", cut, ended, count)
+    return stubs
+
+
+def _halves_agree(prefix: FrozenPrefix, images: torch.Tensor, logits: torch.Tensor) -> bool:
+    features = prefix(images)
+    try:
+        with prefix.skipped(), torch.no_grad():
+            again = prefix.module(prefix.feed(features))
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
+        return False
+    if again.shape != logits.shape:
+        return False
+    largest = float(logits.float().abs().max())
+    return float((again.float() - logits.float()).abs().max()) <= TOLERANCE * max(largest, 1e-6)

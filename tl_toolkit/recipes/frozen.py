@@ -1,0 +1,238 @@
+"""Frozen features of a run: from the cache where they are in it, computed and put there where not."""
+
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tl_toolkit.cache import Rows, Store, cache_folder, default_limit, make_room
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.data.dataset import Samples, ViewedImages
+from tl_toolkit.data.images import identity_of
+from tl_toolkit.data.loaders import eval_loader, view_loader
+from tl_toolkit.data.transforms import Augmentation, View
+from tl_toolkit.errors import ToolkitError, listing
+from tl_toolkit.files import show_size
+from tl_toolkit.models.build import Network
+from tl_toolkit.models.frozen_prefix import FrozenPrefix
+from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
+from tl_toolkit.training.compute import Compute
+from tl_toolkit.training.frozen_features import ComputedFeatures, EvalFeatures, FeatureBatches, Features, ViewOrder
+from tl_toolkit.training.loop import Prepare, telling_failures
+
+BATCH = 64
+SHARD_BYTES = 2**26
+MEMORY_BYTES = 2**30
+"""Features that are not put on disk are held in memory up to here, and beyond computed in every epoch."""
+
+VERSIONS = ("torch", "torchvision", "timm", "pillow")
+"""Features of other versions of these are computed anew: they may decode or round differently."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """How a run reads images for its frozen features.
+
+    Attributes:
+        augmentation: What the crops of further views are made by.
+        mirror: Whether images may be mirrored.
+        prepare: From a batch of a loader to the network's input.
+        workers: Processes that decode.
+    """
+
+    augmentation: Augmentation | None
+    mirror: bool
+    prepare: Prepare
+    workers: int
+
+
+class FrozenFeatures:
+    """What a network's frozen prefix makes of images.
+
+    Args:
+        prefix: The prefix.
+        config: The run's settings.
+        network: What the prefix is of.
+        compute: Where and in which precision it runs.
+        images: How images are read.
+        listener: Told of progress and of where the features are.
+    """
+
+    def __init__(
+        self,
+        prefix: FrozenPrefix,
+        config: FinetuneConfig,
+        network: Network,
+        compute: Compute,
+        images: Images,
+        listener: Listener,
+    ) -> None:
+        self.prefix = prefix
+        self._config = config
+        self._network = network
+        self._compute = compute
+        self._images = images
+        self._listener = listener
+        self._folder = cache_folder()
+        self._writable = config.uses_cache
+        self._stores: dict[int, Store] = {}
+        self._digest = prefix.digest() if config.feature_cache else ""
+
+    def batches(self, samples: Samples, views: int, order: ViewOrder) -> "FeatureBatches | ComputedFeatures":
+        """Shuffled batches to train on."""
+        features = self._stored(samples, views)
+        if features:
+            return FeatureBatches(features, order, self._compute.device)
+        return ComputedFeatures(
+            view_loader(self._viewed(samples, views), order, self._images.workers), self._run, order
+        )
+
+    def in_order(self, samples: Samples) -> "EvalFeatures | ComputedFeatures":
+        """Every image once, as it is in prediction."""
+        features = self._stored(samples, 1)
+        if features:
+            return EvalFeatures(features, BATCH)
+        return ComputedFeatures(eval_loader(self._viewed(samples, 1), BATCH, self._images.workers), self._run)
+
+    def _stored(self, samples: Samples, views: int) -> Features | None:
+        """The features, if they can be held."""
+        if not self._config.feature_cache:
+            self._tell("computed in every epoch", "--no-feature-cache")
+            return None
+        identities = samples.identities()
+        found = [self._store(view).find(identities) for view in range(views)]
+        missing = sum(int((part < 0).sum()) for part, _ in found)
+        if missing and not self._fits(samples, missing, any(identities)):
+            return None
+        done = 0
+        rows: list[Rows] = []
+        for view, (part, row) in enumerate(found):
+            for count in self._fill(samples, identities, view, part, row):
+                done += count
+                self._listener(Counted("features", done, missing))
+            rows.append(Rows(self._store(view).parts, part, row))
+        total = views * len(samples)
+        where = "from the cache" if missing < total else f"in {self._folder}" if self._writable else "in memory"
+        if 0 < missing < total:
+            where = f"{total - missing:,} of {total:,} from the cache"
+        self._tell(f"{total:,} up to {self.prefix.cut}", where)
+        return Features(rows, torch.tensor(samples.targets))
+
+    def _fits(self, samples: Samples, missing: int, storable: bool) -> bool:
+        """Whether so many rows have a place, on disk or in memory; says so where they have none on disk."""
+        probe = self._viewed(samples, 1)[0][0]
+        row = self._run(probe[None])
+        needed = missing * row.element_size() * row.numel()
+        if self._writable and storable:
+            asked = self._config.cache_bytes
+            limit = default_limit(self._folder) if asked is None else asked
+            try:
+                if make_room(self._folder, needed, limit, [store.path for store in self._stores.values()]):
+                    return True
+            except ToolkitError as error:
+                self._give_up(str(error))
+            else:
+                self._give_up(
+                    f"The features take {show_size(needed)}, more than --cache-size {show_size(limit)} allows."
+                )
+        if needed <= MEMORY_BYTES:
+            return True
+        self._tell("computed in every epoch", f"{show_size(needed)} are too much for memory, and not kept on disk")
+        return False
+
+    def _fill(
+        self, samples: Samples, identities: Sequence[bytes | None], view: int, part: np.ndarray, row: np.ndarray
+    ) -> Iterator[int]:
+        """Computes the rows that are missing and notes in `part` and `row` where they are.
+
+        Yields:
+            The number of images of each batch when it is done.
+        """
+        missing = np.flatnonzero(part < 0)
+        if not len(missing):
+            return
+        pending: list[torch.Tensor] = []
+        first = 0
+        done = 0
+        order = [(batch, torch.full_like(batch, view)) for batch in torch.split(torch.from_numpy(missing), BATCH)]
+        with telling_failures("features"):
+            for images, _ in view_loader(self._viewed(samples, view + 1), order, self._images.workers):
+                pending.append(self._run(images).cpu().contiguous())
+                done += len(images)
+                if done == len(missing) or sum(rows.nbytes for rows in pending) >= SHARD_BYTES:
+                    chunk = missing[first:done]
+                    where = self._put(view, samples, [identities[index] for index in chunk], chunk, torch.cat(pending))
+                    part[chunk], row[chunk] = where, np.arange(len(chunk))
+                    first, pending = done, []
+                yield len(images)
+
+    def _put(
+        self, view: int, samples: Samples, identities: list[bytes | None], chunk: np.ndarray, rows: torch.Tensor
+    ) -> int:
+        """Writes rows to the cache, or holds them where this is not possible.
+
+        Returns:
+            Their part of the store.
+        """
+        store = self._store(view)
+        known = [identity for identity in identities if identity]
+        if not self._writable or len(known) < len(identities):
+            return store.keep(rows)
+        changed = [
+            index for index, before in zip(chunk, identities, strict=True) if self._now(samples, index) != before
+        ]
+        if changed:
+            self._listener(Warned(f"{samples.name(int(changed[0]))} changed while it was read; it is not cached."))
+            return store.keep(rows)
+        try:
+            store.write(known, rows)
+        except ToolkitError as error:
+            self._give_up(str(error))
+            return store.keep(rows)
+        return len(store.parts) - 1
+
+    def _now(self, samples: Samples, index: int) -> bytes | None:
+        return identity_of(samples.images[index])
+
+    def _give_up(self, why: str) -> None:
+        self._writable = False
+        self._listener(Warned(f"{why} The run goes on without keeping features on disk."))
+
+    def _store(self, view: int) -> Store:
+        if view not in self._stores:
+            spec, compute, network = self._network.input_spec, self._compute, self._network
+            seen = {"view": view, "augment": self._config.augment, "mirror": self._images.mirror} if view else "plain"
+            key = {
+                "arch": str(network.arch),
+                "arch_options": {name: repr(value) for name, value in network.arch.options.items()},
+                "prefix": self._digest,
+                "input": spec.to_dict(),
+                "view": seen,
+                "precision": compute.precision,
+                "device": compute.device.type,
+                "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+            }
+            what = (
+                f"{network.arch} up to {self.prefix.cut}, {spec.height}x{spec.width} px, {compute.precision}, "
+                f"{f'view {view}' if view else 'plain'}"
+            )
+            self._stores[view] = store = Store(self._folder, key, what)
+            if store.damaged:
+                self._listener(Warned(f"Damaged and passed over in the cache: {listing(store.damaged)}."))
+        return self._stores[view]
+
+    def _viewed(self, samples: Samples, views: int) -> ViewedImages:
+        spec, images = self._network.input_spec, self._images
+        return ViewedImages(
+            samples, [View(spec, images.augmentation, images.mirror, number) for number in range(views)], spec
+        )
+
+    def _run(self, images: torch.Tensor) -> torch.Tensor:
+        """From a batch of a loader to features."""
+        with self._compute.autocast():
+            return self.prefix(self._images.prepare(images.to(self._compute.device, non_blocking=True)))
+
+    def _tell(self, value: str, why: str) -> None:
+        self._listener(Chosen("features", value, why))

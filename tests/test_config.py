@@ -116,3 +116,18 @@ def test_config_reads_options_of_the_network_as_mapping_or_list():
         FinetuneConfig(arch_options=("relu",))
     with pytest.raises(ConfigError, match="arch_options must be a list of text, not 'relu'"):
         FinetuneConfig(arch_options="relu")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("cache_size", "much"), ("probe_learning_rate", "fast"), ("probe_learning_rate", -1)]
+)
+def test_config_with_a_size_or_rate_that_is_none_says_so(name: str, value: object):
+    with pytest.raises(ConfigError, match=f"{name} must be .*, not '{value}'"):
+        FinetuneConfig.from_values({name: value})
+
+
+def test_config_takes_sizes_and_rates_as_numbers_too():
+    config = FinetuneConfig.from_values({"cache_size": 0, "probe_lr": 1e-3})
+    assert (config.cache_bytes, config.uses_cache, config.probe_rate) == (0, False, 0.001)
+    assert FinetuneConfig(cache_size="1kB", probe_learning_rate="auto").probe_rate is None
+    assert not FinetuneConfig.from_values({"feature_cache": False}).uses_cache

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.files import atomic_file, write_text
+from tl_toolkit.files import atomic_file, parse_size, show_size, write_text
 
 
 def test_write_text_over_a_file_replaces_it(tmp_path: Path):
@@ -29,3 +29,25 @@ def test_write_text_into_a_missing_folder_names_the_path(tmp_path: Path):
     with pytest.raises(ToolkitError) as error:
         write_text(path, "text")
     assert str(error.value) == f"Cannot write {path}: No such file or directory."
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("500MB", 500_000_000), ("1.5 GiB", 1_610_612_736), ("2kb", 2000), ("1TiB", 2**40), ("7B", 7)],
+)
+def test_parse_size_reads_units(text: str, size: int):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "5 parsecs", "1e3", "1,5GB"])
+def test_parse_size_of_no_size_is_none(text: str):
+    assert parse_size(text) is None
+
+
+def test_show_size_chooses_the_unit():
+    assert [show_size(size) for size in (12, 1536, 5 * 2**20, 3000 * 2**30)] == [
+        "12 B",
+        "1.5 KiB",
+        "5.0 MiB",
+        "3000.0 GiB",
+    ]

@@ -188,6 +188,10 @@ class Store:
         folder: The cache.
         key: Everything that a row depends on beside the image.
         what: The same in words, for a listing.
+
+    Attributes:
+        parts: Tensors of rows, mapped from shards or held in memory.
+        damaged: Shards that could not be read; they are removed.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any], what: str) -> None:
@@ -202,8 +206,15 @@ class Store:
                 self._read(shard)
             except (SafetensorError, OSError):
                 self.damaged.append(str(shard))
+                with contextlib.suppress(OSError):
+                    shard.unlink()
         with contextlib.suppress(OSError):  # The last use; a read-only cache is good to read.
             os.utime(self.path)
+
+    @property
+    def last_part(self) -> int:
+        """The part that was written or held last."""
+        return len(self.parts) - 1
 
     def find(self, identities: Sequence[bytes | None]) -> tuple[np.ndarray, np.ndarray]:
         """Part and row of each identity, -1 where it is not in the store."""
@@ -212,14 +223,9 @@ class Store:
         found = np.array(places, np.int64).reshape(-1, 2)
         return found[:, 0], found[:, 1]
 
-    def keep(self, rows: torch.Tensor) -> int:
-        """Takes rows for this run alone; they have no identity that would say when they change.
-
-        Returns:
-            Their part.
-        """
+    def hold(self, rows: torch.Tensor) -> None:
+        """Takes rows into memory, for this run alone."""
         self.parts.append(rows)
-        return len(self.parts) - 1
 
     def write(self, identities: Sequence[bytes], rows: torch.Tensor) -> None:
         """Writes a shard.
@@ -251,7 +257,7 @@ class Store:
         with safe_open(shard, framework="pt") as file:  # The rows are mapped, not read.
             packed = file.get_tensor("identities").numpy().tobytes()
             self.parts.append(file.get_tensor("rows"))
-        part = len(self.parts) - 1
+        part = self.last_part
         for row in range(len(packed) // IDENTITY_BYTES):
             start = row * IDENTITY_BYTES
             self._place[packed[start : start + IDENTITY_BYTES]] = part, row

@@ -6,10 +6,7 @@ config file are all made from this one class.
 
 import dataclasses
 import math
-import operator
 import re
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ import yaml
 
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
 from tl_toolkit.files import parse_size, user_path
+from tl_toolkit.settings import coerced, flag_name, problem_with, setting
 
 Head = Literal["swap", "append", "mlp"]
 Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
@@ -36,27 +34,6 @@ AUTO = "auto"
 
 NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
 """Weights that are no file, URL or repository."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a field's metadata says about it beside its type and default."""
-
-    help: str
-    panel: str
-    flag: str = ""
-    """The flag, where it is not the field's name."""
-    minimum: float | None = None
-    above: float | None = None
-    maximum: float | None = None
-    below: float | None = None
-    automatic: str = ""
-    """What None means, in a few words."""
-
-
-def setting(default: Any, help: str, panel: str, **limits: Any) -> Any:
-    """A dataclass field that carries its `Setting`."""
-    return dataclasses.field(default=default, metadata={"setting": Setting(help, panel, **limits)})
 
 
 MODEL, DATA, TRAINING, AUGMENTATION, OUTPUT = "Model", "Data", "Training", "Augmentation and input", "Output"
@@ -143,6 +120,7 @@ class FinetuneConfig:
         TRAINING,
         flag="--probe-lr",
         automatic="0.003",
+        number_too=True,
     )
     weight_decay: float | None = setting(
         None, "Weight decay; none on biases and norms.", TRAINING, minimum=0, automatic="by optimizer"
@@ -200,9 +178,13 @@ class FinetuneConfig:
         "Most that the cache may take, such as 500MB or 20GiB; 0 writes nothing there.",
         OUTPUT,
         automatic="10GiB, or half of the free disk",
+        number_too=True,
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.", OUTPUT)
     precision: Precision = setting("auto", "auto is bf16 where the device computes it natively.", OUTPUT)
+    compile: bool = setting(
+        False, "Compile the network with torch.compile where it trains on images; on CPUs this was slower.", OUTPUT
+    )
     workers: int | None = setting(
         None, "Processes that decode images.", OUTPUT, minimum=0, automatic="by cores and images"
     )
@@ -212,7 +194,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         problems = [
-            problem for field in dataclasses.fields(self) if (problem := _problem(field, getattr(self, field.name)))
+            problem for field in dataclasses.fields(self) if (problem := problem_with(field, getattr(self, field.name)))
         ]
         if self.in_channels == 2:
             problems.append("in_channels must be 1 or 3, not 2.")
@@ -242,7 +224,7 @@ class FinetuneConfig:
             ConfigError: Some settings are wrong; the message lists them all.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        short = {_flag_name(field): field for field in fields.values()}
+        short = {flag_name(field): field for field in fields.values()}
         chosen: dict[str, Any] = {}
         for values in sources:
             given: dict[str, Any] = {}
@@ -251,8 +233,8 @@ class FinetuneConfig:
                 if field is None:
                     raise UnknownNameError("setting", str(name), [*fields, *short])
                 if field.name in given:
-                    raise ConfigError([f"{field.name} is given twice, also as {_flag_name(field)}."])
-                given[field.name] = _coerced(field, value)
+                    raise ConfigError([f"{field.name} is given twice, also as {flag_name(field)}."])
+                given[field.name] = coerced(field, value)
             chosen |= given
         return cls(**chosen)
 
@@ -334,83 +316,3 @@ def _is_rate(text: object) -> bool:
 
 def _full_path(spec: str) -> str:
     return str(user_path(spec).absolute())
-
-
-def _flag_name(field: "dataclasses.Field[Any]") -> str:
-    """The name of a field's flag as Python and YAML write it: `lr` for `learning_rate`."""
-    flag: str = field.metadata["setting"].flag
-    return flag.partition("/")[0].removeprefix("--").replace("-", "_") or field.name
-
-
-def choices_of(annotation: Any) -> tuple[str, ...]:
-    """The values that a Literal, or a tuple of Literals, admits; empty for any other type."""
-    if typing.get_origin(annotation) is tuple:
-        annotation = typing.get_args(annotation)[0]
-    return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
-
-
-def is_optional(annotation: Any) -> bool:
-    """Whether a type is `... | None`; of a Literal, typing makes a Union of its own."""
-    return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
-
-
-def without_none(annotation: Any) -> Any:
-    """`int | None` becomes `int`; other types stay."""
-    if is_optional(annotation):
-        return next(part for part in typing.get_args(annotation) if part is not types.NoneType)
-    return annotation
-
-
-def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
-    """Takes over what YAML writes differently: `1e-3` is text there, and a tuple is a list."""
-    kind = without_none(field.type)
-    if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if typing.get_origin(kind) is tuple and isinstance(value, dict):
-        return tuple(f"{name}={item}" for name, item in value.items())
-    if typing.get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(value)
-    return value
-
-
-def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
-    """What is wrong with a field's value, as a sentence."""
-    if value is None and is_optional(field.type):
-        return None
-    kind = without_none(field.type)
-    if choices := choices_of(kind):
-        given = value if typing.get_origin(kind) is tuple else (value,)
-        if not isinstance(given, tuple) or any(item not in choices for item in given):
-            return f"{field.name} must be {' or '.join(choices)}, not {value!r}."
-        return None
-    if typing.get_origin(kind) is tuple:
-        texts = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-        return None if texts else f"{field.name} must be a list of text, not {value!r}."
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
-        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        return f"{field.name} must be {words[kind]}, not {value!r}."
-    return _out_of_range(field.name, field.metadata["setting"], value)
-
-
-def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
-    if isinstance(value, str | bool):
-        return None
-    bounds = [
-        ("at least", limits.minimum, operator.ge),
-        ("above", limits.above, operator.gt),
-        ("at most", limits.maximum, operator.le),
-        ("below", limits.below, operator.lt),
-    ]
-    asked = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
-    finite = not isinstance(value, float) or math.isfinite(value)
-    if finite and all(holds(value, bound) for _, bound, holds in asked):
-        return None
-    wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in asked)
-    return f"{name} must be {wanted}, not {value!r}."

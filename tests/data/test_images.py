@@ -1,3 +1,4 @@
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tl_toolkit.data.images import inspect_image, open_image
+from tl_toolkit.data.images import ImageFacts, extent, identity_of, inspect_image, open_image
+from tl_toolkit.data.transforms import EvalTransform
 from tl_toolkit.errors import ImageError
+from tl_toolkit.input_spec import InputSpec
 
 RED = (255, 0, 0)
 
@@ -123,3 +126,55 @@ def test_inspect_image_tells_stored_size_and_mode(tmp_path: Path):
     Image.new("L", (5, 3)).save(tmp_path / "grey.png")
     facts = inspect_image(tmp_path / "grey.png")
     assert (facts.width, facts.height, facts.mode) == (5, 3, "L")
+
+
+SPEC = InputSpec(height=32, width=32)
+
+
+def test_open_image_at_least_so_large_decodes_a_jpeg_at_reduced_scale(tmp_path: Path):
+    path = tmp_path / "large.jpg"
+    Image.new("RGB", (1001, 803)).save(path)
+    assert open_image(path).size == (1001, 803)
+    assert open_image(path, at_least=500).size == (1001, 803)
+    assert open_image(path, at_least=300).size == (501, 402)
+    reduced = open_image(path, at_least=100)
+    assert reduced.size == (126, 101)
+    assert extent(reduced) == (1001 / 8, 803 / 8)
+    assert inspect_image(path, at_least=100) == ImageFacts(1001, 803, "RGB")
+
+
+def test_open_image_at_reduced_scale_turns_the_extent_with_the_image(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    Image.new("RGB", (1001, 803)).save(path, exif=exif)
+    assert open_image(path, at_least=100).size == (101, 126)
+    assert extent(open_image(path, at_least=100)) == (803 / 8, 1001 / 8)
+
+
+def difference(path: Path) -> torch.Tensor:
+    """Between an image that was decoded in full and one at the scale that is enough, as a model sees them."""
+    transform = EvalTransform(SPEC)
+    full, reduced = (transform(open_image(path, at_least=size)).float() for size in (0, SPEC.enough))
+    return (full - reduced).abs()
+
+
+def test_photographs_decoded_at_reduced_scale_differ_little(real_data: Path, tmp_path: Path):
+    with tarfile.open(real_data / "caltech101.tar") as archive:
+        members = [member for member in archive.getmembers() if member.name.endswith(".jpg")][::40]
+        archive.extractall(tmp_path, members, filter="data")
+    facts = {path: inspect_image(path) for path in tmp_path.rglob("*.jpg")}
+    paths = [path for path, image in facts.items() if min(image.width, image.height) >= 2 * SPEC.enough]
+    assert len(paths) > 40
+    differences = [float(difference(path).mean()) for path in paths]  # of 255
+    assert sum(differences) / len(paths) < 0.6
+    assert max(differences) < 2.5
+
+
+def test_identity_of_pixels_is_their_content():
+    array = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert identity_of(array) == identity_of(array.copy()) == identity_of(torch.from_numpy(array))
+    assert identity_of(array) != identity_of(array + 1)
+    assert identity_of(array) != identity_of(array.reshape(1, 4, 3))
+    assert identity_of(Image.fromarray(array)) is not None
+    assert identity_of("missing.png") is None

@@ -305,3 +305,9 @@ def test_config_of_a_run_notes_the_weights_that_auto_came_to(
     tl.finetune(data=photos, out=tmp_path / "run", **{**tiny_settings, "weights": "auto"})
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert (config["weights"], config["data"]) == ("bundled", str(photos))
+
+
+@pytest.mark.slow
+def test_finetune_compiled_saves_the_networks_own_names(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
+    run = tl.finetune(data=photos, out=tmp_path / "run", tune="full", compile=True, **tiny_settings)
+    assert set(load_file(run.path / "model.safetensors")) == set(run.model.module.state_dict())

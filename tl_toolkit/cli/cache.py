@@ -44,11 +44,11 @@ def clear(
     from tl_toolkit.cache import cache_folder, list_entries, remove
 
     entries = list_entries(cache_folder())
-    total = show_size(sum(entry.size for entry in entries))
+    what = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {show_size(sum(e.size for e in entries))}"
     if entries and not yes:
-        typer.confirm(f"Remove {len(entries)} entries ({total}) from {cache_folder()}?", abort=True)
+        typer.confirm(f"Remove {what}, from {cache_folder()}?", abort=True)
     remove(entries)
-    console.tell_result(f"Removed {len(entries)} entries, {total}.")
+    console.tell_result(f"Removed {what}.")
 
 
 def _when(seconds: float) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_toolkit.config import FinetuneConfig, Precision, Setting, choices_of, without_none
+from tl_toolkit.config import FinetuneConfig, Precision
+from tl_toolkit.settings import Setting, choices_of, without_none
 
 UNREADABLE = 3
 """Exit code of a command that is done, but could not read some images."""

@@ -108,7 +108,8 @@ def check_splits(
     done = 0
     checked: dict[str, Checked] = {}
     for split, samples in splits.items():
-        identities, facts = known.find(samples) if known else ([], {})
+        looked_up = known if samples.are_files else None  # Pixels in memory are sooner looked at.
+        identities, facts = looked_up.find(samples) if looked_up else ([], {})
         new = [index for index in range(len(samples)) if index not in facts]
         done += len(facts)
         bad: list[BadImage] = []
@@ -118,8 +119,8 @@ def check_splits(
         for index, result in zip(new, results, strict=True):
             if isinstance(result, ImageFacts):
                 facts[index] = result
-                if known:
-                    known.add(identities[index], result)
+                if looked_up:
+                    looked_up.add(identities[index], result)
             else:
                 bad.append(BadImage(split, samples.name(index), result))
             done += 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from tl_toolkit.cache import identity_of_content, identity_of_file
 from tl_toolkit.errors import ImageError
@@ -16,6 +16,10 @@ ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 UNDEFINED_RANGE_MODES = ("I", "F")
 TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
+TURNED = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+
+EXTENT = "tl_extent"
 WHITE = (255, 255, 255, 255)
 
 
@@ -82,7 +86,10 @@ def _decode(source: ImageLike, channels: int, name: str, at_least: int) -> tuple
                 facts = ImageFacts(file.width, file.height, file.mode)
                 if at_least:
                     file.draft(file.mode, (at_least, at_least))
-                return _to_channels(ImageOps.exif_transpose(file), channels), facts
+                image = _to_channels(ImageOps.exif_transpose(file), channels)
+                if file.size != (facts.width, facts.height):
+                    image.info[EXTENT] = _extent(facts, file)
+                return image, facts
         image = _from_memory(source)
         return _to_channels(ImageOps.exif_transpose(image), channels), ImageFacts(image.width, image.height, image.mode)
     except UnidentifiedImageError as error:
@@ -91,6 +98,23 @@ def _decode(source: ImageLike, channels: int, name: str, at_least: int) -> tuple
         raise ImageError(label, error.strerror or str(error)) from error
     except Exception as error:  # Decoders answer damaged files with errors of every type.
         raise ImageError(label, str(error) or type(error).__name__) from error
+
+
+def _extent(facts: ImageFacts, file: Image.Image) -> tuple[float, float]:
+    """Width and height of what a file decoded at a reduced scale shows, in its own pixels and turned upright.
+
+    libjpeg rounds the size up and fills the last row and column, so that the picture may end within a pixel.
+    """
+    scale = round(facts.width / file.width)
+    width, height = facts.width / scale, facts.height / scale
+    turned = file.getexif().get(ExifTags.Base.Orientation, 1) in TURNED
+    return (height, width) if turned else (width, height)
+
+
+def extent(image: Image.Image) -> tuple[float, float]:
+    """Width and height of what an image shows, in pixels; for one from `open_image` perhaps less than its size."""
+    width, height = image.info.get(EXTENT, image.size)
+    return width, height
 
 
 def _to_channels(image: Image.Image, channels: int) -> Image.Image:

@@ -14,6 +14,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
 from tl_toolkit.config import Augment
+from tl_toolkit.data.images import extent
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.seeding import keyed_uniform, seed_from
 
@@ -51,18 +52,20 @@ class EvalTransform:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Transforms one image."""
-        height, width = self._size_before_crop(image)
-        resized = image.resize((width, height), PILLOW_FILTERS[self.spec.interpolation])
+        shown = extent(image)
+        resized = image.resize(
+            self._size_before_crop(*shown), PILLOW_FILTERS[self.spec.interpolation], box=(0, 0, *shown)
+        )
         cropped: Image.Image = functional.center_crop(resized, [self.spec.height, self.spec.width])
         return _to_tensor(cropped)
 
-    def _size_before_crop(self, image: Image.Image) -> list[int]:
-        height, width = self.spec.resize_to
+    def _size_before_crop(self, width: float, height: float) -> tuple[int, int]:
+        wanted_height, wanted_width = self.spec.resize_to
         if self.spec.crop == "squash":
-            return [height, width]
-        scales = (height / image.height, width / image.width)
+            return wanted_width, wanted_height
+        scales = (wanted_height / height, wanted_width / width)
         scale = max(scales) if self.spec.crop == "center" else min(scales)
-        return [max(1, round(image.height * scale)), max(1, round(image.width * scale))]
+        return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 class RandomCrop:
@@ -93,11 +96,12 @@ class RandomCrop:
     def _box(self, image: Image.Image, draws: Draws) -> tuple[float, float, float, float]:
         """Left, top, right and bottom; where the proportions do not fit into the image, they give way."""
         smallest, largest = self.scale
-        area = image.width * image.height * (smallest + (largest - smallest) * draws[0])
+        whole_width, whole_height = extent(image)
+        area = whole_width * whole_height * (smallest + (largest - smallest) * draws[0])
         proportions = math.exp((2 * draws[1] - 1) * math.log(CROP_PROPORTIONS))
-        width = min(image.width, math.sqrt(area * proportions))
-        height = min(image.height, math.sqrt(area / proportions))
-        left, top = (image.width - width) * draws[2], (image.height - height) * draws[3]
+        width = min(whole_width, math.sqrt(area * proportions))
+        height = min(whole_height, math.sqrt(area / proportions))
+        left, top = (whole_width - width) * draws[2], (whole_height - height) * draws[3]
         return left, top, left + width, top + height
 
 

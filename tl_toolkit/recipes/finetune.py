@@ -85,8 +85,8 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     with open_board(folder / run_folder.TENSORBOARD_FOLDER if config.tensorboard else None) as board:
         records = _train(bench, stages, folder, card, board)
         model = load(folder / MODEL_FILE, device=str(compute.device), precision=compute.precision)
-        val = bench.score(model, splits.val)
-        test = bench.score(model, splits.test) if splits.test else None
+        val = bench.score(model, "val", splits.val)
+        test = bench.score(model, "test", splits.test) if splits.test else None
         if board:
             _show_on_board(board, model, config, splits, val, test, listener)
     outcome = {

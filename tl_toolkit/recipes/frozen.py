@@ -48,6 +48,10 @@ class Images:
     workers: int
 
 
+class _NoMemoryError(Exception):
+    """The disk could not take what memory cannot hold."""
+
+
 class FrozenFeatures:
     """What a network's frozen prefix makes of images.
 
@@ -77,51 +81,58 @@ class FrozenFeatures:
         self._listener = listener
         self._folder = cache_folder()
         self._writable = config.uses_cache
+        self._held = 0
         self._stores: dict[int, Store] = {}
         self._digest = prefix.digest() if config.feature_cache else ""
 
-    def batches(self, samples: Samples, views: int, order: ViewOrder) -> "FeatureBatches | ComputedFeatures":
+    def batches(self, samples: Samples, views: int, order: ViewOrder) -> FeatureBatches | ComputedFeatures:
         """Shuffled batches to train on."""
-        features = self._stored(samples, views)
+        features = self._stored("train", samples, views)
         if features:
             return FeatureBatches(features, order, self._compute.device)
         return ComputedFeatures(
             view_loader(self._viewed(samples, views), order, self._images.workers), self._run, order
         )
 
-    def in_order(self, samples: Samples) -> "EvalFeatures | ComputedFeatures":
-        """Every image once, as it is in prediction."""
-        features = self._stored(samples, 1)
+    def in_order(self, split: str, samples: Samples) -> EvalFeatures | ComputedFeatures:
+        """Every image of a split once, as it is in prediction."""
+        features = self._stored(split, samples, 1)
         if features:
             return EvalFeatures(features, BATCH)
         return ComputedFeatures(eval_loader(self._viewed(samples, 1), BATCH, self._images.workers), self._run)
 
-    def _stored(self, samples: Samples, views: int) -> Features | None:
+    def _stored(self, split: str, samples: Samples, views: int) -> Features | None:
         """The features, if they can be held."""
         if not self._config.feature_cache:
-            self._tell("computed in every epoch", "--no-feature-cache")
+            self._tell(split, "computed whenever they are needed: --no-feature-cache")
             return None
         identities = samples.identities()
         found = [self._store(view).find(identities) for view in range(views)]
         missing = sum(int((part < 0).sum()) for part, _ in found)
-        if missing and not self._fits(samples, missing, any(identities)):
+        if missing and (reason := self._no_place(samples, missing, any(identities))):
+            self._tell(split, f"computed whenever they are needed: {reason}")
             return None
         done = 0
         rows: list[Rows] = []
-        for view, (part, row) in enumerate(found):
-            for count in self._fill(samples, identities, view, part, row):
-                done += count
-                self._listener(Counted("features", done, missing))
-            rows.append(Rows(self._store(view).parts, part, row))
+        try:
+            for view, (part, row) in enumerate(found):
+                for count in self._fill(samples, identities, view, part, row):
+                    done += count
+                    self._listener(Counted("features", done, missing))
+                rows.append(Rows(self._store(view).parts, part, row))
+        except _NoMemoryError:
+            self._tell(split, "computed whenever they are needed: too much for memory")
+            return None
         total = views * len(samples)
-        where = "from the cache" if missing < total else f"in {self._folder}" if self._writable else "in memory"
-        if 0 < missing < total:
-            where = f"{total - missing:,} of {total:,} from the cache"
-        self._tell(f"{total:,} up to {self.prefix.cut}", where)
+        cached = self._writable and any(identities)
+        where = f"computed once, now in {self._folder}" if cached else "computed once, held in memory"
+        if missing < total:
+            where = f"{'all' if not missing else f'{total - missing:,} of {total:,}'} from {self._folder}"
+        self._tell(f"{split}, {views} view{'s' if views > 1 else ''}", where)
         return Features(rows, torch.tensor(samples.targets))
 
-    def _fits(self, samples: Samples, missing: int, storable: bool) -> bool:
-        """Whether so many rows have a place, on disk or in memory; says so where they have none on disk."""
+    def _no_place(self, samples: Samples, missing: int, storable: bool) -> str:
+        """Why so many rows have a place neither on disk nor in memory; empty where they have one."""
         probe = self._viewed(samples, 1)[0][0]
         row = self._run(probe[None])
         needed = missing * row.element_size() * row.numel()
@@ -130,17 +141,14 @@ class FrozenFeatures:
             limit = default_limit(self._folder) if asked is None else asked
             try:
                 if make_room(self._folder, needed, limit, [store.path for store in self._stores.values()]):
-                    return True
+                    return ""
             except ToolkitError as error:
                 self._give_up(str(error))
             else:
                 self._give_up(
                     f"The features take {show_size(needed)}, more than --cache-size {show_size(limit)} allows."
                 )
-        if needed <= MEMORY_BYTES:
-            return True
-        self._tell("computed in every epoch", f"{show_size(needed)} are too much for memory, and not kept on disk")
-        return False
+        return "" if needed <= MEMORY_BYTES else f"{show_size(needed)} are much for memory, and not kept on disk"
 
     def _fill(
         self, samples: Samples, identities: Sequence[bytes | None], view: int, part: np.ndarray, row: np.ndarray
@@ -175,26 +183,26 @@ class FrozenFeatures:
 
         Returns:
             Their part of the store.
+
+        Raises:
+            _NoMemoryError: Too much would be held.
         """
         store = self._store(view)
         known = [identity for identity in identities if identity]
-        if not self._writable or len(known) < len(identities):
-            return store.keep(rows)
-        changed = [
-            index for index, before in zip(chunk, identities, strict=True) if self._now(samples, index) != before
-        ]
+        changed = [index for index, before in zip(chunk, identities, strict=True) if _changed(samples, index, before)]
         if changed:
             self._listener(Warned(f"{samples.name(int(changed[0]))} changed while it was read; it is not cached."))
-            return store.keep(rows)
-        try:
-            store.write(known, rows)
-        except ToolkitError as error:
-            self._give_up(str(error))
-            return store.keep(rows)
-        return len(store.parts) - 1
-
-    def _now(self, samples: Samples, index: int) -> bytes | None:
-        return identity_of(samples.images[index])
+        elif self._writable and len(known) == len(identities):
+            try:
+                store.write(known, rows)
+                return store.last_part
+            except ToolkitError as error:
+                self._give_up(str(error))
+        self._held += rows.nbytes
+        if self._held > MEMORY_BYTES:
+            raise _NoMemoryError
+        store.hold(rows)
+        return store.last_part
 
     def _give_up(self, why: str) -> None:
         self._writable = False
@@ -220,7 +228,7 @@ class FrozenFeatures:
             )
             self._stores[view] = store = Store(self._folder, key, what)
             if store.damaged:
-                self._listener(Warned(f"Damaged and passed over in the cache: {listing(store.damaged)}."))
+                self._listener(Warned(f"Damaged, and removed from the cache: {listing(store.damaged)}."))
         return self._stores[view]
 
     def _viewed(self, samples: Samples, views: int) -> ViewedImages:
@@ -234,5 +242,9 @@ class FrozenFeatures:
         with self._compute.autocast():
             return self.prefix(self._images.prepare(images.to(self._compute.device, non_blocking=True)))
 
-    def _tell(self, value: str, why: str) -> None:
-        self._listener(Chosen("features", value, why))
+    def _tell(self, split: str, where: str) -> None:
+        self._listener(Chosen("features", f"{split}, up to {self.prefix.cut}", where))
+
+
+def _changed(samples: Samples, index: int, before: bytes | None) -> bool:
+    return before is not None and identity_of(samples.images[index]) != before

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import torch
 
+from tl_toolkit.data.dataset import available_cores
 from tl_toolkit.data.folder import files_below
 from tl_toolkit.errors import ImageError
 from tl_toolkit.files import is_folder
 from tl_toolkit.recipes.loaded_model import BATCH, LoadedModel, Prediction
 
-BATCHES_AHEAD = 1
+BATCHES_AHEAD = 2
+"""Beside a GPU. On a CPU decoding and the network take turns with all cores: beside each other they took a tenth more
+time (see tests/benchmarks/NOTES.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iterator[Result]:
-    """Predicts in the order of the paths, decoding the next batch while the network works on this one.
+    """Predicts in the order of the paths, decoding the next batches while a GPU works on this one.
 
     Args:
         model: From `load`.
@@ -73,11 +76,12 @@ def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iter
     Yields:
         A Prediction for each image, or an Unpredicted where it cannot be read.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    batches_ahead = 0 if model.compute.device.type == "cpu" else BATCHES_AHEAD
+    with ThreadPoolExecutor(available_cores()) as pool:
         ahead: deque[list[Future[Decoded | Unpredicted]]] = deque()
         for batch in _batches(paths):
             ahead.append([pool.submit(_pixels, model, path) for path in batch])
-            if len(ahead) > BATCHES_AHEAD:
+            if len(ahead) > batches_ahead:
                 yield from _predict_batch(model, ahead.popleft(), top_k)
         while ahead:
             yield from _predict_batch(model, ahead.popleft(), top_k)

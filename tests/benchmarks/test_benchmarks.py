@@ -1,0 +1,48 @@
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import limits, side_by_side
+from tests.benchmarks.timing import in_turn, run, show
+
+
+def test_in_turn_measures_all_in_each_round():
+    called: list[str] = []
+    figures = in_turn(2, {name: lambda name=name: called.append(name) or float(len(called)) for name in "ab"})
+    assert called == ["a", "b", "a", "b"]
+    assert figures == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
+
+
+def test_show_tells_medians_and_how_many_times_better(capsys: pytest.CaptureFixture[str]):
+    show("work", "s", {"tl": [2.0, 1.0, 3.0], "other": [20.0]}, "tl", more_is_better=False)
+    assert "10.00x" in capsys.readouterr().out
+    show("work", "images/s", {"tl": [2.0], "other": [20.0]}, "tl", more_is_better=True)
+    assert "0.10x" in capsys.readouterr().out
+
+
+def test_run_finds_objects_behind_other_output():
+    done = run([sys.executable, "-c", """print("{'loss': 1}"); print('bar {"accuracy": 0.5, "n": {"a": 1}}')"""])
+    assert done.lines == [{"accuracy": 0.5, "n": {"a": 1}}]
+
+
+def test_run_of_a_program_that_fails_shows_why():
+    with pytest.raises(SystemExit, match="ZeroDivisionError"):
+        run([sys.executable, "-c", "1 / 0"])
+
+
+@pytest.mark.parametrize("script", [side_by_side, limits])
+def test_script_explains_itself(script: object, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as error:
+        script.main(["--help"])
+    assert error.value.code == 0
+    assert "Rows:" in capsys.readouterr().out
+
+
+def test_decode_row_runs_on_real_photographs(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    shutil.copytree(photos, tmp_path / "photographs" / "train")
+    for path in (tmp_path / "photographs").rglob("*.png"):
+        path.rename(path.with_suffix(".jpg"))
+    limits.main(["decode", "--photos", str(tmp_path / "photographs"), "--rounds", "1"])
+    assert "Pillow, full decode" in capsys.readouterr().out

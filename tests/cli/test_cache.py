@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.test_cli import tl
+from tl_toolkit.cache import Store
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with one entry of two rows."""
+    monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache ä"))
+    Store(tmp_path / "cache ä", {"arch": "x"}, "resnet18 up to fc").write([b"a" * 16, b"b" * 16], torch.rand(2, 512))
+    return tmp_path / "cache ä"
+
+
+def test_cache_lists_entries_with_sizes(cache: Path):
+    result = tl("cache")
+    assert result.exit_code == 0
+    assert str(cache) in result.stdout
+    assert "resnet18 up to fc" in result.stdout
+    assert "KiB" in result.stdout
+
+
+def test_cache_json_is_for_machines(cache: Path):
+    [entry] = json.loads(tl("cache", "--json").stdout)
+    assert (entry["what"], entry["images"]) == ("resnet18 up to fc", 2)
+    assert entry["path"].startswith(str(cache))
+
+
+def test_cache_clear_asks_first_and_empties_it(cache: Path):
+    refused = tl("cache", "clear", stdin="n\n")
+    assert refused.exit_code == 1
+    assert "resnet18" in tl("cache").stdout
+    assert "Removed 1 entry" in tl("cache", "clear", stdin="y\n").stdout
+    assert "The cache is empty" in tl("cache").stdout
+    assert tl("cache", "clear").exit_code == 0
+    assert list((cache / "features").iterdir()) == []
+
+
+def test_cache_clear_yes_does_not_ask(cache: Path):
+    assert "Removed 1 entry" in tl("cache", "clear", "--yes").stdout

@@ -1,0 +1,112 @@
+"""Settings: what a field of a config says of itself, and what a value must be to stand in it."""
+
+import dataclasses
+import math
+import operator
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field's metadata says about it beside its type and default."""
+
+    help: str
+    panel: str
+    flag: str = ""
+    """The flag, where it is not the field's name."""
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    below: float | None = None
+    automatic: str = ""
+    """What None means, in a few words."""
+    number_too: bool = False
+    """Whether text may also be given as a number."""
+
+
+def setting(default: Any, help: str, panel: str, **limits: Any) -> Any:
+    """A dataclass field that carries its `Setting`."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, panel, **limits)})
+
+
+def flag_name(field: "dataclasses.Field[Any]") -> str:
+    """The name of a field's flag as Python and YAML write it: `lr` for `learning_rate`."""
+    flag: str = field.metadata["setting"].flag
+    return flag.partition("/")[0].removeprefix("--").replace("-", "_") or field.name
+
+
+def choices_of(annotation: Any) -> tuple[str, ...]:
+    """The values that a Literal, or a tuple of Literals, admits; empty for any other type."""
+    if typing.get_origin(annotation) is tuple:
+        annotation = typing.get_args(annotation)[0]
+    return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+
+
+def is_optional(annotation: Any) -> bool:
+    """Whether a type is `... | None`; of a Literal, typing makes a Union of its own."""
+    return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
+
+
+def without_none(annotation: Any) -> Any:
+    """`int | None` becomes `int`; other types stay."""
+    if is_optional(annotation):
+        return next(part for part in typing.get_args(annotation) if part is not types.NoneType)
+    return annotation
+
+
+def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Takes over what YAML writes differently: `1e-3` is text there, and a tuple is a list."""
+    kind = without_none(field.type)
+    if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    if field.metadata["setting"].number_too and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if typing.get_origin(kind) is tuple and isinstance(value, dict):
+        return tuple(f"{name}={item}" for name, item in value.items())
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def problem_with(field: dataclasses.Field[Any], value: Any) -> str | None:
+    """What is wrong with a field's value, as a sentence."""
+    if value is None and is_optional(field.type):
+        return None
+    kind = without_none(field.type)
+    if choices := choices_of(kind):
+        given = value if typing.get_origin(kind) is tuple else (value,)
+        if not isinstance(given, tuple) or any(item not in choices for item in given):
+            return f"{field.name} must be {' or '.join(choices)}, not {value!r}."
+        return None
+    if typing.get_origin(kind) is tuple:
+        texts = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        return None if texts else f"{field.name} must be a list of text, not {value!r}."
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        return f"{field.name} must be {words[kind]}, not {value!r}."
+    return _out_of_range(field.name, field.metadata["setting"], value)
+
+
+def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
+    if isinstance(value, str | bool):
+        return None
+    bounds = [
+        ("at least", limits.minimum, operator.ge),
+        ("above", limits.above, operator.gt),
+        ("at most", limits.maximum, operator.le),
+        ("below", limits.below, operator.lt),
+    ]
+    asked = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if finite and all(holds(value, bound) for _, bound, holds in asked):
+        return None
+    wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in asked)
+    return f"{name} must be {wanted}, not {value!r}."

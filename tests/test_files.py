@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.files import atomic_file, parse_size, show_size, write_text
+from tl_toolkit.files import atomic_file, parse_size, short_path, show_size, write_text
 
 
 def test_write_text_over_a_file_replaces_it(tmp_path: Path):
@@ -51,3 +51,9 @@ def test_show_size_chooses_the_unit():
         "5.0 MiB",
         "3000.0 GiB",
     ]
+
+
+def test_short_path_has_a_tilde_for_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert short_path(tmp_path / ".cache" / "ä") == str(Path("~/.cache/ä"))
+    assert short_path(Path("/elsewhere")) == str(Path("/elsewhere"))

@@ -18,6 +18,14 @@ def user_path(text: str | Path) -> Path:
         return Path(text)
 
 
+def short_path(path: Path) -> str:
+    """A path to show, with ~ for the user's own folder."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(path)
+
+
 def is_folder(path: Path) -> bool:
     """Whether a path is a folder; False for what cannot be a path at all, such as a name that is too long."""
     try:

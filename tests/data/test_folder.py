@@ -56,13 +56,13 @@ def test_class_folders_ignores_hidden_ones(tmp_path: Path):
 
 def test_files_below_takes_nested_files_and_no_litter(tmp_path: Path):
     root = make(tmp_path, "2/x.jpg", "1.jpg", ".DS_Store", "Thumbs.db", "2/.hidden/y.jpg")
-    assert files_below(root) == [root / "1.jpg", root / "2" / "x.jpg"]
+    assert files_below(root) == [str(root / "1.jpg"), str(root / "2" / "x.jpg")]
 
 
 def test_files_below_with_a_link_loop_ends(tmp_path: Path):
     root = make(tmp_path, "a/1.jpg")
     (root / "a" / "again").symlink_to(root, target_is_directory=True)
-    assert files_below(root) == [root / "a" / "1.jpg"]
+    assert files_below(root) == [str(root / "a" / "1.jpg")]
 
 
 def test_files_below_a_missing_class_is_nothing(tmp_path: Path):
@@ -90,4 +90,4 @@ def test_find_splits_with_loose_files_notes_them(tmp_path: Path):
 
 def test_files_below_with_a_link_to_itself_lists_it_as_a_file(tmp_path: Path):
     (tmp_path / "loop.png").symlink_to("loop.png")
-    assert files_below(tmp_path) == [tmp_path / "loop.png"]
+    assert files_below(tmp_path) == [str(tmp_path / "loop.png")]

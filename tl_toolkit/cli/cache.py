@@ -7,7 +7,7 @@ import typer
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import JsonOption
-from tl_toolkit.files import show_size
+from tl_toolkit.files import short_path, show_size
 
 app = typer.Typer(help="Show or empty the cache of what frozen networks give.", invoke_without_command=True)
 
@@ -33,7 +33,7 @@ def show(context: typer.Context, as_json: JsonOption = False) -> None:
         return
     rows = [[entry.what, _when(entry.used), f"{entry.images:,}", show_size(entry.size)] for entry in entries]
     total = show_size(sum(entry.size for entry in entries))
-    console.print_table(["what", "last used", "images", "size"], rows, f"{folder}: {total}", numbers=2)
+    console.print_table(["what", "last used", "images", "size"], rows, f"{short_path(folder)}: {total}", numbers=2)
 
 
 @app.command()

@@ -109,7 +109,7 @@ def folder_samples(folder: Path, class_names: list[str]) -> Samples:
         folder: Holds one folder for each class.
         class_names: The classes, in the order of their indices; one without a folder has no samples.
     """
-    images: list[Path] = []
+    images: list[str] = []  # A Path takes six times the memory, and Python's garbage collector looks through them all.
     targets: list[int] = []
     for target, name in enumerate(class_names):
         files = files_below(folder / name)
@@ -118,9 +118,9 @@ def folder_samples(folder: Path, class_names: list[str]) -> Samples:
     return Samples(images, targets)
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every visible file below a folder, sorted; links to folders are followed, but none twice."""
-    found: list[Path] = []
+def files_below(folder: Path) -> list[str]:
+    """Paths of every visible file below a folder, sorted; links to folders are followed, but none twice."""
+    found: list[str] = []
     seen: set[tuple[int, int]] = set()
     pending = [folder] if folder.is_dir() else []
     while pending:
@@ -133,7 +133,7 @@ def files_below(folder: Path) -> list[Path]:
             if _is_folder(entry):
                 pending.append(here / entry.name)
             elif entry.name.lower() not in SYSTEM_FILES:
-                found.append(here / entry.name)
+                found.append(str(here / entry.name))
     return sorted(found)
 
 

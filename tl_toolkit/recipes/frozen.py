@@ -14,7 +14,7 @@ from tl_toolkit.data.images import identity_of
 from tl_toolkit.data.loaders import eval_loader, view_loader
 from tl_toolkit.data.transforms import Augmentation, View
 from tl_toolkit.errors import ToolkitError, listing
-from tl_toolkit.files import show_size
+from tl_toolkit.files import short_path, show_size
 from tl_toolkit.models.build import Network
 from tl_toolkit.models.frozen_prefix import FrozenPrefix
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
@@ -125,9 +125,9 @@ class FrozenFeatures:
             return None
         total = views * len(samples)
         cached = self._writable and any(identities)
-        where = f"computed once, now in {self._folder}" if cached else "computed once, held in memory"
+        where = f"computed once, now in {short_path(self._folder)}" if cached else "computed once, held in memory"
         if missing < total:
-            where = f"{'all' if not missing else f'{total - missing:,} of {total:,}'} from {self._folder}"
+            where = f"{'all' if not missing else f'{total - missing:,} of {total:,}'} from {short_path(self._folder)}"
         self._tell(f"{split}, {views} view{'s' if views > 1 else ''}", where)
         return Features(rows, torch.tensor(samples.targets))
 

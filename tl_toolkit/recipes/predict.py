@@ -51,18 +51,18 @@ def find_images(inputs: Iterable[str]) -> Iterator[str]:
     """
     for given in inputs:
         if is_folder(Path(given)):
-            yield from map(str, files_below(Path(given)))
+            yield from files_below(Path(given))
         elif glob.has_magic(given) and not os.path.lexists(given):
             found = glob.glob(given, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute patterns
             # With ** a folder and the files below it are found: each file is given once.
-            files = (str(path) for name in found for path in _files_of(Path(name)))
+            files = (path for name in found for path in _files_of(Path(name)))
             yield from sorted(dict.fromkeys(files)) or [given]
         else:
             yield given
 
 
-def _files_of(path: Path) -> list[Path]:
-    return files_below(path) if is_folder(path) else [path]
+def _files_of(path: Path) -> list[str]:
+    return files_below(path) if is_folder(path) else [str(path)]
 
 
 def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iterator[Result]:

@@ -164,9 +164,6 @@ class Rows:
         self._part = np.searchsorted(used, part)
         self._row = row
 
-    def __len__(self) -> int:
-        return len(self._row)
-
     def take(self, indices: torch.Tensor) -> torch.Tensor:
         """The rows of the images at `indices` (N), as (N, ...) of their own."""
         chosen = indices.numpy()

@@ -40,7 +40,7 @@ def test_script_explains_itself(script: object, capsys: pytest.CaptureFixture[st
     assert "Rows:" in capsys.readouterr().out
 
 
-def test_decode_row_runs_on_real_photographs(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_decode_row_prints_both_ways_of_decoding(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     shutil.copytree(photos, tmp_path / "photographs" / "train")
     for path in (tmp_path / "photographs").rglob("*.png"):
         path.rename(path.with_suffix(".jpg"))

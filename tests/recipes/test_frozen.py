@@ -103,6 +103,12 @@ def test_features_of_other_weights_or_pixels_are_computed_anew(train: Train, oth
     assert computed(events) == 30
 
 
+@pytest.mark.parametrize(("augment", "images"), [("none", 30), ("pad-crop", 30), ("light", 57)])
+def test_views_that_would_be_alike_are_computed_once(train: Train, augment: str, images: int):
+    _, events = train(augment=augment, views=2)
+    assert computed(events) == images
+
+
 def test_features_of_a_changed_file_are_computed_anew(train: Train, photos: Path):
     train(augment="none")
     changed = min(photos.glob("0/*.png"))

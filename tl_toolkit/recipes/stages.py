@@ -274,7 +274,7 @@ class Bench:
         """
         head_alone = trainable == self.network.head_modules
         batch_size = PROBE_BATCH if head_alone else self.config.batch_size
-        views = 1 if self.config.augment == "none" else self.config.views or self._default_views()
+        views = (self.config.views or self._default_views()) if self._augmentation else 1  # Else all are alike.
         splits = self.splits
         order = ViewOrder(len(splits.train), views, batch_size, self.config.seed, self.config.drop_last)
         train = frozen.batches(splits.train, views, order)

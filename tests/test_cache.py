@@ -27,6 +27,20 @@ def test_rows_written_are_found_by_another_run(tmp_path: Path):
     assert torch.equal(rows_of(store(tmp_path), IDENTITIES[::-1]), values.flip(0))
 
 
+def test_rows_too_large_for_memory_are_read_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tl_toolkit.cache.SMALL_BYTES", 0)
+    values = torch.rand(6, 2, 3)
+    first = store(tmp_path)
+    first.write(IDENTITIES[:4], values[:4])
+    first.write(IDENTITIES[4:], values[4:])
+    rows = Rows(first.parts, *first.find(IDENTITIES))
+    picked = torch.tensor([5, 0, 5, 3])
+    for _ in range(2):
+        assert torch.equal(rows.take(picked), values[picked])
+    remove(list_entries(tmp_path))
+    assert torch.equal(rows.take(picked), values[picked])  # what a run has open stays readable
+
+
 def test_rows_of_another_key_are_not_found(tmp_path: Path):
     store(tmp_path).write(IDENTITIES, torch.rand(6, 2))
     part, _ = store(tmp_path, precision="fp32").find(IDENTITIES)

@@ -9,6 +9,8 @@ compute the same rows.
 import contextlib
 import dataclasses
 import json
+import math
+import mmap
 import os
 import secrets
 import shutil
@@ -37,6 +39,12 @@ FREE_SHARE = 0.5
 """By default the cache takes 10 GiB, or half of what is free where that is less."""
 
 IDENTITY_BYTES = 16
+
+HEADER_LENGTH_BYTES = 8
+"""A safetensors file begins with the length of its header, a JSON object (huggingface.co/docs/safetensors)."""
+
+SMALL_BYTES = 2**26
+"""Rows of a split that take no more are read once and held in memory."""
 
 
 def cache_folder() -> Path:
@@ -149,32 +157,82 @@ def make_room(folder: Path, needed: int, limit: int, keep: Sequence[Path]) -> bo
     return True
 
 
-class Rows:
-    """A row for each image of a split, wherever they lie: in memory, or mapped from shards on disk.
+class Shard:
+    """The rows of a shard on disk, mapped.
 
     Args:
-        parts: Tensors (n, ...), alike but for n.
+        path: A safetensors file with "rows" and "identities".
+
+    Attributes:
+        rows: (n, ...).
+        identities: Of the n images, one after the other.
+
+    Raises:
+        SafetensorError, OSError: It cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with safe_open(path, framework="pt") as file:  # Checks the whole header; the tensors would stay mapped.
+            self.identities: bytes = file.get_tensor("identities").numpy().tobytes()
+            dtype, shape = file.get_tensor("rows").dtype, file.get_slice("rows").get_shape()
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(HEADER_LENGTH_BYTES), "little")
+            start = HEADER_LENGTH_BYTES + header + json.loads(file.read(header))["rows"]["data_offsets"][0]
+            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self.rows = torch.frombuffer(self._mapping, dtype=dtype, count=math.prod(shape), offset=start).view(shape)
+
+    def let_go(self) -> None:
+        """Gives back the pages that were read: they are in the system's own cache, and need not count as ours."""
+        if hasattr(self._mapping, "madvise"):  # Not on Windows.
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+
+
+class HeldRows:
+    """Rows (n, ...) in memory, for this run alone."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self.rows = rows
+
+    def let_go(self) -> None:
+        """There is no other copy."""
+
+
+Part = Shard | HeldRows
+
+
+class Rows:
+    """A row for each image of a split, wherever they lie: in memory, or in shards on disk.
+
+    Args:
+        parts: Their rows are alike but for n.
         part: For each image, which of `parts`.
         row: And which row there.
     """
 
-    def __init__(self, parts: Sequence[torch.Tensor], part: np.ndarray, row: np.ndarray) -> None:
+    def __init__(self, parts: Sequence[Part], part: np.ndarray, row: np.ndarray) -> None:
         used = np.unique(part)
-        self._parts: list[torch.Tensor] = [parts[index] for index in used]
+        self._parts = [parts[index] for index in used]
         self._part = np.searchsorted(used, part)
         self._row = row
+        self._all: torch.Tensor | None = None
+        first = self._parts[0].rows[0]
+        if len(row) * first.nbytes <= SMALL_BYTES:
+            self._all = self._gather(np.arange(len(row)))
 
     def take(self, indices: torch.Tensor) -> torch.Tensor:
         """The rows of the images at `indices` (N), as (N, ...) of their own."""
-        chosen = indices.numpy()
-        rows = torch.from_numpy(self._row[chosen])
-        if len(self._parts) == 1:
-            return torch.index_select(self._parts[0], 0, rows)
-        part = self._part[chosen]
-        taken: torch.Tensor = self._parts[0].new_empty(len(chosen), *self._parts[0].shape[1:])
+        if self._all is not None:
+            return torch.index_select(self._all, 0, indices)
+        return self._gather(indices.numpy())
+
+    def _gather(self, chosen: np.ndarray) -> torch.Tensor:
+        part, row = self._part[chosen], torch.from_numpy(self._row[chosen])
+        alike = self._parts[0].rows
+        taken: torch.Tensor = alike.new_empty(len(chosen), *alike.shape[1:])
         for index in np.unique(part):
             here = torch.from_numpy(np.flatnonzero(part == index))
-            taken[here] = self._parts[index][rows[here]]
+            taken[here] = self._parts[index].rows[row[here]]
+            self._parts[index].let_go()
         return taken
 
 
@@ -187,7 +245,7 @@ class Store:
         what: The same in words, for a listing.
 
     Attributes:
-        parts: Tensors of rows, mapped from shards or held in memory.
+        parts: Rows on disk or held in memory.
         damaged: Shards that could not be read; they are removed.
     """
 
@@ -196,7 +254,7 @@ class Store:
         self.path = folder / "features" / blake2b(text.encode(), digest_size=IDENTITY_BYTES).hexdigest()
         self._described = {"what": what, "key": {"format": FORMAT, **key}}
         self._place: dict[bytes, tuple[int, int]] = {}
-        self.parts: list[torch.Tensor] = []
+        self.parts: list[Part] = []
         self.damaged: list[str] = []
         for shard in sorted(self.path.glob("*.safetensors")):
             try:
@@ -222,7 +280,7 @@ class Store:
 
     def hold(self, rows: torch.Tensor) -> None:
         """Takes rows into memory, for this run alone."""
-        self.parts.append(rows)
+        self.parts.append(HeldRows(rows))
 
     def write(self, identities: Sequence[bytes], rows: torch.Tensor) -> None:
         """Writes a shard.
@@ -250,11 +308,10 @@ class Store:
                 raise ToolkitError(f"Cannot write {shard}: {error}.") from error
         self._read(shard)
 
-    def _read(self, shard: Path) -> None:
-        with safe_open(shard, framework="pt") as file:  # The rows are mapped, not read.
-            packed = file.get_tensor("identities").numpy().tobytes()
-            self.parts.append(file.get_tensor("rows"))
-        part = self.last_part
+    def _read(self, path: Path) -> None:
+        shard = Shard(path)
+        self.parts.append(shard)
+        packed = shard.identities
         for row in range(len(packed) // IDENTITY_BYTES):
             start = row * IDENTITY_BYTES
-            self._place[packed[start : start + IDENTITY_BYTES]] = part, row
+            self._place[packed[start : start + IDENTITY_BYTES]] = self.last_part, row

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tl_toolkit.cache import Rows
+from tl_toolkit.cache import HeldRows, Rows
 from tl_toolkit.training.frozen_features import ComputedFeatures, EvalFeatures, FeatureBatches, Features, ViewOrder
 
 CPU = torch.device("cpu")
@@ -13,7 +13,9 @@ def rows_of(values: torch.Tensor) -> Rows:
     half = len(values) // 2
     where = np.arange(len(values))
     return Rows(
-        [values[:half], values[half:]], (where >= half).astype(int), np.where(where < half, where, where - half)
+        [HeldRows(values[:half]), HeldRows(values[half:])],
+        (where >= half).astype(int),
+        np.where(where < half, where, where - half),
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.conftest import eval_record
-from tl_toolkit.cache import Rows
+from tl_toolkit.cache import HeldRows, Rows
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features, ViewOrder
@@ -23,7 +23,7 @@ def separable_features() -> Features:
     torch.manual_seed(0)
     targets = torch.arange(600) % 3
     inputs = torch.randn(600, 3) + 4 * nn.functional.one_hot(targets, 3)
-    return Features([Rows([inputs], np.zeros(600, int), np.arange(600))], targets)
+    return Features([Rows([HeldRows(inputs)], np.zeros(600, int), np.arange(600))], targets)
 
 
 def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: int = 5, lr: float = 0.1) -> Stage:

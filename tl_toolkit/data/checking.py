@@ -71,7 +71,7 @@ class KnownImages:
         part, row = self._store.find(identities)
         facts = {}
         for index in np.flatnonzero(part >= 0):
-            width, height, mode = self._store.parts[part[index]][row[index]].tolist()
+            width, height, mode = self._store.parts[part[index]].rows[row[index]].tolist()
             facts[int(index)] = ImageFacts(width, height, MODES[mode])
         return identities, facts
 

@@ -31,9 +31,11 @@ class ShuffledKeys(Sampler[AugmentationKey]):
         self.count = count
         self.seed = seed
         self.epoch = 0
+        self.first = 0
+        """The place in the order where the next iteration begins."""
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives."""
+        """The epoch that the next iteration gives; Accelerate calls it too."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -42,7 +44,32 @@ class ShuffledKeys(Sampler[AugmentationKey]):
     def __iter__(self) -> Iterator[AugmentationKey]:
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
         order = torch.randperm(self.count, generator=generator).tolist()
-        return iter([(self.epoch, index) for index in order])
+        return iter([(self.epoch, index) for index in order[self.first :]])
+
+
+class Epochs:
+    """A loader of shuffled batches that can begin in the middle of an epoch.
+
+    Args:
+        loader: What Accelerate made of `made`.
+        made: What `train_loader` made.
+    """
+
+    def __init__(self, loader: Any, made: DataLoader[Any]) -> None:
+        self.loader = loader
+        self._keys: Any = made.sampler
+        self._batch_size = made.batch_size or 1
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch; those before are not even read."""
+        self.loader.set_epoch(epoch)
+        self._keys.first = first * self._batch_size
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
 
 
 def train_loader(

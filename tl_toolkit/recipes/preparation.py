@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from tl_toolkit.cache import cache_folder
 from tl_toolkit.config import FinetuneConfig
@@ -34,6 +35,11 @@ class Splits:
     test: Samples | None
     bad: list[BadImage]
     val_origin: str
+
+    def fingerprints(self) -> dict[str, str]:
+        """What tells of each split whether it is still the same: how many images, and a digest of them."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: _fingerprint(samples) if samples else "none" for name, samples in splits.items()}
 
 
 def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listener: Listener) -> Splits:
@@ -165,6 +171,14 @@ def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
     if strict:
         raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\nMend or remove them, or leave out --strict.")
     listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))
+
+
+def _fingerprint(samples: Samples) -> str:
+    digest = blake2b(digest_size=8)
+    for index, (identity, target) in enumerate(zip(samples.identities(), samples.targets, strict=True)):
+        digest.update(identity or samples.name(index).encode("utf-8", "surrogateescape"))
+        digest.update(f" {target}\n".encode())
+    return f"{_images(len(samples))}, {digest.hexdigest()}"
 
 
 def _images(count: int) -> str:

@@ -44,11 +44,11 @@ class ViewOrder:
         self.seed = seed
         lonely_last = count > batch_size and count % batch_size == 1
         self._batches = count // batch_size if drop_last or lonely_last else -(-count // batch_size)
-        self.epoch = 0
+        self.epoch = self.first = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
+        self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
         return self._batches
@@ -58,7 +58,7 @@ class ViewOrder:
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
         order = torch.randperm(self.count, generator=generator)
         view = torch.randint(self.views, (self.count,), generator=generator)
-        for batch in range(self._batches):
+        for batch in range(self.first, self._batches):
             picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield picked, view[picked]
 
@@ -77,9 +77,9 @@ class FeatureBatches:
         self.order = order
         self.device = device
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives."""
-        self.order.set_epoch(epoch)
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
+        self.order.set_epoch(epoch, first)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -110,10 +110,10 @@ class ComputedFeatures:
         self.compute = compute
         self.order = order
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives."""
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
         if self.order:
-            self.order.set_epoch(epoch)
+            self.order.set_epoch(epoch, first)
 
     def __len__(self) -> int:
         return len(self.order) if self.order else 0

@@ -74,7 +74,7 @@ def identity_of(source: object) -> bytes | None:
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().numpy()
     if isinstance(source, np.ndarray):
-        return identity_of_content(source.tobytes(), f"{source.dtype} {source.shape}")
+        return identity_of_content(source.tobytes(), f"{source.dtype.str} {source.shape}")
     return None
 
 

@@ -234,7 +234,7 @@ def fit(stage: Stage, accelerator: Accelerator, position: Position) -> Iterator[
     device = accelerator.device
     stepped = Stepped(stage, position)
     told = time.perf_counter()
-    yield from _records_due(stage, position, device)
+    yield from _records_due(stepped, device)
     for epoch in range(position.step // steps + 1, stage.epochs + 1):
         _set_train_mode(stage.module, stage.trainable)
         for result in _train_epoch(stage, accelerator, epoch, position.step - (epoch - 1) * steps):
@@ -243,18 +243,15 @@ def fit(stage: Stage, accelerator: Accelerator, position: Position) -> Iterator[
             if stage.log_every:
                 position.logged.add(*result)
             yield stepped
-            for record in _records_due(stage, position, device):
-                yield record
-                if isinstance(record, EvalRecord):
-                    yield stepped
-                    _set_train_mode(stage.module, stage.trainable)
+            yield from _records_due(stepped, device)
             if time.perf_counter() - told >= PROGRESS_SECONDS and position.span.images:
                 told = time.perf_counter()
                 yield _progress(stage, position)
 
 
-def _records_due(stage: Stage, position: Position, device: torch.device) -> Iterator[Record]:
+def _records_due(stepped: Stepped, device: torch.device) -> Iterator[Record | Stepped]:
     """The records that the position calls for and that were not given yet."""
+    stage, position = stepped.stage, stepped.position
     step = position.step
     if stage.log_every and step % stage.log_every == 0 and position.logged.images:
         record = _step_record(stage, position)
@@ -265,6 +262,8 @@ def _records_due(stage: Stage, position: Position, device: torch.device) -> Iter
         judged = _evaluate(stage, position, device)
         position.span = Span(device)
         yield judged
+        yield stepped
+        _set_train_mode(stage.module, stage.trainable)
 
 
 def _progress(stage: Stage, position: Position) -> Progress:

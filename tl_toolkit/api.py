@@ -14,13 +14,14 @@ from tl_toolkit.recipes.loaded_model import load
 __all__ = ["Run", "build_model", "evaluate", "finetune", "load"]
 
 
-def finetune(*, data: Any = None, listener: Listener = log_event, **settings: Any) -> Run:
+def finetune(*, data: Any = None, listener: Listener = log_event, trust: bool = False, **settings: Any) -> Run:
     """Fine-tunes a pretrained network and writes a run folder.
 
     Args:
         data: A folder, "digits", "torchvision:NAME", any map-style dataset of (image, target) pairs, or an
             (images, targets) pair of arrays or tensors. By default the digits.
         listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        trust: Read a pickled weights file even where code that is in it would run.
         settings: The fields of `FinetuneConfig`, which are the flags of `tl finetune`.
 
     Returns:
@@ -33,4 +34,4 @@ def finetune(*, data: Any = None, listener: Listener = log_event, **settings: An
         settings["data"] = str(data)
         data = None
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    return finetune_recipe.finetune(FinetuneConfig.from_values(settings), data, listener)
+    return finetune_recipe.finetune(FinetuneConfig.from_values(settings), data, listener, trust=trust)

@@ -20,7 +20,7 @@ from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.weights import Overrides
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.evaluate import class_accuracy
-from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, Wrote, log_event
+from tl_toolkit.recipes.events import Chosen, Listener, Warned, Wrote, download_progress, log_event
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
 from tl_toolkit.recipes.pictures import sample_pictures
 from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
@@ -52,13 +52,14 @@ class Run:
     model: LoadedModel
 
 
-def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event) -> Run:
+def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event, *, trust: bool = False) -> Run:
     """Fine-tunes a pretrained network and writes everything needed to use it to a new folder.
 
     Args:
         config: The settings.
         data: Images as Python objects, in place of the config's `data`.
         listener: Told of choices, warnings and progress.
+        trust: Read a weights file even where code that is in it would run. No setting, so that no config file says it.
 
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
@@ -69,10 +70,11 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     if config.tensorboard:
         check_tensorboard()
     compute = choose_compute(config.device, config.precision)
-    source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
+    progress = download_progress(listener)
+    source = open_source(config.data if data is None else data, Path(config.data_root), config.download, progress)
     config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
     check_classes(source, config)
-    network = _build(config, 1 if config.one_logit else len(source.class_names), listener)
+    network = _build(config, 1 if config.one_logit else len(source.class_names), listener, trust)
     asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
     splits = prepare_splits(source, config, network.input_spec.enough, listener)
@@ -131,15 +133,12 @@ def _summary(bench: Bench, source: Source, folder: Path, epochs: int, outcome: d
     }
 
 
-def _build(config: FinetuneConfig, outputs: int, listener: Listener) -> Network:
+def _build(config: FinetuneConfig, outputs: int, listener: Listener, trust: bool) -> Network:
     torch.manual_seed(config.seed)
     overrides = Overrides(config.image_size, config.in_channels)
-
-    def progress(done: int, total: int | None) -> None:
-        listener(Counted("download", done, total, "bytes"))
-
     arch = resolve_arch(config.arch, config.options_of_arch)
-    network = build_network(arch, outputs, config.head, config.weights, overrides, progress)
+    progress = download_progress(listener)
+    network = build_network(arch, outputs, config.head, config.weights, overrides, progress, trust)
     for warning in network.warnings:
         listener(Warned(warning))
     return network

@@ -100,7 +100,7 @@ def test_resume_without_a_checkpoint_begins_anew(settings: dict[str, Any], tmp_p
 
 def test_resume_after_the_last_step_writes_what_is_missing(settings: dict[str, Any], tmp_path: Path):
     settings |= VARIANTS["linear-probe"]
-    whole = tl.finetune(out=tmp_path / "whole", **settings)
+    whole = tl.finetune(out=tmp_path / "whole", save=("state-dict",), **settings)
     again = shutil.copytree(whole.path, tmp_path / "again")
     for name in ("model.safetensors", "last.safetensors", "summary.json", "curves.png"):
         (again / name).unlink()

@@ -115,7 +115,7 @@ class Harness:
         """
         draw = random.Random(number)
         moment = MOMENTS[number % len(MOMENTS)]
-        run = self.folder / f"run {number}"
+        run = self.folder / f"{interrupt.__name__} {number}"
         started = self._start(run, "--data", self.data, "--out", run, *SETTINGS)
         self._wait(started.process, run, moment, draw, wants_checkpoint)
         interrupt(started)

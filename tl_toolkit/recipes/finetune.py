@@ -265,7 +265,7 @@ def _write_results(
     listener(Wrote(folder / run_folder.LAST_FILE, "the weights of the last epoch"))
     for form in dict.fromkeys(config.save):
         path = folder / EXPORT_FILES[form]
-        export(model.module, model.card, form, path)
+        export(model.module, model.card, form, path, replace=True)
         listener(Wrote(path, f"the best weights as a {form}"))
     if bad:
         listener(Wrote(run_folder.write_bad_images(folder, bad), "the images that were left out"))

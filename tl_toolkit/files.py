@@ -1,10 +1,12 @@
 """Writing files so that each appears whole or not at all."""
 
 import contextlib
+import csv
+import io
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tl_toolkit.errors import ToolkitError
@@ -103,6 +105,15 @@ def write_text(path: Path, text: str, undecodable: str = "surrogateescape") -> N
     """
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=undecodable, newline="")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes or replaces a CSV file atomically."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _sync(path: Path) -> None:

@@ -1,8 +1,6 @@
 """The run folder: runs/<date>-<arch>-<data>[-n]/ and what is in it."""
 
-import csv
 import datetime
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -12,7 +10,7 @@ from typing import Any
 from tl_toolkit.artifact import MODEL_FILE
 from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.files import user_path, write_text
+from tl_toolkit.files import user_path, write_csv, write_text
 from tl_toolkit.training.loop import EvalRecord
 
 RUNS = Path("runs")
@@ -134,12 +132,8 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
 
 def write_bad_images(folder: Path, bad: Sequence[BadImage]) -> Path:
     """Writes the images that were left out, with the reasons."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    rows.writerow(["split", "path", "reason"])
-    rows.writerows([image.split, image.path, image.reason] for image in bad)
     path = folder / BAD_IMAGES_FILE
-    write_text(path, text.getvalue())
+    write_csv(path, ["split", "path", "reason"], ([image.split, image.path, image.reason] for image in bad))
     return path
 
 

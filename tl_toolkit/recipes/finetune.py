@@ -127,6 +127,7 @@ def _summary(bench: Bench, source: Source, folder: Path, epochs: int, outcome: d
         "precision": compute.precision,
         "device": str(compute.device),
         "bad_images": [dataclasses.asdict(image) for image in splits.bad],
+        "dropped_images": [dataclasses.asdict(image) for image in splits.dropped],
         "versions": _versions(),
     }
 
@@ -270,8 +271,8 @@ def _write_results(
         path = folder / EXPORT_FILES[form]
         export(model.module, model.card, form, path)
         listener(Wrote(path, f"the best weights as a {form}"))
-    if splits.bad:
-        listener(Wrote(run_folder.write_bad_images(folder, splits.bad), "the images that were left out"))
+    if left_out := [*splits.bad, *splits.dropped]:
+        listener(Wrote(run_folder.write_bad_images(folder, left_out), "the images that were left out"))
     listener(Wrote(run_folder.write_summary(folder, summary), "the results"))
     curves = [Curve(f"{summary['arch']} on {summary['data']}", records)]
     draw_curves(curves, folder / run_folder.CURVES_FILE)

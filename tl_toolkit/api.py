@@ -11,7 +11,7 @@ from tl_toolkit.recipes.events import Listener, log_event
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.recipes.loaded_model import load
 
-__all__ = ["Run", "build_model", "evaluate", "finetune", "load"]
+__all__ = ["Run", "build_model", "evaluate", "finetune", "load", "resume"]
 
 
 def finetune(*, data: Any = None, listener: Listener = log_event, **settings: Any) -> Run:
@@ -34,3 +34,24 @@ def finetune(*, data: Any = None, listener: Listener = log_event, **settings: An
         data = None
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     return finetune_recipe.finetune(FinetuneConfig.from_values(settings), data, listener)
+
+
+def resume(run: str | Path, *, data: Any = None, listener: Listener = log_event, **changes: Any) -> Run:
+    """Goes on with a run that was stopped or killed, from its last checkpoint.
+
+    On the same machine's CPU it ends with the bits that it would have had without the break, as long as its images,
+    settings and pretrained weights are what they were.
+
+    Args:
+        run: Its folder.
+        data: The same objects as before, for a run that was trained on Python objects.
+        listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        changes: `epochs`, to train for longer; `workers`; `checkpoint_every`.
+
+    Returns:
+        The run; one that was finished already is given as it is.
+
+    Raises:
+        ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
+    """
+    return finetune_recipe.resume(run, changes, data, listener)

@@ -8,12 +8,12 @@ from typing import Any, Self, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tl_toolkit.config import Loss
 from tl_toolkit.errors import ModelFileError
-from tl_toolkit.files import atomic_file
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.tensor_files import write_tensors
 
 FORMAT = "tl_toolkit.model"
 FORMAT_VERSION = "1"
@@ -127,8 +127,7 @@ def save_model(path: Path, state: Mapping[str, torch.Tensor], card: ModelCard) -
         state: A network's state_dict.
         card: What describes it.
     """
-    with atomic_file(path) as temporary:
-        save_file(_separate(state), temporary, card.to_metadata())
+    write_tensors(path, state, card.to_metadata())
 
 
 def read_card(path: Path) -> ModelCard:
@@ -154,14 +153,3 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is no model that tl can load: {error}.") from error
-
-
-def _separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous tensors on the CPU; of keys that share memory each gets a copy, as safetensors requires."""
-    seen: set[int] = set()
-    separate: dict[str, torch.Tensor] = {}
-    for key, tensor in state.items():
-        plain = tensor.detach().cpu().contiguous()
-        separate[key] = plain.clone() if plain.data_ptr() in seen else plain
-        seen.add(plain.data_ptr())
-    return separate

@@ -24,10 +24,10 @@ import numpy as np
 import platformdirs
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.files import atomic_file, write_text
+from tl_toolkit.files import write_text
+from tl_toolkit.tensor_files import write_tensors
 
 FORMAT = "1"
 """Part of every digest: a store of another format is never looked at."""
@@ -301,11 +301,7 @@ class Store:
             write_text(described, json.dumps(self._described, indent=2) + "\n")
         packed = torch.from_numpy(np.frombuffer(b"".join(identities), np.uint8).copy()).view(-1, IDENTITY_BYTES)
         shard = self.path / f"{len(rows)}-{secrets.token_hex(8)}.safetensors"
-        with atomic_file(shard) as temporary:
-            try:
-                save_file({"identities": packed, "rows": rows}, temporary)
-            except SafetensorError as error:  # What safetensors makes of a full disk.
-                raise ToolkitError(f"Cannot write {shard}: {error}.") from error
+        write_tensors(shard, {"identities": packed, "rows": rows})
         self._read(shard)
 
     def _read(self, path: Path) -> None:

@@ -35,6 +35,12 @@ DIGITS = "digits"
 
 AUTO = "auto"
 
+RESUMABLE = {"epochs", "workers", "checkpoint_every"}
+"""Settings that may be given anew to a run that goes on."""
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+CHECKPOINT_EVERY = r"0*[1-9]\d*[smh]?"
+
 NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
 """Weights that are no file, URL or repository."""
 
@@ -103,12 +109,11 @@ class FinetuneConfig:
         None, "Passes over train.", TRAINING, minimum=1, automatic="6, or --probe-epochs with linear-probe"
     )
     probe_epochs: int = setting(48, "Epochs of the probe that lp-ft begins with.", TRAINING, minimum=1)
-    views: int | None = setting(
-        None,
+    views: int = setting(
+        1,
         "Views of an image in which frozen features are computed: as it is, mirrored, and then crops.",
         TRAINING,
         minimum=1,
-        automatic="2 with linear-probe and last-stage, else 1",
     )
     batch_size: int = setting(32, "Images in a step; 256 where a head alone trains.", TRAINING, minimum=1)
     learning_rate: float | None = setting(
@@ -127,7 +132,7 @@ class FinetuneConfig:
         "Peak learning rate of the probe; auto tries a grid of rates and weight decays and keeps the best by val.",
         TRAINING,
         flag="--probe-lr",
-        automatic="0.003",
+        automatic="0.01",
         number_too=True,
     )
     weight_decay: float | None = setting(
@@ -194,6 +199,13 @@ class FinetuneConfig:
         automatic="10GiB, or half of the free disk",
         number_too=True,
     )
+    checkpoint_every: str | None = setting(
+        None,
+        "Write a checkpoint every N steps, or so often: 50, 30s, 5m or 1h.",
+        OUTPUT,
+        automatic="every epoch and 5m",
+        number_too=True,
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.", OUTPUT)
     precision: Precision = setting("auto", "auto is bf16 where the device computes it natively.", OUTPUT)
     compile: bool = setting(
@@ -222,6 +234,11 @@ class FinetuneConfig:
             problems.append(f"probe_learning_rate must be auto or a number above 0, not {self.probe_learning_rate!r}.")
         if self.cache_size is not None and parse_size(self.cache_size) is None:
             problems.append(f"cache_size must be a size such as 500MB or 20GiB, not {self.cache_size!r}.")
+        if self.checkpoint_every is not None and not re.fullmatch(CHECKPOINT_EVERY, self.checkpoint_every):
+            problems.append(
+                f"checkpoint_every must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
+                f"not {self.checkpoint_every!r}."
+            )
         problems += [
             f"arch_options must be KEY=VALUE, not {option!r}."
             for option in self.arch_options
@@ -282,6 +299,18 @@ class FinetuneConfig:
         return None if self.cache_size is None else parse_size(self.cache_size)
 
     @property
+    def checkpoint_steps(self) -> int | None:
+        """Steps from one checkpoint to the next, where `checkpoint_every` is a number of steps."""
+        every = self.checkpoint_every
+        return int(every) if every and every.isdecimal() else None
+
+    @property
+    def checkpoint_seconds(self) -> float | None:
+        """Seconds from one checkpoint to the next, where `checkpoint_every` is a time."""
+        every = self.checkpoint_every
+        return float(every[:-1]) * SECONDS[every[-1]] if every and not every.isdecimal() else None
+
+    @property
     def options_of_arch(self) -> dict[str, Any]:
         """`arch_options` as names and values; a value is read as YAML reads it."""
         pairs = (option.partition("=") for option in self.arch_options)
@@ -300,6 +329,11 @@ class FinetuneConfig:
         """Plain values, without `out`, so that they make a new run when used again."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def to_resume(self) -> dict[str, Any]:
+        """`to_dict` without what may change while a run goes on: the rest decides what it learns."""
+        free = RESUMABLE | {"feature_cache", "cache_size", "strict", "download", "data_root", "save", "tensorboard"}
+        return {name: value for name, value in self.to_dict().items() if name not in free}
 
     def to_yaml(self) -> str:
         """`to_dict` as YAML."""

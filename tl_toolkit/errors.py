@@ -113,3 +113,16 @@ class ModelFileError(ToolkitError):
 
 class TrainingError(ToolkitError):
     """Training cannot go on."""
+
+
+class StoppedError(ToolkitError):
+    """A run was asked to stop, and has kept itself.
+
+    Args:
+        message: Where it stopped.
+        resume: The command that goes on with it.
+    """
+
+    def __init__(self, message: str, resume: str) -> None:
+        self.resume = resume
+        super().__init__(f"{message}\nGo on with: {resume}")

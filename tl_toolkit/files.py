@@ -2,10 +2,12 @@
 
 import contextlib
 import csv
+import errno
 import io
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -44,6 +46,10 @@ def is_file(path: Path) -> bool:
         return False
 
 
+UNFINISHED = ".tmp"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a used-up quota, and a file larger than a process may write."""
+
 UNITS = {"": 1, "B": 1} | {
     f"{prefix}{unit}": base**power
     for power, prefix in enumerate("KMGT", start=1)
@@ -70,7 +76,7 @@ def show_size(count: float) -> str:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, size: int = 0) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there becomes `path` in one step.
 
     The file and its folder are synced before and after the rename, so that a power cut leaves the old
@@ -78,18 +84,22 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file to write or replace.
+        size: Bytes that it will take, for the message where there is no room.
 
     Raises:
-        ToolkitError: The folder cannot be written.
+        ToolkitError: The folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # As the user's umask has it: safetensors lets no one else read what it writes.
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise ToolkitError(f"Cannot write {path}: {error.strerror or error}.") from error
+        raise ToolkitError(f"Cannot write {path}: {_reason(error, path, size)}.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -114,6 +124,22 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def _reason(error: OSError, path: Path, size: int) -> str:
+    """Why a file could not be written; where there is no room, how much it takes."""
+    text = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno not in NO_ROOM or not size:
+        return text
+    free = shutil.disk_usage(path.parent).free
+    return f"{text}; it takes {show_size(size)}, and {show_size(free)} are free"
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed processes left of files that they were writing in a folder."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -238,8 +239,35 @@ def test_finetune_interrupted_says_so_and_ends_with_130(tiny_data: Path, tmp_pat
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "Interrupted." in stderr
+    assert "Stopped after step" in stderr
+    assert "all is kept." in stderr
+    assert f"Go on with: tl finetune --resume {shlex.quote(str(tmp_path / 'run'))}" in stderr
     assert "Traceback" not in stderr
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_finetune_with_resume_of_a_finished_run_shows_its_results(tiny_run: Run):
+    done = tl("finetune", "--resume", tiny_run.path)
+    assert done.exit_code == 0
+    assert "is finished; --epochs N trains it for longer" in done.stdout
+    assert "Try it: tl predict IMAGE" in done.stdout
+    assert json.loads(tl("finetune", "--resume", tiny_run.path, "--json").stdout) == tiny_run.summary
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume", "RUN", "--lr", "0.1"], "learning_rate cannot be given anew"),
+        (["--resume", "RUN", "--config", "RUN/config.yaml"], "leave out --config"),
+        (["--resume", "nowhere"], "nowhere is no run"),
+        (["--checkpoint-every", "often"], "checkpoint_every must be a number of steps such as 50"),
+        (["--checkpoint-every", "0"], "checkpoint_every must be"),
+    ],
+)
+def test_finetune_with_a_wrong_resume_says_so(arguments: list[str], message: str, tiny_run: Run):
+    done = tl("finetune", *(argument.replace("RUN", str(tiny_run.path)) for argument in arguments))
+    assert done.exit_code == 2
+    assert message in done.stderr
 
 
 def test_predict_of_names_from_stdin_survives_bytes_that_are_no_text(tiny_run: Run, tmp_path: Path):

@@ -55,6 +55,9 @@ def test_loader_that_is_balanced_augments_an_image_anew_each_time():
     loader = train_loader(augmented(), 20, 0, balance=targets)
     loader.sampler.set_epoch(1)
     keys = list(loader.sampler)
+    loader.sampler.first = 8
+    assert list(loader.sampler) == keys[8:]
+    loader.sampler.first = 0
     assert torch.bincount(torch.tensor(targets)[[index % 20 for _, index in keys]]).tolist() == [10, 10]
     images, given = next(iter(loader))
     last = [place for place, (_, index) in enumerate(keys) if index % 20 == 19]

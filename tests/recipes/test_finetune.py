@@ -15,9 +15,17 @@ from torch import nn
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
-from tl_toolkit.errors import ConfigError, DataError, ToolkitError, TrainingError, UnknownNameError, UsageError
+from tl_toolkit.errors import (
+    ConfigError,
+    DataError,
+    StoppedError,
+    ToolkitError,
+    TrainingError,
+    UnknownNameError,
+    UsageError,
+)
 from tl_toolkit.models.build import Network, build_network
-from tl_toolkit.recipes import finetune as finetune_recipe
+from tl_toolkit.recipes import job
 from tl_toolkit.recipes.events import Chosen, Event, Warned
 from tl_toolkit.recipes.loaded_model import LoadedModel
 from tl_toolkit.training.loop import EvalRecord
@@ -90,7 +98,7 @@ def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny
     assert chosen["arch"] == Chosen("arch", "torchvision:resnet18", "resnet18 is in torchvision")
     assert chosen["val"] == Chosen("val", "3 images", "10% of each class of train, seed 0")
     assert chosen["input"].value == "colour, 32x32 px"
-    assert chosen["tune"].why == "probe 4 epochs (adamw, lr 0.003) then tune 1 epochs (adamw, lr 0.0005)"
+    assert chosen["tune"].why == "probe 4 epochs (adamw, lr 0.01) then tune 1 epochs (adamw, lr 0.0005)"
     assert next(event.message for event in events if isinstance(event, Warned)).startswith("Took the bundled weights")
 
 
@@ -264,7 +272,7 @@ def test_model_read_back_gives_the_bits_of_the_module_that_was_trained(
         networks.append(build_network(*arguments))
         return networks[-1]
 
-    monkeypatch.setattr(finetune_recipe, "build_network", build_and_keep)
+    monkeypatch.setattr(job, "build_network", build_and_keep)
     tl.finetune(data=photos, out=tmp_path / "run", **tiny_settings)
     loaded = tl.load(tmp_path / "run" / "last.safetensors")
     trained = LoadedModel(networks[0].module, loaded.card, loaded.compute)
@@ -277,7 +285,7 @@ def test_finetune_stopped_in_the_probe_keeps_its_best(photos: Path, tmp_path: Pa
         if isinstance(event, EvalRecord) and event.epoch == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError, match="Stopped at once"):
         tl.finetune(data=photos, out=tmp_path / "run", listener=interrupt, **tiny_settings)
     assert tl.load(tmp_path / "run").class_names == ("0", "1", "7")
 

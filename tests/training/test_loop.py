@@ -11,7 +11,7 @@ from tl_toolkit.cache import HeldRows, Rows
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features, ViewOrder
-from tl_toolkit.training.loop import EvalRecord, Stage, StepRecord, fit
+from tl_toolkit.training.loop import EvalRecord, Position, Stage, Stepped, StepRecord, fit
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.schedules import make_schedule
@@ -48,7 +48,7 @@ def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: in
 
 def run(stage: Stage) -> list[EvalRecord]:
     accelerator = choose_compute("cpu", "fp32").accelerator()
-    return [record for record in fit(stage, accelerator) if isinstance(record, EvalRecord)]
+    return [record for record in fit(stage, accelerator, Position(CPU)) if isinstance(record, EvalRecord)]
 
 
 def test_fit_learns_and_tells_each_epoch():
@@ -92,7 +92,7 @@ def test_fit_evaluates_and_logs_every_so_many_steps_and_at_the_end_of_epochs():
     torch.manual_seed(0)  # 600 images make three steps an epoch.
     stage = dataclasses.replace(make_stage(nn.Linear(3, 3), epochs=2), eval_every=2, log_every=5)
     accelerator = choose_compute("cpu", "fp32").accelerator()
-    told = list(fit(stage, accelerator))
+    told = [told for told in fit(stage, accelerator, Position(CPU)) if not isinstance(told, Stepped)]
     evaluated = [record for record in told if isinstance(record, EvalRecord)]
     assert [(record.epoch, record.step, record.ends_epoch) for record in evaluated] == [
         (1, 2, False), (1, 3, True), (2, 4, False), (2, 6, True),

@@ -8,6 +8,7 @@ import typer
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import UNREADABLE, JsonOption, given, takes_settings
 from tl_toolkit.config import FinetuneConfig, read_config_file
+from tl_toolkit.errors import UsageError
 
 
 @takes_settings
@@ -15,6 +16,14 @@ def finetune(
     *,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="YAML file of settings; flags win over it.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a run that was stopped or killed, exactly where its last checkpoint left it; with more "
+            "--epochs also with a finished one.",
+        ),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the run's folder, and warnings on stderr; nothing else.")
@@ -26,13 +35,16 @@ def finetune(
 
     Without any option: ResNet18 on handwritten digits that come with tl, without a network.
     """
-    chosen = FinetuneConfig.from_values(read_config_file(config) if config else {}, given(settings))
+    flags = given(settings)
+    if resume and config:
+        raise UsageError("--resume reads the run's own config.yaml: leave out --config.")
+    chosen = FinetuneConfig.from_values(read_config_file(config) if config else {}, flags)
     from tl_toolkit.cli.progress import Narration
     from tl_toolkit.recipes import finetune as recipe
 
     narrator = console.narrator(to_stderr=as_json or quiet)
     with Narration(narrator, quiet) as narration:
-        run = recipe.finetune(chosen, listener=narration)
+        run = recipe.resume(resume, flags, None, narration) if resume else recipe.finetune(chosen, None, narration)
     if as_json:
         console.tell_json(run.summary)
     elif quiet:

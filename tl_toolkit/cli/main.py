@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict
-from tl_toolkit.errors import ToolkitError, UsageError
+from tl_toolkit.errors import StoppedError, ToolkitError, UsageError
 from tl_toolkit.version import __version__
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
@@ -29,6 +29,9 @@ class Commands(TyperGroup):
         """
         try:
             return super().invoke(ctx)
+        except StoppedError as error:
+            console.tell_warning(str(error))
+            raise typer.Exit(INTERRUPTED) from error
         except ToolkitError as error:
             console.tell_error(str(error))
             raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILURE) from error
@@ -64,7 +67,8 @@ def _tell_version(wanted: bool) -> None:
 
 
 @app.callback(
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some images could not be read, 130 Ctrl-C."
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some images could not be read, 130 stopped by "
+    "Ctrl-C or SIGTERM."
 )
 def _options(
     version: Annotated[

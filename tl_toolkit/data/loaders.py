@@ -34,9 +34,11 @@ class ShuffledKeys(Sampler[AugmentationKey]):
         self.seed = seed
         self.balance = None if balance is None else torch.tensor(balance)
         self.epoch = 0
+        self.first = 0
+        """The place in the order where the next iteration begins."""
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives."""
+        """The epoch that the next iteration gives; Accelerate calls it too."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -49,7 +51,32 @@ class ShuffledKeys(Sampler[AugmentationKey]):
         else:
             order = balanced_order(self.balance, generator)
             order += numbered_repeats(order) * self.count  # Each time it is shown, an image is augmented anew.
-        return iter([(self.epoch, index) for index in order.tolist()])
+        return iter([(self.epoch, index) for index in order[self.first :].tolist()])
+
+
+class Epochs:
+    """A loader of shuffled batches that can begin in the middle of an epoch.
+
+    Args:
+        loader: What Accelerate made of `made`.
+        made: What `train_loader` made.
+    """
+
+    def __init__(self, loader: Any, made: DataLoader[Any]) -> None:
+        self.loader = loader
+        self._keys: Any = made.sampler
+        self._batch_size = made.batch_size or 1
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch; those before are not even read."""
+        self.loader.set_epoch(epoch)
+        self._keys.first = first * self._batch_size
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
 
 
 def train_loader(

@@ -126,12 +126,17 @@ class FrozenPrefix:
 
     def digest(self) -> str:
         """A digest of every weight and statistic that the features depend on: of all that does not train."""
-        digest = blake2b(self.cut.encode(), digest_size=16)
-        for name, value in self.module.state_dict().items():
-            if not _is_inside(name, self._trainable):
-                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-                digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return frozen_digest(self.module, self._trainable, self.cut)
+
+
+def frozen_digest(module: nn.Module, trainable: Sequence[str], cut: str = "") -> str:
+    """A digest of every weight and statistic outside the `trainable` modules."""
+    digest = blake2b(cut.encode(), digest_size=16)
+    for name, value in module.state_dict().items():
+        if not _is_inside(name, trainable):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def find_prefix(module: nn.Module, trainable: Sequence[str], images: torch.Tensor) -> FrozenPrefix | None:

@@ -1,38 +1,37 @@
 """Fine-tuning, from a config to a run folder: the main job of the toolkit."""
 
+import contextlib
 import dataclasses
-import importlib.metadata
-import platform
-import time
+import functools
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tl_toolkit.artifact import MODEL_FILE, ModelCard, save_model
-from tl_toolkit.config import FinetuneConfig
-from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
+from tl_toolkit.artifact import MODEL_FILE, save_model
+from tl_toolkit.config import RESUMABLE, FinetuneConfig, read_config_file
+from tl_toolkit.errors import StoppedError, ToolkitError, UsageError, listing
 from tl_toolkit.exporting.weights import export
-from tl_toolkit.models.backbones import Arch, resolve_arch
-from tl_toolkit.models.build import Network, build_network
-from tl_toolkit.models.classic import CLASSIC
-from tl_toolkit.models.weights import Overrides
 from tl_toolkit.recipes import run_folder
+from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.evaluate import class_accuracy
-from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, Wrote, log_event
+from tl_toolkit.recipes.events import Chosen, Listener, Warned, Wrote, log_event
+from tl_toolkit.recipes.job import Job, prepare_job, tell_choices, versions
+from tl_toolkit.recipes.keeping import Keeper, Place, check_premises, resume_command
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
 from tl_toolkit.recipes.pictures import sample_pictures
-from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
-from tl_toolkit.recipes.stages import Bench, Settings, plan, train_stage
+from tl_toolkit.recipes.preparation import Splits
+from tl_toolkit.recipes.stages import open_stage
+from tl_toolkit.recipes.stopping import Stopping
 from tl_toolkit.report.curves import Curve, draw_curves
-from tl_toolkit.report.tensorboard import TensorBoard, check_tensorboard, open_board
-from tl_toolkit.training.compute import choose_compute
-from tl_toolkit.training.loop import EvalRecord, Progress, StepRecord
+from tl_toolkit.report.tensorboard import TensorBoard, open_board
+from tl_toolkit.training.checkpoint import restore_position, restore_random
+from tl_toolkit.training.loop import EvalRecord, Position, Stage, fit
 from tl_toolkit.training.metrics import Scores
-from tl_toolkit.training.optimizers import check_optimizer
 
-PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
 METRICS = ("val_accuracy", "val_loss", "test_accuracy", "val_images", "test_images")
 EXPORT_FILES = {"state-dict": run_folder.STATE_DICT_FILE, "full-model": run_folder.FULL_MODEL_FILE}
 
@@ -63,50 +62,146 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
-    started = time.perf_counter()
     run_folder.check_out(config.out)
-    check_optimizer(config.optimizer)
-    if config.tensorboard:
-        check_tensorboard()
-    compute = choose_compute(config.device, config.precision)
-    source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
-    config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
-    check_classes(source, config)
-    network = _build(config, 1 if config.one_logit else len(source.class_names), listener)
-    asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
-    stages = plan(config, network.module)
-    splits = prepare_splits(source, config, network.input_spec.enough, listener)
-    bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
-    _tell_choices(bench, source, stages, asked)
+    job = prepare_job(config, data, listener)
+    tell_choices(job)
+    folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
+    with run_folder.locked(folder):
+        run_folder.write_config(folder, job.config.to_yaml())
+        return _run(job, folder, None)
 
-    folder = run_folder.create_run_folder(config.out, network.arch.name, source.name)
-    run_folder.write_config(folder, config.to_yaml())
-    card = _card(config, network, source)
-    with open_board(folder / run_folder.TENSORBOARD_FOLDER if config.tensorboard else None) as board:
-        records = _train(bench, stages, folder, card, board)
-        model = load(folder / MODEL_FILE, device=str(compute.device), precision=compute.precision)
-        val = bench.score(model, "val", splits.val)
-        test = bench.score(model, "test", splits.test) if splits.test else None
-        if board:
-            _show_on_board(board, model, config, splits, val, test, listener)
-    outcome = {
-        "val_accuracy": val.accuracy,
-        "val_loss": val.loss,
-        "test_accuracy": test.accuracy if test else None,
-        "class_accuracy": class_accuracy(test or val, source.class_names),
-        "train_loss": records[-1].train_loss,
-        "seconds": round(time.perf_counter() - started, 2),
-        "images_per_second": round(_images_per_second(records), 1),
-    }
-    summary = _summary(bench, source, folder, records[-1].epochs, outcome)
-    model.card = dataclasses.replace(card, metrics={key: summary[key] for key in METRICS})
-    _write_results(config, folder, model, summary, records, splits, listener)
+
+def resume(run: str | Path, changes: Mapping[str, Any], data: Any = None, listener: Listener = log_event) -> Run:
+    """Goes on with a run that was stopped or killed, to the weights that it would have had without the break.
+
+    Args:
+        run: Its folder.
+        changes: Settings that may be given anew: more `epochs`, `workers`, `checkpoint_every`.
+        data: The same Python objects as before, if the run was given any.
+        listener: Told of choices, warnings and progress.
+
+    Raises:
+        UsageError: It is no run, or something changed that it depends on.
+        ToolkitError: Anything else that keeps the run from going on.
+    """
+    folder = run_folder.find_run(run)
+    with run_folder.locked(folder):
+        config = _resumed_config(folder, changes)
+        checkpoint = Checkpoint.read(folder / run_folder.CHECKPOINT_FILE)
+        finished = run_folder.read_summary(folder)
+        if finished and not (config.epochs and config.epochs > finished["epochs"]):
+            listener(Chosen("resume", "nothing to do", f"{folder} is finished; --epochs N trains it for longer"))
+            return Run(folder, finished, load(folder))
+        if finished and not checkpoint:
+            raise UsageError(f"{folder} cannot be trained for longer: it has no {run_folder.CHECKPOINT_FILE}.")
+        job = prepare_job(config, data, listener)
+        if checkpoint:
+            check_premises(checkpoint.premises, job.bench.premises(), folder)
+        listener(Chosen("resume", str(folder), _where_it_goes_on(job, checkpoint)))
+        tell_choices(job)
+        run_folder.write_config(folder, job.config.to_yaml())
+        return _run(job, folder, checkpoint)
+
+
+def _run(job: Job, folder: Path, checkpoint: Checkpoint | None) -> Run:
+    """Trains, judges and writes, whether from the beginning or from a checkpoint.
+
+    Raises:
+        StoppedError: The user, or the system, asked for it.
+    """
+    config, bench, splits = job.config, job.bench, job.bench.splits
+    stopping = Stopping(job.listener)
+    board_folder = folder / run_folder.TENSORBOARD_FOLDER if config.tensorboard else None
+    if board_folder and board_folder.exists():  # All records are shown to the new one.
+        shutil.rmtree(board_folder)
+    try:
+        with stopping.heard(), open_board(board_folder) as board:
+            keeper = Keeper(folder, bench.network.module, job.card, config, stopping, board, checkpoint)
+            _train(job, keeper, stopping, folder, checkpoint)
+            model = LoadedModel(bench.network.module, job.card, bench.compute)
+            val = bench.score(model, "val", splits.val)
+            test = bench.score(model, "test", splits.test) if splits.test else None
+            if board:
+                _show_on_board(board, model, config, splits, val, test, job.listener)
+            outcome = {
+                "val_accuracy": val.accuracy,
+                "val_loss": val.loss,
+                "test_accuracy": test.accuracy if test else None,
+                "class_accuracy": class_accuracy(test or val, job.source.class_names),
+                "train_loss": keeper.records[-1].train_loss,
+                "seconds": round(keeper.seconds, 2),
+                "images_per_second": round(_images_per_second(keeper.records), 1),
+            }
+            summary = _summary(job, folder, keeper.records[-1].epochs, outcome)
+            model.card = dataclasses.replace(job.card, metrics={key: summary[key] for key in METRICS})
+            _write_results(job, folder, model, summary, keeper.records)
+    except KeyboardInterrupt:
+        raise StoppedError("Stopped at once.", resume_command(folder)) from None
     return Run(folder, summary, model)
 
 
-def _summary(bench: Bench, source: Source, folder: Path, epochs: int, outcome: dict[str, Any]) -> dict[str, Any]:
+def _train(job: Job, keeper: Keeper, stopping: Stopping, folder: Path, checkpoint: Checkpoint | None) -> None:
+    """Runs the stages; then the network holds the best weights by val that there have been."""
+    bench = job.bench
+    first = checkpoint.stage if checkpoint else 0
+    try:
+        for number, planned in enumerate(job.stages[first:], start=first):
+            begun = checkpoint if checkpoint and number == first else None
+            state = begun.state if begun else None
+            settings = dataclasses.replace(begun.settings, epochs=planned.epochs) if begun else planned
+            with open_stage(bench, settings, state) as (stage, chosen):
+                premises = functools.partial(bench.premises, stage.trainable)
+                position = Position(bench.compute.device)
+                if begun:
+                    check_premises(begun.premises, premises(), folder)
+                    position = restore_position(begun.state, bench.compute.device)
+                    _check_epochs(stage, position)
+                    restore_random(begun.state)
+                place = Place(number, stage.name == job.stages[-1].name, chosen, stage, premises)
+                with stopping.between_steps():
+                    keeper.follow(fit(stage, bench.accelerator, position), place, job.listener)
+    except BaseException:
+        with contextlib.suppress(ToolkitError):  # What was learned is there to use, but why training ended is told.
+            keeper.write_best()
+        raise
+    save_model(folder / run_folder.LAST_FILE, bench.network.module.state_dict(), job.card)
+    keeper.take_best()
+    bench.network.module.eval()
+
+
+def _resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
+    """The settings of a run, with what is given anew.
+
+    Raises:
+        UsageError: A setting may not change, or the file is damaged.
+    """
+    fixed = [name for name in changes if name not in RESUMABLE]
+    if fixed:
+        raise UsageError(
+            f"A run that goes on keeps its settings, those of its {run_folder.CONFIG_FILE}: {listing(fixed)} cannot be "
+            f"given anew, only {listing(sorted(RESUMABLE))}. For other settings, train a new run."
+        )
+    return FinetuneConfig.from_values(read_config_file(folder / run_folder.CONFIG_FILE), changes)
+
+
+def _check_epochs(stage: Stage, position: Position) -> None:
+    done = position.epoch(len(stage.train))
+    if done > stage.epochs:
+        raise UsageError(
+            f"The run has come to epoch {done} of the {stage.name} stage: --epochs must be {done} or more."
+        )
+
+
+def _where_it_goes_on(job: Job, checkpoint: Checkpoint | None) -> str:
+    if checkpoint is None:
+        return "from its beginning: it has no checkpoint yet"
+    return f"after step {checkpoint.state.step:,} of the {job.stages[checkpoint.stage].name} stage"
+
+
+def _summary(job: Job, folder: Path, epochs: int, outcome: dict[str, Any]) -> dict[str, Any]:
     """What was trained on what, and what came of it: the content of summary.json."""
-    config, network, splits, compute = bench.config, bench.network, bench.splits, bench.compute
+    config, source, bench = job.config, job.source, job.bench
+    network, splits, compute = bench.network, bench.splits, bench.compute
     return {
         "run": str(folder),
         "model": str(folder / MODEL_FILE),
@@ -128,94 +223,8 @@ def _summary(bench: Bench, source: Source, folder: Path, epochs: int, outcome: d
         "device": str(compute.device),
         "bad_images": [dataclasses.asdict(image) for image in splits.bad],
         "dropped_images": [dataclasses.asdict(image) for image in splits.dropped],
-        "versions": _versions(),
+        "versions": versions(),
     }
-
-
-def _build(config: FinetuneConfig, outputs: int, listener: Listener) -> Network:
-    torch.manual_seed(config.seed)
-    overrides = Overrides(config.image_size, config.in_channels)
-
-    def progress(done: int, total: int | None) -> None:
-        listener(Counted("download", done, total, "bytes"))
-
-    arch = resolve_arch(config.arch, config.options_of_arch)
-    network = build_network(arch, outputs, config.head, config.weights, overrides, progress)
-    for warning in network.warnings:
-        listener(Warned(warning))
-    return network
-
-
-def _tell_choices(bench: Bench, source: Source, stages: list[Settings], asked: str) -> None:
-    """Says what was chosen and why."""
-    config, network, compute = bench.config, bench.network, bench.compute
-    spec, splits = network.input_spec, bench.splits
-    bare = ":" not in config.arch
-    counts = f"{len(splits.train):,} train, {len(splits.val):,} val, {len(splits.test or ()):,} test"
-    channels = "grayscale" if spec.channels == 1 else "colour"
-    courses = " then ".join(
-        f"{stage.name} {stage.epochs} epochs ({stage.optimizer}, lr {stage.learning_rate:g})" for stage in stages
-    )
-    mirrored = "mirrored" if source.mirror else f"not mirrored: {source.name} has left and right"
-    random = "shifts" if config.augment == "pad-crop" else "random crops"
-    outputs = ", one logit: 0 or more is " + source.class_names[1] if config.one_logit else ""
-    for what, value, why in (
-        ("arch", " ".join([str(network.arch), *config.arch_options]), _where_found(network.arch) if bare else ""),
-        ("weights", network.origin, f"--weights {asked}"),
-        ("data", f"{source.name}, {len(source.class_names)} classes, {counts}", ""),
-        ("val", f"{len(splits.val):,} images", splits.val_origin),
-        (
-            "input",
-            f"{channels}, {spec.height}x{spec.width} px",
-            "as asked" if config.image_size else "as the weights expect",
-        ),
-        ("head", f"{config.head}, new: {', '.join(network.head_modules)}{outputs}", ""),
-        ("tune", config.tune, courses),
-        ("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
-        ("device", f"{compute.device}, {compute.precision}", compute.reason),
-        ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
-    ):
-        bench.listener(Chosen(what, value, why))
-
-
-def _where_found(arch: Arch) -> str:
-    return f"{arch.name} is in {arch.library}" + (", registered there by tl" if arch.name in CLASSIC else "")
-
-
-def _train(
-    bench: Bench, stages: list[Settings], folder: Path, card: ModelCard, board: TensorBoard | None
-) -> list[EvalRecord]:
-    """Runs the stages; the model file always holds the best weights by val that there have been.
-
-    Returns:
-        The records of all evaluations on val.
-    """
-    module = bench.network.module
-    records: list[EvalRecord] = []
-    best: EvalRecord | None = None
-    weights: dict[str, torch.Tensor] = {}
-    for stage in stages:
-        try:
-            for told in train_stage(bench, stage):
-                bench.listener(told)
-                if isinstance(told, Progress):
-                    continue
-                run_folder.append_metrics(folder, dataclasses.asdict(told))
-                if board:
-                    board.add(told)
-                if isinstance(told, StepRecord):
-                    continue
-                records.append(told)
-                if told.improves_on(best):
-                    best = told
-                    weights = {key: value.clone() for key, value in module.state_dict().items()}
-                    if stage.name == "tune":  # A probe's epoch is quicker than the writing of a file.
-                        save_model(folder / MODEL_FILE, weights, card)
-        finally:  # Also when training stops here: what was learned is not lost.
-            if weights:
-                save_model(folder / MODEL_FILE, weights, card)
-    save_model(folder / run_folder.LAST_FILE, module.state_dict(), card)
-    return records
 
 
 def _show_on_board(
@@ -238,32 +247,11 @@ def _show_on_board(
     board.add_results(config.to_dict(), metrics | ({"test_accuracy": test.accuracy} if test else {}))
 
 
-def _card(config: FinetuneConfig, network: Network, source: Source) -> ModelCard:
-    return ModelCard(
-        architecture=str(network.arch),
-        arch_options=config.options_of_arch,
-        one_logit=config.one_logit,
-        loss=config.chosen_loss,
-        head=network.head,
-        base_classes=network.base_classes,
-        class_names=source.class_names,
-        input_spec=network.input_spec,
-        weights=network.origin,
-        training=config.to_dict(),
-        versions=_versions(),
-    )
-
-
 def _write_results(
-    config: FinetuneConfig,
-    folder: Path,
-    model: LoadedModel,
-    summary: dict[str, Any],
-    records: list[EvalRecord],
-    splits: Splits,
-    listener: Listener,
+    job: Job, folder: Path, model: LoadedModel, summary: dict[str, Any], records: list[EvalRecord]
 ) -> None:
     """Writes what a finished run adds to its folder, and tells what is there."""
+    listener, config, splits = job.listener, job.config, job.bench.splits
     save_model(folder / MODEL_FILE, model.module.state_dict(), model.card)
     listener(Wrote(folder / MODEL_FILE, "the best weights by val, class names and preprocessing"))
     listener(Wrote(folder / run_folder.LAST_FILE, "the weights of the last epoch"))
@@ -273,21 +261,19 @@ def _write_results(
         listener(Wrote(path, f"the best weights as a {form}"))
     if left_out := [*splits.bad, *splits.dropped]:
         listener(Wrote(run_folder.write_bad_images(folder, left_out), "the images that were left out"))
-    listener(Wrote(run_folder.write_summary(folder, summary), "the results"))
     curves = [Curve(f"{summary['arch']} on {summary['data']}", records)]
     draw_curves(curves, folder / run_folder.CURVES_FILE)
     listener(Wrote(folder / run_folder.CURVES_FILE, "loss and accuracy over the epochs"))
     listener(Wrote(folder / run_folder.CONFIG_FILE, "the settings, to run again"))
     listener(Wrote(folder / run_folder.METRICS_FILE, "a line for each evaluation"))
+    listener(Wrote(folder / run_folder.CHECKPOINT_FILE, "all that --resume needs to train for more --epochs"))
     if config.tensorboard:
         listener(Wrote(folder / run_folder.TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}"))
+    # The last: a run that has it is finished.
+    listener(Wrote(run_folder.write_summary(folder, summary), "the results"))
 
 
 def _images_per_second(records: list[EvalRecord]) -> float:
     """Of the last stage as a whole."""
     last = [record for record in records if record.stage == records[-1].stage]
     return sum(record.images for record in last) / sum(record.images / record.images_per_second for record in last)
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}

@@ -62,6 +62,9 @@ class FrozenFeatures:
         compute: Where and in which precision it runs.
         images: How images are read.
         listener: Told of progress and of where the features are.
+
+    Attributes:
+        digest: Of all weights that do not train.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class FrozenFeatures:
         self._writable = config.uses_cache
         self._held = 0
         self._stores: dict[int, Store] = {}
-        self._digest = prefix.digest() if config.feature_cache else ""
+        self.digest = prefix.digest()
 
     def batches(self, samples: Samples, views: int, order: ViewOrder) -> FeatureBatches | ComputedFeatures:
         """Shuffled batches to train on."""
@@ -215,7 +218,7 @@ class FrozenFeatures:
             key = {
                 "arch": str(network.arch),
                 "arch_options": {name: repr(value) for name, value in network.arch.options.items()},
-                "prefix": self._digest,
+                "prefix": self.digest,
                 "input": spec.to_dict(),
                 "view": seen,
                 "precision": compute.precision,

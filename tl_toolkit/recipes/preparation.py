@@ -1,6 +1,7 @@
 """From a source to the splits of a run: what can be read, divided, with the classes checked."""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from tl_toolkit.balance import balanced_weights
 from tl_toolkit.cache import cache_folder
@@ -42,6 +43,11 @@ class Splits:
         """Those that there are, by name."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         return {name: samples for name, samples in splits.items() if samples is not None}
+
+    def fingerprints(self) -> dict[str, str]:
+        """What tells of each split whether it is still the same: how many images, and a digest of them."""
+        present = self.present
+        return {name: _fingerprint(present[name]) if present.get(name) else "none" for name in ("train", "val", "test")}
 
 
 def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listener: Listener) -> Splits:
@@ -179,6 +185,14 @@ def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
     if strict:
         raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\nMend or remove them, or leave out --strict.")
     listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))
+
+
+def _fingerprint(samples: Samples) -> str:
+    digest = blake2b(digest_size=8)
+    for index, (identity, target) in enumerate(zip(samples.identities(), samples.targets, strict=True)):
+        digest.update(identity or samples.name(index).encode("utf-8", "surrogateescape"))
+        digest.update(f" {target}\n".encode())
+    return f"{_images(len(samples))}, {digest.hexdigest()}"
 
 
 def _images(count: int) -> str:

@@ -1,19 +1,26 @@
 """The run folder: runs/<date>-<arch>-<data>[-n]/ and what is in it."""
 
+import contextlib
 import datetime
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from tl_toolkit.artifact import MODEL_FILE
 from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.files import user_path, write_csv, write_text
-from tl_toolkit.training.loop import EvalRecord
+from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
+from tl_toolkit.training.loop import EvalRecord, Record, StepRecord
 
 RUNS = Path("runs")
+CHECKPOINT_FILE = "checkpoint.safetensors"
+LOCK_FILE = ".lock"
 LAST_FILE = "last.safetensors"
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
@@ -66,6 +73,37 @@ def check_out(out: str | None) -> None:
         raise UsageError(f"The folder {out} exists; nothing is ever overwritten. Choose another --out.")
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in a folder; the system takes the lock off a process that dies.
+
+    Raises:
+        UsageError: Another process trains there.
+        ToolkitError: The folder cannot be written.
+    """
+    try:
+        with filelock.FileLock(folder / LOCK_FILE, timeout=0):
+            remove_unfinished(folder)
+            yield
+    except filelock.Timeout as error:
+        raise UsageError(f"Another process is training in {folder}. Wait until it is done, or stop it.") from error
+
+
+def find_run(run: str | Path) -> Path:
+    """The folder of a run that may be gone on with.
+
+    Raises:
+        UsageError: It is none.
+    """
+    folder = user_path(run)
+    if not is_file(folder / CONFIG_FILE):
+        runs = [str(path.parent) for path in sorted(RUNS.glob(f"*/{CONFIG_FILE}"))] if is_folder(RUNS) else []
+        near = get_close_matches(str(folder), runs, n=3, cutoff=0.3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else " Give a folder that `tl finetune` wrote."
+        raise UsageError(f"{folder} is no run: it has no {CONFIG_FILE}.{hint}")
+    return folder
+
+
 def newest_run(runs: Path = RUNS) -> Path:
     """The run under runs/ whose model was written last.
 
@@ -87,6 +125,29 @@ def write_config(folder: Path, yaml_text: str) -> Path:
     return path
 
 
+def begin_metrics(folder: Path, size: int) -> list[Record]:
+    """Makes metrics.jsonl, or cuts it to the length that it had at a checkpoint.
+
+    Returns:
+        What is in it then.
+
+    Raises:
+        ToolkitError: It is shorter, damaged, or cannot be written.
+    """
+    path = folder / METRICS_FILE
+    try:
+        with path.open("ab") as file:
+            if file.tell() < size:
+                raise ToolkitError(
+                    f"{path} is shorter ({file.tell()} bytes) than at the checkpoint ({size}). Put it back, or remove "
+                    f"{CHECKPOINT_FILE} to train the run from its beginning."
+                )
+            file.truncate(size)
+    except OSError as error:
+        raise ToolkitError(f"Cannot write {path}: {error.strerror}.") from error
+    return _read_records(path)
+
+
 def append_metrics(folder: Path, record: dict[str, Any]) -> None:
     """Adds a line to metrics.jsonl.
 
@@ -94,8 +155,22 @@ def append_metrics(folder: Path, record: dict[str, Any]) -> None:
         ToolkitError: It cannot be written.
     """
     try:
-        with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        with (folder / METRICS_FILE).open("ab", buffering=0) as file:
+            file.write(f"{json.dumps(record)}\n".encode())
+    except OSError as error:
+        raise ToolkitError(f"Cannot write {folder / METRICS_FILE}: {error.strerror}.") from error
+
+
+def sync_metrics(folder: Path) -> int:
+    """Flushes metrics.jsonl to the disk.
+
+    Returns:
+        Its length.
+    """
+    try:
+        with (folder / METRICS_FILE).open("ab") as file:
+            os.fsync(file.fileno())
+            return file.tell()
     except OSError as error:
         raise ToolkitError(f"Cannot write {folder / METRICS_FILE}: {error.strerror}.") from error
 
@@ -111,16 +186,22 @@ def read_metrics(run: str) -> list[EvalRecord]:
         ToolkitError: The file is damaged.
     """
     path = user_path(run) / METRICS_FILE
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        records = [EvalRecord(**line) for line in lines if "val_loss" in line]
-    except OSError as error:
-        raise UsageError(f"{run} is no run folder that has metrics: {path} ({error.strerror}).") from error
-    except (ValueError, TypeError) as error:
-        raise ToolkitError(f"{path} is damaged: {error}.") from error
+    if not is_file(path):
+        raise UsageError(f"{run} is no run folder that has metrics: there is no {path}.")
+    records = [record for record in _read_records(path) if isinstance(record, EvalRecord)]
     if not records:
         raise UsageError(f"{path} holds no evaluation yet; plot the run when its first epoch is over.")
     return records
+
+
+def _read_records(path: Path) -> list[Record]:
+    """Its lines; one that is not ended is being written, or its writer was killed."""
+    try:
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        return [EvalRecord(**line) if "val_loss" in line else StepRecord(**line) for line in lines]
+    except (OSError, ValueError, TypeError) as error:
+        raise ToolkitError(f"{path} is damaged: {error}.") from error
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
@@ -128,6 +209,23 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
     path = folder / SUMMARY_FILE
     write_text(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n", undecodable="backslashreplace")
     return path
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The results of a finished run; None where it is not finished.
+
+    Raises:
+        ToolkitError: The file is damaged.
+    """
+    path = folder / SUMMARY_FILE
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        int(summary["epochs"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ToolkitError(f"{path} is damaged: {error}. Remove it, and --resume writes it again.") from error
+    return dict(summary)
 
 
 def write_bad_images(folder: Path, bad: Sequence[BadImage]) -> Path:

@@ -1,38 +1,38 @@
-"""The stages of a run: a probe on frozen features, then fine-tuning."""
+"""Putting the stages of a run together: on frozen features where there are any, else on images."""
 
 import contextlib
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from tl_toolkit.balance import balanced_weights
 from tl_toolkit.config import AUTO, FinetuneConfig, Tune
 from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, Samples, eval_images
-from tl_toolkit.data.loaders import automatic_workers, eval_loader, train_loader
+from tl_toolkit.data.loaders import Epochs, automatic_workers, eval_loader, train_loader
 from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, random_transform
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.models.build import Network
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
-from tl_toolkit.models.frozen_prefix import find_prefix
+from tl_toolkit.models.frozen_prefix import find_prefix, frozen_digest
 from tl_toolkit.recipes.evaluate import score
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 from tl_toolkit.recipes.frozen import FrozenFeatures, Images
 from tl_toolkit.recipes.loaded_model import LoadedModel
+from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.recipes.preparation import Splits
+from tl_toolkit.training.checkpoint import StageState, restore_optimizer, restore_weights
 from tl_toolkit.training.compute import Compute
 from tl_toolkit.training.frozen_features import PROBE_BATCH, ViewOrder
 from tl_toolkit.training.loop import (
     Batches,
     EvalRecord,
+    Position,
     Prepare,
-    Progress,
-    Record,
     Stage,
     evaluate_batches,
     fit,
@@ -40,7 +40,7 @@ from tl_toolkit.training.loop import (
 )
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.metrics import Scores
-from tl_toolkit.training.optimizers import default_rates, make_optimizer
+from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.schedules import make_schedule
 
 EVAL_BATCH = 64
@@ -49,81 +49,13 @@ DECODED_SIDE, DECODED_BYTES = 64, 2**28
 files and a split takes no more bytes: MNIST and CIFAR-10 do. Larger ones are decoded again in every epoch, which takes
 a twentieth of the time of a step on them."""
 
-DEFAULT_EPOCHS = 6
-"""On Caltech-101, 12 epochs (with eight views) brought no more than 6: 0.646 and 0.649 on test, three seeds each."""
-
-FEATURE_VIEWS = 2
-"""Of frozen features that are all there is to train on; before fine-tuning there is one view, to save time. More
-brought nothing that is sure (see tests/benchmarks/NOTES.md)."""
-
-PROBE_LEARNING_RATE = 0.003
-SWEPT_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
-SWEPT_DECAYS = (0.1, 1.0, 3.0)
+SWEPT_RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+SWEPT_DECAYS = (0.3, 2.0, 6.0)
 """What --probe-lr auto tries: factors of about 3 around the default rate, and around the default decay."""
 
-PROBE_OPTIMIZER = "adamw"
-PROBE_WEIGHT_DECAY = 1.0
-"""Of the probe that lp-ft begins with, whatever optimizer the fine-tuning has. Rate and decay were chosen by val
-accuracy on Caltech-101; the decay with 30 % of train as val and four seeds (see CHANGELOG.md)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What differs between the stages."""
-
-    name: str
-    epochs: int
-    optimizer: str
-    learning_rate: float
-    head_learning_rate: float
-    weight_decay: float
-
-
-def plan(config: FinetuneConfig, module: nn.Module) -> list[Settings]:
-    """The stages of a run, in order, with what the user left open chosen.
-
-    Args:
-        config: The settings.
-        module: The network; the default learning rate depends on whether it has BatchNorm.
-
-    Raises:
-        UsageError: The optimizer has no default learning rate, and none is given.
-    """
-    stages = {"linear-probe": (_probe_settings,), "lp-ft": (_probe_settings, _tune_settings)}
-    return [settings(config, module) for settings in stages.get(config.tune, (_tune_settings,))]
-
-
-def _probe_settings(config: FinetuneConfig, module: nn.Module) -> Settings:
-    """With linear-probe, the probe is the run: --epochs, --lr and --optimizer speak of it where they are given."""
-    alone = config.tune == "linear-probe"
-    optimizer = config.optimizer if alone else PROBE_OPTIMIZER
-    rate = (config.learning_rate if alone else None) or config.probe_rate
-    decay = config.weight_decay if alone else None
-    if optimizer == PROBE_OPTIMIZER:
-        rate = PROBE_LEARNING_RATE if rate is None else rate
-        decay = PROBE_WEIGHT_DECAY if decay is None else decay
-    defaults = default_rates(optimizer, module, rate, decay)
-    return Settings(
-        name="probe",
-        epochs=(config.epochs if alone else None) or config.probe_epochs,
-        optimizer=optimizer,
-        learning_rate=defaults.learning_rate,
-        head_learning_rate=(config.head_learning_rate if alone else None) or defaults.learning_rate,
-        weight_decay=defaults.weight_decay,
-    )
-
-
-def _tune_settings(config: FinetuneConfig, module: nn.Module) -> Settings:
-    """The head has the backbone's learning rate where it has none of its own."""
-    rates = default_rates(config.optimizer, module, config.learning_rate, config.weight_decay)
-    return Settings(
-        name="tune",
-        epochs=config.epochs or DEFAULT_EPOCHS,
-        optimizer=config.optimizer,
-        learning_rate=rates.learning_rate,
-        head_learning_rate=config.head_learning_rate or rates.learning_rate,
-        weight_decay=rates.weight_decay,
-    )
+MakeStage = Callable[..., Stage]
+"""From settings, and the state of an earlier one, to a stage."""
 
 
 class Bench:
@@ -232,8 +164,9 @@ class Bench:
         train: Any,
         val: Batches,
         prepare: Prepare,
+        begun: StageState | None,
     ) -> Stage:
-        """Puts a stage together: optimizer and schedule for what of the network trains."""
+        """Puts a stage together: optimizer and schedule for what of the network trains, as they were where it begun."""
         module = self.network.module
         optimizer = make_optimizer(
             settings.optimizer,
@@ -244,6 +177,8 @@ class Bench:
             settings.weight_decay,
             self.config.momentum,
         )
+        if begun:
+            restore_optimizer(optimizer, begun)
         # The probe before fine-tuning is not the training that the user asked to follow step by step.
         followed = settings.name == "tune" or self.config.tune == "linear-probe"
         return Stage(
@@ -251,7 +186,13 @@ class Bench:
             module=module,
             trainable=trainable,
             optimizer=optimizer,
-            schedule=make_schedule(optimizer, self.config.scheduler, settings.epochs * len(train), self.config.warmup),
+            schedule=make_schedule(
+                optimizer,
+                self.config.scheduler,
+                settings.epochs * len(train),
+                self.config.warmup,
+                begun.step if begun else 0,
+            ),
             train=train,
             val=val,
             prepare=prepare,
@@ -263,7 +204,7 @@ class Bench:
             log_every=self.config.log_every if followed else None,
         )
 
-    def stage_on_images(self, settings: Settings, trainable: tuple[str, ...]) -> Stage:
+    def stage_on_images(self, settings: Settings, trainable: tuple[str, ...], begun: StageState | None) -> Stage:
         """A stage that runs the whole network on augmented images."""
         train = train_loader(
             self.train_images(), self.config.batch_size, self.workers, self.config.drop_last, self._balance
@@ -271,9 +212,9 @@ class Bench:
         val = eval_loader(self.val_images(), EVAL_BATCH, self.workers)
         if self.config.compile:
             self.network.module.compile()  # In place: the names of its weights stay.
-        return self._accelerated(self.stage(settings, trainable, train, val, self.prepare))
+        return self._accelerated(self.stage(settings, trainable, train, val, self.prepare, begun))
 
-    def stage_on_features(self, trainable: tuple[str, ...], frozen: FrozenFeatures) -> Callable[[Settings], Stage]:
+    def stage_on_features(self, trainable: tuple[str, ...], frozen: FrozenFeatures) -> MakeStage:
         """Stages that run what comes behind the frozen prefix; a head alone runs in float32.
 
         Returns:
@@ -281,25 +222,21 @@ class Bench:
         """
         head_alone = trainable == self.network.head_modules
         batch_size = PROBE_BATCH if head_alone else self.config.batch_size
-        views = (self.config.views or self._default_views()) if self._augmentation else 1  # Else all are alike.
+        views = self.config.views if self._augmentation else 1  # Else all are alike.
         splits = self.splits
         order = ViewOrder(len(splits.train), views, batch_size, self.config.seed, self.config.drop_last, self._balance)
         train = frozen.batches(splits.train, views, order)
         val = frozen.in_order("val", splits.val)
-        feed = frozen.prefix.feed
+        feed, layout = frozen.prefix.feed, self.compute.lay_out
 
-        def stage(settings: Settings) -> Stage:
+        def stage(settings: Settings, begun: StageState | None = None) -> Stage:
             if head_alone:
-                return self.stage(settings, trainable, train, val, lambda features: feed(features.float()))
-            layout = self.compute.lay_out
+                return self.stage(settings, trainable, train, val, lambda features: feed(features.float()), begun)
             return self._accelerated(
-                self.stage(settings, trainable, train, val, lambda features: feed(layout(features)))
+                self.stage(settings, trainable, train, val, lambda features: feed(layout(features)), begun)
             )
 
         return stage
-
-    def _default_views(self) -> int:
-        return 1 if self.config.tune == "lp-ft" else FEATURE_VIEWS
 
     def find_frozen(self, trainable: tuple[str, ...]) -> FrozenFeatures | None:
         """The features that do not change while the `trainable` modules learn, where the network can begin there."""
@@ -311,6 +248,19 @@ class Bench:
             return None
         reading = Images(self._augmentation, self.mirror, self.prepare, self.workers)
         return FrozenFeatures(prefix, self.config, self.network, self.compute, reading, self.listener)
+
+    def premises(self, trainable: Sequence[str] | None = None) -> dict[str, Any]:
+        """What must be the same for a kept stage to go on: settings, images, and the weights that do not train."""
+        if trainable is None:
+            return {"settings": self.config.to_resume(), **self._fingerprints}
+        weights = self.frozen.digest if self.frozen else ""
+        if not self.frozen and "" not in trainable:
+            weights = frozen_digest(self.network.module, trainable)
+        return {**self.premises(), "pretrained weights": weights}
+
+    @functools.cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return self.splits.fingerprints()
 
     def score(self, model: LoadedModel, split: str, samples: Samples) -> Scores:
         """Judges the saved model on a split; what is frozen in it is not computed again."""
@@ -326,21 +276,21 @@ class Bench:
 
     def _accelerated(self, stage: Stage) -> Stage:
         """With the network's forward in autocast; a loader's batches on the device."""
-        if isinstance(stage.train, DataLoader):
-            module, optimizer, train = self.accelerator.prepare(stage.module, stage.optimizer, stage.train)
-        else:
-            train = stage.train
-            module, optimizer = self.accelerator.prepare(stage.module, stage.optimizer)
-        return dataclasses.replace(stage, module=module, optimizer=optimizer, train=train)
+        train = stage.train
+        if isinstance(train, DataLoader):
+            train = Epochs(self.accelerator.prepare(train), train)
+        # The optimizer stays torch's own: Accelerate's looks for packages in every step, a tenth of LeNet-5's time.
+        return dataclasses.replace(stage, module=self.accelerator.prepare(stage.module), train=train)
 
-    def release(self, stage: Stage) -> None:
+    def release(self) -> None:
         """Takes off what accelerate and the compiler put around the network's forward."""
-        self.accelerator.unwrap_model(stage.module, keep_fp32_wrapper=False)
+        self.accelerator.unwrap_model(self.network.module, keep_fp32_wrapper=False)
         self.network.module._compiled_call_impl = None
 
 
-def train_stage(bench: Bench, settings: Settings) -> Iterator[Progress | Record]:
-    """Trains one stage of a run.
+@contextlib.contextmanager
+def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> Iterator[tuple[Stage, Settings]]:
+    """Prepares a stage of a run; within the block it can be trained.
 
     Where only a part of the network trains, what comes before it is computed once for each image and kept; see
     `FrozenFeatures`. Otherwise the whole network runs on augmented images.
@@ -348,33 +298,38 @@ def train_stage(bench: Bench, settings: Settings) -> Iterator[Progress | Record]
     Args:
         bench: What the stages share.
         settings: What is this stage's own.
+        begun: The state in which the stage was kept, where it goes on from there.
 
     Yields:
-        What `fit` yields; after each EvalRecord the network holds the weights that it speaks of.
+        The stage, and its settings with what was chosen for it.
     """
     network = bench.network
     policy: Tune = "linear-probe" if settings.name == "probe" else bench.config.tune
     trainable = trainable_modules(network.module, network.head_modules, policy)
     freeze_except(network.module, trainable)
+    if begun:
+        restore_weights(network.module, begun)
     # A dataset of the user's own may augment its images: what learns more than a head sees them anew in every epoch.
     anew = policy == "last-stage" and not bench.splits.train.fixed
     bench.frozen = None if anew or "" in trainable else bench.find_frozen(trainable)
-    if bench.frozen is None:
-        if settings.name == "probe" and bench.config.probe_learning_rate == AUTO:
-            bench.listener(Warned(f"--probe-lr auto needs stored features; the probe has {settings.learning_rate:g}."))
-        stage = bench.stage_on_images(settings, trainable)
-        yield from fit(stage, bench.accelerator)
-    else:
-        make_stage = bench.stage_on_features(trainable, bench.frozen)
-        with bench.frozen.prefix.skipped():
-            if settings.name == "probe" and bench.config.probe_learning_rate == AUTO:
-                settings = _best_by_val(bench, settings, make_stage)
-            stage = make_stage(settings)
-            yield from fit(stage, bench.accelerator)
-    bench.release(stage)
+    sweeps = settings.name == "probe" and bench.config.probe_learning_rate == AUTO and begun is None
+    try:
+        if bench.frozen is None:
+            if sweeps:
+                message = f"--probe-lr auto needs stored features; the probe has {settings.learning_rate:g}."
+                bench.listener(Warned(message))
+            yield bench.stage_on_images(settings, trainable, begun), settings
+        else:
+            make_stage = bench.stage_on_features(trainable, bench.frozen)
+            with bench.frozen.prefix.skipped():
+                if sweeps:
+                    settings = _best_by_val(bench, settings, make_stage)
+                yield make_stage(settings, begun), settings
+    finally:
+        bench.release()
 
 
-def _best_by_val(bench: Bench, settings: Settings, make_stage: Callable[[Settings], Stage]) -> Settings:
+def _best_by_val(bench: Bench, settings: Settings, make_stage: MakeStage) -> Settings:
     """Trains the head with every pair of learning rate and weight decay, and tells which did best on val."""
     module = bench.network.module
     heads = [module.get_submodule(name) for name in bench.network.head_modules]
@@ -384,7 +339,7 @@ def _best_by_val(bench: Bench, settings: Settings, make_stage: Callable[[Setting
     for done, (rate, decay) in enumerate(pairs, start=1):
         candidate = dataclasses.replace(settings, learning_rate=rate, head_learning_rate=rate, weight_decay=decay)
         with contextlib.suppress(TrainingError):  # A rate that is too high for these features.
-            for told in fit(make_stage(candidate), bench.accelerator):
+            for told in fit(make_stage(candidate), bench.accelerator, Position(bench.compute.device)):
                 if isinstance(told, EvalRecord) and told.improves_on(best[0] if best else None):
                     best = told, candidate
         for head, state in zip(heads, before, strict=True):

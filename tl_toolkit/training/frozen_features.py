@@ -55,11 +55,11 @@ class ViewOrder:
         lonely_last = count > batch_size and count % batch_size == 1
         self._batches = count // batch_size if drop_last or lonely_last else -(-count // batch_size)
         self.balance = None if balance is None else torch.tensor(balance)
-        self.epoch = 0
+        self.epoch = self.first = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
+        self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
         return self._batches
@@ -73,8 +73,9 @@ class ViewOrder:
         else:  # An image that comes more than once has a view for each time.
             order = balanced_order(self.balance, generator)
             views = torch.randint(self.views, (self.count,), generator=generator)
-        for start in range(0, self._batches * self.batch_size, self.batch_size):
-            yield order[start : start + self.batch_size], views[start : start + self.batch_size]
+        for batch in range(self.first, self._batches):
+            here = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield order[here], views[here]
 
 
 class FeatureBatches:
@@ -91,9 +92,9 @@ class FeatureBatches:
         self.order = order
         self.device = device
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives."""
-        self.order.set_epoch(epoch)
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
+        self.order.set_epoch(epoch, first)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -124,10 +125,10 @@ class ComputedFeatures:
         self.compute = compute
         self.order = order
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives."""
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
         if self.order:
-            self.order.set_epoch(epoch)
+            self.order.set_epoch(epoch, first)
 
     def __len__(self) -> int:
         return len(self.order) if self.order else 0

@@ -130,7 +130,7 @@ class Stage:
         trainable: Names of the modules that are in train mode; "" is the whole module.
         optimizer: Over the parameters that train.
         schedule: Advanced after each step.
-        train: Batches with `set_epoch` and a length.
+        train: Batches with a length and `set_epoch(epoch, first)`, which chooses the batches that come next.
         val: Batches of the val split.
         prepare: From a batch to the module's input.
         epochs: Passes over train.
@@ -158,11 +158,16 @@ class Stage:
 
 
 class Span:
-    """Some steps: their loss, accuracy and speed."""
+    """Some steps: their loss, accuracy and speed.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: Where the batches are.
+        before: Seconds that it has lasted already.
+    """
+
+    def __init__(self, device: torch.device, before: float = 0.0) -> None:
         self.meter = Meter(device)
-        self.started = time.perf_counter()
+        self.started = time.perf_counter() - before
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Adds a step."""
@@ -178,56 +183,104 @@ class Span:
         return time.perf_counter() - self.started
 
 
-def fit(stage: Stage, accelerator: Accelerator) -> Iterator[Progress | Record]:
-    """Trains a stage, telling how it goes.
+class Position:
+    """How far a stage has come.
+
+    Args:
+        device: Where the batches are.
+
+    Attributes:
+        step: Steps done in the stage.
+        span: The steps since the last EvalRecord.
+        logged: The steps since the last StepRecord.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.step = 0
+        self.span = Span(device)
+        self.logged = Span(device)
+
+    def epoch(self, steps: int) -> int:
+        """The epoch of the last step, from 1, where an epoch has so many `steps`."""
+        return max(0, self.step - 1) // steps + 1
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """The stage is between two steps: what it is now can be kept, and training gone on with from there."""
+
+    stage: Stage
+    position: Position
+
+
+def fit(stage: Stage, accelerator: Accelerator, position: Position) -> Iterator[Progress | Record | Stepped]:
+    """Trains a stage from a position to its end, telling how it goes.
 
     Args:
         stage: What to train.
         accelerator: Takes care of devices and of the backward pass.
+        position: Where to begin; it moves along.
 
     Yields:
-        Progress a few times a second, a StepRecord every `log_every` steps, and an EvalRecord after every epoch and
-        every `eval_every` steps, when the module holds the weights that it speaks of.
+        Stepped after every step and every EvalRecord, Progress a few times a second, a StepRecord every `log_every`
+        steps, and an EvalRecord after every epoch and every `eval_every` steps, when the module holds the weights that
+        it speaks of.
 
     Raises:
         TrainingError: The loss is no longer a finite number.
     """
     steps = len(stage.train)
-    step = 0
-    span, logged = Span(accelerator.device), Span(accelerator.device)
+    device = accelerator.device
+    stepped = Stepped(stage, position)
     told = time.perf_counter()
-    for epoch in range(1, stage.epochs + 1):
+    yield from _records_due(stepped, device)
+    for epoch in range(position.step // steps + 1, stage.epochs + 1):
         _set_train_mode(stage.module, stage.trainable)
-        for result in _train_epoch(stage, accelerator, epoch):
-            step += 1
-            span.add(*result)
+        for result in _train_epoch(stage, accelerator, epoch, position.step - (epoch - 1) * steps):
+            position.step += 1
+            position.span.add(*result)
             if stage.log_every:
-                logged.add(*result)
-                if step % stage.log_every == 0:
-                    yield _step_record(stage, logged, epoch, step)
-                    logged = Span(accelerator.device)
-            if step % steps == 0 or (stage.eval_every and step % stage.eval_every == 0):
-                yield _evaluate(stage, span, accelerator.device, epoch, step)
-                _set_train_mode(stage.module, stage.trainable)
-                span = Span(accelerator.device)
-            elif time.perf_counter() - told >= PROGRESS_SECONDS:
+                position.logged.add(*result)
+            yield stepped
+            yield from _records_due(stepped, device)
+            if time.perf_counter() - told >= PROGRESS_SECONDS and position.span.images:
                 told = time.perf_counter()
-                yield _progress(stage, span, epoch, step)
+                yield _progress(stage, position)
 
 
-def _progress(stage: Stage, span: Span, epoch: int, step: int) -> Progress:
+def _records_due(stepped: Stepped, device: torch.device) -> Iterator[Record | Stepped]:
+    """The records that the position calls for and that were not given yet."""
+    stage, position = stepped.stage, stepped.position
+    step = position.step
+    if stage.log_every and step % stage.log_every == 0 and position.logged.images:
+        record = _step_record(stage, position)
+        position.logged = Span(device)
+        yield record
+    ends_epoch = step % len(stage.train) == 0
+    if position.span.images and (ends_epoch or (stage.eval_every and step % stage.eval_every == 0)):
+        judged = _evaluate(stage, position, device)
+        position.span = Span(device)
+        yield judged
+        yield stepped
+        _set_train_mode(stage.module, stage.trainable)
+
+
+def _progress(stage: Stage, position: Position) -> Progress:
     steps = len(stage.train)
+    span, epoch = position.span, position.epoch(steps)
     loss, accuracy = _finite(span.meter, stage.name, epoch)
-    done = step - (epoch - 1) * steps
+    done = position.step - (epoch - 1) * steps
     return Progress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, span.images / span.seconds())
 
 
-def _step_record(stage: Stage, span: Span, epoch: int, step: int) -> StepRecord:
-    loss, accuracy = _finite(span.meter, stage.name, epoch)
-    return StepRecord(stage.name, epoch, step, loss, accuracy, float(stage.schedule.get_last_lr()[0]))
+def _step_record(stage: Stage, position: Position) -> StepRecord:
+    epoch = position.epoch(len(stage.train))
+    loss, accuracy = _finite(position.logged.meter, stage.name, epoch)
+    return StepRecord(stage.name, epoch, position.step, loss, accuracy, float(stage.schedule.get_last_lr()[0]))
 
 
-def _evaluate(stage: Stage, span: Span, device: torch.device, epoch: int, step: int) -> EvalRecord:
+def _evaluate(stage: Stage, position: Position, device: torch.device) -> EvalRecord:
+    span, epoch = position.span, position.epoch(len(stage.train))
     train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
     train_seconds = span.seconds()
     scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
@@ -236,7 +289,7 @@ def _evaluate(stage: Stage, span: Span, device: torch.device, epoch: int, step: 
         stage=stage.name,
         epoch=epoch,
         epochs=stage.epochs,
-        step=step,
+        step=position.step,
         steps=len(stage.train),
         train_loss=train_loss,
         train_accuracy=train_accuracy,
@@ -273,14 +326,14 @@ def evaluate_batches(
 
 
 def _train_epoch(
-    stage: Stage, accelerator: Accelerator, epoch: int
+    stage: Stage, accelerator: Accelerator, epoch: int, first: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """One pass over train.
+    """One pass over train, from the batch `first` on.
 
     Yields:
         Loss, logits and targets of every step when it is done.
     """
-    stage.train.set_epoch(epoch)
+    stage.train.set_epoch(epoch, first)
     with telling_failures(stage.name):
         for inputs, targets in stage.train:
             logits = stage.module(stage.prepare(inputs)).float()

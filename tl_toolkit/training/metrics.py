@@ -48,6 +48,16 @@ class Meter:
         self._loss += loss * len(targets)
         self._right += (predicted_classes(logits) == targets).sum()
 
+    def state(self) -> tuple[int, float, int]:
+        """Everything gathered, as plain numbers: images, sum of their losses, and how many were right."""
+        return self.images, float(self._loss), int(self._right)
+
+    def restore(self, images: int, loss: float, right: int) -> None:
+        """Goes on from a `state`."""
+        self.images = images
+        self._loss.fill_(loss)
+        self._right.fill_(right)
+
     def compute(self) -> tuple[float, float]:
         """Loss and accuracy so far."""
         return float(self._loss) / self.images, int(self._right) / self.images

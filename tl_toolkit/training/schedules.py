@@ -22,16 +22,17 @@ STEP_COUNT = 3
 Factor = Callable[[int], float]
 
 
-def make_schedule(optimizer: Optimizer, scheduler: Scheduler, steps: int, warmup: float) -> LambdaLR:
+def make_schedule(optimizer: Optimizer, scheduler: Scheduler, steps: int, warmup: float, done: int = 0) -> LambdaLR:
     """Multiplies every group's own peak learning rate by the same factor, which changes at every step.
 
     Args:
-        optimizer: Its groups hold the peak learning rates.
+        optimizer: Its groups hold the peak learning rates; where steps are done already, as "initial_lr".
         scheduler: The course after the warm-up; one-cycle has its own warm-up.
         steps: Steps in all.
         warmup: Share of the steps in which the factor rises from 0 to 1.
+        done: Steps done already.
     """
-    return LambdaLR(optimizer, partial(factor, scheduler, steps, warmup))
+    return LambdaLR(optimizer, partial(factor, scheduler, steps, warmup), last_epoch=done - 1)
 
 
 def factor(scheduler: Scheduler, steps: int, warmup: float, step: int) -> float:

@@ -1,0 +1,266 @@
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tl_toolkit as tl
+from tests.conftest import copy_digits
+from tl_toolkit.api import Run
+from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
+from tl_toolkit.recipes import run_folder
+from tl_toolkit.recipes.events import Chosen, Event, Warned
+from tl_toolkit.training.loop import EvalRecord, StepRecord
+
+TIMES = ("seconds", "images_per_second")
+VARIANTS: dict[str, dict[str, object]] = {
+    "lp-ft": {"tune": "lp-ft", "probe_epochs": 3, "epochs": 2},
+    "full with workers": {"tune": "full", "epochs": 2, "workers": 2},
+    "full from memory": {"tune": "full", "epochs": 2, "augment": "pad-crop"},
+    "last-stage": {"tune": "last-stage", "epochs": 2, "views": 2},
+    "linear-probe": {"tune": "linear-probe", "epochs": 4},
+    "swept probe": {"tune": "linear-probe", "epochs": 4, "probe_learning_rate": "auto"},
+    "without a cache": {"tune": "linear-probe", "epochs": 4, "feature_cache": False},
+    "sgd": {"tune": "full", "epochs": 2, "optimizer": "sgd", "scheduler": "one-cycle", "eval_every": 2},
+}
+
+StopAt = Callable[[int], Callable[[Event], None]]
+
+
+def stop_at(records: int, number: int = signal.SIGINT) -> Callable[[Event], None]:
+    """A listener that asks the run to stop when it has told so many records."""
+    left = records
+
+    def listener(event: Event) -> None:
+        nonlocal left
+        if isinstance(event, EvalRecord | StepRecord):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), number)
+
+    return listener
+
+
+@pytest.fixture
+def settings(tiny_data: Path) -> dict[str, Any]:
+    """A run of the smallest network, with three steps an epoch."""
+    common: dict[str, Any] = {"data": tiny_data, "arch": "timm:resnet10t", "weights": "none", "image_size": 32}
+    return common | {"batch_size": 19, "log_every": 1, "arch_options": ("drop_rate=0.3",)}
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """What metrics.jsonl holds, without times."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+
+
+def assert_alike(run: Path, other: Path) -> None:
+    assert metrics(run) == metrics(other)
+    for name in ("last.safetensors", "model.safetensors"):
+        one, two = load_file(run / name), load_file(other / name)
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            assert torch.equal(value, two[key]), (name, key)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: dict[str, Any], tmp_path: Path):
+    settings |= VARIANTS[name]
+    whole = tl.finetune(out=tmp_path / "whole", **settings)
+    records = len(metrics(whole.path))
+    out = tmp_path / "stopped"
+    with pytest.raises(StoppedError, match="Go on with: tl finetune --resume"):
+        tl.finetune(out=out, listener=stop_at(records // 2), **settings)
+    assert tl.load(out).class_names == ("0", "1", "7")  # the best so far
+    with pytest.raises(StoppedError):
+        tl.resume(out, listener=stop_at(2))
+    resumed = tl.resume(out)
+    assert_alike(resumed.path, whole.path)
+    kept = {"run", "model", *TIMES}
+    assert {key: value for key, value in resumed.summary.items() if key not in kept} == {
+        key: value for key, value in whole.summary.items() if key not in kept
+    }
+
+
+def test_resume_without_a_checkpoint_begins_anew(settings: dict[str, Any], tmp_path: Path):
+    settings |= VARIANTS["linear-probe"]
+    whole = tl.finetune(out=tmp_path / "whole", **settings)
+    again = shutil.copytree(whole.path, tmp_path / "again")
+    for name in ("checkpoint.safetensors", "model.safetensors", "summary.json"):
+        (again / name).unlink()
+    assert_alike(tl.resume(again).path, whole.path)
+
+
+def test_resume_after_the_last_step_writes_what_is_missing(settings: dict[str, Any], tmp_path: Path):
+    settings |= VARIANTS["linear-probe"]
+    whole = tl.finetune(out=tmp_path / "whole", **settings)
+    again = shutil.copytree(whole.path, tmp_path / "again")
+    for name in ("model.safetensors", "last.safetensors", "summary.json", "curves.png"):
+        (again / name).unlink()
+    (again / ".model.safetensors.1234.tmp").touch()
+    resumed = tl.resume(again)
+    assert_alike(resumed.path, whole.path)
+    assert sorted(path.name for path in again.iterdir()) == sorted(path.name for path in whole.path.iterdir())
+
+
+def test_resume_of_a_finished_run_says_that_it_is_finished(tiny_run: Run):
+    told: list[Event] = []
+    again = tl.resume(tiny_run.path, listener=told.append)
+    assert again.summary == tiny_run.summary
+    assert told == [Chosen("resume", "nothing to do", f"{tiny_run.path} is finished; --epochs N trains it for longer")]
+
+
+def test_resume_of_a_finished_run_with_more_epochs_goes_on(settings: dict[str, Any], tmp_path: Path):
+    run = tl.finetune(out=tmp_path / "run", tune="full", epochs=1, **settings)
+    longer = tl.resume(run.path, epochs=3)
+    assert longer.summary["epochs"] == 3
+    lines = metrics(run.path)
+    assert [line["epoch"] for line in lines if "val_loss" in line] == [1, 2, 3]
+    assert [line["step"] for line in lines if "val_loss" not in line] == list(range(1, 10))
+    assert tl.resume(run.path).summary["epochs"] == 3  # its config.yaml says so now
+
+
+def test_resume_with_fewer_epochs_than_are_done_is_refused(settings: dict[str, Any], tmp_path: Path):
+    with pytest.raises(StoppedError):
+        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, listener=stop_at(7), **settings)
+    with pytest.raises(UsageError, match="--epochs must be 2 or more"):
+        tl.resume(tmp_path / "run", epochs=1)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A stopped run, and its data."""
+    folder = tmp_path_factory.mktemp("stopped")
+    data = copy_digits(folder / "data", ["0", "1"], 12)
+    with pytest.raises(StoppedError):
+        tl.finetune(
+            data=data, arch="lenet5", weights="none", tune="full", epochs=4, out=folder / "run", listener=stop_at(2)
+        )
+    return folder / "run", data
+
+
+@pytest.fixture
+def stopped_run(stopped: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(stopped[0], tmp_path / "run")
+
+
+def test_resume_with_changed_settings_names_them(stopped_run: Path):
+    config = stopped_run / "config.yaml"
+    config.write_text(config.read_text().replace("batch_size: 32", "batch_size: 16"))
+    with pytest.raises(UsageError, match=r"batch_size in config.yaml changed since its checkpoint"):
+        tl.resume(stopped_run)
+    with pytest.raises(UsageError, match="keeps its settings.* learning_rate cannot be given"):
+        tl.resume(stopped_run, learning_rate=0.1)
+
+
+def test_resume_with_changed_images_is_refused(stopped: tuple[Path, Path], stopped_run: Path):
+    image = min((stopped[1] / "0").iterdir())
+    extra = shutil.copy(image, image.with_name("another.png"))
+    try:
+        with pytest.raises(UsageError, match=r"train \(.*before.*now\) .*changed since its checkpoint"):
+            tl.resume(stopped_run)
+    finally:
+        extra.unlink()
+
+
+def test_resume_while_another_process_trains_there_is_refused(stopped_run: Path):
+    with (
+        filelock.FileLock(stopped_run / run_folder.LOCK_FILE),
+        pytest.raises(UsageError, match="Another process is training in"),
+    ):
+        tl.resume(stopped_run)
+
+
+def test_resume_of_what_is_no_run_says_so(tmp_path: Path, in_folder: Path):
+    (in_folder / "runs" / "2026-01-01-lenet5-digits").mkdir(parents=True)
+    (in_folder / "runs" / "2026-01-01-lenet5-digits" / "config.yaml").touch()
+    with pytest.raises(UsageError, match="is no run: .* Did you mean runs/2026-01-01-lenet5-digits"):
+        tl.resume("runs/2026-01-01-lenet5-digit")
+    with pytest.raises(UsageError, match="is no run"):
+        tl.resume(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "pickle", "text"])
+def test_resume_from_a_damaged_checkpoint_says_so(damage: str, stopped_run: Path):
+    path = stopped_run / run_folder.CHECKPOINT_FILE
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        content[20] ^= 0xFF
+        path.write_bytes(content)
+    elif damage == "pickle":
+        torch.save({"stage": 0}, path)
+    else:
+        path.write_text("checkpoint")
+    with pytest.raises(ModelFileError, match="is no checkpoint that tl can go on from"):
+        tl.resume(stopped_run)
+
+
+def test_resume_with_metrics_shorter_than_at_the_checkpoint_says_so(stopped_run: Path):
+    (stopped_run / "metrics.jsonl").write_text("")
+    with pytest.raises(ToolkitError, match="is shorter"):
+        tl.resume(stopped_run)
+
+
+def test_resume_of_a_run_on_python_objects_needs_them_again(settings: dict[str, Any], tmp_path: Path):
+    images = torch.randint(0, 255, (40, 1, 28, 28), dtype=torch.uint8)
+    data = (images, [0, 1] * 20)
+    settings |= {"arch": "lenet5", "tune": "full", "epochs": 2, "data": data, "image_size": 28, "arch_options": ()}
+    with pytest.raises(StoppedError):
+        tl.finetune(out=tmp_path / "run", listener=stop_at(2), **settings)
+    with pytest.raises(UsageError, match="go on with it in Python"):
+        tl.resume(tmp_path / "run")
+    assert tl.resume(tmp_path / "run", data=data).summary["epochs"] == 2
+    whole = tl.finetune(out=tmp_path / "whole", **settings)
+    assert_alike(tmp_path / "run", whole.path)
+
+
+def test_second_signal_stops_at_once_and_leaves_the_checkpoint(settings: dict[str, Any], tmp_path: Path):
+    def listener(event: Event) -> None:
+        if isinstance(event, Warned) and event.message.startswith("Stopping when this step"):
+            os.kill(os.getpid(), signal.SIGINT)
+        stop(event)
+
+    stop = stop_at(7)
+    with pytest.raises(StoppedError, match="Stopped at once"):
+        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, checkpoint_every="1", listener=listener, **settings)
+    whole = tl.finetune(out=tmp_path / "whole", tune="full", epochs=3, **settings)
+    assert_alike(tl.resume(tmp_path / "run").path, whole.path)
+
+
+def test_sigterm_keeps_the_run_as_one_ctrl_c_does(settings: dict[str, Any], tmp_path: Path):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(StoppedError, match="Stopped after step 2 of 9"):
+        stop = stop_at(1, signal.SIGTERM)
+        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, listener=stop, **settings)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(("every", "steps"), [("2", [2, 4, 6, 8]), ("1h", []), (None, [3, 6])])
+def test_checkpoint_is_written_as_often_as_asked(
+    every: str | None, steps: list[int], settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tl_toolkit.recipes.keeping.COST_SHARE", 1e9)
+    kept: list[int] = []
+    from tl_toolkit.recipes import keeping
+
+    real = keeping.keep_state
+
+    def noting(stage: Any, position: Any) -> Any:
+        kept.append(position.step)
+        return real(stage, position)
+
+    monkeypatch.setattr(keeping, "keep_state", noting)
+    tl.finetune(out=tmp_path / "run", tune="full", epochs=3, checkpoint_every=every, **settings)
+    assert kept[:-1] == (steps if every else [*steps, 9])
+    assert kept[-1] == 9  # the last, for more epochs

@@ -1,0 +1,158 @@
+"""Looking at everything that a run needs before it is begun."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tl_toolkit.artifact import ModelCard
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
+from tl_toolkit.errors import UsageError
+from tl_toolkit.models.backbones import Arch, resolve_arch
+from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.models.classic import CLASSIC
+from tl_toolkit.models.weights import Overrides
+from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
+from tl_toolkit.recipes.plan import Settings, plan
+from tl_toolkit.recipes.preparation import check_classes, prepare_splits
+from tl_toolkit.recipes.stages import Bench
+from tl_toolkit.report.tensorboard import check_tensorboard
+from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.training.optimizers import check_optimizer
+
+PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run does, all of it checked.
+
+    Attributes:
+        config: The settings, with full paths and the weights that were chosen.
+        asked: The weights as they were asked for.
+        source: The images.
+        bench: What its stages share.
+        stages: They, in order.
+        card: Describes the model.
+        listener: Told how it goes.
+    """
+
+    config: FinetuneConfig
+    asked: str
+    source: Source
+    bench: Bench
+    stages: list[Settings]
+    card: ModelCard
+    listener: Listener
+
+
+def prepare_job(config: FinetuneConfig, data: Any, listener: Listener) -> Job:
+    """Opens the images, builds the network and plans the stages; nothing is written yet.
+
+    Args:
+        config: The settings.
+        data: Images as Python objects, in place of the config's `data`.
+        listener: Told of what is odd.
+
+    Raises:
+        ToolkitError: Something does not fit; see `tl_toolkit.errors`.
+    """
+    check_optimizer(config.optimizer)
+    if config.tensorboard:
+        check_tensorboard()
+    compute = choose_compute(config.device, config.precision)
+    source = open_source(_data_of(config, data), Path(config.data_root), config.download)
+    config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
+    check_classes(source, config)
+    network = _build(config, 1 if config.one_logit else len(source.class_names), listener)
+    asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
+    stages = plan(config, network.module)
+    splits = prepare_splits(source, config, network.input_spec.enough, listener)
+    bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
+    return Job(config, asked, source, bench, stages, _card(config, network, source), listener)
+
+
+def tell_choices(job: Job) -> None:
+    """Says what was chosen and why."""
+    config, source, bench = job.config, job.source, job.bench
+    network, compute = bench.network, bench.compute
+    spec, splits = network.input_spec, bench.splits
+    bare = ":" not in config.arch
+    counts = f"{len(splits.train):,} train, {len(splits.val):,} val, {len(splits.test or ()):,} test"
+    channels = "grayscale" if spec.channels == 1 else "colour"
+    courses = " then ".join(
+        f"{stage.name} {stage.epochs} epochs ({stage.optimizer}, lr {stage.learning_rate:g})" for stage in job.stages
+    )
+    mirrored = "mirrored" if source.mirror else f"not mirrored: {source.name} has left and right"
+    random = "shifts" if config.augment == "pad-crop" else "random crops"
+    outputs = ", one logit: 0 or more is " + source.class_names[1] if config.one_logit else ""
+    for what, value, why in (
+        ("arch", " ".join([str(network.arch), *config.arch_options]), _where_found(network.arch) if bare else ""),
+        ("weights", network.origin, f"--weights {job.asked}"),
+        ("data", f"{source.name}, {len(source.class_names)} classes, {counts}", ""),
+        ("val", f"{len(splits.val):,} images", splits.val_origin),
+        (
+            "input",
+            f"{channels}, {spec.height}x{spec.width} px",
+            "as asked" if config.image_size else "as the weights expect",
+        ),
+        ("head", f"{config.head}, new: {', '.join(network.head_modules)}{outputs}", ""),
+        ("tune", config.tune, courses),
+        ("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
+        ("device", f"{compute.device}, {compute.precision}", compute.reason),
+        ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
+    ):
+        bench.listener(Chosen(what, value, why))
+
+
+def _where_found(arch: Arch) -> str:
+    return f"{arch.name} is in {arch.library}" + (", registered there by tl" if arch.name in CLASSIC else "")
+
+
+def _data_of(config: FinetuneConfig, data: Any) -> Any:
+    if data is None and config.data.startswith(PYTHON_PREFIX):
+        raise UsageError(
+            f"The run was trained on Python objects ({config.data}): go on with it in Python, with the same data: "
+            "tl_toolkit.resume(run, data=...)."
+        )
+    return config.data if data is None else data
+
+
+def _build(config: FinetuneConfig, outputs: int, listener: Listener) -> Network:
+    torch.manual_seed(config.seed)
+    overrides = Overrides(config.image_size, config.in_channels)
+
+    def progress(done: int, total: int | None) -> None:
+        listener(Counted("download", done, total, "bytes"))
+
+    arch = resolve_arch(config.arch, config.options_of_arch)
+    network = build_network(arch, outputs, config.head, config.weights, overrides, progress)
+    for warning in network.warnings:
+        listener(Warned(warning))
+    return network
+
+
+def _card(config: FinetuneConfig, network: Network, source: Source) -> ModelCard:
+    return ModelCard(
+        architecture=str(network.arch),
+        arch_options=config.options_of_arch,
+        one_logit=config.one_logit,
+        loss=config.chosen_loss,
+        head=network.head,
+        base_classes=network.base_classes,
+        class_names=source.class_names,
+        input_spec=network.input_spec,
+        weights=network.origin,
+        training=config.to_dict(),
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide what a run learns."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}

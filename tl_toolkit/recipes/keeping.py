@@ -1,0 +1,221 @@
+"""What a run keeps of itself while it trains, so that nothing is lost when it ends early."""
+
+import dataclasses
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tl_toolkit.artifact import MODEL_FILE, ModelCard, save_model
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.errors import StoppedError, UsageError, listing
+from tl_toolkit.recipes import run_folder
+from tl_toolkit.recipes.checkpoint_file import Checkpoint
+from tl_toolkit.recipes.events import Listener
+from tl_toolkit.recipes.plan import Settings
+from tl_toolkit.recipes.stopping import Stopping
+from tl_toolkit.report.tensorboard import TensorBoard
+from tl_toolkit.training.checkpoint import keep_state, trained_weights
+from tl_toolkit.training.loop import EvalRecord, Progress, Record, Stage, Stepped
+
+CHECKPOINT_SECONDS = 300.0
+COST_SHARE = 0.05
+"""By default a checkpoint is written after every epoch, and every five minutes within one; but writing them takes no
+more than this share of the time, as a probe's epochs are quicker than the writing of a file."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stage within its run.
+
+    Attributes:
+        number: Which it is, from 0.
+        is_last: Whether none follows.
+        settings: What was planned and chosen for it.
+        stage: What trains.
+        premises: Tells what must still be the same when the run goes on.
+    """
+
+    number: int
+    is_last: bool
+    settings: Settings
+    stage: Stage
+    premises: Callable[[], Mapping[str, Any]]
+
+
+class Keeper:
+    """Writes metrics, the best weights and checkpoints into a run folder.
+
+    Args:
+        folder: The run folder, locked.
+        module: The network.
+        card: Describes the model.
+        config: Says when to write checkpoints.
+        stopping: Asked after every step.
+        board: Shown every record, where there is one.
+        begun: Where the run goes on from.
+
+    Attributes:
+        records: Every evaluation so far.
+        best: The best of them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        module: nn.Module,
+        card: ModelCard,
+        config: FinetuneConfig,
+        stopping: Stopping,
+        board: TensorBoard | None,
+        begun: Checkpoint | None,
+    ) -> None:
+        told = run_folder.begin_metrics(folder, begun.metrics_bytes if begun else 0)
+        self.records = [record for record in told if isinstance(record, EvalRecord)]
+        self.best = begun.best if begun else None
+        self._folder = folder
+        self._module = module
+        self._card = card
+        self._config = config
+        self._stopping = stopping
+        self._board = board
+        self._started = time.perf_counter() - (begun.seconds if begun else 0.0)
+        self._best_weights = begun.weights_of_best() if begun else {}
+        self._best_is_written = self._best_is_now = False
+        self._last_time, self._last_step, self._cost = time.perf_counter(), -1, 0.0
+        for record in told if board else ():
+            board.add(record)  # type: ignore[union-attr]  # not None here
+
+    @property
+    def seconds(self) -> float:
+        """That the run has taken, without what lay between its parts."""
+        return time.perf_counter() - self._started
+
+    def follow(self, events: Iterable[Progress | Record | Stepped], place: Place, listener: Listener) -> None:
+        """Keeps what a stage shows until it is over.
+
+        Args:
+            events: What `fit` yields.
+            place: Which stage it is.
+            listener: Told of all but steps.
+
+        Raises:
+            StoppedError: The user, or the system, asked for it.
+            ToolkitError: Training or writing failed.
+        """
+        if self.best:  # What this stage is going to change belongs to the best weights as it is now.
+            self._best_weights = {**_copies(trained_weights(place.stage)), **self._best_weights}
+        judged: EvalRecord | None = None
+        stepped: Stepped | None = None
+        for told in events:
+            if isinstance(told, Stepped):
+                stepped = told
+                self._look_after(stepped, place, judged)
+                judged = None
+                continue
+            listener(told)
+            if isinstance(told, Progress):
+                continue
+            run_folder.append_metrics(self._folder, dataclasses.asdict(told))
+            if self._board:
+                self._board.add(told)
+            if isinstance(told, EvalRecord):
+                self.records.append(told)
+                judged = told
+        if stepped and place.is_last:
+            self._keep(stepped, place)
+
+    def write_best(self) -> None:
+        """Writes the best weights so far to the model file, where they are not there yet."""
+        if self._best_weights and not self._best_is_written:
+            save_model(self._folder / MODEL_FILE, self._module.state_dict() | self._best_weights, self._card)
+            self._best_is_written = True
+
+    def take_best(self) -> None:
+        """Gives the network its best weights."""
+        self._module.load_state_dict(self._best_weights, strict=False)  # The rest never changed.
+
+    def _look_after(self, now: Stepped, place: Place, judged: EvalRecord | None) -> None:
+        """Keeps what must be kept between two steps.
+
+        Raises:
+            StoppedError: Asked for.
+        """
+        self._best_is_now = False
+        if judged and judged.improves_on(self.best):
+            self.best, self._best_is_now, self._best_is_written = judged, True, False
+            self._best_weights |= _copies(trained_weights(now.stage))
+            if now.stage.name == "tune":  # A probe's epoch is quicker than the writing of a file.
+                self.write_best()
+        if self._stopping.asked:
+            self._keep(now, place)
+            steps = len(now.stage.train) * now.stage.epochs
+            raise StoppedError(
+                f"Stopped after step {now.position.step:,} of {steps:,} of the {now.stage.name} stage; all is kept.",
+                resume_command(self._folder),
+            )
+        if self._is_due(now.position.step, bool(judged and judged.ends_epoch)):
+            self._keep(now, place)
+
+    def _is_due(self, step: int, epoch_over: bool) -> bool:
+        passed = time.perf_counter() - self._last_time
+        if self._config.checkpoint_steps:
+            return step % self._config.checkpoint_steps == 0 and step != self._last_step
+        if self._config.checkpoint_seconds:
+            return passed >= self._config.checkpoint_seconds
+        return (epoch_over or passed >= CHECKPOINT_SECONDS) and passed * COST_SHARE >= self._cost
+
+    def _keep(self, now: Stepped, place: Place) -> None:
+        """Writes a checkpoint."""
+        began = time.perf_counter()
+        Checkpoint(
+            stage=place.number,
+            settings=place.settings,
+            state=keep_state(now.stage, now.position),
+            best=self.best,
+            best_weights=None if self._best_is_now else self._best_weights,
+            metrics_bytes=run_folder.sync_metrics(self._folder),
+            seconds=self.seconds,
+            premises=place.premises(),
+        ).write(self._folder / run_folder.CHECKPOINT_FILE)
+        self._last_time, self._last_step = time.perf_counter(), now.position.step
+        self._cost = self._last_time - began
+
+
+def resume_command(folder: Path) -> str:
+    """What goes on with a run."""
+    return f"tl finetune --resume {shlex.quote(str(folder))}"
+
+
+def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuses to go on with a run whose images, settings or pretrained weights are no longer the same.
+
+    Args:
+        kept: The premises of its checkpoint.
+        now: Some of them, or all, as they are now.
+        folder: The run's.
+
+    Raises:
+        UsageError: They are not.
+    """
+    changed = [name for name in now if kept.get(name) != now[name]]
+    if not changed:
+        return
+    what = [f"{name} ({kept.get(name)} before, {now[name]} now)" for name in changed if name != "settings"]
+    if "settings" in changed:
+        before, after = kept["settings"], now["settings"]
+        differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        what.append(f"{listing(differing)} in {run_folder.CONFIG_FILE}")
+    raise UsageError(
+        f"{folder} cannot be gone on with exactly: {' and '.join(what)} changed since its checkpoint. Put back what "
+        f"was there, or train a new run: tl finetune --config {shlex.quote(str(folder / run_folder.CONFIG_FILE))}"
+    )
+
+
+def _copies(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in weights.items()}

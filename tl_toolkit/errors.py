@@ -9,6 +9,8 @@
     ├── ModelError             a network cannot be built or changed as asked
     ├── WeightsError           pretrained weights cannot be found, fetched or loaded
     ├── ModelFileError         a saved model is damaged or from elsewhere
+    ├── UnsafeFileError        loading a file could run code that is in it
+    ├── DownloadError          a file cannot be fetched, or is not the expected one
     └── TrainingError          training cannot go on
 
 A message says what was found, what was expected and what to do. Only ``tl_toolkit.cli`` turns
@@ -109,6 +111,14 @@ class WeightsError(ToolkitError):
 
 class ModelFileError(ToolkitError):
     """A saved model is damaged or was not written by the toolkit."""
+
+
+class UnsafeFileError(ToolkitError):
+    """Loading a file could run code that is in it."""
+
+
+class DownloadError(ToolkitError):
+    """A file cannot be fetched, or is not the expected one."""
 
 
 class TrainingError(ToolkitError):

@@ -26,9 +26,11 @@ def info(
     from tl_toolkit.cli.progress import Narration
     from tl_toolkit.data.sources import open_source
     from tl_toolkit.recipes.describe import describe
+    from tl_toolkit.recipes.events import download_progress
 
     with Narration(console.narrator(to_stderr=True)) as narration:
-        described = describe(open_source(spec, data_root or Path(DATA_ROOT), download), narration)
+        source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(narration))
+        described = describe(source, narration)
     if as_json:
         console.tell_json(described.to_dict())
     else:
@@ -95,10 +97,13 @@ def get(
     data_root: DataRootOption = None,
 ) -> None:
     """Download a torchvision dataset, once, for `--data torchvision:NAME`."""
+    from tl_toolkit.cli.progress import Narration
     from tl_toolkit.data.torchvision_datasets import open_torchvision
+    from tl_toolkit.recipes.events import download_progress
 
     name = name.removeprefix("torchvision:")
     root = data_root or Path(DATA_ROOT)
-    splits, class_names, _ = open_torchvision(name, root, download=True)
+    with Narration(console.narrator(to_stderr=True)) as narration:
+        splits, class_names, _ = open_torchvision(name, root, True, download_progress(narration))
     counts = ", ".join(f"{len(samples):,} {split}" for split, samples in splits.items())
     console.tell_result(f"torchvision:{name} is in {root}: {len(class_names)} classes, {counts} images.")

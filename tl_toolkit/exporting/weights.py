@@ -11,6 +11,7 @@ from tl_toolkit.artifact import ModelCard, save_model
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import atomic_file
 from tl_toolkit.models.classic.resnet_digits import ResNetDigits, to_torchvision
+from tl_toolkit.models.full_models import CARD_ATTRIBUTE
 
 ExportFormat = Literal["state-dict", "full-model", "safetensors"]
 Layout = Literal["own", "torchvision"]
@@ -20,8 +21,8 @@ def export(module: nn.Module, card: ModelCard, to: ExportFormat, path: Path, lay
     """Writes a model in one of the formats.
 
     A state-dict has the library's own keys and loads with `strict=True` into the library's own network with
-    the same head. A full-model is a pickle: whoever loads it trusts whoever wrote it. safetensors is the
-    toolkit's own file, with class names and InputSpec.
+    the same head. A full-model is a pickle: in plain code, whoever loads it trusts whoever wrote it. It carries the
+    card as plain text in its attribute `tl_card`. safetensors is the toolkit's own file.
 
     Args:
         module: The network.
@@ -49,5 +50,7 @@ def export(module: nn.Module, card: ModelCard, to: ExportFormat, path: Path, lay
     if to == "safetensors":
         save_model(path, plain.state_dict(), card)
         return
+    if to == "full-model":
+        setattr(plain, CARD_ATTRIBUTE, card.to_metadata())
     with atomic_file(path) as temporary:
         torch.save(plain.state_dict() if to == "state-dict" else plain, temporary)

@@ -51,19 +51,20 @@ class Run:
     model: LoadedModel
 
 
-def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event) -> Run:
+def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event, *, trust: bool = False) -> Run:
     """Fine-tunes a pretrained network and writes everything needed to use it to a new folder.
 
     Args:
         config: The settings.
         data: Images as Python objects, in place of the config's `data`.
         listener: Told of choices, warnings and progress.
+        trust: Read a weights file even where code that is in it would run. No setting, so that no config file says it.
 
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
     run_folder.check_out(config.out)
-    job = prepare_job(config, data, listener)
+    job = prepare_job(config, data, listener, trust)
     tell_choices(job)
     folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
     with run_folder.locked(folder):
@@ -71,7 +72,14 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         return _run(job, folder, None)
 
 
-def resume(run: str | Path, changes: Mapping[str, Any], data: Any = None, listener: Listener = log_event) -> Run:
+def resume(
+    run: str | Path,
+    changes: Mapping[str, Any],
+    data: Any = None,
+    listener: Listener = log_event,
+    *,
+    trust: bool = False,
+) -> Run:
     """Goes on with a run that was stopped or killed, to the weights that it would have had without the break.
 
     Args:
@@ -79,6 +87,7 @@ def resume(run: str | Path, changes: Mapping[str, Any], data: Any = None, listen
         changes: Settings that may be given anew: more `epochs`, `workers`, `checkpoint_every`.
         data: The same Python objects as before, if the run was given any.
         listener: Told of choices, warnings and progress.
+        trust: See `finetune`.
 
     Raises:
         UsageError: It is no run, or something changed that it depends on.
@@ -94,7 +103,7 @@ def resume(run: str | Path, changes: Mapping[str, Any], data: Any = None, listen
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {run_folder.CHECKPOINT_FILE}.")
-        job = prepare_job(config, data, listener)
+        job = prepare_job(config, data, listener, trust)
         if checkpoint:
             check_premises(checkpoint.premises, job.bench.premises(), folder)
         listener(Chosen("resume", str(folder), _where_it_goes_on(job, checkpoint)))

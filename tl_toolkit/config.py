@@ -24,6 +24,9 @@ Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
 Augment = Literal["none", "pad-crop", "light", "strong"]
 Loss = Literal["cross-entropy", "bce"]
 Draw = Literal["stratified", "in-order"]
+Duplicates = Literal["warn", "drop", "fail"]
+Sampler = Literal["shuffle", "balanced"]
+ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "bf16", "fp32"]
 SaveFormat = Literal["state-dict", "full-model"]
 
@@ -96,6 +99,11 @@ class FinetuneConfig:
     data_root: str = setting("datasets", "Folder of the torchvision datasets.", DATA)
     download: bool = setting(False, "Download a torchvision dataset that is not there yet.", DATA)
     strict: bool = setting(False, "Stop at unreadable images instead of leaving them out.", DATA)
+    duplicates: Duplicates = setting(
+        "warn",
+        "Identical images: warn of them; drop copies from train, and from val those that test has too; or fail.",
+        DATA,
+    )
 
     epochs: int | None = setting(
         None, "Passes over train.", TRAINING, minimum=1, automatic="6, or --probe-epochs with linear-probe"
@@ -147,6 +155,12 @@ class FinetuneConfig:
     )
     label_smoothing: float = setting(
         0.1, "Share of a target that is spread over all classes.", TRAINING, minimum=0, below=1
+    )
+    class_weights: ClassWeights = setting(
+        "none", "balanced counts an image the more in the loss the rarer its class is.", TRAINING
+    )
+    sampler: Sampler = setting(
+        "shuffle", "shuffle shows each image of train once an epoch, balanced each class as often.", TRAINING
     )
     drop_last: bool = setting(False, "Leave out an epoch's last batch where it is smaller than the others.", TRAINING)
     eval_every: int | None = setting(
@@ -212,6 +226,10 @@ class FinetuneConfig:
             problems.append("in_channels must be 1 or 3, not 2.")
         if self.classes == 1 and self.loss == "cross-entropy":
             problems.append("loss must be bce with one logit (classes 1): cross-entropy compares two or more.")
+        if self.class_weights == self.sampler == "balanced":
+            problems.append(
+                "class_weights and sampler are both balanced, which would make rare classes count twice: choose one."
+            )
         if self.probe_learning_rate not in (None, AUTO) and not _is_rate(self.probe_learning_rate):
             problems.append(f"probe_learning_rate must be auto or a number above 0, not {self.probe_learning_rate!r}.")
         if self.cache_size is not None and parse_size(self.cache_size) is None:

@@ -31,6 +31,12 @@ def listing(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def bullets(lines: Sequence[str], most: int = 5) -> str:
+    """The first of some lines below a message, and how many more there are."""
+    shown = [f"  {line}" for line in lines[:most]]
+    return "\n".join([*shown, f"  ... and {len(lines) - most:,} more"] if len(lines) > most else shown)
+
+
 class ToolkitError(Exception):
     """Root of the tree above."""
 

@@ -126,10 +126,18 @@ def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
 
 def _check_same_classes(first: str, expected: list[str], split: str, found: list[str]) -> None:
     if unknown := sorted(set(found) - set(expected)):
+        near = [f"{name!r} may be {nearest!r}" for name in unknown if (nearest := _nearest_class(name, expected))]
         raise DataError(
             f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({listing(unknown)}) that {first} lacks. "
-            "Class folders must have the same names in every split."
+            f"Class folders must have the same names in every split.{f' {listing(near)}.' if near else ''}"
         )
+
+
+def _nearest_class(name: str, expected: list[str]) -> str:
+    """The class that is called most like `name`, in whatever case; empty where none is."""
+    by_lower = {known.lower(): known for known in expected}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else ""
 
 
 def _not_found(spec: str, folder: Path) -> str:

@@ -231,6 +231,7 @@ def _summary(job: Job, folder: Path, epochs: int, outcome: dict[str, Any]) -> di
         "precision": compute.precision,
         "device": str(compute.device),
         "bad_images": [dataclasses.asdict(image) for image in splits.bad],
+        "dropped_images": [dataclasses.asdict(image) for image in splits.dropped],
         "versions": versions(),
     }
 
@@ -259,7 +260,7 @@ def _write_results(
     job: Job, folder: Path, model: LoadedModel, summary: dict[str, Any], records: list[EvalRecord]
 ) -> None:
     """Writes what a finished run adds to its folder, and tells what is there."""
-    listener, config, bad = job.listener, job.config, job.bench.splits.bad
+    listener, config, splits = job.listener, job.config, job.bench.splits
     save_model(folder / MODEL_FILE, model.module.state_dict(), model.card)
     listener(Wrote(folder / MODEL_FILE, "the best weights by val, class names and preprocessing"))
     listener(Wrote(folder / run_folder.LAST_FILE, "the weights of the last epoch"))
@@ -267,8 +268,8 @@ def _write_results(
         path = folder / EXPORT_FILES[form]
         export(model.module, model.card, form, path, replace=True)
         listener(Wrote(path, f"the best weights as a {form}"))
-    if bad:
-        listener(Wrote(run_folder.write_bad_images(folder, bad), "the images that were left out"))
+    if left_out := [*splits.bad, *splits.dropped]:
+        listener(Wrote(run_folder.write_bad_images(folder, left_out), "the images that were left out"))
     curves = [Curve(f"{summary['arch']} on {summary['data']}", records)]
     draw_curves(curves, folder / run_folder.CURVES_FILE)
     listener(Wrote(folder / run_folder.CURVES_FILE, "loss and accuracy over the epochs"))

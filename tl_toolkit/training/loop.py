@@ -1,7 +1,6 @@
 """The training loop: steps over train, passes over val, records of both."""
 
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,7 +58,7 @@ class StepRecord:
         stage: "probe" or "tune".
         epoch: From 1.
         step: Of the stage, from 1.
-        train_loss: Mean since the StepRecord before, with label smoothing.
+        train_loss: Mean since the StepRecord before, with label smoothing and class weights.
         train_accuracy: Likewise, on augmented images, in train mode.
         learning_rate: Of the first group.
     """
@@ -82,9 +81,9 @@ class EvalRecord:
         epochs: Epochs of the stage.
         step: Of the stage, from 1.
         steps: Steps of an epoch.
-        train_loss: Mean since the evaluation before, with label smoothing.
+        train_loss: Mean since the evaluation before, with label smoothing and class weights.
         train_accuracy: Likewise, on augmented images, in train mode.
-        val_loss: Without label smoothing.
+        val_loss: Without them.
         val_accuracy: As a fraction.
         learning_rate: Of the first group, at the last step.
         images: Trained on since the evaluation before.
@@ -284,8 +283,7 @@ def _evaluate(stage: Stage, position: Position, device: torch.device) -> EvalRec
     span, epoch = position.span, position.epoch(len(stage.train))
     train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
     train_seconds = span.seconds()
-    criterion = dataclasses.replace(stage.criterion, label_smoothing=0.0)
-    scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, criterion)
+    scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
     _check_finite(scores.loss, stage.name, epoch)
     return EvalRecord(
         stage=stage.name,

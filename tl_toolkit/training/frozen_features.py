@@ -134,7 +134,9 @@ class ComputedFeatures:
         return len(self.order) if self.order else 0
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        return ((self.compute(images), targets) for images, targets in self.loader)
+        for images, targets in self.loader:
+            features = self.compute(images)
+            yield features, targets.to(features.device)
 
 
 class EvalFeatures:

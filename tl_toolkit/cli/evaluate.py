@@ -18,7 +18,7 @@ from tl_toolkit.cli.options import (
     PrecisionOption,
     WorkersOption,
 )
-from tl_toolkit.errors import UsageError
+from tl_toolkit.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from tl_toolkit.recipes.evaluate import Evaluation
@@ -70,7 +70,7 @@ def evaluate(
         _print(result)
     if result.bad_images:
         for image in result.bad_images:
-            console.tell_warning(f"Not judged: {image.path}: {image.reason}")
+            console.tell_warning(f"Not judged: {ImageError(image.path, image.reason)}")
         raise typer.Exit(UNREADABLE)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.data.sources import Source
-from tl_toolkit.errors import listing
+from tl_toolkit.errors import ImageError, listing
 from tl_toolkit.recipes.events import Counted, Listener
 
 FEW_IMAGES = 10
@@ -102,7 +102,7 @@ def _odd_counts(source: Source, splits: dict[str, SplitFacts]) -> list[str]:
 
 
 def _odd_images(facts: list[ImageFacts], bad: list[BadImage]) -> list[str]:
-    odd = [f"Cannot be read: {image.path}: {image.reason}" for image in bad]
+    odd = [f"Cannot be read: {ImageError(image.path, image.reason)}" for image in bad]
     modes = Counter(fact.mode for fact in facts)
     if len(modes) > 1:
         rare = ", ".join(f"{mode} {count:,}" for mode, count in modes.most_common()[1:])

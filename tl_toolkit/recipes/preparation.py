@@ -9,7 +9,7 @@ from tl_toolkit.data.checking import BadImage, KnownImages, check_splits
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
-from tl_toolkit.errors import ConfigError, DataError, listing
+from tl_toolkit.errors import ConfigError, DataError, ImageError, listing
 from tl_toolkit.recipes.events import Counted, Listener, Warned
 
 FEW_TO_CHOOSE_BY = 20
@@ -158,7 +158,7 @@ def _sample(samples: Samples, source: Source, split: str, count: int, config: Fi
 
 
 def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
-    lines = [f"  {image.path}: {image.reason}" for image in bad[:SHOWN]]
+    lines = [f"  {ImageError(image.path, image.reason)}" for image in bad[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  ... and {len(bad) - SHOWN} more")
     report = "\n".join(lines)

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,10 @@ import PIL
 import torch
 
 from tl_toolkit.cache import Store
-from tl_toolkit.data.dataset import Samples, available_cores
+from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.errors import ImageError, ToolkitError
+from tl_toolkit.reading import in_time, readers
 
 CHUNK = 64
 MODES = (
@@ -109,20 +109,20 @@ def check_splits(
     checked: dict[str, Checked] = {}
     for split, samples in splits.items():
         looked_up = known if samples.are_files else None  # Pixels in memory are sooner looked at.
-        identities, facts = looked_up.find(samples) if looked_up else ([], {})
+        identities, facts = in_time(looked_up.find, samples) if looked_up else ([], {})
         new = [index for index in range(len(samples)) if index not in facts]
         done += len(facts)
         bad: list[BadImage] = []
-        check = partial(_check_one, samples, at_least)
+        inspect = partial(samples.inspect, at_least=at_least)
         # Files can be read in threads; a dataset of the user's own may not stand it.
-        results = _in_threads(check, new) if samples.are_files else map(check, new)
+        results = _in_threads(inspect, new) if samples.are_files else _one_by_one(inspect, new)
         for index, result in zip(new, results, strict=True):
             if isinstance(result, ImageFacts):
                 facts[index] = result
                 if looked_up:
                     looked_up.add(identities[index], result)
             else:
-                bad.append(BadImage(split, samples.name(index), result))
+                bad.append(BadImage(split, samples.name(index), result.reason))
             done += 1
             if done % CHUNK == 0 or done == total:
                 told(done, total)
@@ -132,15 +132,18 @@ def check_splits(
     return checked
 
 
-def _in_threads(check: Callable[[int], ImageFacts | str], indices: Sequence[int]) -> Iterator[ImageFacts | str]:
+Inspect = Callable[[int], ImageFacts]
+
+
+def _in_threads(inspect: Inspect, indices: Sequence[int]) -> Iterator[ImageFacts | ImageError]:
     """Results in order; a chunk at a time is under way, so that little is held in memory."""
-    with ThreadPoolExecutor(available_cores()) as pool:
-        for start in range(0, len(indices), CHUNK):
-            yield from pool.map(check, indices[start : start + CHUNK])
+    for start in range(0, len(indices), CHUNK):
+        yield from readers().start(inspect, indices[start : start + CHUNK]).outcomes()
 
 
-def _check_one(samples: Samples, at_least: int, index: int) -> ImageFacts | str:
-    try:
-        return samples.inspect(index, at_least)
-    except ImageError as error:
-        return error.reason
+def _one_by_one(inspect: Inspect, indices: Sequence[int]) -> Iterator[ImageFacts | ImageError]:
+    for index in indices:
+        try:
+            yield inspect(index)
+        except ImageError as error:
+            yield error

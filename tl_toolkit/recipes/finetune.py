@@ -13,6 +13,7 @@ import torch
 from tl_toolkit.artifact import MODEL_FILE, ModelCard, save_model
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
+from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.exporting.weights import export
 from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.build import Network, build_network
@@ -52,6 +53,7 @@ class Run:
     model: LoadedModel
 
 
+@naming_dead_workers()
 def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event) -> Run:
     """Fine-tunes a pretrained network and writes everything needed to use it to a new folder.
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import tl_toolkit as tl
+from tests.corpus import Kind, write_corpus
 from tl_toolkit import download
 from tl_toolkit.api import Run
 from tl_toolkit.data.sources import digits_folder
@@ -115,3 +116,11 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     folder.mkdir()
     monkeypatch.chdir(folder)
     yield folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
+    """Every kind of image file, by its path, in a class folder of a train split; another class has digits."""
+    folder = tmp_path_factory.mktemp("corpus") / "train"
+    copy_digits(folder, ["0"], 30)
+    return write_corpus(folder / "odd")

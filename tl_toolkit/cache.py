@@ -27,9 +27,10 @@ from safetensors import SafetensorError, safe_open
 
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.files import write_text
+from tl_toolkit.reading import begin_file, end_file
 from tl_toolkit.tensor_files import write_tensors
 
-FORMAT = "1"
+FORMAT = "2"
 """Part of every digest: a store of another format is never looked at."""
 
 CACHE_VARIABLE = "TL_CACHE"
@@ -63,10 +64,13 @@ def default_limit(folder: Path) -> int:
 
 def identity_of_file(path: str | Path) -> bytes | None:
     """What tells whether a file is still the same: its path, size and time of change; None where it is not there."""
+    begin_file(path)
     try:
         status = os.stat(path)  # noqa: PTH116  # quicker, and there may be very many
     except OSError:
         return None
+    finally:
+        end_file()
     text = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"  # noqa: PTH100
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=IDENTITY_BYTES).digest()
 

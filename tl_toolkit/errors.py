@@ -17,12 +17,28 @@ A message says what was found, what was expected and what to do. Only ``tl_toolk
 an error into a line of text and an exit code.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Self
 
 NEAREST = 3
 """How many near names an `UnknownNameError` suggests."""
+
+
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, which a terminal obeys; those that turn the direction of writing; bytes that are no text."""
+
+
+def printable(text: str) -> str:
+    """Text of which a terminal shows every character and obeys none: file names may hold anything."""
+    return UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    undecodable = 0xDC80 <= code <= 0xDCFF  # A byte of a file name that is no UTF-8 (PEP 383).
+    return f"\\x{code - 0xDC00:02x}" if undecodable else ascii(found[0])[1:-1]
 
 
 def listing(names: Sequence[str], most: int = 5) -> str:
@@ -94,7 +110,7 @@ class ImageError(DataError):
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
         self.reason = reason
-        super().__init__(f"{name}: {reason}")
+        super().__init__(f"{printable(name)}: {printable(reason)}")
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         """Lets it pass from a worker process to this one."""

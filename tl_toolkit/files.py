@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tl_toolkit.errors import ToolkitError
+from tl_toolkit.reading import reading
 
 
 def user_path(text: str | Path) -> Path:
@@ -33,7 +34,8 @@ def short_path(path: Path) -> str:
 def is_folder(path: Path) -> bool:
     """Whether a path is a folder; False for what cannot be a path at all, such as a name that is too long."""
     try:
-        return path.is_dir()
+        with reading(path):
+            return path.is_dir()
     except (OSError, ValueError):
         return False
 
@@ -41,7 +43,8 @@ def is_folder(path: Path) -> bool:
 def is_file(path: Path) -> bool:
     """Whether a path is a file, in the same way."""
     try:
-        return path.is_file()
+        with reading(path):
+            return path.is_file()
     except (OSError, ValueError):
         return False
 

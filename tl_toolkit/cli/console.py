@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from tl_toolkit.errors import printable
 
 UNDECODABLE_IN_JSON = "backslashreplace"
 """Makes \\udcNN of a byte that is no UTF-8, which is valid in a JSON string."""
@@ -30,15 +31,16 @@ def narrator(to_stderr: bool) -> Console:
 
 def tell_error(message: str) -> None:
     """One red line on stderr; more lines of the message follow it plainly."""
-    first, *rest = message.splitlines() or ["Failed without a reason."]
+    first, *rest = _lines(message) or ["Failed without a reason."]
     _err.print(Text.assemble(("Error: ", "bold red"), (first, "red")), soft_wrap=not _err.is_terminal)
     for line in rest:
-        _err.print(escape(line), soft_wrap=not _err.is_terminal)
+        _err.print(Text(line), soft_wrap=not _err.is_terminal)
 
 
 def tell_warning(message: str, console: Console = _err) -> None:
     """A yellow line."""
-    console.print(Text.assemble(("Warning: ", "bold yellow"), message), soft_wrap=not console.is_terminal)
+    shown = "\n".join(_lines(message))
+    console.print(Text.assemble(("Warning: ", "bold yellow"), shown), soft_wrap=not console.is_terminal)
 
 
 class LogHandler(logging.Handler):
@@ -54,7 +56,7 @@ def tell_choice(console: Console, what: str, value: str, why: str) -> None:
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_column(width=8, style="bold")
     line.add_column(overflow="fold")
-    line.add_row(what, Text.assemble(value, (f"  {why}" if why else "", "dim")))
+    line.add_row(what, Text.assemble(printable(value), (f"  {printable(why)}" if why else "", "dim")))
     console.print(line)
 
 
@@ -78,13 +80,13 @@ def write_lines(lines: Iterable[str], undecodable: str) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers: int = 0) -> None:
     """A table on stdout; the last `numbers` columns are set to the right."""
     if title:
-        _out.print(Text(title, "bold"))
+        _out.print(Text("\n".join(_lines(title)), "bold"))
     table = Table(box=None, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         right = index >= len(columns) - numbers
         table.add_column(column, justify="right" if right else "left", overflow="fold", header_style="dim")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))  # As text: in markup, :cat: is an animal.
     _out.print(table)
 
 
@@ -102,8 +104,13 @@ def print_files(console: Console, files: Iterable[tuple[Path, str]]) -> None:
     grid.add_column(overflow="fold")
     grid.add_column(style="dim", overflow="fold")
     for path, what in files:
-        grid.add_row(escape(path.name), escape(what))
+        grid.add_row(Text(printable(path.name)), Text(printable(what)))
     console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+def _lines(message: str) -> list[str]:
+    """The lines of a message, with nothing in them that a terminal would obey."""
+    return [printable(line) for line in message.split("\n")] if message else []
 
 
 def percent(share: float | None) -> str:
@@ -112,7 +119,12 @@ def percent(share: float | None) -> str:
 
 
 def _write(text: str, undecodable: str = "surrogateescape") -> None:
-    """Text on stdout; what of a file name is no UTF-8 goes out as its own bytes, or as an escape in JSON."""
+    """Text on stdout; what of a file name is no UTF-8 goes out as its own bytes, or as an escape in JSON.
+
+    A program gets names as they are. A terminal would obey what is in them.
+    """
+    if sys.stdout.isatty():
+        text = "\n".join(_lines(text.replace("\r\n", "\n")))
     sys.stdout.flush()  # What was printed before comes before.
     sys.stdout.buffer.write(text.encode("utf-8", undecodable))
     sys.stdout.buffer.flush()

@@ -19,7 +19,7 @@ from tl_toolkit.cli.options import (
     TrustOption,
     WorkersOption,
 )
-from tl_toolkit.errors import UsageError
+from tl_toolkit.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from tl_toolkit.recipes.evaluate import Evaluation
@@ -72,7 +72,7 @@ def evaluate(
         _print(result)
     if result.bad_images:
         for image in result.bad_images:
-            console.tell_warning(f"Not judged: {image.path}: {image.reason}")
+            console.tell_warning(f"Not judged: {ImageError(image.path, image.reason)}")
         raise typer.Exit(UNREADABLE)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,10 @@ import PIL
 import torch
 
 from tl_toolkit.cache import Store
-from tl_toolkit.data.dataset import Samples, available_cores
+from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.errors import ImageError, ToolkitError
+from tl_toolkit.reading import in_time, readers
 
 Result = TypeVar("Result")
 CHUNK = 64
@@ -111,20 +111,18 @@ def check_splits(
     checked: dict[str, Checked] = {}
     for split, samples in splits.items():
         looked_up = known if samples.are_files else None  # Pixels in memory are sooner looked at.
-        identities, facts = looked_up.find(samples) if looked_up else ([], {})
+        identities, facts = in_time(looked_up.find, samples) if looked_up else ([], {})
         new = [index for index in range(len(samples)) if index not in facts]
         done += len(facts)
         bad: list[BadImage] = []
-        check = partial(_check_one, samples, at_least)
-        # Files can be read in threads; a dataset of the user's own may not stand it.
-        results = in_threads(check, new) if samples.are_files else map(check, new)
+        results = read_each(samples, partial(samples.inspect, at_least=at_least), new)
         for index, result in zip(new, results, strict=True):
             if isinstance(result, ImageFacts):
                 facts[index] = result
                 if looked_up:
                     looked_up.add(identities[index], result)
             else:
-                bad.append(BadImage(split, samples.name(index), result))
+                bad.append(BadImage(split, samples.name(index), result.reason))
             done += 1
             if done % CHUNK == 0 or done == total:
                 told(done, total)
@@ -134,15 +132,18 @@ def check_splits(
     return checked
 
 
-def in_threads(check: Callable[[int], Result], indices: Sequence[int]) -> Iterator[Result]:
-    """Results in order, on all cores; a chunk at a time is under way, so that little is held in memory."""
-    with ThreadPoolExecutor(available_cores()) as pool:
+def read_each(samples: Samples, read: Callable[[int], Result], indices: Sequence[int]) -> Iterator[Result | ImageError]:
+    """What a function gives for the images at `indices`, in order, or why an image cannot be read.
+
+    Files are read on all cores, a chunk of them at a time, so that little is held in memory; a dataset of the user's
+    own may not stand it.
+    """
+    if samples.are_files:
         for start in range(0, len(indices), CHUNK):
-            yield from pool.map(check, indices[start : start + CHUNK])
-
-
-def _check_one(samples: Samples, at_least: int, index: int) -> ImageFacts | str:
-    try:
-        return samples.inspect(index, at_least)
-    except ImageError as error:
-        return error.reason
+            yield from readers().start(read, indices[start : start + CHUNK]).outcomes()
+        return
+    for index in indices:
+        try:
+            yield read(index)
+        except ImageError as error:
+            yield error

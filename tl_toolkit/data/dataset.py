@@ -1,9 +1,6 @@
 """Samples, images with their targets, and the Dataset that reads them."""
 
-import functools
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
@@ -13,8 +10,10 @@ from torch.utils.data import Dataset, get_worker_info
 
 from tl_toolkit.data.images import ImageFacts, ImageLike, identity_of, inspect_image, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, View, keyed_random
+from tl_toolkit.data.workers import note_image
 from tl_toolkit.errors import ImageError
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.reading import readers
 from tl_toolkit.seeding import keyed_uniform
 
 AugmentationKey = tuple[int, int]
@@ -167,8 +166,11 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
         epoch, drawn = key if isinstance(key, tuple) else (0, key)
-        target = self.samples.targets[_index_of(key, len(self))]
+        index = _index_of(key, len(self))
+        target = self.samples.targets[index]
+        note_image(index)
         pixels = self._pixels(epoch, drawn)
+        note_image(None)
         if self.batch_transform:
             pixels = _transform_batch(self.batch_transform, pixels[None], (self.seed, epoch), [drawn])[0]
         return pixels, target
@@ -177,9 +179,12 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         """The samples of a batch.
 
         Files are decoded on all cores while the network waits: on few cores that is quicker than beside it.
+
+        Raises:
+            ImageError: An image cannot be read.
         """
-        if get_worker_info() is None and self.samples.are_files and len(keys) > 1:
-            return list(_threads().map(self.__getitem__, keys))
+        if get_worker_info() is None and self.samples.are_files:
+            return readers().start(self.__getitem__, keys).results()
         return [self[key] for key in keys]
 
     def _pixels(self, epoch: int, drawn: int) -> torch.Tensor:
@@ -198,17 +203,6 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
 def eval_images(samples: Samples, spec: InputSpec) -> ImageDataset:
     """Samples as a model sees them in prediction."""
     return ImageDataset(samples, EvalTransform(spec), spec.channels, at_least=spec.enough)
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    """For decoding, in which Pillow leaves Python to other threads."""
-    return ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ViewedImages(ImageDataset):

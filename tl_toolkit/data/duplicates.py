@@ -6,7 +6,6 @@ import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -15,8 +14,9 @@ from typing import Any, TypeVar
 
 from tl_toolkit.cache import IDENTITY_BYTES
 from tl_toolkit.data.arrays import DatasetImages
-from tl_toolkit.data.dataset import Picked, Samples, available_cores
+from tl_toolkit.data.dataset import Picked, Samples
 from tl_toolkit.data.images import identity_of, is_path
+from tl_toolkit.reading import readers, reading
 
 TAIL_BYTES = 4096
 """Of files of one size the end is compared first: a JPEG file begins with tables that many others have too."""
@@ -148,9 +148,16 @@ def _each_file(read: Callable[[str | Path], bytes | None], files: Mapping[int, s
     """What reading gives for each file, many at a time: a disk may be far away."""
     numbers = list(files)
     chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]
-    with ThreadPoolExecutor(available_cores()) as pool:
-        results = pool.map(lambda chunk: [read(files[number]) for number in chunk], chunks)
-        return dict(zip(numbers, itertools.chain.from_iterable(results), strict=True))
+
+    def read_all(chunk: list[int]) -> list[bytes | None]:
+        results = []
+        for number in chunk:
+            with reading(files[number]):
+                results.append(read(files[number]))
+        return results
+
+    results = readers().start(read_all, chunks).results()
+    return dict(zip(numbers, itertools.chain.from_iterable(results), strict=True))
 
 
 def _size(path: str | Path) -> int | None:

@@ -1,12 +1,14 @@
 """Folders of images: one folder a class, with or without splits."""
 
 import difflib
+import mimetypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.errors import DataError, listing
+from tl_toolkit.reading import begin_file, reading
 
 SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",
@@ -125,16 +127,24 @@ def files_below(folder: Path) -> list[str]:
     pending = [folder] if folder.is_dir() else []
     while pending:
         here = pending.pop()
-        status = here.stat()
+        with reading(here):
+            status = here.stat()
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        for entry in _visible(here):
+        entries = _visible(here)
+        if not entries and _is_called_like_an_image(here):
+            found.append(str(here))  # Perhaps a copy that went wrong; it is not passed over.
+        for entry in entries:
             if _is_folder(entry):
                 pending.append(here / entry.name)
             elif entry.name.lower() not in SYSTEM_FILES:
                 found.append(str(here / entry.name))
     return sorted(found)
+
+
+def _is_called_like_an_image(path: Path) -> bool:
+    return (mimetypes.guess_type(path.name)[0] or "").startswith("image/")
 
 
 def _could_be_an_image(entry: os.DirEntry[str]) -> bool:
@@ -156,8 +166,13 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
     Raises:
         DataError: The folder cannot be listed.
     """
+    visible = []
     try:
-        with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        with reading(folder), os.scandir(folder) as entries:
+            for entry in entries:
+                begin_file(folder)  # It answered.
+                if not entry.name.startswith("."):
+                    visible.append(entry)
     except OSError as error:
         raise DataError(f"Cannot read the folder {folder}: {error.strerror}.") from error
+    return sorted(visible, key=lambda entry: entry.name)

@@ -1,5 +1,8 @@
 """Decoding: how any image becomes RGB or grayscale pixels, the same in training and in prediction."""
 
+import os
+import stat
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +12,33 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from tl_toolkit.cache import identity_of_content, identity_of_file
 from tl_toolkit.errors import ImageError
+from tl_toolkit.reading import begin_file, end_file
+
+for category in (UserWarning, RuntimeWarning):
+    # Of odd metadata and of many pixels Pillow warns, in whatever thread decodes. What can be decoded is an image, and
+    # what cannot is an ImageError.
+    warnings.filterwarnings("ignore", category=category, module="PIL")
 
 ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor
 """A path, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or (C, H, W)."""
 
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 UNDEFINED_RANGE_MODES = ("I", "F")
+WIDE_FORMAT = "PPM"
+"""Pillow reads its sixteen bits into mode I."""
+
+PROGRAM_FORMAT = "EPS"
+"""A program, which Pillow would have Ghostscript run."""
+
+JPEG_FORMATS = ("JPEG", "MPO")
+OTHER_FILES = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""What a name can be instead of a file; opening it may wait for ever."""
+
 TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 TURNED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
@@ -84,22 +108,50 @@ def _decode(source: ImageLike, channels: int, name: str, at_least: int) -> tuple
     label = name or (str(source) if is_path(source) else "image")
     try:
         if isinstance(source, str | Path):
-            with Image.open(source) as file:
-                facts = ImageFacts(file.width, file.height, file.mode)
-                if at_least:
-                    file.draft(file.mode, (at_least, at_least))
-                image = _to_channels(ImageOps.exif_transpose(file), channels)
-                if file.size != (facts.width, facts.height):
-                    image.info[EXTENT] = _extent(facts, file)
-                return image, facts
+            begin_file(source)
+            try:
+                return _decode_file(source, channels, at_least)
+            finally:
+                end_file()
         image = _from_memory(source)
         return _to_channels(ImageOps.exif_transpose(image), channels), ImageFacts(image.width, image.height, image.mode)
     except UnidentifiedImageError as error:
-        raise ImageError(label, _unidentified(source)) from error
+        raise ImageError(label, "not an image that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ImageError(label, f"more than {most:,} pixels, too many to decode") from error
+    except FileNotFoundError as error:
+        dangling = isinstance(source, str | Path) and os.path.islink(source)  # noqa: PTH114  # A name may be no path.
+        raise ImageError(label, "a link to nothing" if dangling else str(error.strerror)) from error
     except OSError as error:
         raise ImageError(label, error.strerror or str(error)) from error
     except Exception as error:  # Decoders answer damaged files with errors of every type.
         raise ImageError(label, str(error) or type(error).__name__) from error
+
+
+def _decode_file(path: str | Path, channels: int, at_least: int) -> tuple[Image.Image, ImageFacts]:
+    status = os.stat(path)  # noqa: PTH116  # quicker, and it happens for every image
+    if not stat.S_ISREG(status.st_mode) and (what := OTHER_FILES.get(stat.S_IFMT(status.st_mode))):
+        raise ValueError(f"{what}, not a file")
+    if stat.S_ISREG(status.st_mode) and not status.st_size:
+        raise ValueError("the file is empty")
+    with Image.open(path) as file:
+        if file.format == PROGRAM_FORMAT:
+            raise ValueError(f"{PROGRAM_FORMAT} is a program that draws, not an image; save it as PNG")
+        if file.mode == "CMYK" and file.format in JPEG_FORMATS and "adobe" not in file.info:
+            raise ValueError("CMYK without Adobe's marker: nothing says whether it is inverted; save it as RGB")
+        facts = ImageFacts(file.width, file.height, file.mode)
+        if at_least:
+            file.draft(file.mode, (at_least, at_least))
+        shown = _extent(facts, file) if file.size != (facts.width, facts.height) else None
+        ImageOps.exif_transpose(file, in_place=True)  # A copy is made below.
+        upright: Image.Image = file
+        if file.format == WIDE_FORMAT and file.mode == "I":
+            upright = Image.fromarray(np.asarray(file).astype(np.uint16))
+        image = _to_channels(upright, channels)
+        if shown:
+            image.info[EXTENT] = shown
+        return image, facts
 
 
 def _extent(facts: ImageFacts, file: Image.Image) -> tuple[float, float]:
@@ -121,13 +173,22 @@ def extent(image: Image.Image) -> tuple[float, float]:
 
 def _to_channels(image: Image.Image, channels: int) -> Image.Image:
     if image.mode in SIXTEEN_BIT_MODES:
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+        image = _to_eight_bits(image)
     elif image.mode in UNDEFINED_RANGE_MODES:
         raise ValueError(f"pixels of mode {image.mode} have no defined range; save the image with 8 or 16 bits")
     if image.mode in TRANSPARENT_MODES or "transparency" in image.info:
         pixels = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", pixels.size, WHITE), pixels)
     return image.convert("L" if channels == 1 else "RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Sixteen bits scaled to eight; a value that stands for transparency becomes white."""
+    values = np.asarray(image)
+    scaled = (values // 257).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        scaled[values == transparent] = 255
+    return Image.fromarray(scaled)
 
 
 def _from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
@@ -153,13 +214,6 @@ def _from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.Image
     elif array.dtype != np.uint8:
         raise ValueError(f"pixels of type {array.dtype} have no defined range; use uint8, uint16 or 0..1 floats")
     return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _unidentified(source: object) -> str:
-    """Why Pillow does not know a file."""
-    if isinstance(source, str | Path) and Path(source).stat().st_size == 0:
-        return "the file is empty"
-    return "not an image that Pillow can read"
 
 
 def is_path(source: object) -> bool:

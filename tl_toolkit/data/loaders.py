@@ -7,7 +7,9 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from tl_toolkit.balance import balanced_order, numbered_repeats
-from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset, available_cores
+from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset
+from tl_toolkit.data.workers import WorkerNotes
+from tl_toolkit.reading import available_cores
 from tl_toolkit.seeding import seed_from
 
 IMAGES_PER_WORKER = 500
@@ -113,6 +115,7 @@ def view_loader(
         dataset,
         batch_sampler=_ViewKeys(order),
         num_workers=workers,
+        worker_init_fn=WorkerNotes(dataset.samples.name, workers) if workers else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(dataset.seed),
     )
@@ -141,12 +144,17 @@ def _loader(
     drop_last: bool,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
     decoded = isinstance(dataset, DecodedDataset)
-    workers = 0 if decoded else workers  # Picking rows is quicker than sending them from a process.
+    notes = None
+    if isinstance(dataset, DecodedDataset):
+        workers = 0  # Picking rows is quicker than sending them from a process.
+    elif workers:
+        notes = WorkerNotes(dataset.samples.name, workers)
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=keys,
         num_workers=workers,
+        worker_init_fn=notes,
         collate_fn=_as_it_is if decoded else None,
         drop_last=drop_last,
         persistent_workers=workers > 0,

@@ -12,6 +12,7 @@ from tl_toolkit.data.folder import class_folders, find_splits, folder_samples
 from tl_toolkit.download import Progress
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError, listing
 from tl_toolkit.files import is_file, is_folder, user_path
+from tl_toolkit.reading import in_time
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "torchvision:"
@@ -101,6 +102,10 @@ def _open_named(spec: str, data_root: Path, download: bool, progress: Progress |
         raise UsageError(f"{spec} stands for objects that Python gave; from Python, give them again.")
     if spec == DIGITS:
         return _open_folder(digits_folder(), DIGITS, mirror=False)
+    return in_time(_open_path, spec)
+
+
+def _open_path(spec: str) -> Source:
     folder = user_path(spec)
     if is_folder(folder):
         return _open_folder(folder, folder.resolve().name, mirror=True)

@@ -29,6 +29,9 @@ PILLOW_FILTERS = {
 CROP_PROPORTIONS = 4 / 3
 """Widest crop; the narrowest is its inverse."""
 
+STRIP = 64
+"""An image that is resized to so many times the area of its crop is a strip."""
+
 VIEW_KEY = 1
 LIGHT_CROP_SCALE = (0.35, 1.0)
 STRONG_CROP_SCALE = (0.2, 1.0)
@@ -52,11 +55,15 @@ class EvalTransform:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Transforms one image."""
+        spec = self.spec
         shown = extent(image)
-        resized = image.resize(
-            self._size_before_crop(*shown), PILLOW_FILTERS[self.spec.interpolation], box=(0, 0, *shown)
-        )
-        cropped: Image.Image = functional.center_crop(resized, [self.spec.height, self.spec.width])
+        size = self._size_before_crop(*shown)
+        box = (0.0, 0.0, *shown)
+        if math.prod(size) > STRIP * math.prod(spec.resize_to):
+            # Only what the crop leaves is resized: of a strip a pixel wide, all would take gigabytes.
+            size, box = _centre(size, (spec.width, spec.height), shown)
+        resized = image.resize(size, PILLOW_FILTERS[spec.interpolation], box=box)
+        cropped: Image.Image = functional.center_crop(resized, [spec.height, spec.width])
         return _to_tensor(cropped)
 
     def _size_before_crop(self, width: float, height: float) -> tuple[int, int]:
@@ -66,6 +73,29 @@ class EvalTransform:
         scales = (wanted_height / height, wanted_width / width)
         scale = max(scales) if self.spec.crop == "center" else min(scales)
         return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _centre(
+    size: tuple[int, int], most: tuple[int, int], shown: tuple[float, float]
+) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
+    """The centre of an image that is to be resized.
+
+    Args:
+        size: Width and height of the whole image when it is resized.
+        most: Width and height of the centre, where the image is as large.
+        shown: Width and height of the whole image as it is.
+
+    Returns:
+        Width and height of the centre when it is resized; its left, top, right and bottom in the image as it is.
+    """
+    kept = (min(size[0], most[0]), min(size[1], most[1]))
+    first = [round((whole - part) / 2) for whole, part in zip(size, kept, strict=True)]
+    left, top = (start * now / then for start, now, then in zip(first, shown, size, strict=True))
+    # Rounding may not lead out of the image.
+    right, bottom = (
+        min(now, (start + part) * now / then) for start, part, now, then in zip(first, kept, shown, size, strict=True)
+    )
+    return kept, (left, top, right, bottom)
 
 
 class RandomCrop:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tl_toolkit.data.checking import CHUNK, BadImage, in_threads
+from tl_toolkit.data.checking import CHUNK, BadImage, read_each
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.duplicates import Copies, Copy, compared, find_copies, ordered
 from tl_toolkit.data.near_duplicates import ENOUGH, SMALLEST, Fingerprint, fingerprint, near_pairs
@@ -130,13 +130,11 @@ def _look(
     bad: list[tuple[int, BadImage]] = []
     done, total = 0, sum(map(len, source.splits.values()))
     for split, samples in ordered(source.splits).items():
-        look = partial(_fingerprint, samples)
-        # Files can be read in threads; a dataset of the user's own may not stand it.
-        results = in_threads(look, range(len(samples))) if samples.are_files else map(look, range(len(samples)))
+        results = read_each(samples, partial(_fingerprint, samples), range(len(samples)))
         good = []
         for index, result in enumerate(results):
-            if isinstance(result, str):
-                bad.append((samples.targets[index], BadImage(split, samples.name(index), result)))
+            if isinstance(result, ImageError):
+                bad.append((samples.targets[index], BadImage(split, samples.name(index), result.reason)))
             else:
                 good.append(index)
                 prints.append(result)
@@ -147,12 +145,8 @@ def _look(
     return readable, prints, bad
 
 
-def _fingerprint(samples: Samples, index: int) -> Fingerprint | str | None:
-    """What an image looks like, or why it cannot be read."""
-    try:
-        return fingerprint(samples.open(index, 3, ENOUGH))
-    except ImageError as error:
-        return error.reason
+def _fingerprint(samples: Samples, index: int) -> Fingerprint | None:
+    return fingerprint(samples.open(index, 3, ENOUGH))
 
 
 def _find_near(splits: Mapping[str, Samples], prints: Sequence[Fingerprint | None]) -> Copies:

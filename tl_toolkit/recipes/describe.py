@@ -9,6 +9,7 @@ from typing import Any
 from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.data.sources import Source
+from tl_toolkit.errors import ImageError
 from tl_toolkit.recipes.class_sizes import count_classes, odd_sizes
 from tl_toolkit.recipes.events import Counted, Listener
 
@@ -74,7 +75,7 @@ def _spread(values: list[int]) -> tuple[float, float, float]:
 
 
 def _odd_images(facts: list[ImageFacts], bad: list[BadImage]) -> list[str]:
-    odd = [f"Cannot be read: {image.path}: {image.reason}" for image in bad]
+    odd = [f"Cannot be read: {ImageError(image.path, image.reason)}" for image in bad]
     modes = Counter(fact.mode for fact in facts)
     if len(modes) > 1:
         rare = ", ".join(f"{mode} {count:,}" for mode, count in modes.most_common()[1:])

@@ -8,6 +8,7 @@ from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.dataset import Samples, eval_images
 from tl_toolkit.data.loaders import automatic_workers, eval_loader
 from tl_toolkit.data.sources import Source, open_source
+from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import DataError, listing
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned, log_event
 from tl_toolkit.recipes.loaded_model import LoadedModel
@@ -38,6 +39,7 @@ class Evaluation:
     bad_images: list[BadImage]
 
 
+@naming_dead_workers()
 def evaluate(
     model: LoadedModel,
     source: Source | Any,

@@ -13,6 +13,7 @@ import torch
 
 from tl_toolkit.artifact import MODEL_FILE, save_model
 from tl_toolkit.config import RESUMABLE, FinetuneConfig, read_config_file
+from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import StoppedError, ToolkitError, UsageError, listing
 from tl_toolkit.exporting.weights import export
 from tl_toolkit.recipes import run_folder
@@ -51,6 +52,7 @@ class Run:
     model: LoadedModel
 
 
+@naming_dead_workers()
 def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event, *, trust: bool = False) -> Run:
     """Fine-tunes a pretrained network and writes everything needed to use it to a new folder.
 
@@ -72,6 +74,7 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         return _run(job, folder, None)
 
 
+@naming_dead_workers()
 def resume(
     run: str | Path,
     changes: Mapping[str, Any],

@@ -18,6 +18,7 @@ from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
 from tl_toolkit.models.full_models import CARD_ATTRIBUTE, card_of, load_pickled
+from tl_toolkit.reading import readers
 from tl_toolkit.training.compute import Compute, choose_compute
 from tl_toolkit.training.losses import probabilities, ranked_classes
 
@@ -118,11 +119,19 @@ class LoadedModel:
         """
         if not isinstance(images, torch.Tensor):
             parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-            return torch.cat([self.logits(torch.stack([self.transform(image) for image in part])) for part in parts])
+            return torch.cat([self.logits(self._inputs(part)) for part in parts])
         with self.compute.inference():
             batch = images.to(self.compute.device).contiguous(memory_format=self.compute.memory_format)
             logits: torch.Tensor = self.module(batch)
         return logits.float().cpu()
+
+    def _inputs(self, images: Sequence[ImageLike]) -> torch.Tensor:
+        """The network's input (N, C, H, W); files are read in threads."""
+        if not all(is_path(image) for image in images):
+            return torch.stack([self.transform(image) for image in images])
+        pixels = readers().start(self.to_pixels, images).results()
+        normalized: torch.Tensor = self.normalize(torch.stack(pixels).to(self.compute.device))
+        return normalized
 
     @overload
     def predict(self, images: ImageLike, top_k: int = DEFAULT_TOP_K) -> Prediction: ...

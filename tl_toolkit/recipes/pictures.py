@@ -1,12 +1,14 @@
 """Choosing images and predicting them, for a picture of how a model does."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.images import open_image
 from tl_toolkit.data.splits import stratified_sample
 from tl_toolkit.errors import ImageError
+from tl_toolkit.reading import in_time
 from tl_toolkit.recipes.loaded_model import LoadedModel, Prediction
 from tl_toolkit.report.pictures import MOST_PICTURES, Picture
 
@@ -22,10 +24,11 @@ def sample_pictures(model: LoadedModel, samples: Samples, seed: int) -> list[Pic
     count = min(MOST_PICTURES, len(samples))
     chosen = samples.subset(stratified_sample(samples.targets, samples.names(), count, seed)[1])
     channels = model.input_spec.channels
+    open_one = partial(in_time, chosen.open) if chosen.are_files else chosen.open
     pictures: list[Picture] = []
     for index in range(len(chosen)):
         try:
-            image = chosen.open(index, channels)
+            image = open_one(index, channels)
         except ImageError:
             continue  # It was reported when the split was checked, or is judged as unreadable elsewhere.
         said = model.predict(image, top_k=1)
@@ -38,7 +41,7 @@ def predicted_pictures(model: LoadedModel, predictions: Iterable[Prediction]) ->
     pictures: list[Picture] = []
     for said in predictions:
         folder = Path(said.path).absolute().parent.name
-        image = open_image(said.path, model.input_spec.channels)
+        image = in_time(open_image, said.path, model.input_spec.channels)
         pictures.append(
             Picture(image, said.class_name, said.probability, folder if folder in model.class_names else None)
         )

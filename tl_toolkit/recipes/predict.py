@@ -3,18 +3,17 @@
 import glob
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
 
-from tl_toolkit.data.dataset import available_cores
 from tl_toolkit.data.folder import files_below
 from tl_toolkit.errors import ImageError
 from tl_toolkit.files import is_folder
+from tl_toolkit.reading import Job, in_time, readers
 from tl_toolkit.recipes.loaded_model import BATCH, LoadedModel, Prediction
 
 BATCHES_AHEAD = 2
@@ -30,14 +29,6 @@ class Unpredicted:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """An image as the model sees it: uint8 (C, H, W)."""
-
-    path: str
-    pixels: torch.Tensor
-
-
 Result = Prediction | Unpredicted
 
 
@@ -50,8 +41,8 @@ def find_images(inputs: Iterable[str]) -> Iterator[str]:
         inputs: Files, folders and globs.
     """
     for given in inputs:
-        if is_folder(Path(given)):
-            yield from files_below(Path(given))
+        if in_time(is_folder, Path(given)):
+            yield from in_time(files_below, Path(given))
         elif glob.has_magic(given) and not os.path.lexists(given):
             found = glob.glob(given, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute patterns
             # With ** a folder and the files below it are found: each file is given once.
@@ -77,14 +68,13 @@ def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iter
         A Prediction for each image, or an Unpredicted where it cannot be read.
     """
     batches_ahead = 0 if model.compute.device.type == "cpu" else BATCHES_AHEAD
-    with ThreadPoolExecutor(available_cores()) as pool:
-        ahead: deque[list[Future[Decoded | Unpredicted]]] = deque()
-        for batch in _batches(paths):
-            ahead.append([pool.submit(_pixels, model, path) for path in batch])
-            if len(ahead) > batches_ahead:
-                yield from _predict_batch(model, ahead.popleft(), top_k)
-        while ahead:
-            yield from _predict_batch(model, ahead.popleft(), top_k)
+    ahead: deque[tuple[list[str], Job[str, torch.Tensor]]] = deque()
+    for batch in _batches(paths):
+        ahead.append((batch, readers().start(model.to_pixels, batch)))
+        if len(ahead) > batches_ahead:
+            yield from _predict_batch(model, *ahead.popleft(), top_k)
+    while ahead:
+        yield from _predict_batch(model, *ahead.popleft(), top_k)
 
 
 def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
@@ -93,21 +83,15 @@ def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _pixels(model: LoadedModel, path: str) -> Decoded | Unpredicted:
-    try:
-        return Decoded(path, model.to_pixels(path))
-    except ImageError as error:
-        return Unpredicted(path, error.reason)
-
-
 def _predict_batch(
-    model: LoadedModel, futures: Sequence[Future[Decoded | Unpredicted]], top_k: int
+    model: LoadedModel, paths: list[str], reading: Job[str, torch.Tensor], top_k: int
 ) -> Iterator[Result]:
-    results = [future.result() for future in futures]
-    decoded = [result for result in results if isinstance(result, Decoded)]
+    outcomes = reading.outcomes()
+    decoded = [pixels for pixels in outcomes if isinstance(pixels, torch.Tensor)]
     predictions: Iterator[Prediction] = iter(())
     if decoded:
-        images = model.normalize(torch.stack([image.pixels for image in decoded]).to(model.compute.device))
-        predictions = iter(model.rank(model.logits(images), [image.path for image in decoded], top_k))
-    for result in results:
-        yield result if isinstance(result, Unpredicted) else next(predictions)
+        images = model.normalize(torch.stack(decoded).to(model.compute.device))
+        names = [path for path, pixels in zip(paths, outcomes, strict=True) if isinstance(pixels, torch.Tensor)]
+        predictions = iter(model.rank(model.logits(images), names, top_k))
+    for path, outcome in zip(paths, outcomes, strict=True):
+        yield Unpredicted(path, outcome.reason) if isinstance(outcome, ImageError) else next(predictions)

@@ -10,7 +10,7 @@ from tl_toolkit.data.checking import BadImage, KnownImages, check_splits
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
-from tl_toolkit.errors import ConfigError, DataError, bullets, listing
+from tl_toolkit.errors import ConfigError, DataError, ImageError, bullets, listing
 from tl_toolkit.recipes.class_sizes import count_classes, imbalance, lonely_classes
 from tl_toolkit.recipes.copies import settle_copies, tell_copies
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
@@ -181,7 +181,7 @@ def _sample(samples: Samples, source: Source, split: str, count: int, config: Fi
 
 
 def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
-    report = bullets([f"{image.path}: {image.reason}" for image in bad])
+    report = bullets([str(ImageError(image.path, image.reason)) for image in bad])
     if strict:
         raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\nMend or remove them, or leave out --strict.")
     listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))

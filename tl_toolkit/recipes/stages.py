@@ -240,7 +240,7 @@ class Bench:
 
     def find_frozen(self, trainable: tuple[str, ...]) -> FrozenFeatures | None:
         """The features that do not change while the `trainable` modules learn, where the network can begin there."""
-        images = torch.stack([self.plain(self.splits.train)[index][0] for index in range(2)])
+        images = torch.stack([pixels for pixels, _ in self.plain(self.splits.train).__getitems__([0, 1])])
         self.network.module.eval()
         with self.compute.autocast():
             prefix = find_prefix(self.network.module, trainable, self.prepare(images.to(self.compute.device)))

@@ -315,13 +315,17 @@ def evaluate_batches(
         classes: Number of classes.
         device: Where the module is.
         criterion: What its loss is.
+
+    Raises:
+        TrainingError: A step failed.
     """
     module.eval()
     meter = FullMeter(classes, device)
-    for inputs, targets in batches:
-        targets = targets.to(device, non_blocking=True)
-        logits = module(prepare(inputs.to(device, non_blocking=True))).float()
-        meter.update(criterion(logits, targets), logits, targets)
+    with telling_failures("evaluation"):
+        for inputs, targets in batches:
+            targets = targets.to(device, non_blocking=True)
+            logits = module(prepare(inputs.to(device, non_blocking=True))).float()
+            meter.update(criterion(logits, targets), logits, targets)
     return meter.scores()
 
 
@@ -380,7 +384,7 @@ def telling_failures(stage: str) -> Iterator[None]:
 def _why_step_failed(stage: str, error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "DataLoader worker" in lines[0]:  # The worker's own error is the last line of its traceback.
-        return f"The {stage} stage cannot go on: {lines[-1].rpartition('Error: ')[2]}"
+        return f"The {stage} stage cannot go on: {lines[-1].partition('Error: ')[2]}"
     advice = " A smaller --batch-size or --image-size needs less." if "memory" in lines[0].lower() else ""
     return f"A step of the {stage} stage failed: {lines[0]}{advice}"
 

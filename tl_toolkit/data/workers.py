@@ -1,0 +1,176 @@
+"""A loader's worker processes: each notes what it reads, so that one that dies can be told with its image."""
+
+import contextlib
+import os
+import re
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.sharedctypes import RawArray
+from typing import Any
+
+from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
+
+from tl_toolkit.errors import DataError, ImageError, ToolkitError
+from tl_toolkit.reading import reason_to_give_up, watch_this_thread
+
+DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*?)\.?\s*(?:Details are lost|$)", re.MULTILINE)
+"""What torch says of a worker that died; see torch/csrc/DataLoader.cpp and torch/utils/data/dataloader.py."""
+
+WAIT = 2.0
+"""Seconds within which a process whose connection broke is seen to have died."""
+
+NO_ANSWER_EXIT = 75
+"""What a worker ends with that a file system does not answer: "temporary failure" of sysexits.h."""
+
+NOTHING = 0
+
+_loaders: "deque[WorkerNotes]" = deque(maxlen=64)
+"""The last ones made; of an error, its loader may be gone already."""
+
+_own_note: tuple[Any, int] | None = None
+"""In a worker: the shared numbers and which of them is this worker's."""
+
+
+class WorkerNotes:
+    """What each worker of a loader reads, in memory that it shares with them; the loader's `worker_init_fn`.
+
+    Args:
+        name: Names the image at an index.
+        workers: How many there are.
+    """
+
+    def __init__(self, name: Callable[[int], str], workers: int) -> None:
+        self.name = name
+        self._numbers = RawArray("q", 2 * workers)  # The process, and the index of the image from 1, of each.
+        _loaders.append(self)
+
+    def __call__(self, worker: int) -> None:
+        """In a new worker: takes its place."""
+        global _own_note
+        self._numbers[2 * worker] = os.getpid()
+        _own_note = self._numbers, 2 * worker + 1
+        watch_this_thread(lambda: os._exit(NO_ANSWER_EXIT))
+
+    @property
+    def processes(self) -> list[int]:
+        """Those that have begun."""
+        return [process for process in self._numbers[::2] if process]
+
+    def read_by(self, process: int) -> str | None:
+        """What a process was reading; None where it is none of these, or was reading nothing."""
+        index = dict(zip(self._numbers[::2], self._numbers[1::2], strict=True)).get(process, NOTHING)
+        return None if index == NOTHING else self.name(index - 1)
+
+
+def note_image(index: int | None) -> None:
+    """In a worker: notes that it begins to read an image, or with None that it has read it."""
+    if _own_note is not None:
+        numbers, place = _own_note
+        numbers[place] = NOTHING if index is None else index + 1
+
+
+@contextlib.contextmanager
+def naming_dead_workers() -> Iterator[None]:
+    """Within the block, the death of a worker becomes an error that names the image that it was reading.
+
+    Raises:
+        ImageError: A worker died while it read an image.
+        DataError: It died otherwise.
+    """
+    ended: dict[int, str] = {}
+    try:
+        with _noting_ends(ended):
+            yield
+    except (RuntimeError, ToolkitError, ConnectionError, EOFError) as error:  # A dead worker also breaks connections.
+        told = _told_of_deaths(error, ended, WAIT if isinstance(error, ConnectionError | EOFError) else 0)
+        if not told:
+            raise
+        raise _death(told) from error
+    finally:
+        _loaders.clear()
+
+
+@contextlib.contextmanager
+def _noting_ends(ended: dict[int, str]) -> Iterator[None]:
+    """Within the block, it is noted when a worker dies, and how.
+
+    torch's own handler raises an error then, in the midst of whatever Python does: while a model is saved, or where it
+    is lost. In the block it does not; the loader finds out when it waits for a batch, after 5 s at most.
+    """
+    if not _can_handle_signals():
+        yield
+        return
+    _set_SIGCHLD_handler()  # Which is done once; the first loader would put it in the place of ours.
+    before = signal.signal(signal.SIGCHLD, lambda _number, _frame: _note_ends(ended))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _can_handle_signals() -> bool:
+    return hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+
+
+def _note_ends(ended: dict[int, str]) -> None:
+    for notes in list(_loaders):
+        for process in notes.processes:
+            if process not in ended and (how := _end_of(process)):
+                ended[process] = how
+
+
+def _told_of_deaths(error: BaseException, ended: dict[int, str], wait: float) -> dict[int, str]:
+    """Processes that died, and how: as it was noted, or is seen within `wait` seconds, or as torch told it."""
+    told: dict[int, str] = {}
+    cause: BaseException | None = error
+    while cause is not None:
+        told |= _read(str(cause))
+        cause = cause.__cause__
+    end = time.monotonic() + wait
+    while True:
+        try:
+            _note_ends(ended)
+            if _can_handle_signals():
+                signal.raise_signal(signal.SIGCHLD)  # Lets torch tell what it else would tell later.
+            if told or ended or time.monotonic() >= end:
+                return told | ended
+            time.sleep(0.01)
+        except RuntimeError as more:
+            told |= _read(str(more))
+
+
+def _read(message: str) -> dict[int, str]:
+    """What torch says of processes that died."""
+    return {int(each): how for processes, how in DEATH.findall(message) for each in processes.split(",")}
+
+
+def _end_of(process: int) -> str:
+    """How a process died; empty where it did not, or where the system does not say."""
+    if not hasattr(os, "waitid"):
+        return ""
+    try:
+        seen = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # It ended, and Python knew of it: so does torch.
+        return ""
+    if seen is None or (seen.si_code == os.CLD_EXITED and not seen.si_status):
+        return ""
+    return f"exit code {seen.si_status}" if seen.si_code == os.CLD_EXITED else signal.strsignal(seen.si_status) or ""
+
+
+def _death(told: dict[int, str]) -> DataError:
+    advice = "If it was memory that ran out, fewer --workers or a smaller --batch-size need less"
+    for process, how in told.items():
+        for notes in _loaders:
+            if image := notes.read_by(process):
+                if how.endswith(f"exit code {NO_ANSWER_EXIT}"):
+                    return ImageError(image, reason_to_give_up())
+                died = f"the worker process that read it died ({_shortly(how)})"
+                return ImageError(image, f"{died}. {advice}; else remove or mend the image.")
+    return DataError(f"A worker process died between two images ({_shortly(next(iter(told.values())))}). {advice}.")
+
+
+def _shortly(how: str) -> str:
+    return how.strip().removeprefix("is killed by signal: ").removeprefix("exited unexpectedly with ").rstrip(". ")

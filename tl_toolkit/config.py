@@ -5,6 +5,7 @@ config file are all made from this one class.
 """
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from typing import Any, Literal, Self
 
 import yaml
 
-from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
+from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError, shown
 from tl_toolkit.files import parse_size, user_path
+from tl_toolkit.input_spec import LARGEST_SIDE
 from tl_toolkit.settings import coerced, flag_name, problem_with, setting
 
 Head = Literal["swap", "append", "mlp"]
@@ -36,7 +38,7 @@ RESUMABLE = {"epochs", "workers", "checkpoint_every"}
 """Settings that may be given anew to a run that goes on."""
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-CHECKPOINT_EVERY = r"0*[1-9]\d*[smh]?"
+CHECKPOINT_EVERY = r"0*[1-9][0-9]{0,15}[smh]?"
 
 NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
 """Weights that are no file, URL or repository."""
@@ -166,7 +168,12 @@ class FinetuneConfig:
         AUGMENTATION,
     )
     image_size: int | None = setting(
-        None, "Height and width of the input in pixels.", AUGMENTATION, minimum=8, automatic="as the weights"
+        None,
+        "Height and width of the input in pixels.",
+        AUGMENTATION,
+        minimum=8,
+        maximum=LARGEST_SIDE,
+        automatic="as the weights",
     )
     in_channels: int | None = setting(
         None, "1 for grayscale or 3 for colour.", AUGMENTATION, minimum=1, maximum=3, automatic="as the weights"
@@ -212,20 +219,19 @@ class FinetuneConfig:
             problems.append("in_channels must be 1 or 3, not 2.")
         if self.classes == 1 and self.loss == "cross-entropy":
             problems.append("loss must be bce with one logit (classes 1): cross-entropy compares two or more.")
-        if self.probe_learning_rate not in (None, AUTO) and not _is_rate(self.probe_learning_rate):
-            problems.append(f"probe_learning_rate must be auto or a number above 0, not {self.probe_learning_rate!r}.")
-        if self.cache_size is not None and parse_size(self.cache_size) is None:
-            problems.append(f"cache_size must be a size such as 500MB or 20GiB, not {self.cache_size!r}.")
-        if self.checkpoint_every is not None and not re.fullmatch(CHECKPOINT_EVERY, self.checkpoint_every):
+        rate = self.probe_learning_rate
+        if isinstance(rate, str) and rate != AUTO and not _is_rate(rate):
+            problems.append(f"probe_learning_rate must be auto or a number above 0, not {shown(rate)}.")
+        if isinstance(self.cache_size, str) and parse_size(self.cache_size) is None:
+            problems.append(f"cache_size must be a size such as 500MB or 20GiB, not {shown(self.cache_size)}.")
+        every = self.checkpoint_every
+        if isinstance(every, str) and not re.fullmatch(CHECKPOINT_EVERY, every):
             problems.append(
                 f"checkpoint_every must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
-                f"not {self.checkpoint_every!r}."
+                f"not {shown(every)}."
             )
-        problems += [
-            f"arch_options must be KEY=VALUE, not {option!r}."
-            for option in self.arch_options
-            if not re.fullmatch(r"[A-Za-z_]\w*=.+", option)
-        ]
+        if isinstance(self.arch_options, tuple):
+            problems += [problem for option in self.arch_options if (problem := _problem_with_option(option))]
         if problems:
             raise ConfigError(problems)
 
@@ -248,7 +254,7 @@ class FinetuneConfig:
             for name, value in values.items():
                 field = fields.get(name) or short.get(name)
                 if field is None:
-                    raise UnknownNameError("setting", str(name), [*fields, *short])
+                    raise UnknownNameError("setting", name if isinstance(name, str) else shown(name), [*fields, *short])
                 if field.name in given:
                     raise ConfigError([f"{field.name} is given twice, also as {flag_name(field)}."])
                 given[field.name] = coerced(field, value)
@@ -296,7 +302,7 @@ class FinetuneConfig:
     def options_of_arch(self) -> dict[str, Any]:
         """`arch_options` as names and values; a value is read as YAML reads it."""
         pairs = (option.partition("=") for option in self.arch_options)
-        return {name: yaml.safe_load(value) for name, _, value in pairs}
+        return {name: _read_yaml(value) for name, _, value in pairs}
 
     def located(self) -> Self:
         """The same settings with full paths, so that they mean the same in any working directory."""
@@ -329,10 +335,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
         UsageError: The file cannot be read or is no mapping of settings to values.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"Cannot read the config file {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not valid YAML: {error}") from error
     if values is None:
         return {}
@@ -341,9 +347,47 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _is_rate(text: object) -> bool:
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: with them a few lines can stand for more than fits into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Makes a node of what comes next."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="settings have no aliases (*name); write the value", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(text: str) -> Any:
+    """One YAML value.
+
+    Raises:
+        ValueError: It is none.
+    """
     try:
-        return isinstance(text, str) and 0 < float(text) < math.inf
+        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(str(error)) from error  # Not all that makes no sense is a YAMLError, such as !!bool perhaps.
+
+
+def _problem_with_option(option: Any) -> str | None:
+    if not isinstance(option, str):
+        return None  # The list's own problem.
+    name, _, value = option.partition("=")
+    if not re.fullmatch(r"[A-Za-z_]\w*=.+", option):
+        return f"arch_options must be KEY=VALUE, not {shown(option)}."
+    try:
+        json.dumps(_read_yaml(value))  # As the model file will have it.
+    except (ValueError, TypeError, RecursionError) as error:
+        return f"arch_options must have plain values, but that of {shown(name)} is not: {error}."
+    return None
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
     except ValueError:
         return False
 

@@ -15,6 +15,7 @@ A message says what was found, what was expected and what to do. Only ``tl_toolk
 an error into a line of text and an exit code.
 """
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Self
@@ -22,11 +23,28 @@ from typing import Self
 NEAREST = 3
 """How many near names an `UnknownNameError` suggests."""
 
+LARGEST = 2**63 - 1
+"""Whole numbers beyond it are no counts: most of what takes one refuses them."""
+
+MOST_SHOWN = 200
+"""Characters of a value that a message shows."""
+
 
 def listing(names: Sequence[str], most: int = 5) -> str:
     """The first of some names for a message, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def shown(value: object) -> str:
+    """A value for a message, as Python writes it, cut where it is long."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = MOST_SHOWN
+    short.maxlevel = 3
+    try:
+        return short.repr(value)
+    except ValueError:  # Python writes no numbers of so many digits.
+        return "a number of thousands of digits"
 
 
 class ToolkitError(Exception):
@@ -62,8 +80,8 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, choices: Iterable[str], hint: str = "") -> None:
         known = list(choices)
-        near = get_close_matches(name, known, n=NEAREST, cutoff=0.5)
-        message = f"No {kind} is named {name!r}."
+        near = get_close_matches(name[:MOST_SHOWN], known, n=NEAREST, cutoff=0.5)
+        message = f"No {kind} is named {shown(name)}."
         if near:
             message += f" Did you mean {' or '.join(near)}?"
         elif len(known) <= 12:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from tl_toolkit.errors import WeightsError
+from tl_toolkit.tensor_files import read_sealed
 
 StateDict = dict[str, torch.Tensor]
 
@@ -44,7 +44,7 @@ def read_state_dict(path: Path) -> StateDict:
         raise WeightsError(f"There is no weights file {path}.")
     try:
         if path.suffix == ".safetensors":
-            loaded: Any = load_file(path)
+            loaded: Any = read_sealed(path)[1]
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

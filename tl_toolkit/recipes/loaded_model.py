@@ -170,6 +170,7 @@ def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto
         ModelFileError: The file is damaged or not the toolkit's.
     """
     file = find_model_file(path)
+    weights = read_weights(file)  # First: what is damaged would be told as something else.
     card = read_card(file)
     if card.head not in get_args(Head):
         raise ModelFileError(f"{file} has a head {card.head!r}; expected {', '.join(get_args(Head))}.")
@@ -181,7 +182,7 @@ def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto
         card.input_spec,
     )
     try:
-        module.load_state_dict(read_weights(file), strict=True)
+        module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ModelFileError(f"{file} does not fit {card.architecture}, which its header names: {error}") from error
     return LoadedModel(module, card, choose_compute(device, precision))

@@ -6,7 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # Read by huggingface_hub when it is importe
 
 import shutil
 import urllib.error
-import urllib.request
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import tl_toolkit as tl
+from tl_toolkit import download
 from tl_toolkit.api import Run
 from tl_toolkit.data.sources import digits_folder
-from tl_toolkit.models import download
 from tl_toolkit.training.loop import EvalRecord
 
 # The same examples in every run; for other ones, and more of them: --hypothesis-profile=long.
@@ -31,14 +31,14 @@ REAL_DATA = os.environ.get("TL_REAL_DATA")
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Requests to other machines fail as they do offline; torch.hub's cache is empty."""
-    real_open = urllib.request.urlopen
+    real_open = download.open_url
 
-    def local_only(request: urllib.request.Request, **arguments: object) -> object:
-        if request.host.rpartition(":")[0] not in download.LOCAL_HOSTS:
+    def local_only(url: str) -> object:
+        if urllib.parse.urlsplit(url).hostname not in download.LOCAL_HOSTS:
             raise urllib.error.URLError("no network in tests")
-        return real_open(request, **arguments)
+        return real_open(url)
 
-    monkeypatch.setattr(urllib.request, "urlopen", local_only)
+    monkeypatch.setattr(download, "open_url", local_only)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
 
 

@@ -32,10 +32,10 @@ def home(in_folder: Path, tiny_run: Run, tiny_data: Path) -> Path:
 def test_commands_of_the_readme_run_in_order(home: Path):
     (home / "tiny.yaml").write_text(TINY)
     lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("tl ")]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
-        if words[0] == "finetune":
+        if words[0] == "finetune" and "--resume" not in words:
             words += ["--config", "tiny.yaml"]
         words = [str(next((home / "runs").iterdir())) if word == "RUN" else word for word in words]
         done = CliRunner().invoke(app, words)

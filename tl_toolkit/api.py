@@ -14,13 +14,14 @@ from tl_toolkit.recipes.loaded_model import load
 __all__ = ["Run", "build_model", "evaluate", "finetune", "load", "resume"]
 
 
-def finetune(*, data: Any = None, listener: Listener = log_event, **settings: Any) -> Run:
+def finetune(*, data: Any = None, listener: Listener = log_event, trust: bool = False, **settings: Any) -> Run:
     """Fine-tunes a pretrained network and writes a run folder.
 
     Args:
         data: A folder, "digits", "torchvision:NAME", any map-style dataset of (image, target) pairs, or an
             (images, targets) pair of arrays or tensors. By default the digits.
         listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        trust: Read a pickled weights file even where code that is in it would run.
         settings: The fields of `FinetuneConfig`, which are the flags of `tl finetune`.
 
     Returns:
@@ -33,10 +34,12 @@ def finetune(*, data: Any = None, listener: Listener = log_event, **settings: An
         settings["data"] = str(data)
         data = None
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    return finetune_recipe.finetune(FinetuneConfig.from_values(settings), data, listener)
+    return finetune_recipe.finetune(FinetuneConfig.from_values(settings), data, listener, trust=trust)
 
 
-def resume(run: str | Path, *, data: Any = None, listener: Listener = log_event, **changes: Any) -> Run:
+def resume(
+    run: str | Path, *, data: Any = None, listener: Listener = log_event, trust: bool = False, **changes: Any
+) -> Run:
     """Goes on with a run that was stopped or killed, from its last checkpoint.
 
     On the same machine's CPU it ends with the bits that it would have had without the break, as long as its images,
@@ -46,6 +49,7 @@ def resume(run: str | Path, *, data: Any = None, listener: Listener = log_event,
         run: Its folder.
         data: The same objects as before, for a run that was trained on Python objects.
         listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        trust: Load its pretrained weights even where that runs code from their file.
         changes: `epochs`, to train for longer; `workers`; `checkpoint_every`.
 
     Returns:
@@ -54,4 +58,4 @@ def resume(run: str | Path, *, data: Any = None, listener: Listener = log_event,
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
-    return finetune_recipe.resume(run, changes, data, listener)
+    return finetune_recipe.resume(run, changes, data, listener, trust=trust)

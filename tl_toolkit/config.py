@@ -18,7 +18,7 @@ import yaml
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError, shown
 from tl_toolkit.files import parse_size, user_path
 from tl_toolkit.input_spec import LARGEST_SIDE
-from tl_toolkit.settings import coerced, flag_name, problem_with, setting
+from tl_toolkit.settings import coerced, flag_name, problem_with, read_yaml, setting
 
 Head = Literal["swap", "append", "mlp"]
 Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
@@ -26,6 +26,9 @@ Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
 Augment = Literal["none", "pad-crop", "light", "strong"]
 Loss = Literal["cross-entropy", "bce"]
 Draw = Literal["stratified", "in-order"]
+Duplicates = Literal["warn", "drop", "fail"]
+Sampler = Literal["shuffle", "balanced"]
+ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "bf16", "fp32"]
 SaveFormat = Literal["state-dict", "full-model"]
 
@@ -98,6 +101,11 @@ class FinetuneConfig:
     data_root: str = setting("datasets", "Folder of the torchvision datasets.", DATA)
     download: bool = setting(False, "Download a torchvision dataset that is not there yet.", DATA)
     strict: bool = setting(False, "Stop at unreadable images instead of leaving them out.", DATA)
+    duplicates: Duplicates = setting(
+        "warn",
+        "Identical images: warn of them; drop copies from train, and from val those that test has too; or fail.",
+        DATA,
+    )
 
     epochs: int | None = setting(
         None, "Passes over train.", TRAINING, minimum=1, automatic="6, or --probe-epochs with linear-probe"
@@ -149,6 +157,12 @@ class FinetuneConfig:
     )
     label_smoothing: float = setting(
         0.1, "Share of a target that is spread over all classes.", TRAINING, minimum=0, below=1
+    )
+    class_weights: ClassWeights = setting(
+        "none", "balanced counts an image the more in the loss the rarer its class is.", TRAINING
+    )
+    sampler: Sampler = setting(
+        "shuffle", "shuffle shows each image of train once an epoch, balanced each class as often.", TRAINING
     )
     drop_last: bool = setting(False, "Leave out an epoch's last batch where it is smaller than the others.", TRAINING)
     eval_every: int | None = setting(
@@ -219,6 +233,10 @@ class FinetuneConfig:
             problems.append("in_channels must be 1 or 3, not 2.")
         if self.classes == 1 and self.loss == "cross-entropy":
             problems.append("loss must be bce with one logit (classes 1): cross-entropy compares two or more.")
+        if self.class_weights == self.sampler == "balanced":
+            problems.append(
+                "class_weights and sampler are both balanced, which would make rare classes count twice: choose one."
+            )
         rate = self.probe_learning_rate
         if isinstance(rate, str) and rate != AUTO and not _is_rate(rate):
             problems.append(f"probe_learning_rate must be auto or a number above 0, not {shown(rate)}.")
@@ -302,7 +320,7 @@ class FinetuneConfig:
     def options_of_arch(self) -> dict[str, Any]:
         """`arch_options` as names and values; a value is read as YAML reads it."""
         pairs = (option.partition("=") for option in self.arch_options)
-        return {name: _read_yaml(value) for name, _, value in pairs}
+        return {name: read_yaml(value) for name, _, value in pairs}
 
     def located(self) -> Self:
         """The same settings with full paths, so that they mean the same in any working directory."""
@@ -335,7 +353,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         UsageError: The file cannot be read or is no mapping of settings to values.
     """
     try:
-        values = _read_yaml(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"Cannot read the config file {path}: {error.strerror}.") from error
     except ValueError as error:
@@ -347,31 +365,6 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return values
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases: with them a few lines can stand for more than fits into memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Makes a node of what comes next."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="settings have no aliases (*name); write the value", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-
-def _read_yaml(text: str) -> Any:
-    """One YAML value.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        raise ValueError(str(error)) from error  # Not all that makes no sense is a YAMLError, such as !!bool perhaps.
-
-
 def _problem_with_option(option: Any) -> str | None:
     if not isinstance(option, str):
         return None  # The list's own problem.
@@ -379,7 +372,7 @@ def _problem_with_option(option: Any) -> str | None:
     if not re.fullmatch(r"[A-Za-z_]\w*=.+", option):
         return f"arch_options must be KEY=VALUE, not {shown(option)}."
     try:
-        json.dumps(_read_yaml(value))  # As the model file will have it.
+        json.dumps(read_yaml(value))  # As the model file will have it.
     except (ValueError, TypeError, RecursionError) as error:
         return f"arch_options must have plain values, but that of {shown(name)} is not: {error}."
     return None

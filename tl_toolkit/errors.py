@@ -9,6 +9,8 @@
     ├── ModelError             a network cannot be built or changed as asked
     ├── WeightsError           pretrained weights cannot be found, fetched or loaded
     ├── ModelFileError         a saved model is damaged or from elsewhere
+    ├── UnsafeFileError        loading a file could run code that is in it
+    ├── DownloadError          a file cannot be fetched, or is not the expected one
     └── TrainingError          training cannot go on
 
 A message says what was found, what was expected and what to do. Only ``tl_toolkit.cli`` turns
@@ -45,6 +47,12 @@ def shown(value: object) -> str:
         return short.repr(value)
     except ValueError:  # Python writes no numbers of so many digits.
         return "a number of thousands of digits"
+
+
+def bullets(lines: Sequence[str], most: int = 5) -> str:
+    """The first of some lines below a message, and how many more there are."""
+    first = [f"  {line}" for line in lines[:most]]
+    return "\n".join([*first, f"  ... and {len(lines) - most:,} more"] if len(lines) > most else first)
 
 
 class ToolkitError(Exception):
@@ -121,6 +129,14 @@ class WeightsError(ToolkitError):
 
 class ModelFileError(ToolkitError):
     """A saved model is damaged or was not written by the toolkit."""
+
+
+class UnsafeFileError(ToolkitError):
+    """Loading a file could run code that is in it."""
+
+
+class DownloadError(ToolkitError):
+    """A file cannot be fetched, or is not the expected one."""
 
 
 class TrainingError(ToolkitError):

@@ -1,13 +1,15 @@
 """Writing files so that each appears whole or not at all."""
 
 import contextlib
+import csv
 import errno
+import io
 import math
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tl_toolkit.errors import ToolkitError
@@ -115,6 +117,15 @@ def write_text(path: Path, text: str, undecodable: str = "surrogateescape") -> N
     """
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=undecodable, newline="")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes or replaces a CSV file atomically."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _reason(error: OSError, path: Path, size: int) -> str:

@@ -9,6 +9,8 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import yaml
+
 from tl_toolkit.errors import LARGEST, shown
 
 
@@ -113,3 +115,28 @@ def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
         return None
     wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in asked)
     return f"{name} must be {wanted}, not {value!r}."
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: with them a few lines can stand for more than fits into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Makes a node of what comes next."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="settings have no aliases (*name); write the value", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def read_yaml(text: str) -> Any:
+    """One YAML value.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(str(error)) from error  # Not all that makes no sense is a YAMLError, such as !!bool perhaps.

@@ -326,7 +326,7 @@ def test_plot_overlays_runs_and_overwrites_nothing(tiny_run: Run, in_folder: Pat
 
 
 def test_plot_of_what_is_no_run_says_so(tiny_run: Run, in_folder: Path):
-    (in_folder / "metrics.jsonl").write_text("{")
+    (in_folder / "metrics.jsonl").write_text("{\n")
     (in_folder / "empty").mkdir()
     (in_folder / "empty" / "metrics.jsonl").touch()
     for run, message in (

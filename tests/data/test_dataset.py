@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, ViewedImages
@@ -47,6 +48,23 @@ def epoch_of(workers: int, epoch: int) -> list[torch.Tensor]:
 def test_loader_with_two_workers_gives_the_same_as_with_none():
     for one, other in zip(epoch_of(0, 2), epoch_of(2, 2), strict=True):
         assert torch.equal(one, other)
+
+
+def test_loader_that_is_balanced_augments_an_image_anew_each_time():
+    targets = [0] * 18 + [1] * 2
+    loader = train_loader(augmented(), 20, 0, balance=targets)
+    loader.sampler.set_epoch(1)
+    keys = list(loader.sampler)
+    loader.sampler.first = 8
+    assert list(loader.sampler) == keys[8:]
+    loader.sampler.first = 0
+    assert torch.bincount(torch.tensor(targets)[[index % 20 for _, index in keys]]).tolist() == [10, 10]
+    images, given = next(iter(loader))
+    last = [place for place, (_, index) in enumerate(keys) if index % 20 == 19]
+    assert len(last) == 5
+    assert {int(given[place]) for place in last} == {DIGITS.targets[19]}
+    assert len({images[place].numpy().tobytes() for place in last}) == 5
+    assert torch.equal(images[last[0]], augmented()[1, 19][0])
 
 
 def test_loader_in_another_epoch_gives_another_order():
@@ -139,6 +157,13 @@ def test_decoded_dataset_gives_what_an_image_dataset_gives():
     assert torch.equal(image, one_by_one[2, 3][0])
     assert target == DIGITS.targets[3]
     assert not torch.equal(image, decoded[1, 3][0])
+    for dataset in (decoded, one_by_one):
+        again, target = dataset[2, 23]  # The same image, a second time in this epoch.
+        assert torch.equal(again, decoded[2, 23][0])
+        assert not torch.equal(again, image)
+        assert target == DIGITS.targets[3]
+        with pytest.raises(IndexError):
+            dataset[20]
 
 
 def test_train_loader_with_drop_last_has_full_batches_alone():

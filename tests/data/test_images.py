@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tl_toolkit.data.images import ImageFacts, extent, identity_of, inspect_image, open_image
 from tl_toolkit.data.transforms import EvalTransform
@@ -169,6 +169,18 @@ def test_photographs_decoded_at_reduced_scale_differ_little(real_data: Path, tmp
     differences = [float(difference(path).mean()) for path in paths]  # of 255
     assert sum(differences) / len(paths) < 0.6
     assert max(differences) < 2.5
+
+
+def test_identity_of_an_image_is_also_its_palette_and_orientation():
+    image = Image.new("P", (4, 4))
+    image.putpalette([255, 0, 0])
+    other = Image.new("P", (4, 4))
+    other.putpalette([0, 0, 255])
+    assert image.tobytes() == other.tobytes()
+    assert identity_of(image) != identity_of(other)
+    turned = image.copy()
+    turned.getexif()[ExifTags.Base.Orientation] = 6
+    assert identity_of(turned) != identity_of(image) == identity_of(image.copy())
 
 
 def test_identity_of_pixels_is_their_content():

@@ -30,6 +30,13 @@ def test_open_source_with_a_class_that_train_lacks_names_it(tmp_path: Path):
         open_source(root)
 
 
+def test_open_source_with_a_class_that_is_spelt_otherwise_names_the_nearest(tmp_path: Path):
+    root = make(tmp_path, "train/Hot Dog/1.jpg", "train/cat/1.jpg", "test/hot_dog/1.jpg", "test/cats/1.jpg")
+    message = r"test has classes \(cats, hot_dog\) .* in every split. 'cats' may be 'cat', 'hot_dog' may be 'Hot Dog'\."
+    with pytest.raises(DataError, match=message):
+        open_source(root)
+
+
 def test_open_source_with_empty_class_folders_says_so(tmp_path: Path):
     (tmp_path / "a").mkdir()
     with pytest.raises(DataError, match="has no files in its class folders"):

@@ -210,21 +210,25 @@ def _whole_file(data: bytes, file: Callable[[], bytes]) -> bytes:
 
 
 def weights(data: bytes) -> None:
-    """A file for --weights, as safetensors or as torch.save writes it."""
-    from tl_toolkit.models.weight_files import read_state_dict
+    """A file for --weights, as safetensors or as torch.save writes it; a full model is loaded as a model too."""
+    from tl_toolkit.models.weight_files import read_weight_file
+    from tl_toolkit.recipes.loaded_model import load
 
     path = _written("weights.safetensors" if data[:1] == b"s" else "weights.pth", data[1:])
     with _only_toolkit_errors():
-        read_state_dict(path)
+        read_weight_file(path)
+        load(path, device="cpu", precision="fp32")
 
 
 def _weights_seeds() -> list[bytes]:
     import torch
     from safetensors.torch import save
 
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 3))
+    network.tl_card = _card().to_metadata()
     state = {"module.weight": torch.zeros(2, 3), "module.bias": torch.arange(2)}
     seeds = [b"s" + save(state)]
-    for content in (state, {"state_dict": state, "epoch": 3}):
+    for content in (state, {"state_dict": state, "epoch": 3}, network):
         for zipped in (True, False):
             file = io.BytesIO()
             torch.save(content, file, _use_new_zipfile_serialization=zipped)

@@ -12,7 +12,10 @@ import timm
 import torch
 import torchvision
 
-from tl_toolkit.errors import WeightsError
+from tl_toolkit.artifact import ModelCard
+from tl_toolkit.errors import UnsafeFileError, WeightsError
+from tl_toolkit.exporting.weights import export
+from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models import weights
 from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.weights import Overrides, Request, load_backbone
@@ -173,10 +176,32 @@ def test_file_that_is_no_weights_says_what_it_is(tmp_path: Path):
         load(str(tmp_path / "list.pt"))
 
 
+def test_full_model_of_plain_code_is_taken_as_weights(tmp_path: Path):
+    source = torchvision.models.resnet18(num_classes=5)
+    torch.save(source, tmp_path / "full.pt")
+    loaded = load(str(tmp_path / "full.pt"))
+    assert (loaded.base_classes, loaded.input_spec.height) == (5, 224)
+    assert torch.equal(loaded.module.fc.weight, source.fc.weight)
+    torch.save({"epoch": 3, "model": source}, tmp_path / "checkpoint.pt")
+    assert torch.equal(load(str(tmp_path / "checkpoint.pt")).module.fc.weight, source.fc.weight)
+
+
+def test_full_model_of_tl_brings_its_input_and_its_network(tmp_path: Path):
+    module = torchvision.models.resnet18(num_classes=3)
+    card = ModelCard("torchvision:resnet18", "swap", 1000, tuple("abc"), InputSpec(height=64, width=64))
+    export(module, card, "full-model", tmp_path / "full.pt")
+    loaded = load(str(tmp_path / "full.pt"))
+    assert (loaded.base_classes, loaded.input_spec, loaded.warnings) == (3, card.input_spec, [])
+    with pytest.raises(
+        WeightsError, match=r"full\.pt holds weights of torchvision:resnet18, not of torchvision:resnet34"
+    ):
+        load(str(tmp_path / "full.pt"), resolve_arch("resnet34"))
+
+
 def test_file_that_would_run_code_is_refused(tmp_path: Path):
-    torch.save(torchvision.models.resnet18(), tmp_path / "full.pt")
-    with pytest.raises(WeightsError, match="loading it could run code"):
-        load(str(tmp_path / "full.pt"))
+    torch.save({"state_dict": torchvision.models.resnet18().state_dict(), "path": tmp_path}, tmp_path / "odd.pt")
+    with pytest.raises(UnsafeFileError, match=r"loading it could run code: it calls pathlib\.PosixPath"):
+        load(str(tmp_path / "odd.pt"))
 
 
 def test_weights_that_do_not_exist_list_the_choices():

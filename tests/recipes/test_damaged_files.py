@@ -11,7 +11,7 @@ import torch
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.errors import ModelFileError, WeightsError
-from tl_toolkit.models.weight_files import read_state_dict
+from tl_toolkit.models.weight_files import read_weight_file
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 
 CUTS, FLIPS = 60, 240
@@ -30,11 +30,15 @@ def of_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     return dict(kept.state.tensors)
 
 
+def of_weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_weight_file(path).state
+
+
 READERS: dict[str, tuple[Read, Any]] = {
     "model.safetensors": (of_model, ModelFileError),
     "last.safetensors": (of_model, ModelFileError),
     "checkpoint.safetensors": (of_checkpoint, ModelFileError),
-    "last.safetensors as --weights": (read_state_dict, WeightsError),
+    "last.safetensors as --weights": (of_weights, WeightsError),
 }
 
 

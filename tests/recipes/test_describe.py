@@ -19,8 +19,9 @@ def test_describe_counts_and_warns_of_oddities(photos: Path):
     assert described.modes == {"L": 31, "RGB": 1}
     assert described.oddities == (
         "train has no image of nothing.",
-        "train has fewer than 10 images of lonely.",
-        "train is unbalanced: its largest class has 11 images, its smallest 1.",
+        "train has a single image of lonely: too few to learn from, or to take one for val.",
+        "train is unbalanced: its largest class, 1, has 11 images, its smallest, lonely, 1. --sampler balanced shows "
+        "each class as often, --class-weights balanced counts rare ones more in the loss.",
         f"Cannot be read: {photos}/0/bad.png: the file is empty",
         "Not all images are L: RGB 1. They are converted.",
     )

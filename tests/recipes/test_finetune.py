@@ -33,15 +33,16 @@ from tl_toolkit.training.loop import EvalRecord
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",
     "train_images", "val_images", "test_images", "val_accuracy", "val_loss", "test_accuracy",
-    "class_accuracy", "train_loss", "seconds", "images_per_second", "precision", "device", "bad_images", "versions",
+    "class_accuracy", "train_loss", "seconds", "images_per_second", "precision", "device", "bad_images",
+    "dropped_images", "versions",
 ]  # fmt: skip
 
 
 def test_finetune_writes_a_run_folder_that_explains_itself(tiny_run: Run):
     names = {path.name for path in tiny_run.path.iterdir()}
     assert names == {
-        "model.safetensors", "last.safetensors", "config.yaml", "metrics.jsonl", "summary.json", "curves.png",
-        "state_dict.pt", "full_model.pt",
+        "model.safetensors", "last.safetensors", "checkpoint.safetensors", "config.yaml", "metrics.jsonl",
+        "summary.json", "curves.png", "state_dict.pt", "full_model.pt", ".lock",
     }  # fmt: skip
     summary = json.loads((tiny_run.path / "summary.json").read_text())
     assert list(summary) == SUMMARY_KEYS

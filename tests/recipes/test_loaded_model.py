@@ -1,7 +1,9 @@
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ from PIL import Image
 import tl_toolkit as tl
 from tl_toolkit.api import Run
 from tl_toolkit.errors import ImageError, ModelFileError, UsageError
+from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.models.full_models import load_pickled
+
+GRAY = InputSpec(channels=1, height=32, width=32, mean=(0.5,), std=(0.5,))
 
 
 def some_images(data: Path) -> list[Path]:
@@ -67,8 +73,37 @@ def test_load_of_something_else_says_what_is_needed(tmp_path: Path, tiny_run: Ru
         tl.load(tmp_path)
     with pytest.raises(UsageError, match="There is no model 'nothing'"):
         tl.load("nothing")
-    with pytest.raises(UsageError, match="has no class names and no InputSpec"):
-        tl.load(tiny_run.path / "full_model.pt")
+    with pytest.raises(UsageError, match="holds weights without class names and InputSpec.* tl finetune --weights"):
+        tl.load(tiny_run.path / "state_dict.pt")
+    torch.save(tiny_run.model.module, tmp_path / "plain.pt")
+    with pytest.raises(UsageError, match="holds a network without class names and InputSpec"):
+        tl.load(tmp_path / "plain.pt")
+
+
+def test_load_of_a_full_model_gives_the_same_bits(tiny_run: Run, tiny_data: Path):
+    loaded = tl.load(tiny_run.path / "full_model.pt")
+    assert torch.equal(loaded.logits(some_images(tiny_data)), tiny_run.model.logits(some_images(tiny_data)))
+    assert loaded.card == tl.load(tiny_run.path).card
+    assert not hasattr(loaded.module, "tl_card")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda card: card | {"class_names": '["a", "b"]'}, r"gives \(1, 3\) for one image; expected \(1, 2\)"),
+        (lambda card: card | {"class_names": "[]"}, "is no model that tl can load: its class names are fewer than two"),
+        (lambda card: {"format": "mine"}, "is no model that tl can load: it was not written by tl"),
+        (lambda card: card | {"input_spec": json.dumps(GRAY.to_dict())}, "does not take the images that it"),
+    ],
+)
+def test_load_of_a_full_model_whose_card_does_not_fit_raises(
+    change: Callable[[dict[str, str]], dict[str, str]], message: str, tiny_run: Run, tmp_path: Path
+):
+    module = load_pickled(tiny_run.path / "full_model.pt")
+    module.tl_card = change(module.tl_card)
+    torch.save(module, tmp_path / "odd.pt")
+    with pytest.raises(ModelFileError, match=message):
+        tl.load(tmp_path / "odd.pt")
 
 
 def test_load_of_a_truncated_model_raises(tiny_run: Run, tmp_path: Path):

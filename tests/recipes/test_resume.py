@@ -102,7 +102,7 @@ def test_resume_without_a_checkpoint_begins_anew(settings: dict[str, Any], tmp_p
 
 def test_resume_after_the_last_step_writes_what_is_missing(settings: dict[str, Any], tmp_path: Path):
     settings |= VARIANTS["linear-probe"]
-    whole = tl.finetune(out=tmp_path / "whole", **settings)
+    whole = tl.finetune(out=tmp_path / "whole", save=("state-dict",), **settings)
     again = shutil.copytree(whole.path, tmp_path / "again")
     for name in ("model.safetensors", "last.safetensors", "summary.json", "curves.png"):
         (again / name).unlink()
@@ -125,7 +125,7 @@ def test_resume_of_a_finished_run_with_more_epochs_goes_on(settings: dict[str, A
     assert longer.summary["epochs"] == 3
     lines = metrics(run.path)
     assert [line["epoch"] for line in lines if "val_loss" in line] == [1, 2, 3]
-    assert [line["step"] for line in lines if "val_loss" not in line] == list(range(1, 13))
+    assert [line["step"] for line in lines if "val_loss" not in line] == list(range(1, 10))
     assert tl.resume(run.path).summary["epochs"] == 3  # its config.yaml says so now
 
 

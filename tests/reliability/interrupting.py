@@ -25,6 +25,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from safetensors import safe_open
+
 from tests.conftest import copy_digits
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 
@@ -113,7 +115,7 @@ class Harness:
         """
         draw = random.Random(number)
         moment = MOMENTS[number % len(MOMENTS)]
-        run = self.folder / f"run {number}"
+        run = self.folder / f"{interrupt.__name__} {number}"
         started = self._start(run, "--data", self.data, "--out", run, *SETTINGS)
         self._wait(started.process, run, moment, draw, wants_checkpoint)
         interrupt(started)
@@ -147,7 +149,7 @@ class Harness:
     def _wait(self, process: BaseProcess, run: Path, moment: str, draw: random.Random, wants_checkpoint: bool) -> None:
         """Until the moment, or the end of the process."""
         checkpoint = run / "checkpoint.safetensors"
-        until = time.perf_counter() + draw.random() * self.seconds
+        until = time.perf_counter() + draw.uniform(0.05, 0.9) * self.seconds
         line, save = draw.randrange(self.lines), draw.randrange(1, 12)
         seen: set[str] = set()
         while process.is_alive():
@@ -182,6 +184,7 @@ def _finetune(arguments: list[str], cache: str, output: Connection) -> None:
     os.environ["TL_CACHE"] = cache
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
+    sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115  # what Python opened may have been a file
     from tl_toolkit.cli import main
 
     sys.argv = ["tl", "finetune", *arguments]
@@ -196,11 +199,15 @@ def _lines(path: Path) -> int:
 
 
 def _alike(run: Path, other: Path) -> bool:
-    """Whether two runs have the same weights to the byte, and the same metrics but for their times."""
-    files = ("model.safetensors", "last.safetensors")
-    return _metrics(run) == _metrics(other) and all(
-        (run / name).read_bytes() == (other / name).read_bytes() for name in files
-    )
+    """Whether two runs have the same weights to the bit, and the same metrics but for their times."""
+    names = ("model.safetensors", "last.safetensors")
+    return _metrics(run) == _metrics(other) and all(_content(run / name) == _content(other / name) for name in names)
+
+
+def _content(path: Path) -> dict[str, object]:
+    """Metadata, whose order safetensors does not keep, and the bytes of each tensor."""
+    with safe_open(path, framework="np") as file:
+        return {**file.metadata(), **{name: file.get_tensor(name).tobytes() for name in file.keys()}}  # noqa: SIM118
 
 
 def _metrics(run: Path) -> list[dict[str, object]]:

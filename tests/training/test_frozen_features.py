@@ -52,6 +52,23 @@ def test_order_leaves_out_a_last_batch_of_one(count: int, drop_last: bool, sizes
     assert len(order) == len(sizes)
 
 
+def test_balanced_order_has_each_class_as_often_and_views_for_each_time():
+    targets = [0] * 95 + [1] * 5
+
+    def epoch(number: int, first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        order = ViewOrder(100, 2, 32, 0, balance=targets)
+        order.set_epoch(number, first)
+        picked, views = zip(*order, strict=True)
+        return torch.cat(picked), torch.cat(views)
+
+    picked, views = epoch(1)
+    assert torch.bincount(torch.tensor(targets)[picked]).tolist() == [50, 50]
+    assert {0, 1} == set(views[picked == 99].tolist())
+    assert all(torch.equal(one, other) for one, other in zip(epoch(1), (picked, views), strict=True))
+    assert not torch.equal(epoch(2)[0], picked)
+    assert torch.equal(epoch(1, first=2)[0], picked[64:])
+
+
 def test_computed_features_come_in_the_same_batches():
     stored = FeatureBatches(numbers(70), ViewOrder(70, 1, 32, 3), CPU)
     order = ViewOrder(70, 1, 32, 3)

@@ -117,3 +117,19 @@ def test_fit_with_evaluations_within_epochs_trains_the_same_weights():
         run(dataclasses.replace(make_stage(module, epochs=2), eval_every=eval_every))
         weights.append(module.weight.detach().clone())
     assert torch.equal(*weights)
+
+
+def test_fit_with_class_weights_judges_val_without_them():
+    torch.manual_seed(0)
+    module = nn.Linear(3, 3)
+    weighted = Criterion(label_smoothing=0.1, class_weights=torch.tensor([5.0, 1.0, 0.2]))
+    stage = dataclasses.replace(make_stage(module, epochs=1), criterion=weighted)
+    record = run(stage)[-1]
+    features = separable_features()
+    with torch.inference_mode():
+        logits = module(torch.cat([inputs for inputs, _ in EvalFeatures(features, 64)]))
+        expected = Criterion()(logits, features.targets)
+    assert record.val_loss == pytest.approx(float(expected), rel=1e-4)
+    assert record.val_loss != pytest.approx(
+        float(Criterion(class_weights=weighted.class_weights)(logits, features.targets)), rel=1e-2
+    )

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from tl_toolkit.config import Loss
 from tl_toolkit.training.losses import Criterion, predicted_classes, probabilities, ranked_classes
 
 
@@ -19,6 +20,27 @@ def test_criterion_bce_of_many_logits_judges_each_class_for_itself():
     logits, targets = torch.randn(20, 4), torch.randint(0, 4, (20,))
     expected = functional.binary_cross_entropy_with_logits(logits, functional.one_hot(targets, 4).float())
     assert Criterion("bce")(logits, targets) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_criterion_with_class_weights_is_torchs():
+    torch.manual_seed(0)
+    logits, targets, weights = torch.randn(20, 4), torch.randint(0, 4, (20,)), torch.tensor([0.5, 1.0, 2.0, 4.0])
+    expected = functional.cross_entropy(logits, targets, weights)
+    assert Criterion(class_weights=weights)(logits, targets) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("cross-entropy", 3), ("bce", 3), ("bce", 1)])
+def test_criterion_counts_an_image_of_weight_two_as_if_it_were_there_twice(loss: Loss, outputs: int):
+    torch.manual_seed(0)
+    logits, targets = torch.randn(6, outputs), torch.tensor([0, 1, 0, 1, 0, 0])
+    weighted = Criterion(loss, 0.1, torch.tensor([1.0, 2.0, 7.0]))(logits, targets)
+    twice = torch.cat([torch.arange(6), torch.tensor([1, 3])])
+    assert weighted == pytest.approx(float(Criterion(loss, 0.1)(logits[twice], targets[twice])), rel=1e-6)
+
+
+def test_plain_criterion_has_neither_smoothing_nor_weights():
+    assert Criterion("bce", 0.1, torch.ones(3)).plain == Criterion("bce")
+    assert Criterion("bce", 0.1, torch.ones(3)).plain.class_weights is None
 
 
 def test_predicted_classes_of_one_logit_are_positive_from_zero_on():

@@ -1,6 +1,7 @@
 """The only place that prints."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,14 @@ def tell_error(message: str) -> None:
 def tell_warning(message: str, console: Console = _err) -> None:
     """A yellow line."""
     console.print(Text.assemble(("Warning: ", "bold yellow"), message), soft_wrap=not console.is_terminal)
+
+
+class LogHandler(logging.Handler):
+    """Tells what is logged where no command listens, such as a warning before a file is trusted."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A yellow line."""
+        tell_warning(record.getMessage())
 
 
 def tell_choice(console: Console, what: str, value: str, why: str) -> None:

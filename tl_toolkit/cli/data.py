@@ -1,4 +1,4 @@
-"""``tl data info`` and ``tl data get``."""
+"""``tl data info``, ``tl data check`` and ``tl data get``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,10 @@ import typer
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DataRootOption, DownloadOption, JsonOption
+from tl_toolkit.errors import UsageError
+
+WRONG = 1
+"""Exit code of a check that found what would make the figures of a run wrong."""
 
 app = typer.Typer(help="Look at images before training, or download a dataset.", no_args_is_help=True)
 
@@ -22,9 +26,11 @@ def info(
     from tl_toolkit.cli.progress import Narration
     from tl_toolkit.data.sources import open_source
     from tl_toolkit.recipes.describe import describe
+    from tl_toolkit.recipes.events import download_progress
 
     with Narration(console.narrator(to_stderr=True)) as narration:
-        described = describe(open_source(spec, data_root or Path(DATA_ROOT), download), narration)
+        source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(narration))
+        described = describe(source, narration)
     if as_json:
         console.tell_json(described.to_dict())
     else:
@@ -44,16 +50,60 @@ def info(
         raise typer.Exit(UNREADABLE)
 
 
+@app.command(
+    epilog="Exit codes: 0 nothing is wrong, or only odd; 1 images are in several splits or classes; 3 images cannot be "
+    "read."
+)
+def check(
+    spec: Annotated[str, typer.Argument(help="A folder, `digits` or `torchvision:NAME`.")],
+    csv: Annotated[Path | None, typer.Option(help="Write every image that something is wrong with.")] = None,
+    data_root: DataRootOption = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Decode every image and report unreadable and identical ones, near duplicates, and classes of odd size."""
+    if csv is not None and csv.exists():
+        raise UsageError(f"{csv} exists; nothing is ever overwritten. Choose another name.")
+    if csv is not None and not csv.parent.is_dir():
+        raise UsageError(f"There is no folder {csv.parent} for {csv.name}. Make it, or choose another.")
+    from tl_toolkit.cli.progress import Narration
+    from tl_toolkit.data.sources import open_source
+    from tl_toolkit.recipes.check import check_data
+
+    with Narration(console.narrator(to_stderr=True)) as narration:
+        found = check_data(open_source(spec, data_root or Path(DATA_ROOT), download), narration)
+    if csv is not None:
+        found.write(csv)
+    if as_json:
+        console.tell_json(found.to_dict())
+    else:
+        counts = ", ".join(f"{sum(sizes):,} {split}" for split, sizes in found.class_counts.items())
+        console.tell_result(f"{found.name}: {len(found.class_names)} classes, {counts} images that can be read.")
+        for warning in found.warnings:
+            console.tell_warning(warning)
+        if not found.warnings:
+            console.tell_result("Nothing is wrong with them.")
+        if csv is not None:
+            console.tell_result(f"Wrote {csv}: {len(found.problems):,} images.")
+    if found.wrong:
+        raise typer.Exit(WRONG)
+    if found.unreadable:
+        raise typer.Exit(UNREADABLE)
+
+
 @app.command()
 def get(
     name: Annotated[str, typer.Argument(help="A torchvision dataset, such as mnist, cifar10 or flowers102.")],
     data_root: DataRootOption = None,
 ) -> None:
     """Download a torchvision dataset, once, for `--data torchvision:NAME`."""
+    from tl_toolkit.cli.progress import Narration
     from tl_toolkit.data.torchvision_datasets import open_torchvision
+    from tl_toolkit.recipes.events import download_progress
 
     name = name.removeprefix("torchvision:")
     root = data_root or Path(DATA_ROOT)
-    splits, class_names, _ = open_torchvision(name, root, download=True)
+    with Narration(console.narrator(to_stderr=True)) as narration:
+        splits, class_names, _ = open_torchvision(name, root, True, download_progress(narration))
     counts = ", ".join(f"{len(samples):,} {split}" for split, samples in splits.items())
     console.tell_result(f"torchvision:{name} is in {root}: {len(class_names)} classes, {counts} images.")

@@ -16,6 +16,7 @@ from tl_toolkit.cli.options import (
     JsonOption,
     ModelOption,
     PrecisionOption,
+    TrustOption,
     WorkersOption,
 )
 from tl_toolkit.errors import UsageError
@@ -40,6 +41,7 @@ def evaluate(
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a model on labelled images: loss, top-1, top-5 and the accuracy of each class.
@@ -49,20 +51,20 @@ def evaluate(
     from tl_toolkit.cli.progress import Narration
     from tl_toolkit.data.sources import open_source
     from tl_toolkit.recipes.evaluate import evaluate
-    from tl_toolkit.recipes.events import Chosen
+    from tl_toolkit.recipes.events import Chosen, download_progress
     from tl_toolkit.recipes.loaded_model import load
     from tl_toolkit.recipes.run_folder import newest_run
 
     with Narration(console.narrator(to_stderr=True)) as narration:
         place = model or str(newest_run())
-        loaded = load(place, device=device, precision=precision)
+        loaded = load(place, device=device, precision=precision, trust=trust)
         narration(Chosen("model", place, "" if model else "the newest run"))
         spec = data or loaded.card.training.get("data")
         if not spec:
             raise UsageError(f"{place} does not say what it was trained on: say --data.")
         narration(Chosen("data", spec, "" if data else "what the model was trained on"))
         root = data_root or Path(loaded.card.training.get("data_root", DATA_ROOT))
-        source = open_source(spec, root, download)
+        source = open_source(spec, root, download, download_progress(narration))
         result = evaluate(loaded, source, split, workers=workers, listener=narration)
     if as_json:
         console.tell_json(_plain(result, place, spec))

@@ -6,18 +6,20 @@ from typing import Annotated, Literal
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.options import TrustOption
 
 Form = Literal["state-dict", "full-model", "safetensors"]
 Layout = Literal["own", "torchvision"]
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run folder or a model.safetensors.")],
+    run: Annotated[str, typer.Argument(help="A run folder, a model.safetensors or a full model.")],
     to: Annotated[Form, typer.Option(help="Tensors alone, a pickled nn.Module, or tl's own file.")],
     out: Annotated[Path, typer.Option(help="The file to write; it must not exist.")],
     layout: Annotated[
         Layout, typer.Option(help="torchvision gives a resnet18_digits the keys of torchvision's resnet18.")
     ] = "own",
+    trust: TrustOption = False,
 ) -> None:
     """Write a model for other programs.
 
@@ -26,7 +28,7 @@ def export(
     from tl_toolkit.exporting.weights import export
     from tl_toolkit.recipes.loaded_model import load
 
-    model = load(run, device="cpu", precision="fp32")
+    model = load(run, device="cpu", precision="fp32", trust=trust)
     export(model.module, model.card, to, out, layout)
     console.tell_result(f"Wrote {out}: {to} of {model.card.architecture} with {len(model.class_names)} classes.")
     if to != "safetensors":

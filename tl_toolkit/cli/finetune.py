@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import UNREADABLE, JsonOption, given, takes_settings
+from tl_toolkit.cli.options import UNREADABLE, JsonOption, TrustOption, given, takes_settings
 from tl_toolkit.config import FinetuneConfig, read_config_file
 from tl_toolkit.errors import UsageError
 
@@ -29,6 +29,7 @@ def finetune(
         bool, typer.Option("--quiet", "-q", help="Print the run's folder, and warnings on stderr; nothing else.")
     ] = False,
     as_json: JsonOption = False,
+    trust: TrustOption = False,
     **settings: Any,
 ) -> None:
     """Fine-tune a pretrained network on your images and write a run folder.
@@ -44,7 +45,10 @@ def finetune(
 
     narrator = console.narrator(to_stderr=as_json or quiet)
     with Narration(narrator, quiet) as narration:
-        run = recipe.resume(resume, flags, None, narration) if resume else recipe.finetune(chosen, None, narration)
+        if resume:
+            run = recipe.resume(resume, flags, listener=narration, trust=trust)
+        else:
+            run = recipe.finetune(chosen, listener=narration, trust=trust)
     if as_json:
         console.tell_json(run.summary)
     elif quiet:

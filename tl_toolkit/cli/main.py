@@ -2,6 +2,7 @@
 
 import gc
 import io
+import logging
 import sys
 from typing import Annotated, Any
 
@@ -81,6 +82,7 @@ def _options(
 def main() -> None:
     """Entry point of the command ``tl``."""
     gc.set_threshold(GARBAGE_THRESHOLD)
+    logging.getLogger("tl_toolkit").addHandler(console.LogHandler(logging.WARNING))
     for stream in (sys.stdout, sys.stderr):  # A file name may hold bytes that are no text.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -17,7 +17,13 @@ UNREADABLE = 3
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A run folder or a model.safetensors.", show_default="the newest run"),
+    typer.Option(
+        "--model", "-m", help="A run folder, a model.safetensors or a full model.", show_default="the newest run"
+    ),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust", help="Load a pickled file of any kind, although code that is in it then runs."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="auto is bf16 where the device computes it natively.")]

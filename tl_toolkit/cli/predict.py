@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DeviceOption, ModelOption, PrecisionOption
+from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DeviceOption, ModelOption, PrecisionOption, TrustOption
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import atomic_file
 
@@ -46,6 +46,7 @@ def predict(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    trust: TrustOption = False,
 ) -> None:
     """Name the likeliest classes of images."""
     chosen = _format(output, out)
@@ -56,7 +57,7 @@ def predict(
     from tl_toolkit.recipes.run_folder import newest_run
 
     place = model or str(newest_run())
-    loaded = load(place, device=device, precision=precision)
+    loaded = load(place, device=device, precision=precision, trust=trust)
     console.tell_choice(console.narrator(to_stderr=True), "model", place, "" if model else "the newest run")
     if grid is not None and not images:
         _draw_own_images(loaded, place, grid)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.images import identity_of
 from tl_toolkit.errors import DataError
 
 TARGET_ATTRIBUTES = ("targets", "labels", "_labels", "_samples")
@@ -11,10 +12,15 @@ TARGET_ATTRIBUTES = ("targets", "labels", "_labels", "_samples")
 
 
 class DatasetImages(Sequence[Any]):
-    """The images of a map-style dataset, read one at a time."""
+    """The images of a map-style dataset, read one at a time.
+
+    Attributes:
+        contents: What tells the content of each image that was read, by index.
+    """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        self.contents: dict[int, bytes | None] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -26,7 +32,10 @@ class DatasetImages(Sequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
-        return self.dataset[index][0]
+        image = self.dataset[index][0]
+        if index not in self.contents:
+            self.contents[index] = identity_of(image)
+        return image
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import PIL
@@ -16,6 +17,7 @@ from tl_toolkit.data.dataset import Samples, available_cores
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.errors import ImageError, ToolkitError
 
+Result = TypeVar("Result")
 CHUNK = 64
 MODES = (
     *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La"),
@@ -115,7 +117,7 @@ def check_splits(
         bad: list[BadImage] = []
         check = partial(_check_one, samples, at_least)
         # Files can be read in threads; a dataset of the user's own may not stand it.
-        results = _in_threads(check, new) if samples.are_files else map(check, new)
+        results = in_threads(check, new) if samples.are_files else map(check, new)
         for index, result in zip(new, results, strict=True):
             if isinstance(result, ImageFacts):
                 facts[index] = result
@@ -132,8 +134,8 @@ def check_splits(
     return checked
 
 
-def _in_threads(check: Callable[[int], ImageFacts | str], indices: Sequence[int]) -> Iterator[ImageFacts | str]:
-    """Results in order; a chunk at a time is under way, so that little is held in memory."""
+def in_threads(check: Callable[[int], Result], indices: Sequence[int]) -> Iterator[Result]:
+    """Results in order, on all cores; a chunk at a time is under way, so that little is held in memory."""
     with ThreadPoolExecutor(available_cores()) as pool:
         for start in range(0, len(indices), CHUNK):
             yield from pool.map(check, indices[start : start + CHUNK])

@@ -18,7 +18,8 @@ from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.seeding import keyed_uniform
 
 AugmentationKey = tuple[int, int]
-"""(epoch, index): with the seed, all that a random augmentation depends on."""
+"""(epoch, index): with the seed, all that a random augmentation depends on. An image that an epoch shows more than once
+has a key for each time: its index, and the same with the number of images added once, twice and so on."""
 
 
 class BatchTransform(Protocol):
@@ -39,11 +40,14 @@ class Samples:
         images: Paths, PIL images, arrays or tensors, or a lazy sequence of them.
         targets: Class index of each image.
         fixed: Whether an image is the same whenever it is read. A dataset of the user's own may augment its images.
+        contents: For each image that is not the only one with its content, what tells this content, else None; see
+            `duplicates.compared`. Empty where nobody looked.
     """
 
     images: Sequence[Any]
     targets: Sequence[int]
     fixed: bool = True
+    contents: Sequence[bytes | None] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -96,10 +100,10 @@ class Samples:
 
     def subset(self, indices: Sequence[int]) -> "Samples":
         """The samples at `indices`, in that order."""
-        targets = [self.targets[index] for index in indices]
-        if isinstance(self.images, list):
-            return Samples([self.images[index] for index in indices], targets, self.fixed)
-        return Samples(Picked(self.images, indices), targets, self.fixed)
+        listed = isinstance(self.images, list)
+        images = [self.images[index] for index in indices] if listed else Picked(self.images, indices)
+        contents = [self.contents[index] for index in indices] if self.contents else ()
+        return Samples(images, [self.targets[index] for index in indices], self.fixed, contents)
 
 
 class Picked(Sequence[ImageLike]):
@@ -162,11 +166,12 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         return len(self.samples)
 
     def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        pixels = self._pixels(epoch, index)
+        epoch, drawn = key if isinstance(key, tuple) else (0, key)
+        target = self.samples.targets[_index_of(key, len(self))]
+        pixels = self._pixels(epoch, drawn)
         if self.batch_transform:
-            pixels = _transform_batch(self.batch_transform, pixels[None], (self.seed, epoch), [index])[0]
-        return pixels, self.samples.targets[index]
+            pixels = _transform_batch(self.batch_transform, pixels[None], (self.seed, epoch), [drawn])[0]
+        return pixels, target
 
     def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> list[tuple[torch.Tensor, int]]:
         """The samples of a batch.
@@ -177,16 +182,16 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
             return list(_threads().map(self.__getitem__, keys))
         return [self[key] for key in keys]
 
-    def _pixels(self, epoch: int, index: int) -> torch.Tensor:
+    def _pixels(self, epoch: int, drawn: int) -> torch.Tensor:
         if self._draws is None or not self.samples.fixed:  # What is random here draws from torch.
-            with keyed_random(self.seed, epoch, index):
-                return self._transformed(epoch, index)
-        return self._transformed(epoch, index)
+            with keyed_random(self.seed, epoch, drawn):
+                return self._transformed(epoch, drawn)
+        return self._transformed(epoch, drawn)
 
-    def _transformed(self, epoch: int, index: int) -> torch.Tensor:
-        image = self.samples.open(index, self.channels, self.at_least)
+    def _transformed(self, epoch: int, drawn: int) -> torch.Tensor:
+        image = self.samples.open(drawn % len(self), self.channels, self.at_least)
         if self._draws:
-            return self.transform(image, keyed_uniform((self.seed, epoch), [index], self._draws)[0])
+            return self.transform(image, keyed_uniform((self.seed, epoch), [drawn], self._draws)[0])
         return self.transform(image)
 
 
@@ -256,15 +261,21 @@ class DecodedDataset(Dataset[tuple[torch.Tensor, int]]):
         """A batch: pixels (N, C, H, W) and targets (N). All keys are of one epoch, as a loader's batches are."""
         first = keys[0]
         epoch = first[0] if isinstance(first, tuple) else 0
-        indices = [key[1] if isinstance(key, tuple) else key for key in keys]
+        indices = [_index_of(key, len(self)) for key in keys]
         pixels = self.pixels[indices]
         if self.batch_transform:
-            pixels = _transform_batch(self.batch_transform, pixels, (self.seed, epoch), indices)
+            drawn = [key[1] if isinstance(key, tuple) else key for key in keys]
+            pixels = _transform_batch(self.batch_transform, pixels, (self.seed, epoch), drawn)
         return pixels, self.targets[indices]
+
+
+def _index_of(key: int | AugmentationKey, images: int) -> int:
+    """The image that a key asks for; an index that is out of range stays so."""
+    return key[1] % images if isinstance(key, tuple) else key
 
 
 def _transform_batch(
     transform: BatchTransform, pixels: torch.Tensor, key: tuple[int, int], indices: Sequence[int]
 ) -> torch.Tensor:
-    """Transforms the images at `indices` by numbers drawn from (seed, epoch) and their own index."""
+    """Transforms images by numbers drawn from (seed, epoch) and their own index."""
     return transform(pixels, torch.from_numpy(keyed_uniform(key, indices, transform.DRAWS)))

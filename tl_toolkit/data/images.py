@@ -70,11 +70,13 @@ def identity_of(source: object) -> bytes | None:
     if isinstance(source, str | Path):
         return identity_of_file(source)
     if isinstance(source, Image.Image):
-        return identity_of_content(source.tobytes(), f"{source.mode} {source.size}")
+        # What else its looks depend on: palette, transparent colour and orientation.
+        seen = (source.getpalette(), source.info.get("transparency"), source.getexif().get(ExifTags.Base.Orientation))
+        return identity_of_content(source.tobytes() + repr(seen).encode(), f"{source.mode} {source.size}")
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().numpy()
     if isinstance(source, np.ndarray):
-        return identity_of_content(source.tobytes(), f"{source.dtype} {source.shape}")
+        return identity_of_content(source.tobytes(), f"{source.dtype.str} {source.shape}")
     return None
 
 

@@ -1,11 +1,12 @@
 """DataLoaders whose order depends on (seed, epoch) alone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from tl_toolkit.balance import balanced_order, numbered_repeats
 from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset, available_cores
 from tl_toolkit.seeding import seed_from
 
@@ -25,11 +26,13 @@ class ShuffledKeys(Sampler[AugmentationKey]):
     Args:
         count: Number of samples.
         seed: Seed of the order.
+        balance: Class index of each sample, where every class is to be shown as often; see `balanced_order`.
     """
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int, balance: Sequence[int] | None = None) -> None:
         self.count = count
         self.seed = seed
+        self.balance = None if balance is None else torch.tensor(balance)
         self.epoch = 0
         self.first = 0
         """The place in the order where the next iteration begins."""
@@ -43,8 +46,12 @@ class ShuffledKeys(Sampler[AugmentationKey]):
 
     def __iter__(self) -> Iterator[AugmentationKey]:
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
-        order = torch.randperm(self.count, generator=generator).tolist()
-        return iter([(self.epoch, index) for index in order[self.first :]])
+        if self.balance is None:
+            order = torch.randperm(self.count, generator=generator)
+        else:
+            order = balanced_order(self.balance, generator)
+            order += numbered_repeats(order) * self.count  # Each time it is shown, an image is augmented anew.
+        return iter([(self.epoch, index) for index in order[self.first :].tolist()])
 
 
 class Epochs:
@@ -73,10 +80,14 @@ class Epochs:
 
 
 def train_loader(
-    dataset: ImageDataset | DecodedDataset, batch_size: int, workers: int, drop_last: bool = False
+    dataset: ImageDataset | DecodedDataset,
+    batch_size: int,
+    workers: int,
+    drop_last: bool = False,
+    balance: Sequence[int] | None = None,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
     """Shuffled and augmented batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""
-    sampler = ShuffledKeys(len(dataset), dataset.seed)
+    sampler = ShuffledKeys(len(dataset), dataset.seed, balance)
     lonely_last = len(dataset) > batch_size and len(dataset) % batch_size == 1
     return _loader(dataset, batch_size, workers, sampler, drop_last or lonely_last)
 

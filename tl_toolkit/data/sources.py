@@ -9,6 +9,7 @@ from tl_toolkit.config import DIGITS
 from tl_toolkit.data.arrays import array_samples, dataset_samples
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.folder import class_folders, find_splits, folder_samples
+from tl_toolkit.download import Progress
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError, listing
 from tl_toolkit.files import is_file, is_folder, user_path
 
@@ -53,7 +54,9 @@ class Source:
         return self.splits[name]
 
 
-def open_source(spec: Any, data_root: Path = Path("datasets"), download: bool = False) -> Source:
+def open_source(
+    spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: Progress | None = None
+) -> Source:
     """Opens images of any origin.
 
     Args:
@@ -61,13 +64,14 @@ def open_source(spec: Any, data_root: Path = Path("datasets"), download: bool = 
             (images, targets) pair of arrays or tensors.
         data_root: Folder of torchvision's datasets.
         download: Fetch a torchvision dataset that is not there.
+        progress: Told how far the download is.
 
     Raises:
         UsageError: Nothing answers to the spec.
         DataError: What answers to it is not as expected.
     """
     if isinstance(spec, str | Path):
-        return _open_named(str(spec), data_root, download)
+        return _open_named(str(spec), data_root, download, progress)
     if isinstance(spec, tuple) and len(spec) == 2:
         samples, class_names = array_samples(*spec)
         return Source("arrays", {"train": samples}, class_names)
@@ -85,13 +89,13 @@ def digits_folder() -> Path:
     return inside if inside.is_dir() else PACKAGE.parent / "datasets" / "digits"
 
 
-def _open_named(spec: str, data_root: Path, download: bool) -> Source:
+def _open_named(spec: str, data_root: Path, download: bool, progress: Progress | None) -> Source:
     if spec.startswith(PREFIX):
         # torchvision.datasets is slow to import and rarely needed.
         from tl_toolkit.data.torchvision_datasets import open_torchvision
 
         name = spec.removeprefix(PREFIX)
-        splits, class_names, mirror = open_torchvision(name, data_root, download)
+        splits, class_names, mirror = open_torchvision(name, data_root, download, progress)
         return Source(name, splits, class_names, mirror)
     if spec.startswith(PYTHON_PREFIX):
         raise UsageError(f"{spec} stands for objects that Python gave; from Python, give them again.")
@@ -122,10 +126,18 @@ def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
 
 def _check_same_classes(first: str, expected: list[str], split: str, found: list[str]) -> None:
     if unknown := sorted(set(found) - set(expected)):
+        near = [f"{name!r} may be {nearest!r}" for name in unknown if (nearest := _nearest_class(name, expected))]
         raise DataError(
             f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({listing(unknown)}) that {first} lacks. "
-            "Class folders must have the same names in every split."
+            f"Class folders must have the same names in every split.{f' {listing(near)}.' if near else ''}"
         )
+
+
+def _nearest_class(name: str, expected: list[str]) -> str:
+    """The class that is called most like `name`, in whatever case; empty where none is."""
+    by_lower = {known.lower(): known for known in expected}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else ""
 
 
 def _not_found(spec: str, folder: Path) -> str:

@@ -9,7 +9,9 @@ from torchvision import datasets
 
 from tl_toolkit.data.arrays import array_samples, dataset_samples
 from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.downloads import checked_downloads
 from tl_toolkit.data.idx import find_idx, read_idx
+from tl_toolkit.download import Progress
 from tl_toolkit.errors import DataError, UnknownNameError
 
 Arguments = dict[str, dict[str, Any]]
@@ -75,13 +77,16 @@ def find_entry(name: str) -> Entry:
     return CATALOGUE[name]
 
 
-def open_torchvision(name: str, root: Path, download: bool) -> tuple[dict[str, Samples], tuple[str, ...], bool]:
+def open_torchvision(
+    name: str, root: Path, download: bool, progress: Progress | None = None
+) -> tuple[dict[str, Samples], tuple[str, ...], bool]:
     """Opens every split of a dataset.
 
     Args:
         name: A key of `CATALOGUE`.
         root: The folder that torchvision calls root.
         download: Fetch what is not there.
+        progress: Told how far a download is.
 
     Returns:
         The samples of each split, the class names, and whether images may be mirrored.
@@ -97,7 +102,8 @@ def open_torchvision(name: str, root: Path, download: bool) -> tuple[dict[str, S
     class_names: tuple[str, ...] = ()
     for split, arguments in entry.splits.items():
         try:
-            dataset = entry.build(str(root), download=download, **arguments)
+            with checked_downloads(progress):
+                dataset = entry.build(str(root), download=download, **arguments)
         except ModuleNotFoundError as error:
             raise DataError(f"torchvision:{name} needs the package {error.name}: pip install {error.name}.") from error
         except (RuntimeError, OSError, ValueError) as error:
@@ -122,7 +128,7 @@ def _open_idx(folder: Path, entry: Entry) -> tuple[dict[str, Samples], tuple[str
 
 
 def _missing(name: str, root: Path, download: bool, error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
     if download:
         return f"torchvision:{name} could not be downloaded to {root}: {reason}"
     return (

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tl_toolkit.config import Head
+from tl_toolkit.download import Progress
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import Arch, adapt_first_conv, blank_image, build_backbone, resolve_arch
-from tl_toolkit.models.download import Progress
 from tl_toolkit.models.heads import attach_head, check_head
 from tl_toolkit.models.weights import Overrides, Pretrained, Request, load_backbone
 
@@ -44,7 +44,13 @@ class Network:
 
 
 def build_network(
-    arch: Arch, outputs: int, head: Head, weights: str, overrides: Overrides, progress: Progress | None = None
+    arch: Arch,
+    outputs: int,
+    head: Head,
+    weights: str,
+    overrides: Overrides,
+    progress: Progress | None = None,
+    trust: bool = False,
 ) -> Network:
     """Builds a network with pretrained weights and a new head.
 
@@ -55,12 +61,14 @@ def build_network(
         weights: See `Request`.
         overrides: What of the InputSpec is not as the weights have it.
         progress: Told of a download's progress.
+        trust: Read a weights file even where code that is in it would run.
 
     Raises:
         WeightsError: The weights cannot be had.
+        UnsafeFileError: Without `trust`, reading them could run code.
         ModelError: The network cannot be changed as asked.
     """
-    backbone: Pretrained = load_backbone(Request(arch, weights, overrides, progress))
+    backbone: Pretrained = load_backbone(Request(arch, weights, overrides, progress, trust))
     head_modules = attach_head(backbone.module, arch, head, outputs)
     check_head(backbone.module, arch, head, outputs, blank_image(backbone.input_spec))
     return Network(
@@ -114,6 +122,7 @@ def build_model(
     weights: str = "auto",
     in_channels: int | None = None,
     arch_options: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """Builds a pretrained network with a head for your classes, as a plain torchvision or timm module.
 
@@ -125,6 +134,7 @@ def build_model(
         weights: "auto", "imagenet", "bundled", "none", a file, a URL with `#sha256=`, or "hf-hub:ORG/NAME".
         in_channels: Input channels; by default those of the weights.
         arch_options: Options of the network's own, such as {"drop_path_rate": 0.1}.
+        trust: Read a pickled weights file even where code that is in it would run.
 
     Returns:
         The module, in eval mode; images (N, C, H, W) become logits (N, classes).
@@ -133,4 +143,5 @@ def build_model(
         ToolkitError: The name, the weights or the combination does not exist.
     """
     resolved = resolve_arch(arch, arch_options)
-    return build_network(resolved, classes, head, weights, Overrides(in_channels=in_channels)).module
+    overrides = Overrides(in_channels=in_channels)
+    return build_network(resolved, classes, head, weights, overrides, trust=trust).module

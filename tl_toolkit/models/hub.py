@@ -1,24 +1,26 @@
 """Weights on the Hugging Face Hub, for timm's networks."""
 
+import functools
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import timm
+from huggingface_hub import HfFileMetadata
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.download import ANSWER_SECONDS, Progress, answer_within, refuse_oversized, refuse_unprotected
+from tl_toolkit.errors import DownloadError, ModelFileError, ToolkitError, WeightsError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models.download import TIMEOUT_SECONDS, Progress, cached_download, file_sha256
+from tl_toolkit.models.download import cached_download, file_sha256
 
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 """Safe format first, as timm itself looks for them (timm/models/_hub.py)."""
-
-SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -90,37 +92,74 @@ def _spec(pretrained: dict[str, Any]) -> InputSpec | None:
 
 
 def _fetch(repository: str, names: Sequence[str]) -> Path:
-    """The first of these files that the cache or the Hub has, its hash checked where the Hub knows one."""
+    """The first of these files that the cache or the Hub has, its hash checked either way."""
     try:
         cached = [huggingface_hub.try_to_load_from_cache(repository, name) for name in names]
-        found = [path for path in cached if isinstance(path, str)]
-        available = [] if found else [name for name in names if _on_the_hub(repository, name)]
-        if available:
-            found = [huggingface_hub.hf_hub_download(repository, available[0])]
+        if found := [Path(path) for path in cached if isinstance(path, str)]:
+            return _checked(found[0], found[0].resolve().name)
+        for name in names:
+            if metadata := _on_the_hub(repository, name):
+                return _checked(
+                    Path(huggingface_hub.hf_hub_download(repository, name)), metadata.etag or "", fresh=True
+                )
+    except ToolkitError as error:
+        raise WeightsError(str(error)) from error
     except Exception as error:  # The client lets its HTTP library's errors through, and that library changes.
         raise WeightsError(_unreachable(repository, names, error)) from error
-    if not found:
-        raise WeightsError(f"hf-hub:{repository} has none of {', '.join(names)}.")
-    return _checked(Path(found[0]))
+    raise WeightsError(f"hf-hub:{repository} has none of {', '.join(names)}.")
 
 
-def _on_the_hub(repository: str, name: str) -> bool:
-    """One quick question: the download's own retries take half a minute without a network."""
+def _on_the_hub(repository: str, name: str) -> HfFileMetadata | None:
+    """One quick question: the download's own retries take half a minute without a network.
+
+    Raises:
+        DownloadError: The file would come unprotected, without a hash, or is too large.
+    """
+    url = huggingface_hub.hf_hub_url(repository, name)
+    refuse_unprotected(url)
+    ask = functools.partial(huggingface_hub.get_hf_file_metadata, url, timeout=ANSWER_SECONDS)
     try:
-        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, name), timeout=TIMEOUT_SECONDS)
+        metadata = answer_within(ANSWER_SECONDS, ask)
     except EntryNotFoundError as error:
         if isinstance(error, LocalEntryNotFoundError):
             raise
-        return False
-    return True
+        return None
+    refuse_unprotected(metadata.location, before=url)
+    refuse_oversized(url, metadata.size or 0)
+    if _digest(metadata.etag or "") is None:
+        raise DownloadError(f"{url} is not fetched: the Hub tells no hash to check it by.")
+    return metadata
 
 
-def _checked(path: Path) -> Path:
-    """The Hub's cache names a large file after its SHA-256: refuse one that is damaged."""
-    name = path.resolve().name
-    if SHA256.fullmatch(name) and file_sha256(path) != name:
-        raise WeightsError(f"{path} is damaged: its SHA-256 is not {name}. Delete it and try again.")
-    return path
+def _digest(etag: str) -> Callable[[Path], str] | None:
+    """What reckons the hash that the Hub names a file by: SHA-256 of a large one, git's SHA-1 of a small one."""
+    if re.fullmatch(r"[0-9a-f]{64}", etag):
+        return file_sha256
+    return _git_sha1 if re.fullmatch(r"[0-9a-f]{40}", etag) else None
+
+
+def _git_sha1(path: Path) -> str:
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _checked(path: Path, etag: str, fresh: bool = False) -> Path:
+    """Refuses a file that is not what its hash says.
+
+    Args:
+        path: The file.
+        etag: What the Hub said of it, or its name in the Hub's cache, which is the same where the system has links.
+        fresh: Just downloaded: then nothing is kept.
+    """
+    digest = _digest(etag)
+    if digest is None or digest(path) == etag:
+        return path
+    if fresh:
+        path.resolve().unlink()
+        raise WeightsError(
+            f"{path.name} from the Hub is not the expected file: its hash is not {etag}. It was deleted."
+        )
+    raise WeightsError(f"{path} is damaged: its hash is not {etag}. Delete it and try again.")
 
 
 def _unreachable(repository: str, names: Sequence[str], error: Exception) -> str:

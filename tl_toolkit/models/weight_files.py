@@ -1,6 +1,5 @@
-"""Reading weights from files, never running code from them, and fitting them into a network."""
+"""Reading weights from files, and fitting them into a network."""
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tl_toolkit.errors import WeightsError
+from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.models.full_models import card_of, load_pickled
 from tl_toolkit.tensor_files import read_sealed
 
 StateDict = dict[str, torch.Tensor]
@@ -34,27 +34,47 @@ class LoadReport:
     details: str
 
 
-def read_state_dict(path: Path) -> StateDict:
-    """Reads a safetensors file or a file of torch.save that holds tensors only.
+@dataclass(frozen=True)
+class WeightFile:
+    """What a file of weights holds.
+
+    Attributes:
+        state: Keys and tensors.
+        metadata: What `tl` noted in it, as a safetensors header has it; empty for files of others.
+    """
+
+    state: StateDict
+    metadata: dict[str, str]
+
+
+def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
+    """Reads a safetensors file, or a state_dict or a whole network that torch.save wrote.
+
+    Args:
+        path: The file.
+        trust: Read it even where code that is in it would run.
 
     Raises:
-        WeightsError: There is no such file, it is damaged, or it holds more than tensors.
+        WeightsError: There is no such file, it is damaged, or there is no state_dict in it.
+        UnsafeFileError: Without `trust`, reading it could run code.
     """
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}.")
     try:
         if path.suffix == ".safetensors":
-            loaded: Any = read_sealed(path)[1]
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is damaged or holds more than tensors, and loading it could run code: "
-            f"{_first_sentence(error)} Save its state_dict() and use that."
-        ) from error
-    except Exception as error:  # Damaged pickles and archives fail with errors of every type.
-        raise WeightsError(f"{path} is damaged or no weights file: {_first_sentence(error)}") from error
-    return _unwrapped(loaded, path)
+            return _read_safetensors(path)
+        loaded = load_pickled(path, trust)
+    except ModelFileError as error:
+        raise WeightsError(str(error)) from error
+    return WeightFile(_unwrapped(loaded, path), card_of(loaded))
+
+
+def _read_safetensors(path: Path) -> WeightFile:
+    try:
+        metadata, state = read_sealed(path)
+    except ModelFileError as error:
+        raise WeightsError(f"{path} is damaged or no weights file: {error}.") from error
+    return WeightFile(state, metadata)
 
 
 def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], origin: str) -> LoadReport:
@@ -89,8 +109,10 @@ def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], ori
 
 def _unwrapped(loaded: Any, path: Path) -> StateDict:
     for wrapper in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict | nn.Module):
             loaded = loaded[wrapper]
+    if isinstance(loaded, nn.Module):
+        loaded = loaded.state_dict()
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, but a state_dict (names and tensors) is needed.")
     state = {str(key): value for key, value in loaded.items()}
@@ -113,8 +135,3 @@ def _differences(
         + listed("not in the network", unexpected)
         + listed("of another shape", shapes)
     )
-
-
-def _first_sentence(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0].split(". ")[0].rstrip(".") if text else type(error).__name__) + "."

@@ -3,24 +3,24 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from torchvision.models import get_model_weights
 
+from tl_toolkit.download import Progress
 from tl_toolkit.errors import ModelFileError, WeightsError
 from tl_toolkit.files import is_file, user_path
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models import backbones, hub
 from tl_toolkit.models.backbones import Arch, build_backbone
 from tl_toolkit.models.classic import CLASSIC
-from tl_toolkit.models.download import Progress, cached_download, file_sha256, hash_in_name
+from tl_toolkit.models.download import cached_download, file_sha256, hash_in_name
 from tl_toolkit.models.heads import APPENDED, classifier_paths
-from tl_toolkit.models.weight_files import StateDict, fit_state_dict, read_state_dict
+from tl_toolkit.models.weight_files import StateDict, fit_state_dict, read_weight_file
 
 BUNDLED_ARCH = Arch("torchvision", "resnet18")
 BUNDLED_FILE = Path(__file__).parent / "bundled" / "resnet18_tiny_imagenet.safetensors"
@@ -75,12 +75,14 @@ class Request:
             with a warning, but never random ones.
         overrides: What of the InputSpec is not as the weights have it.
         progress: Told of a download's progress.
+        trust: Read a file even where code that is in it would run.
     """
 
     arch: Arch
     weights: str
     overrides: Overrides = Overrides()
     progress: Progress | None = None
+    trust: bool = False
 
 
 def load_backbone(request: Request) -> Pretrained:
@@ -153,7 +155,7 @@ def _imagenet(request: Request) -> Pretrained:
     url = get_model_weights(request.arch.name).DEFAULT.url
     path = cached_download(url, request.progress)
     module = build_backbone(request.arch, classes, spec)
-    state = {key: v for key, v in read_state_dict(path).items() if not _is_auxiliary(request.arch, key)}
+    state = {key: v for key, v in read_weight_file(path).state.items() if not _is_auxiliary(request.arch, key)}
     fit_state_dict(module, state, (), path.name)
     return Pretrained(module, spec, classes, "imagenet", f"ImageNet (torchvision, {path.name})")
 
@@ -190,8 +192,9 @@ def _from_file(request: Request) -> Pretrained:
             f"There is no weights file {request.weights!r}. Besides a file, --weights takes auto, imagenet, "
             "bundled, none, a URL or hf-hub:ORG/NAME."
         )
-    state = read_state_dict(path)
-    described = _described_spec(request.arch, path)
+    file = read_weight_file(path, request.trust)
+    state = file.state
+    described = _described_spec(request.arch, path, file.metadata)
     spec = described or backbones.default_input_spec(request.arch)
     usual = backbones.pretrained_classes(request.arch)
     size = request.overrides.apply(spec)
@@ -209,15 +212,8 @@ def _from_file(request: Request) -> Pretrained:
     return Pretrained(module, spec, classes, request.weights, str(path), warnings)
 
 
-def _described_spec(arch: Arch, path: Path) -> InputSpec | None:
-    """The InputSpec in a safetensors header, as the bundled file and every model.safetensors have it."""
-    if path.suffix != ".safetensors":
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is damaged or no weights file: {error}") from error
+def _described_spec(arch: Arch, path: Path, metadata: Mapping[str, str]) -> InputSpec | None:
+    """The InputSpec that `tl` noted in a file, as it does in the bundled one and in every model that it saves."""
     if "architecture" in metadata and metadata["architecture"] != str(arch):
         raise WeightsError(f"{path} holds weights of {metadata['architecture']}, not of {arch}.")
     try:

@@ -3,18 +3,14 @@
 import dataclasses
 import statistics
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.data.sources import Source
-from tl_toolkit.errors import listing
+from tl_toolkit.recipes.class_sizes import count_classes, odd_sizes
 from tl_toolkit.recipes.events import Counted, Listener
-
-FEW_IMAGES = 10
-IMBALANCE = 10
 
 
 @dataclass(frozen=True)
@@ -61,44 +57,20 @@ def describe(source: Source, listener: Listener) -> Description:
     checked = check_splits(source.splits, lambda done, total: listener(Counted("check", done, total)))
     facts = [fact for result in checked.values() for fact in result.facts.values()]
     bad = [image for result in checked.values() for image in result.bad]
-    splits = {split: _count(result.readable.targets, len(source.class_names)) for split, result in checked.items()}
+    counts = {split: count_classes(result.readable.targets, source.class_names) for split, result in checked.items()}
     return Description(
         name=source.name,
         class_names=source.class_names,
-        splits=splits,
+        splits={split: SplitFacts(sum(sizes), sizes) for split, sizes in counts.items()},
         sizes={"width": _spread([f.width for f in facts]), "height": _spread([f.height for f in facts])},
         modes=dict(Counter(fact.mode for fact in facts).most_common()),
-        oddities=(*source.notes, *_odd_counts(source, splits), *_odd_images(facts, bad)),
+        oddities=(*source.notes, *odd_sizes(counts, source.class_names), *_odd_images(facts, bad)),
         bad_images=tuple(bad),
     )
 
 
-def _count(targets: Sequence[int], classes: int) -> SplitFacts:
-    counts = Counter(targets)
-    return SplitFacts(len(targets), tuple(counts[index] for index in range(classes)))
-
-
 def _spread(values: list[int]) -> tuple[float, float, float]:
     return (min(values), statistics.median(values), max(values)) if values else (0, 0, 0)
-
-
-def _odd_counts(source: Source, splits: dict[str, SplitFacts]) -> list[str]:
-    odd: list[str] = []
-    if len(source.class_names) == 1:
-        odd.append(f"There is one class only, {source.class_names[0]}: nothing can be told apart.")
-    for split, facts in splits.items():
-        counts = dict(zip(source.class_names, facts.class_counts, strict=True))
-        if empty := [name for name, count in counts.items() if not count]:
-            odd.append(f"{split} has no image of {listing(empty)}.")
-        few = [name for name, count in counts.items() if 0 < count < FEW_IMAGES]
-        if few and split == "train":
-            odd.append(f"{split} has fewer than {FEW_IMAGES} images of {listing(few)}.")
-        filled = [count for count in counts.values() if count]
-        if filled and max(filled) >= IMBALANCE * min(filled):
-            odd.append(
-                f"{split} is unbalanced: its largest class has {max(filled):,} images, its smallest {min(filled):,}."
-            )
-    return odd
 
 
 def _odd_images(facts: list[ImageFacts], bad: list[BadImage]) -> list[str]:

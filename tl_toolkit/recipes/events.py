@@ -54,3 +54,8 @@ def log_event(event: Event) -> None:
         log.warning(event.message)
     elif not isinstance(event, Counted | Progress):
         log.info("%s", event)
+
+
+def download_progress(listener: Listener) -> Callable[[int, int | None], None]:
+    """What tells a listener how far a download is."""
+    return lambda done, total: listener(Counted("download", done, total, "bytes"))

@@ -51,19 +51,20 @@ class Run:
     model: LoadedModel
 
 
-def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event) -> Run:
+def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event, *, trust: bool = False) -> Run:
     """Fine-tunes a pretrained network and writes everything needed to use it to a new folder.
 
     Args:
         config: The settings.
         data: Images as Python objects, in place of the config's `data`.
         listener: Told of choices, warnings and progress.
+        trust: Read a weights file even where code that is in it would run. No setting, so that no config file says it.
 
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
     run_folder.check_out(config.out)
-    job = prepare_job(config, data, listener)
+    job = prepare_job(config, data, listener, trust)
     tell_choices(job)
     folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
     with run_folder.locked(folder):
@@ -71,7 +72,14 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         return _run(job, folder, None)
 
 
-def resume(run: str | Path, changes: Mapping[str, Any], data: Any = None, listener: Listener = log_event) -> Run:
+def resume(
+    run: str | Path,
+    changes: Mapping[str, Any],
+    data: Any = None,
+    listener: Listener = log_event,
+    *,
+    trust: bool = False,
+) -> Run:
     """Goes on with a run that was stopped or killed, to the weights that it would have had without the break.
 
     Args:
@@ -79,6 +87,7 @@ def resume(run: str | Path, changes: Mapping[str, Any], data: Any = None, listen
         changes: Settings that may be given anew: more `epochs`, `workers`, `checkpoint_every`.
         data: The same Python objects as before, if the run was given any.
         listener: Told of choices, warnings and progress.
+        trust: See `finetune`.
 
     Raises:
         UsageError: It is no run, or something changed that it depends on.
@@ -94,7 +103,7 @@ def resume(run: str | Path, changes: Mapping[str, Any], data: Any = None, listen
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {run_folder.CHECKPOINT_FILE}.")
-        job = prepare_job(config, data, listener)
+        job = prepare_job(config, data, listener, trust)
         if checkpoint:
             check_premises(checkpoint.premises, job.bench.premises(), folder)
             _check_fits(checkpoint, job)
@@ -232,6 +241,7 @@ def _summary(job: Job, folder: Path, epochs: int, outcome: dict[str, Any]) -> di
         "precision": compute.precision,
         "device": str(compute.device),
         "bad_images": [dataclasses.asdict(image) for image in splits.bad],
+        "dropped_images": [dataclasses.asdict(image) for image in splits.dropped],
         "versions": versions(),
     }
 
@@ -260,16 +270,16 @@ def _write_results(
     job: Job, folder: Path, model: LoadedModel, summary: dict[str, Any], records: list[EvalRecord]
 ) -> None:
     """Writes what a finished run adds to its folder, and tells what is there."""
-    listener, config, bad = job.listener, job.config, job.bench.splits.bad
+    listener, config, splits = job.listener, job.config, job.bench.splits
     save_model(folder / MODEL_FILE, model.module.state_dict(), model.card)
     listener(Wrote(folder / MODEL_FILE, "the best weights by val, class names and preprocessing"))
     listener(Wrote(folder / run_folder.LAST_FILE, "the weights of the last epoch"))
     for form in dict.fromkeys(config.save):
         path = folder / EXPORT_FILES[form]
-        export(model.module, model.card, form, path)
+        export(model.module, model.card, form, path, replace=True)
         listener(Wrote(path, f"the best weights as a {form}"))
-    if bad:
-        listener(Wrote(run_folder.write_bad_images(folder, bad), "the images that were left out"))
+    if left_out := [*splits.bad, *splits.dropped]:
+        listener(Wrote(run_folder.write_bad_images(folder, left_out), "the images that were left out"))
     curves = [Curve(f"{summary['arch']} on {summary['data']}", records)]
     draw_curves(curves, folder / run_folder.CURVES_FILE)
     listener(Wrote(folder / run_folder.CURVES_FILE, "loss and accuracy over the epochs"))

@@ -17,7 +17,7 @@ from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.weights import Overrides
-from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
+from tl_toolkit.recipes.events import Chosen, Listener, Warned, download_progress
 from tl_toolkit.recipes.plan import Settings, plan
 from tl_toolkit.recipes.preparation import check_classes, prepare_splits
 from tl_toolkit.recipes.stages import Bench
@@ -51,13 +51,14 @@ class Job:
     listener: Listener
 
 
-def prepare_job(config: FinetuneConfig, data: Any, listener: Listener) -> Job:
+def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bool) -> Job:
     """Opens the images, builds the network and plans the stages; nothing is written yet.
 
     Args:
         config: The settings.
         data: Images as Python objects, in place of the config's `data`.
         listener: Told of what is odd.
+        trust: See `finetune`.
 
     Raises:
         ToolkitError: Something does not fit; see `tl_toolkit.errors`.
@@ -66,10 +67,11 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener) -> Job:
     if config.tensorboard:
         check_tensorboard()
     compute = choose_compute(config.device, config.precision)
-    source = open_source(_data_of(config, data), Path(config.data_root), config.download)
+    progress = download_progress(listener)
+    source = open_source(_data_of(config, data), Path(config.data_root), config.download, progress)
     config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
     check_classes(source, config)
-    network = _build(config, 1 if config.one_logit else len(source.class_names), listener)
+    network = _build(config, 1 if config.one_logit else len(source.class_names), listener, trust)
     asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
     splits = prepare_splits(source, config, network.input_spec.enough, listener)
@@ -123,15 +125,12 @@ def _data_of(config: FinetuneConfig, data: Any) -> Any:
     return config.data if data is None else data
 
 
-def _build(config: FinetuneConfig, outputs: int, listener: Listener) -> Network:
+def _build(config: FinetuneConfig, outputs: int, listener: Listener, trust: bool) -> Network:
     torch.manual_seed(config.seed)
     overrides = Overrides(config.image_size, config.in_channels)
-
-    def progress(done: int, total: int | None) -> None:
-        listener(Counted("download", done, total, "bytes"))
-
     arch = resolve_arch(config.arch, config.options_of_arch)
-    network = build_network(arch, outputs, config.head, config.weights, overrides, progress)
+    progress = download_progress(listener)
+    network = build_network(arch, outputs, config.head, config.weights, overrides, progress, trust)
     for warning in network.warnings:
         listener(Warned(warning))
     return network

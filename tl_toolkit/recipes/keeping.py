@@ -138,7 +138,7 @@ class Keeper:
 
     def take_best(self) -> None:
         """Gives the network its best weights."""
-        self._module.load_state_dict(self._module.state_dict() | self._best_weights)
+        self._module.load_state_dict(self._best_weights, strict=False)  # The rest never changed.
 
     def _look_after(self, now: Stepped, place: Place, judged: EvalRecord | None) -> None:
         """Keeps what must be kept between two steps.

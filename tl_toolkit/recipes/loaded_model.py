@@ -15,12 +15,14 @@ from tl_toolkit.data.transforms import EvalTransform, Normalize
 from tl_toolkit.errors import ModelFileError, UsageError
 from tl_toolkit.files import is_file, is_folder, user_path
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models.backbones import resolve_arch
+from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
+from tl_toolkit.models.full_models import CARD_ATTRIBUTE, card_of, load_pickled
 from tl_toolkit.training.compute import Compute, choose_compute
 from tl_toolkit.training.losses import probabilities, ranked_classes
 
 DEFAULT_TOP_K = 5
+SAFETENSORS = ".safetensors"
 BATCH = 32
 """Images that are decoded and run at a time."""
 
@@ -157,19 +159,41 @@ class LoadedModel:
         ]
 
 
-def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto") -> LoadedModel:
+def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto", trust: bool = False) -> LoadedModel:
     """Loads a model; nothing in the file is run as code.
 
     Args:
-        path: A run folder or a model.safetensors, wherever it lies.
+        path: A run folder, a model.safetensors or a full model that tl saved, wherever it lies.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" is bf16 where the device computes it natively.
+        trust: Load a full model even where code that is in the file would run.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, or it says nothing of classes and preprocessing.
         ModelFileError: The file is damaged or not the toolkit's.
+        UnsafeFileError: Without `trust`, loading it could run code.
     """
     file = find_model_file(path)
+    module, card = _read(file) if file.suffix == SAFETENSORS else _read_full_model(file, trust)
+    return LoadedModel(module, card, choose_compute(device, precision))
+
+
+def find_model_file(path: str | Path) -> Path:
+    """The model.safetensors of a run folder, or the file itself.
+
+    Raises:
+        UsageError: There is none.
+    """
+    place = user_path(path)
+    file = place / MODEL_FILE if is_folder(place) else place
+    if not is_file(file):
+        what = f"{place} has no {MODEL_FILE} in it" if is_folder(place) else f"There is no model {str(path)!r}"
+        raise UsageError(f"{what}. Give a run folder, or a .safetensors file or a full model that tl wrote.")
+    return file
+
+
+def _read(file: Path) -> tuple[nn.Module, ModelCard]:
+    """A network built by its card, with the weights of a safetensors file."""
     weights = read_weights(file)  # First: what is damaged would be told as something else.
     card = read_card(file)
     if card.head not in get_args(Head):
@@ -185,23 +209,29 @@ def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ModelFileError(f"{file} does not fit {card.architecture}, which its header names: {error}") from error
-    return LoadedModel(module, card, choose_compute(device, precision))
+    return module, card
 
 
-def find_model_file(path: str | Path) -> Path:
-    """The model.safetensors of a run folder, or the file itself.
-
-    Raises:
-        UsageError: There is none.
-    """
-    place = user_path(path)
-    file = place / MODEL_FILE if is_folder(place) else place
-    if not is_file(file):
-        what = f"{place} has no {MODEL_FILE} in it" if is_folder(place) else f"There is no model {str(path)!r}"
-        raise UsageError(f"{what}. Give a run folder or a .safetensors file that tl wrote.")
-    if file.suffix != ".safetensors":
+def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelCard]:
+    """A network as it was saved, and the card that it carries."""
+    module = load_pickled(file, trust)
+    metadata = card_of(module)
+    if not isinstance(module, nn.Module) or not metadata:
+        what = "a network" if isinstance(module, nn.Module) else "weights" if isinstance(module, dict) else "something"
         raise UsageError(
-            f"{file} is no .safetensors file: it has no class names and no InputSpec, so nothing can be predicted "
-            f"with it. Give the run folder, or its {MODEL_FILE}."
+            f"{file} holds {what} without class names and InputSpec, so nothing can be predicted with it. Give a run "
+            f"folder, its {MODEL_FILE}, or a full model that tl saved; or train with it: tl finetune --weights {file}."
         )
-    return file
+    delattr(module, CARD_ATTRIBUTE)
+    try:
+        card = ModelCard.from_metadata(metadata)
+    except ModelFileError as error:
+        raise ModelFileError(f"{file} is no model that tl can load: {error}.") from error
+    try:
+        with torch.inference_mode():
+            shape = tuple(module.eval()(blank_image(card.input_spec)).shape)
+    except Exception as error:  # What is in the file may be any layers in any order.
+        raise ModelFileError(f"{file} does not take the images that it describes: {error}") from error
+    if shape != (1, card.outputs):
+        raise ModelFileError(f"{file} gives {shape} for one image; expected (1, {card.outputs}), as it says.")
+    return module, card

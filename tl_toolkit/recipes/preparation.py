@@ -1,21 +1,21 @@
 """From a source to the splits of a run: what can be read, divided, with the classes checked."""
 
-from collections import Counter
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from tl_toolkit.balance import balanced_weights
 from tl_toolkit.cache import cache_folder
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.data.checking import BadImage, KnownImages, check_splits
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
-from tl_toolkit.errors import ConfigError, DataError, listing
-from tl_toolkit.recipes.events import Counted, Listener, Warned
+from tl_toolkit.errors import ConfigError, DataError, bullets, listing
+from tl_toolkit.recipes.class_sizes import count_classes, imbalance, lonely_classes
+from tl_toolkit.recipes.copies import settle_copies, tell_copies
+from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 
 FEW_TO_CHOOSE_BY = 20
-SHOWN = 5
-"""Names that a message lists before it says how many more there are."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Splits:
         train: Images to learn from.
         val: Images to choose by.
         test: Images to judge by, once; None where the data has none.
-        bad: Images that were left out.
+        bad: Images that cannot be read and were left out.
+        dropped: Copies that were left out.
         val_origin: How val came to be.
     """
 
@@ -34,16 +35,23 @@ class Splits:
     val: Samples
     test: Samples | None
     bad: list[BadImage]
+    dropped: list[BadImage]
     val_origin: str
+
+    @property
+    def present(self) -> dict[str, Samples]:
+        """Those that there are, by name."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: samples for name, samples in splits.items() if samples is not None}
 
     def fingerprints(self) -> dict[str, str]:
         """What tells of each split whether it is still the same: how many images, and a digest of them."""
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: _fingerprint(samples) if samples else "none" for name, samples in splits.items()}
+        present = self.present
+        return {name: _fingerprint(present[name]) if present.get(name) else "none" for name in ("train", "val", "test")}
 
 
 def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listener: Listener) -> Splits:
-    """Leaves out what cannot be read and takes val out of train where there is none.
+    """Leaves out what cannot be read, looks for copies and takes val out of train where there is none.
 
     Args:
         source: The images.
@@ -52,7 +60,8 @@ def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listen
         listener: Told of what is odd.
 
     Raises:
-        DataError: There is nothing to learn from, or images are unreadable and `strict` is set.
+        DataError: There is nothing to learn from, images are unreadable and `strict` is set, or there are copies
+            and `duplicates` is "fail".
     """
     for note in source.notes:
         listener(Warned(note))
@@ -62,13 +71,17 @@ def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listen
     bad = [image for result in checked.values() for image in result.bad]
     if bad:
         _report_bad(bad, config.strict, listener)
-    splits = _divide(readable, source, config, bad)
-    _check_every_class_has_images(splits.train, source.class_names, "train")
+    _check_every_class_has_images(readable["train"], source.class_names)
+    whole, dropped = settle_copies(readable, source.class_names, config.duplicates, listener)
+    splits = _divide(whole, source, config, bad, dropped)
+    _check_every_class_remains(splits, source.class_names)
     if config.drop_last and len(splits.train) < config.batch_size:
         raise ConfigError(
             [f"drop_last leaves no batch: train has {_images(len(splits.train))}, batch_size is {config.batch_size}."]
         )
+    tell_copies(splits.present, source.class_names, config.duplicates, listener)
     _check_val(splits, source, listener)
+    _tell_class_sizes(splits.train, source.class_names, config, listener)
     if splits.test is not None and not len(splits.test):
         listener(Warned("test has no readable image: nothing is judged on it."))
     return splits
@@ -100,12 +113,17 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
         )
 
 
-def _divide(readable: dict[str, Samples], source: Source, config: FinetuneConfig, bad: list[BadImage]) -> Splits:
+def _divide(
+    whole: dict[str, Samples],
+    source: Source,
+    config: FinetuneConfig,
+    bad: list[BadImage],
+    dropped: list[BadImage],
+) -> Splits:
     """Takes val out of train where there is none, and of each split as much as the user asked for."""
-    train, test = readable["train"], readable.get("test")
-    _check_every_class_has_images(train, source.class_names, "train")
-    if "val" in readable:
-        val, val_origin = readable["val"], "the data's own split"
+    train, test = whole["train"], whole.get("test")
+    if "val" in whole:
+        val, val_origin = whole["val"], "the data's own split"
         if config.val_images is not None:
             val = _sample(val, source, "val", config.val_images, config)
             val_origin += f", {config.val_images:,} images of it"
@@ -117,7 +135,7 @@ def _divide(readable: dict[str, Samples], source: Source, config: FinetuneConfig
         if test is None:
             raise ConfigError([f"test_images is {config.test_images}, but {source.name} has no test split."])
         test = _sample(test, source, "test", config.test_images, config)
-    return Splits(train, val, test, bad, val_origin)
+    return Splits(train, val, test, bad, dropped, val_origin)
 
 
 def _check_val(splits: Splits, source: Source, listener: Listener) -> None:
@@ -131,8 +149,7 @@ def _check_val(splits: Splits, source: Source, listener: Listener) -> None:
         raise DataError(f"val has no readable images to choose by ({splits.val_origin}). Add images.")
     if len(val) < FEW_TO_CHOOSE_BY:
         listener(Warned(f"val has {_images(len(val))} only, so chance has a say in what is best: see --val-split."))
-    missing = sorted(set(range(len(source.class_names))) - set(val.targets))
-    if missing:
+    if missing := _missing(val, source.class_names):
         listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
 
 
@@ -164,10 +181,7 @@ def _sample(samples: Samples, source: Source, split: str, count: int, config: Fi
 
 
 def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
-    lines = [f"  {image.path}: {image.reason}" for image in bad[:SHOWN]]
-    if len(bad) > SHOWN:
-        lines.append(f"  ... and {len(bad) - SHOWN} more")
-    report = "\n".join(lines)
+    report = bullets([f"{image.path}: {image.reason}" for image in bad])
     if strict:
         raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\nMend or remove them, or leave out --strict.")
     listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))
@@ -185,13 +199,41 @@ def _images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def _check_every_class_has_images(train: Samples, class_names: tuple[str, ...], split: str) -> None:
-    counts = Counter(train.targets)
-    empty = [index for index in range(len(class_names)) if not counts[index]]
-    if empty:
+def _check_every_class_has_images(train: Samples, class_names: tuple[str, ...]) -> None:
+    if empty := _missing(train, class_names):
         raise DataError(
-            f"{split} has no readable image of {_names(empty, class_names)}. Add images, or remove the empty folders."
+            f"train has no readable image of {_names(empty, class_names)}. Add images, or remove the empty folders."
         )
+
+
+def _check_every_class_remains(splits: Splits, class_names: tuple[str, ...]) -> None:
+    if empty := _missing(splits.train, class_names):
+        raise DataError(
+            f"train has no image left of {_names(empty, class_names)}: val has {_images(len(splits.val))} "
+            f"({splits.val_origin}), train {_images(len(splits.train))} of the rest. Add images of these classes, or "
+            "see --draw stratified, --train-images and --val-images."
+        )
+
+
+def _missing(samples: Samples, class_names: tuple[str, ...]) -> list[int]:
+    """Indices of the classes without an image."""
+    return sorted(set(range(len(class_names))) - set(samples.targets))
+
+
+def _tell_class_sizes(train: Samples, class_names: tuple[str, ...], config: FinetuneConfig, listener: Listener) -> None:
+    """Says which classes are too small to learn, or much smaller than others, and what is done about it."""
+    counts = count_classes(train.targets, class_names)
+    for message in lonely_classes(counts, class_names):
+        listener(Warned(message))
+    if config.sampler == "balanced":
+        listener(Chosen("balance", "each class is shown as often", "--sampler balanced"))
+    elif config.class_weights == "balanced":
+        weights = balanced_weights(train.targets, len(class_names))
+        value = f"images count {weights.min():.3g} to {weights.max():.3g} times in the loss"
+        listener(Chosen("balance", value, "--class-weights balanced"))
+    else:
+        for message in imbalance(counts, class_names):
+            listener(Warned(message))
 
 
 def _split_names(train: Samples, source: Source) -> list[str]:

@@ -1,9 +1,7 @@
 """The run folder: runs/<date>-<arch>-<data>[-n]/ and what is in it."""
 
 import contextlib
-import csv
 import datetime
-import io
 import json
 import os
 import re
@@ -17,7 +15,7 @@ import filelock
 from tl_toolkit.artifact import MODEL_FILE
 from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_text
+from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
 from tl_toolkit.json_values import mapping, number, record, whole_number
 from tl_toolkit.training.loop import EvalRecord, Record, StepRecord
 
@@ -257,12 +255,8 @@ def _check_summary(summary: dict[str, Any]) -> None:
 
 def write_bad_images(folder: Path, bad: Sequence[BadImage]) -> Path:
     """Writes the images that were left out, with the reasons."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    rows.writerow(["split", "path", "reason"])
-    rows.writerows([image.split, image.path, image.reason] for image in bad)
     path = folder / BAD_IMAGES_FILE
-    write_text(path, text.getvalue())
+    write_csv(path, ["split", "path", "reason"], ([image.split, image.path, image.reason] for image in bad))
     return path
 
 

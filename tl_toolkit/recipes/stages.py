@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from tl_toolkit.balance import balanced_weights
 from tl_toolkit.config import AUTO, FinetuneConfig, Tune
 from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, Samples, eval_images
 from tl_toolkit.data.loaders import Epochs, automatic_workers, eval_loader, train_loader
@@ -89,6 +90,10 @@ class Bench:
         self.accelerator = compute.accelerator()
         self.workers = automatic_workers(len(splits.train)) if config.workers is None else config.workers
         self.mirror = mirror
+        targets, device = splits.train.targets, compute.device
+        self._balance = targets if config.sampler == "balanced" else None
+        weighted = config.class_weights == "balanced"
+        self._class_weights = balanced_weights(targets, classes).to(device) if weighted else None
         self.frozen: FrozenFeatures | None = None
         self._augmentation = random_transform(network.input_spec, config.augment, mirror)
         self._batch_augmentation = PadCrop(network.input_spec, mirror) if config.augment == "pad-crop" else None
@@ -193,7 +198,7 @@ class Bench:
             prepare=prepare,
             epochs=settings.epochs,
             classes=self.classes,
-            criterion=Criterion(self.config.chosen_loss, self.config.label_smoothing),
+            criterion=Criterion(self.config.chosen_loss, self.config.label_smoothing, self._class_weights),
             clip_gradient=self.config.clip_gradient,
             eval_every=self.config.eval_every if followed else None,
             log_every=self.config.log_every if followed else None,
@@ -201,7 +206,9 @@ class Bench:
 
     def stage_on_images(self, settings: Settings, trainable: tuple[str, ...], begun: StageState | None) -> Stage:
         """A stage that runs the whole network on augmented images."""
-        train = train_loader(self.train_images(), self.config.batch_size, self.workers, self.config.drop_last)
+        train = train_loader(
+            self.train_images(), self.config.batch_size, self.workers, self.config.drop_last, self._balance
+        )
         val = eval_loader(self.val_images(), EVAL_BATCH, self.workers)
         if self.config.compile:
             self.network.module.compile()  # In place: the names of its weights stay.
@@ -217,7 +224,7 @@ class Bench:
         batch_size = PROBE_BATCH if head_alone else self.config.batch_size
         views = self.config.views if self._augmentation else 1  # Else all are alike.
         splits = self.splits
-        order = ViewOrder(len(splits.train), views, batch_size, self.config.seed, self.config.drop_last)
+        order = ViewOrder(len(splits.train), views, batch_size, self.config.seed, self.config.drop_last, self._balance)
         train = frozen.batches(splits.train, views, order)
         val = frozen.in_order("val", splits.val)
         feed, layout = frozen.prefix.feed, self.compute.lay_out
@@ -269,17 +276,16 @@ class Bench:
 
     def _accelerated(self, stage: Stage) -> Stage:
         """With the network's forward in autocast; a loader's batches on the device."""
-        if isinstance(stage.train, DataLoader):
-            module, optimizer, loader = self.accelerator.prepare(stage.module, stage.optimizer, stage.train)
-            train: Any = Epochs(loader, stage.train)
-        else:
-            train = stage.train
-            module, optimizer = self.accelerator.prepare(stage.module, stage.optimizer)
-        return dataclasses.replace(stage, module=module, optimizer=optimizer, train=train)
+        train = stage.train
+        if isinstance(train, DataLoader):
+            train = Epochs(self.accelerator.prepare(train), train)
+        # The optimizer stays torch's own: Accelerate's looks for packages in every step, a tenth of LeNet-5's time.
+        return dataclasses.replace(stage, module=self.accelerator.prepare(stage.module), train=train)
 
     def release(self) -> None:
         """Takes off what accelerate and the compiler put around the network's forward."""
         self.accelerator.unwrap_model(self.network.module, keep_fp32_wrapper=False)
+        self.network.module.__dict__.pop("forward", None)  # What it puts back is the class's own, in the wrong place.
         self.network.module._compiled_call_impl = None
 
 

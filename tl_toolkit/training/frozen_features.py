@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tl_toolkit.balance import balanced_order
 from tl_toolkit.cache import Rows
 from tl_toolkit.seeding import seed_from
 from tl_toolkit.training.loop import Batches
@@ -35,15 +36,25 @@ class ViewOrder:
         batch_size: Images in a batch; a last one of a single image, which BatchNorm cannot learn from, is left out.
         seed: Of order and views.
         drop_last: Leave out any smaller last batch.
+        balance: Class index of each image, where every class is to be shown as often; see `balanced_order`.
     """
 
-    def __init__(self, count: int, views: int, batch_size: int, seed: int, drop_last: bool = False) -> None:
+    def __init__(
+        self,
+        count: int,
+        views: int,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = False,
+        balance: Sequence[int] | None = None,
+    ) -> None:
         self.count = count
         self.views = views
         self.batch_size = batch_size
         self.seed = seed
         lonely_last = count > batch_size and count % batch_size == 1
         self._batches = count // batch_size if drop_last or lonely_last else -(-count // batch_size)
+        self.balance = None if balance is None else torch.tensor(balance)
         self.epoch = self.first = 0
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
@@ -56,11 +67,15 @@ class ViewOrder:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Indices (N) and views (N) of each batch."""
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
-        order = torch.randperm(self.count, generator=generator)
-        view = torch.randint(self.views, (self.count,), generator=generator)
+        if self.balance is None:
+            order = torch.randperm(self.count, generator=generator)
+            views = torch.randint(self.views, (self.count,), generator=generator)[order]
+        else:  # An image that comes more than once has a view for each time.
+            order = balanced_order(self.balance, generator)
+            views = torch.randint(self.views, (self.count,), generator=generator)
         for batch in range(self.first, self._batches):
-            picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield picked, view[picked]
+            here = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield order[here], views[here]
 
 
 class FeatureBatches:

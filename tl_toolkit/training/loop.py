@@ -1,7 +1,6 @@
 """The training loop: steps over train, passes over val, records of both."""
 
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,7 +58,7 @@ class StepRecord:
         stage: "probe" or "tune".
         epoch: From 1.
         step: Of the stage, from 1.
-        train_loss: Mean since the StepRecord before, with label smoothing.
+        train_loss: Mean since the StepRecord before, with label smoothing and class weights.
         train_accuracy: Likewise, on augmented images, in train mode.
         learning_rate: Of the first group.
     """
@@ -82,9 +81,9 @@ class EvalRecord:
         epochs: Epochs of the stage.
         step: Of the stage, from 1.
         steps: Steps of an epoch.
-        train_loss: Mean since the evaluation before, with label smoothing.
+        train_loss: Mean since the evaluation before, with label smoothing and class weights.
         train_accuracy: Likewise, on augmented images, in train mode.
-        val_loss: Without label smoothing.
+        val_loss: Without them.
         val_accuracy: As a fraction.
         learning_rate: Of the first group, at the last step.
         images: Trained on since the evaluation before.
@@ -234,7 +233,7 @@ def fit(stage: Stage, accelerator: Accelerator, position: Position) -> Iterator[
     device = accelerator.device
     stepped = Stepped(stage, position)
     told = time.perf_counter()
-    yield from _records_due(stage, position, device)
+    yield from _records_due(stepped, device)
     for epoch in range(position.step // steps + 1, stage.epochs + 1):
         _set_train_mode(stage.module, stage.trainable)
         for result in _train_epoch(stage, accelerator, epoch, position.step - (epoch - 1) * steps):
@@ -243,18 +242,15 @@ def fit(stage: Stage, accelerator: Accelerator, position: Position) -> Iterator[
             if stage.log_every:
                 position.logged.add(*result)
             yield stepped
-            for record in _records_due(stage, position, device):
-                yield record
-                if isinstance(record, EvalRecord):
-                    yield stepped
-                    _set_train_mode(stage.module, stage.trainable)
+            yield from _records_due(stepped, device)
             if time.perf_counter() - told >= PROGRESS_SECONDS and position.span.images:
                 told = time.perf_counter()
                 yield _progress(stage, position)
 
 
-def _records_due(stage: Stage, position: Position, device: torch.device) -> Iterator[Record]:
+def _records_due(stepped: Stepped, device: torch.device) -> Iterator[Record | Stepped]:
     """The records that the position calls for and that were not given yet."""
+    stage, position = stepped.stage, stepped.position
     step = position.step
     if stage.log_every and step % stage.log_every == 0 and position.logged.images:
         record = _step_record(stage, position)
@@ -265,6 +261,8 @@ def _records_due(stage: Stage, position: Position, device: torch.device) -> Iter
         judged = _evaluate(stage, position, device)
         position.span = Span(device)
         yield judged
+        yield stepped
+        _set_train_mode(stage.module, stage.trainable)
 
 
 def _progress(stage: Stage, position: Position) -> Progress:
@@ -285,8 +283,7 @@ def _evaluate(stage: Stage, position: Position, device: torch.device) -> EvalRec
     span, epoch = position.span, position.epoch(len(stage.train))
     train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
     train_seconds = span.seconds()
-    criterion = dataclasses.replace(stage.criterion, label_smoothing=0.0)
-    scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, criterion)
+    scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
     _check_finite(scores.loss, stage.name, epoch)
     return EvalRecord(
         stage=stage.name,

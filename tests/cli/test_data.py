@@ -1,0 +1,63 @@
+"""``tl data check`` as a person types it."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import tl
+from tests.conftest import copy_digits
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    copy_digits(tmp_path / "digits" / "train", ["0", "1"], 12)
+    copy_digits(tmp_path / "digits" / "test", ["0", "1"], 6, "test")
+    return tmp_path / "digits"
+
+
+def leak(folder: Path) -> None:
+    shutil.copy(min((folder / "train" / "0").iterdir()), folder / "test" / "0" / "leak.png")
+
+
+def test_data_check_without_faults_exits_with_0(digits: Path):
+    done = tl("data", "check", digits)
+    assert done.exit_code == 0, done.output
+    assert "digits: 2 classes, 24 train, 12 test images that can be read." in done.stdout
+
+
+def test_data_check_with_a_leak_exits_with_1_and_writes_it(digits: Path, tmp_path: Path):
+    leak(digits)
+    done = tl("data", "check", digits, "--csv", tmp_path / "found.csv")
+    assert done.exit_code == 1
+    assert "1 of test is in train too" in done.output
+    with (tmp_path / "found.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["problem"] == "identical"]
+    assert [row["split"] for row in rows] == ["train", "test"]
+
+
+def test_data_check_with_an_unreadable_image_exits_with_3(digits: Path):
+    (digits / "test" / "0" / "empty.png").touch()
+    done = tl("data", "check", digits, "--json")
+    assert done.exit_code == 3
+    found = json.loads(done.stdout)
+    assert found["problems"][0]["reason"] == "the file is empty"
+    assert found["class_counts"] == {"train": [12, 12], "test": [6, 6]}
+    leak(digits)
+    assert tl("data", "check", digits).exit_code == 1
+
+
+def test_data_check_overwrites_no_file(digits: Path, tmp_path: Path):
+    (tmp_path / "found.csv").write_text("mine")
+    done = tl("data", "check", digits, "--csv", tmp_path / "found.csv")
+    assert done.exit_code == 2
+    assert "found.csv exists; nothing is ever overwritten." in done.output
+    assert (tmp_path / "found.csv").read_text() == "mine"
+
+
+def test_data_check_says_no_to_a_folder_of_the_csv_that_is_not_there(digits: Path, tmp_path: Path):
+    done = tl("data", "check", digits, "--csv", tmp_path / "nowhere" / "found.csv")
+    assert done.exit_code == 2
+    assert "There is no folder" in done.output

@@ -1,0 +1,152 @@
+"""What a pickle does with the classes and functions that it names: read, never run."""
+
+import contextlib
+import pickletools
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from tl_toolkit.errors import UnsafeFileError
+
+Use = Literal["make", "call", "keep"]
+"""Making an object without `__init__`; calling; keeping as a value, from where a forward pass may call it."""
+
+CONSTANTS = {
+    *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"),
+    *("SHORT_BINSTRING", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"),
+}
+TAKEN = {"BUILD": 1, "APPEND": 1, "SETITEM": 2, "BINPERSID": 1, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+"""How many things an instruction takes from the stack."""
+TAKEN_TO_MARK = {"TUPLE", "APPENDS", "SETITEMS"}
+
+LEGACY_PICKLES = 4
+"""Pickles in a file of torch before 1.6: three that describe it, then the object."""
+
+EMPTY: tuple[()] = ()
+THING = object()
+"""Anything on the stack that is neither a name nor an empty tuple."""
+
+
+class _Name(str):
+    """A class or function on the stack, by its full name."""
+
+    __slots__ = ()
+
+
+def uses(pickled: bytes) -> Iterator[tuple[Use, str]]:
+    """Reads a pickle of the instructions that torch's restricted unpickler knows (torch/_weights_only_unpickler.py).
+
+    Args:
+        pickled: Its bytes.
+
+    Yields:
+        A use and a full name, in the order of the pickle.
+
+    Raises:
+        UnsafeFileError: It has other instructions, or calls what no name stands for.
+        ValueError, IndexError, KeyError: It is damaged.
+    """
+    machine = _Machine()
+    for opcode, argument, _ in pickletools.genops(pickled):
+        yield from machine.step(opcode.name, argument)
+    yield from _kept(machine.stack)
+
+
+class _Machine:
+    """The stack and the memory of an unpickler, with names and empty tuples on them, and nothing else of interest."""
+
+    def __init__(self) -> None:
+        self.stack: list[object] = []
+        self._below: list[list[object]] = []
+        self._memory: dict[int, object] = {}
+
+    def step(self, instruction: str, argument: Any) -> Iterator[tuple[Use, str]]:
+        """Follows an instruction."""
+        if instruction in ("REDUCE", "NEWOBJ"):
+            arguments, what = self.stack.pop(), self.stack.pop()
+            if not isinstance(what, _Name):
+                raise UnsafeFileError("it calls what it did not name")
+            yield "make" if instruction == "NEWOBJ" and arguments == EMPTY else "call", what
+            yield from _kept([arguments])
+            self.stack.append(THING)
+        elif instruction in TAKEN or instruction in TAKEN_TO_MARK:
+            yield from _kept(self._take(instruction))
+        elif instruction not in ("PROTO", "STOP"):
+            self._put(instruction, argument)
+
+    def _take(self, instruction: str) -> list[object]:
+        """Takes what goes into a tuple, a tensor or, where nothing comes in its place, into what lies below."""
+        if instruction in TAKEN:
+            taken = [self.stack.pop() for _ in range(TAKEN[instruction])]
+        else:
+            taken, self.stack = self.stack, self._below.pop()
+        if instruction.startswith("TUPLE") or instruction == "BINPERSID":
+            self.stack.append(THING if taken else EMPTY)
+        return taken
+
+    def _put(self, instruction: str, argument: Any) -> None:
+        match instruction:
+            case "GLOBAL":
+                self.stack.append(_Name(_full_name(argument)))
+            case "MARK":
+                self._below.append(self.stack)
+                self.stack = []
+            case "BINPUT" | "LONG_BINPUT":
+                self._memory[argument] = self.stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                self.stack.append(self._memory[argument])
+            case "EMPTY_TUPLE":
+                self.stack.append(EMPTY)
+            case _ if instruction in CONSTANTS:
+                self.stack.append(THING)
+            case _:
+                raise UnsafeFileError(f"it has the instruction {instruction}, which no network needs")
+
+
+def named_globals(path: Path) -> list[str]:
+    """The classes and functions that a file of any pickle protocol names, for a message: torch tells one, or none.
+
+    Args:
+        path: A file of torch.save, or a pickle.
+    """
+    names: dict[str, None] = {}
+    with contextlib.suppress(Exception), contextlib.ExitStack() as opened:  # What is damaged ends the search.
+        if zipfile.is_zipfile(path):
+            archive = opened.enter_context(zipfile.ZipFile(path))
+            pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            file = opened.enter_context(archive.open(pickled))
+        else:
+            file = opened.enter_context(path.open("rb"))
+        for _ in range(LEGACY_PICKLES):
+            for name in _names(file):
+                names[name] = None
+    return list(names)
+
+
+def _names(file: IO[bytes]) -> Iterator[str]:
+    """Names in one pickle; newer protocols put module and name on the stack as texts."""
+    recent: list[str] = []
+    memory: list[str] = []
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name == "GLOBAL":
+            yield _full_name(str(argument))
+        elif opcode.name == "STACK_GLOBAL":
+            yield ".".join(recent[-2:])
+        elif opcode.name == "MEMOIZE":
+            memory.append(recent[-1] if recent else "")
+        elif opcode.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int) and argument < len(memory):
+            recent.append(memory[argument])
+        elif isinstance(argument, str):
+            recent.append(argument)
+
+
+def _kept(things: Iterable[object]) -> Iterator[tuple[Use, str]]:
+    for thing in things:
+        if isinstance(thing, _Name):
+            yield "keep", thing
+
+
+def _full_name(argument: str) -> str:
+    module, _, name = argument.partition(" ")
+    return f"{'builtins' if module == '__builtin__' else module}.{name}"  # Python 2's name, as torch.save writes it.

@@ -7,6 +7,7 @@ import yaml
 
 from tl_toolkit.config import FinetuneConfig, read_config_file
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError, shown
+from tl_toolkit.files import write_text
 
 
 def test_config_with_many_wrong_values_reports_all_together():
@@ -51,6 +52,13 @@ def test_config_file_with_exponents_reads_numbers(tmp_path: Path):
     path.write_text("learning_rate: 1e-3\nweight_decay: 0\n")
     config = FinetuneConfig.from_values(read_config_file(path))
     assert (config.learning_rate, config.weight_decay) == (0.001, 0.0)
+
+
+@pytest.mark.parametrize("path", ["a\x85b", "\u2028", "c\u2029", "d\ne", "\ufeff", "~: #", "\ud800", "\x07"])
+def test_to_yaml_of_a_path_with_odd_signs_reads_back_the_same(path: str, tmp_path: Path):
+    config = FinetuneConfig(data=path)
+    write_text(tmp_path / "config.yaml", config.to_yaml())
+    assert FinetuneConfig.from_values(read_config_file(tmp_path / "config.yaml")) == config
 
 
 @pytest.mark.parametrize(

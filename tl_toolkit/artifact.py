@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from tl_toolkit.config import Loss
-from tl_toolkit.errors import ModelFileError
+from tl_toolkit.errors import MOST_SHOWN, ModelFileError, shown
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.json_values import mapping, whole_number
 from tl_toolkit.tensor_files import read_sealed, write_sealed
@@ -89,9 +89,8 @@ class ModelCard:
         if metadata.get("format") != FORMAT:
             raise ModelFileError("it was not written by tl finetune or tl export --to safetensors")
         if metadata.get("format_version") != FORMAT_VERSION:
-            raise ModelFileError(
-                f"its format is version {metadata.get('format_version')}, this tl reads {FORMAT_VERSION}; update tl"
-            )
+            found = metadata.get("format_version", "unknown")[:MOST_SHOWN]
+            raise ModelFileError(f"its format is version {found}, this tl reads {FORMAT_VERSION}; update tl")
         try:
             class_names = json.loads(metadata["class_names"])
             if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
@@ -100,7 +99,7 @@ class ModelCard:
                 raise ModelFileError("its class names are fewer than two, or not all different")
             loss, one_logit = metadata.get("loss", "cross-entropy"), json.loads(metadata.get("one_logit", "false"))
             if loss not in get_args(Loss) or one_logit not in (True, False):
-                raise ModelFileError(f"its loss {loss!r} or its one_logit {one_logit!r} is unknown")
+                raise ModelFileError(f"its loss {shown(loss)} or its one_logit {shown(one_logit)} is unknown")
             if one_logit and len(class_names) != 2:
                 raise ModelFileError(f"it has one logit, but {len(class_names)} classes")
             base_classes = whole_number(int(metadata["base_classes"]), "base_classes")

@@ -47,6 +47,9 @@ NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
 """Weights that are no file, URL or repository."""
 
 
+UNICODE_BREAKS = "\x85\u2028\u2029"
+"""PyYAML writes them as they are, without quotes, and reads them as ends of lines: a path may have one."""
+
 MODEL, DATA, TRAINING, AUGMENTATION, OUTPUT = "Model", "Data", "Training", "Augmentation and input", "Output"
 
 
@@ -343,7 +346,10 @@ class FinetuneConfig:
 
     def to_yaml(self) -> str:
         """`to_dict` as YAML."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        if any(sign in text for sign in UNICODE_BREAKS):
+            text = yaml.safe_dump(self.to_dict(), sort_keys=False)
+        return text
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import torch
 
-from tl_toolkit.errors import ModelFileError
+from tl_toolkit.errors import ModelFileError, shown
 from tl_toolkit.json_values import duration, mapping, record, whole_number
 from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.tensor_files import read_sealed, write_sealed
@@ -90,7 +90,7 @@ class Checkpoint:
                 raise ValueError("its header does not say that it is one")
             values = mapping(json.loads(metadata["checkpoint"]), "the checkpoint")
             if values["format"] != FORMAT:
-                raise ValueError(f"its format is {values['format']!r}, and this version of tl reads {FORMAT}")
+                raise ValueError(f"its format is {shown(values['format'])}, and this version of tl reads {FORMAT}")
             best = {name.removeprefix(BEST): value for name, value in tensors.items() if name.startswith(BEST)}
             now = {name: value for name, value in tensors.items() if not name.startswith(BEST)}
             return cls(

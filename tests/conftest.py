@@ -22,7 +22,7 @@ from tl_toolkit.training.loop import EvalRecord
 
 # The same examples in every run; for other ones, and more of them: --hypothesis-profile=long.
 hypothesis.settings.register_profile("fixed", derandomize=True, max_examples=50, deadline=None, database=None)
-hypothesis.settings.register_profile("long", max_examples=5_000, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=1_000, deadline=None)
 hypothesis.settings.load_profile("fixed")
 
 REAL_DATA = os.environ.get("TL_REAL_DATA")

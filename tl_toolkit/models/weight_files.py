@@ -112,7 +112,10 @@ def _unwrapped(loaded: Any, path: Path) -> StateDict:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict | nn.Module):
             loaded = loaded[wrapper]
     if isinstance(loaded, nn.Module):
-        loaded = loaded.state_dict()
+        try:
+            loaded = loaded.state_dict()
+        except Exception as error:  # Of a damaged network anything may be missing.
+            raise WeightsError(f"{path} is damaged: its network has no state_dict ({error}).") from error
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, but a state_dict (names and tensors) is needed.")
     state = {str(key): value for key, value in loaded.items()}

@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -19,6 +20,11 @@ from tl_toolkit import download
 from tl_toolkit.api import Run
 from tl_toolkit.data.sources import digits_folder
 from tl_toolkit.training.loop import EvalRecord
+
+# The same examples in every run; for other ones, and more of them: --hypothesis-profile=long.
+hypothesis.settings.register_profile("fixed", derandomize=True, max_examples=50, deadline=None, database=None)
+hypothesis.settings.register_profile("long", max_examples=1_000, deadline=None)
+hypothesis.settings.load_profile("fixed")
 
 REAL_DATA = os.environ.get("TL_REAL_DATA")
 

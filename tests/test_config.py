@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from tl_toolkit.config import FinetuneConfig, read_config_file
-from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
+from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError, shown
+from tl_toolkit.files import write_text
 
 
 def test_config_with_many_wrong_values_reports_all_together():
@@ -51,6 +52,13 @@ def test_config_file_with_exponents_reads_numbers(tmp_path: Path):
     path.write_text("learning_rate: 1e-3\nweight_decay: 0\n")
     config = FinetuneConfig.from_values(read_config_file(path))
     assert (config.learning_rate, config.weight_decay) == (0.001, 0.0)
+
+
+@pytest.mark.parametrize("path", ["a\x85b", "\u2028", "c\u2029", "d\ne", "\ufeff", "~: #", "\ud800", "\x07"])
+def test_to_yaml_of_a_path_with_odd_signs_reads_back_the_same(path: str, tmp_path: Path):
+    config = FinetuneConfig(data=path)
+    write_text(tmp_path / "config.yaml", config.to_yaml())
+    assert FinetuneConfig.from_values(read_config_file(tmp_path / "config.yaml")) == config
 
 
 @pytest.mark.parametrize(
@@ -131,3 +139,49 @@ def test_config_takes_sizes_and_rates_as_numbers_too():
     assert (config.cache_bytes, config.uses_cache, config.probe_rate) == (0, False, 0.001)
     assert FinetuneConfig(cache_size="1kB", probe_learning_rate="auto").probe_rate is None
     assert not FinetuneConfig.from_values({"feature_cache": False}).uses_cache
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b, *b]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, r"settings have no aliases \(\*name\); write the value"),
+        ("[" * 100_000, "nested too deeply"),
+        ("epochs: 2001-13-45", "month must be in 1..12"),
+        (f"epochs: {'9' * 5000}", "Exceeds the limit"),
+        ("strict: !!bool perhaps", "is not valid YAML"),
+        ("data: \0", "special characters are not allowed"),
+    ],
+    ids=shown,
+)
+def test_config_file_with_yaml_that_makes_no_sense_says_so(text: str, message: str, tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as error:
+        read_config_file(path)
+    assert len(str(error.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("learning_rate", 10**400, "learning_rate must be a number, not 1000"),
+        ("epochs", 16**5000, "epochs must be below 2.63, not a number of thousands of digits"),
+        ("epochs", 2**63, "epochs must be below 2.63, not 9223372036854775808"),
+        ("cache_size", 16**5000, "cache_size must be text, not a number of thousands of digits"),
+        ("cache_size", "9" * 400, "cache_size must be a size"),
+        ("cache_size", ["20GiB"], "cache_size must be text, not \\['20GiB'\\]"),
+        ("checkpoint_every", True, "checkpoint_every must be text, not True"),
+        ("checkpoint_every", "9" * 5000, "checkpoint_every must be a number of steps"),
+        ("arch_options", 5, "arch_options must be a list of text, not 5"),
+        ("arch_options", ["a=["], "arch_options must have plain values, but that of 'a' is not"),
+        ("arch_options", ["a=2001-01-01"], "arch_options must have plain values, but that of 'a' is not"),
+        ("image_size", 10**6, "image_size must be at least 8 and at most 16384"),
+    ],
+    ids=shown,
+)
+def test_config_with_a_value_that_nothing_can_be_made_of_says_so(name: str, value: object, message: str):
+    with pytest.raises(ConfigError, match=message):
+        FinetuneConfig.from_values({name: value})

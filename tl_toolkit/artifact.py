@@ -8,16 +8,18 @@ from typing import Any, Self, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from tl_toolkit.config import Loss
-from tl_toolkit.errors import ModelFileError
+from tl_toolkit.errors import MOST_SHOWN, ModelFileError, shown
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.tensor_files import write_tensors
+from tl_toolkit.json_values import mapping, whole_number
+from tl_toolkit.tensor_files import read_sealed, write_sealed
 
 FORMAT = "tl_toolkit.model"
 FORMAT_VERSION = "1"
 MODEL_FILE = "model.safetensors"
+MOST_CLASSES = 2**20
+"""Outputs of a pretrained classifier that are believed of a file: it is built before it is replaced."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,8 @@ class ModelCard:
         if metadata.get("format") != FORMAT:
             raise ModelFileError("it was not written by tl finetune or tl export --to safetensors")
         if metadata.get("format_version") != FORMAT_VERSION:
-            raise ModelFileError(
-                f"its format is version {metadata.get('format_version')}, this tl reads {FORMAT_VERSION}; update tl"
-            )
+            found = metadata.get("format_version", "unknown")[:MOST_SHOWN]
+            raise ModelFileError(f"its format is version {found}, this tl reads {FORMAT_VERSION}; update tl")
         try:
             class_names = json.loads(metadata["class_names"])
             if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
@@ -98,24 +99,27 @@ class ModelCard:
                 raise ModelFileError("its class names are fewer than two, or not all different")
             loss, one_logit = metadata.get("loss", "cross-entropy"), json.loads(metadata.get("one_logit", "false"))
             if loss not in get_args(Loss) or one_logit not in (True, False):
-                raise ModelFileError(f"its loss {loss!r} or its one_logit {one_logit!r} is unknown")
+                raise ModelFileError(f"its loss {shown(loss)} or its one_logit {shown(one_logit)} is unknown")
             if one_logit and len(class_names) != 2:
                 raise ModelFileError(f"it has one logit, but {len(class_names)} classes")
+            base_classes = whole_number(int(metadata["base_classes"]), "base_classes")
+            if not 0 < base_classes <= MOST_CLASSES:
+                raise ModelFileError(f"its base_classes {base_classes} are not 1 to {MOST_CLASSES:,}")
             return cls(
                 architecture=metadata["architecture"],
-                arch_options=dict(json.loads(metadata.get("arch_options", "{}"))),
+                arch_options=mapping(json.loads(metadata.get("arch_options", "{}")), "arch_options"),
                 one_logit=one_logit,
                 loss=loss,  # type: ignore[arg-type]  # checked above
                 head=metadata["head"],
-                base_classes=int(metadata["base_classes"]),
+                base_classes=base_classes,
                 class_names=tuple(class_names),
                 input_spec=InputSpec.from_dict(json.loads(metadata["input_spec"])),
                 weights=metadata["weights"],
-                metrics=dict(json.loads(metadata["metrics"])),
-                training=dict(json.loads(metadata["training"])),
-                versions=dict(json.loads(metadata["versions"])),
+                metrics=mapping(json.loads(metadata["metrics"]), "metrics"),
+                training=mapping(json.loads(metadata["training"]), "training"),
+                versions=mapping(json.loads(metadata["versions"]), "versions"),
             )
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelFileError(f"its header is damaged ({error})") from error
 
 
@@ -127,7 +131,7 @@ def save_model(path: Path, state: Mapping[str, torch.Tensor], card: ModelCard) -
         state: A network's state_dict.
         card: What describes it.
     """
-    write_tensors(path, state, card.to_metadata())
+    write_sealed(path, state, card.to_metadata())
 
 
 def read_card(path: Path) -> ModelCard:
@@ -144,12 +148,12 @@ def read_card(path: Path) -> ModelCard:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Reads the tensors.
+    """Reads the tensors, and checks the whole file: its card too is what was written.
 
     Raises:
         ModelFileError: The file is missing or damaged.
     """
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        return read_sealed(path)[1]
+    except ModelFileError as error:
         raise ModelFileError(f"{path} is no model that tl can load: {error}.") from error

@@ -5,6 +5,7 @@ config file are all made from this one class.
 """
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ from typing import Any, Literal, Self
 
 import yaml
 
-from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
+from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError, shown
 from tl_toolkit.files import parse_size, user_path
-from tl_toolkit.settings import coerced, flag_name, problem_with, setting
+from tl_toolkit.input_spec import LARGEST_SIDE
+from tl_toolkit.settings import coerced, flag_name, problem_with, read_yaml, setting
 
 Head = Literal["swap", "append", "mlp"]
 Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
@@ -39,11 +41,14 @@ RESUMABLE = {"epochs", "workers", "checkpoint_every"}
 """Settings that may be given anew to a run that goes on."""
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-CHECKPOINT_EVERY = r"0*[1-9]\d*[smh]?"
+CHECKPOINT_EVERY = r"0*[1-9][0-9]{0,15}[smh]?"
 
 NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
 """Weights that are no file, URL or repository."""
 
+
+UNICODE_BREAKS = "\x85\u2028\u2029"
+"""PyYAML writes them as they are, without quotes, and reads them as ends of lines: a path may have one."""
 
 MODEL, DATA, TRAINING, AUGMENTATION, OUTPUT = "Model", "Data", "Training", "Augmentation and input", "Output"
 
@@ -180,7 +185,12 @@ class FinetuneConfig:
         AUGMENTATION,
     )
     image_size: int | None = setting(
-        None, "Height and width of the input in pixels.", AUGMENTATION, minimum=8, automatic="as the weights"
+        None,
+        "Height and width of the input in pixels.",
+        AUGMENTATION,
+        minimum=8,
+        maximum=LARGEST_SIDE,
+        automatic="as the weights",
     )
     in_channels: int | None = setting(
         None, "1 for grayscale or 3 for colour.", AUGMENTATION, minimum=1, maximum=3, automatic="as the weights"
@@ -230,20 +240,19 @@ class FinetuneConfig:
             problems.append(
                 "class_weights and sampler are both balanced, which would make rare classes count twice: choose one."
             )
-        if self.probe_learning_rate not in (None, AUTO) and not _is_rate(self.probe_learning_rate):
-            problems.append(f"probe_learning_rate must be auto or a number above 0, not {self.probe_learning_rate!r}.")
-        if self.cache_size is not None and parse_size(self.cache_size) is None:
-            problems.append(f"cache_size must be a size such as 500MB or 20GiB, not {self.cache_size!r}.")
-        if self.checkpoint_every is not None and not re.fullmatch(CHECKPOINT_EVERY, self.checkpoint_every):
+        rate = self.probe_learning_rate
+        if isinstance(rate, str) and rate != AUTO and not _is_rate(rate):
+            problems.append(f"probe_learning_rate must be auto or a number above 0, not {shown(rate)}.")
+        if isinstance(self.cache_size, str) and parse_size(self.cache_size) is None:
+            problems.append(f"cache_size must be a size such as 500MB or 20GiB, not {shown(self.cache_size)}.")
+        every = self.checkpoint_every
+        if isinstance(every, str) and not re.fullmatch(CHECKPOINT_EVERY, every):
             problems.append(
                 f"checkpoint_every must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
-                f"not {self.checkpoint_every!r}."
+                f"not {shown(every)}."
             )
-        problems += [
-            f"arch_options must be KEY=VALUE, not {option!r}."
-            for option in self.arch_options
-            if not re.fullmatch(r"[A-Za-z_]\w*=.+", option)
-        ]
+        if isinstance(self.arch_options, tuple):
+            problems += [problem for option in self.arch_options if (problem := _problem_with_option(option))]
         if problems:
             raise ConfigError(problems)
 
@@ -266,7 +275,7 @@ class FinetuneConfig:
             for name, value in values.items():
                 field = fields.get(name) or short.get(name)
                 if field is None:
-                    raise UnknownNameError("setting", str(name), [*fields, *short])
+                    raise UnknownNameError("setting", name if isinstance(name, str) else shown(name), [*fields, *short])
                 if field.name in given:
                     raise ConfigError([f"{field.name} is given twice, also as {flag_name(field)}."])
                 given[field.name] = coerced(field, value)
@@ -314,7 +323,7 @@ class FinetuneConfig:
     def options_of_arch(self) -> dict[str, Any]:
         """`arch_options` as names and values; a value is read as YAML reads it."""
         pairs = (option.partition("=") for option in self.arch_options)
-        return {name: yaml.safe_load(value) for name, _, value in pairs}
+        return {name: read_yaml(value) for name, _, value in pairs}
 
     def located(self) -> Self:
         """The same settings with full paths, so that they mean the same in any working directory."""
@@ -337,7 +346,10 @@ class FinetuneConfig:
 
     def to_yaml(self) -> str:
         """`to_dict` as YAML."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        if any(sign in text for sign in UNICODE_BREAKS):
+            text = yaml.safe_dump(self.to_dict(), sort_keys=False)
+        return text
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -347,10 +359,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
         UsageError: The file cannot be read or is no mapping of settings to values.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"Cannot read the config file {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not valid YAML: {error}") from error
     if values is None:
         return {}
@@ -359,9 +371,22 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _is_rate(text: object) -> bool:
+def _problem_with_option(option: Any) -> str | None:
+    if not isinstance(option, str):
+        return None  # The list's own problem.
+    name, _, value = option.partition("=")
+    if not re.fullmatch(r"[A-Za-z_]\w*=.+", option):
+        return f"arch_options must be KEY=VALUE, not {shown(option)}."
     try:
-        return isinstance(text, str) and 0 < float(text) < math.inf
+        json.dumps(read_yaml(value))  # As the model file will have it.
+    except (ValueError, TypeError, RecursionError) as error:
+        return f"arch_options must have plain values, but that of {shown(name)} is not: {error}."
+    return None
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
     except ValueError:
         return False
 

@@ -18,12 +18,19 @@ an error into a line of text and an exit code.
 """
 
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Self
 
 NEAREST = 3
 """How many near names an `UnknownNameError` suggests."""
+
+LARGEST = 2**63 - 1
+"""Whole numbers beyond it are no counts: most of what takes one refuses them."""
+
+MOST_SHOWN = 200
+"""Characters of a value that a message shows."""
 
 
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -47,10 +54,21 @@ def listing(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def shown(value: object) -> str:
+    """A value for a message, as Python writes it, cut where it is long."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = MOST_SHOWN
+    short.maxlevel = 3
+    try:
+        return short.repr(value)
+    except ValueError:  # Python writes no numbers of so many digits.
+        return "a number of thousands of digits"
+
+
 def bullets(lines: Sequence[str], most: int = 5) -> str:
     """The first of some lines below a message, and how many more there are."""
-    shown = [f"  {line}" for line in lines[:most]]
-    return "\n".join([*shown, f"  ... and {len(lines) - most:,} more"] if len(lines) > most else shown)
+    first = [f"  {line}" for line in lines[:most]]
+    return "\n".join([*first, f"  ... and {len(lines) - most:,} more"] if len(lines) > most else first)
 
 
 class ToolkitError(Exception):
@@ -86,8 +104,8 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, choices: Iterable[str], hint: str = "") -> None:
         known = list(choices)
-        near = get_close_matches(name, known, n=NEAREST, cutoff=0.5)
-        message = f"No {kind} is named {name!r}."
+        near = get_close_matches(name[:MOST_SHOWN], known, n=NEAREST, cutoff=0.5)
+        message = f"No {kind} is named {shown(name)}."
         if near:
             message += f" Did you mean {' or '.join(near)}?"
         elif len(known) <= 12:

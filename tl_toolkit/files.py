@@ -4,6 +4,7 @@ import contextlib
 import csv
 import errno
 import io
+import math
 import os
 import re
 import secrets
@@ -19,7 +20,7 @@ def user_path(text: str | Path) -> Path:
     """A path as a user wrote it, with ~ filled in where that user exists."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         return Path(text)
 
 
@@ -66,7 +67,8 @@ def parse_size(text: str) -> int | None:
     units = {unit.lower(): factor for unit, factor in UNITS.items()}
     if not found or found[2].lower() not in units:
         return None
-    return int(float(found[1]) * units[found[2].lower()])
+    size = float(found[1]) * units[found[2].lower()]
+    return int(size) if size < math.inf else None
 
 
 def show_size(count: float) -> str:

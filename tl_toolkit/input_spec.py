@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from tl_toolkit.errors import ModelFileError
+from tl_toolkit.errors import LARGEST, ModelFileError, shown
 
 Crop = Literal["center", "squash", "border"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -18,7 +18,10 @@ DECODED_SHARE = 2.5
 smallest crop of light augmentation, 0.35 of the area, then has as many pixels as the model sees and half as many more.
 At 1.75 a linear probe on Caltech-101 lost 0.002 of its val accuracy."""
 
-MOST_CROP = 2
+LARGEST_SIDE = 2**14
+"""Pixels of an input that are still believed of a file, and of a setting."""
+
+LEAST_CROP, MOST_CROP = 0.05, 2
 """Some networks of timm (volo_d5_512) see more than the image: a crop fraction of 1.15."""
 
 
@@ -84,7 +87,7 @@ class InputSpec:
         try:
             spec = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         except (KeyError, TypeError) as error:
-            raise ModelFileError(f"This is no InputSpec: {values!r} ({error}).") from error
+            raise ModelFileError(f"This is no InputSpec: {shown(values)} ({error}).") from error
         spec._check()
         return spec
 
@@ -93,11 +96,11 @@ class InputSpec:
         known = self.crop in ("center", "squash", "border") and self.interpolation in ("nearest", "bilinear", "bicubic")
         if (
             not known
-            or not all(isinstance(size, int) and size > 0 for size in sizes)
+            or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in sizes)
             or not len(self.mean) == len(self.std) == self.channels
-            or not all(isinstance(value, int | float) and abs(value) < math.inf for value in (*self.mean, *self.std))
+            or not all(isinstance(value, int | float) and abs(value) < LARGEST for value in (*self.mean, *self.std))
             or not all(self.std)
             or not isinstance(self.crop_fraction, int | float)
-            or not 0 < self.crop_fraction <= MOST_CROP
+            or not LEAST_CROP <= self.crop_fraction <= MOST_CROP
         ):
-            raise ModelFileError(f"This InputSpec makes no sense: {self}.")
+            raise ModelFileError(f"This InputSpec makes no sense: {shown(self.to_dict())}.")

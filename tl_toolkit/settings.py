@@ -1,5 +1,6 @@
 """Settings: what a field of a config says of itself, and what a value must be to stand in it."""
 
+import contextlib
 import dataclasses
 import math
 import operator
@@ -7,6 +8,10 @@ import types
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import yaml
+
+from tl_toolkit.errors import LARGEST, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +66,15 @@ def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
     """Takes over what YAML writes differently: `1e-3` is text there, and a tuple is a list."""
     kind = without_none(field.type)
     if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
-        try:
+        with contextlib.suppress(ValueError, OverflowError):
             return float(value)
-        except ValueError:
-            return value
-    if field.metadata["setting"].number_too and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if typing.get_origin(kind) is tuple and isinstance(value, dict):
-        return tuple(f"{name}={item}" for name, item in value.items())
-    if typing.get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(value)
-    return value
+        return value
+    with contextlib.suppress(ValueError):  # Python writes no numbers of thousands of digits.
+        if field.metadata["setting"].number_too and isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        if typing.get_origin(kind) is tuple and isinstance(value, dict):
+            return tuple(f"{name}={item}" for name, item in value.items())
+    return tuple(value) if typing.get_origin(kind) is tuple and isinstance(value, list) else value
 
 
 def problem_with(field: dataclasses.Field[Any], value: Any) -> str | None:
@@ -82,22 +85,24 @@ def problem_with(field: dataclasses.Field[Any], value: Any) -> str | None:
     if choices := choices_of(kind):
         given = value if typing.get_origin(kind) is tuple else (value,)
         if not isinstance(given, tuple) or any(item not in choices for item in given):
-            return f"{field.name} must be {' or '.join(choices)}, not {value!r}."
+            return f"{field.name} must be {' or '.join(choices)}, not {shown(value)}."
         return None
     if typing.get_origin(kind) is tuple:
         texts = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-        return None if texts else f"{field.name} must be a list of text, not {value!r}."
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return None if texts else f"{field.name} must be a list of text, not {shown(value)}."
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
         value = float(value)
     if type(value) is not kind:
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        return f"{field.name} must be {words[kind]}, not {value!r}."
+        return f"{field.name} must be {words[kind]}, not {shown(value)}."
     return _out_of_range(field.name, field.metadata["setting"], value)
 
 
 def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
     if isinstance(value, str | bool):
         return None
+    if isinstance(value, int) and limits.maximum is None and abs(value) > LARGEST:
+        return f"{name} must be below 2^63, not {shown(value)}."
     bounds = [
         ("at least", limits.minimum, operator.ge),
         ("above", limits.above, operator.gt),
@@ -110,3 +115,28 @@ def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
         return None
     wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in asked)
     return f"{name} must be {wanted}, not {value!r}."
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: with them a few lines can stand for more than fits into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Makes a node of what comes next."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="settings have no aliases (*name); write the value", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def read_yaml(text: str) -> Any:
+    """One YAML value.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(str(error)) from error  # Not all that makes no sense is a YAMLError, such as !!bool perhaps.

@@ -5,7 +5,7 @@ import torchvision
 from torch import nn
 
 from tests.models.test_heads import meta_backbone
-from tl_toolkit.errors import ModelError, UnknownNameError
+from tl_toolkit.errors import ModelError, UnknownNameError, UsageError
 from tl_toolkit.input_spec import IMAGENET_MEAN, InputSpec
 from tl_toolkit.models.backbones import (
     Arch,
@@ -119,3 +119,15 @@ def test_every_network_is_built_and_its_head_changed_or_the_error_says_why():
     print(f"{changed} of {len(list_archs())} networks (timm {timm.__version__}); refused:", *refused, sep="\n")
     assert changed["swap"] > 0.99 * len(list_archs())
     assert changed["append"] > 0.8 * len(list_archs())
+
+
+@pytest.mark.parametrize("name", ["pretrained", "checkpoint_path", "pretrained_cfg_overlay"])
+def test_resolve_arch_with_an_option_that_would_choose_weights_is_refused(name: str):
+    with pytest.raises(UsageError, match=f"No network has the option {name}: --weights says"):
+        resolve_arch("timm:test_vit", {name: "evil.pth"})
+
+
+def test_build_backbone_with_senseless_options_says_so():
+    arch = resolve_arch("timm:test_vit", {"norm_layer": "no such", "block_fn": 3})
+    with pytest.raises(ModelError, match="timm:test_vit cannot be built for 160x160 px"):
+        build_backbone(arch, 3, default_input_spec(arch))

@@ -18,6 +18,7 @@ from tl_toolkit.exporting.weights import export
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models import weights
 from tl_toolkit.models.backbones import Arch, resolve_arch
+from tl_toolkit.models.weight_files import read_weight_file
 from tl_toolkit.models.weights import Overrides, Request, load_backbone
 
 RESNET18 = Arch("torchvision", "resnet18")
@@ -237,3 +238,12 @@ def test_file_that_is_torn_is_a_weights_error(tmp_path: Path, cut: float, legacy
 def test_load_backbone_of_a_classic_network_says_that_it_is_trained_from_scratch():
     with pytest.raises(WeightsError, match="lenet5 has no pretrained weights: say --weights none --tune full"):
         load("auto", resolve_arch("lenet5"))
+
+
+def test_read_weight_file_of_a_network_that_lacks_its_parameters_says_so(tmp_path: Path):
+    network = torch.nn.Linear(2, 3)
+    del network.__dict__["_parameters"]
+    path = tmp_path / "network.pt"
+    torch.save(network, path)
+    with pytest.raises(WeightsError, match="is damaged: its network has no state_dict"):
+        read_weight_file(path)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from tests.conftest import copy_digits
 from tl_toolkit.api import Run
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
 from tl_toolkit.recipes import run_folder
+from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.events import Chosen, Event, Warned
 from tl_toolkit.training.loop import EvalRecord, StepRecord
 
@@ -264,3 +266,16 @@ def test_checkpoint_is_written_as_often_as_asked(
     tl.finetune(out=tmp_path / "run", tune="full", epochs=3, checkpoint_every=every, **settings)
     assert kept[:-1] == (steps if every else [*steps, 9])
     assert kept[-1] == 9  # the last, for more epochs
+
+
+def test_resume_from_a_checkpoint_of_another_plan_says_so(stopped_run: Path):
+    path = stopped_run / run_folder.CHECKPOINT_FILE
+    kept = Checkpoint.read(path)
+    assert kept
+    dataclasses.replace(kept, stage=5).write(path)
+    with pytest.raises(ModelFileError, match="The checkpoint is one of stage 6, but the run has 1"):
+        tl.resume(stopped_run)
+    name, value = next(iter(kept.weights_of_best().items()))
+    dataclasses.replace(kept, best_weights={name: value.flatten()[:1]}).write(path)
+    with pytest.raises(ModelFileError, match="The checkpoint's weights do not fit"):
+        tl.resume(stopped_run)

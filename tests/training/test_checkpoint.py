@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tl_toolkit.errors import ModelFileError
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.training.checkpoint import (
+    StageState,
+    check_weights,
     keep_state,
     restore_optimizer,
     restore_position,
@@ -72,7 +75,7 @@ def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: st
         checkpoint = Checkpoint.read(path)
         assert checkpoint
         again = network()
-        restore_weights(again, checkpoint.state)
+        restore_weights(again, ("",), checkpoint.state)
         resumed = stage_of(again, optimizer, checkpoint)
         restore_random(checkpoint.state)
         rest = list(fit(resumed, accelerator, restore_position(checkpoint.state, CPU)))
@@ -89,9 +92,9 @@ def test_trained_weights_are_those_of_the_modules_that_train():
 def test_restore_weights_of_another_network_says_so():
     state = keep_state(make_stage(network()), Position(CPU))
     with pytest.raises(ModelFileError, match="do not fit"):
-        restore_weights(nn.Sequential(nn.Linear(3, 4)), state)
+        restore_weights(nn.Sequential(nn.Linear(3, 4)), ("",), state)
     with pytest.raises(ModelFileError, match="has no 1.weight"):
-        restore_weights(nn.Sequential(nn.Linear(3, 8)), state)
+        restore_weights(nn.Sequential(nn.Linear(3, 8)), ("",), state)
 
 
 def test_restore_optimizer_of_another_kind_says_so():
@@ -99,3 +102,85 @@ def test_restore_optimizer_of_another_kind_says_so():
     state = keep_state(make_stage(module, ("3",)), Position(CPU))
     with pytest.raises(ModelFileError, match="does not fit"):
         restore_optimizer(torch.optim.SGD([next(module.parameters())], lr=0.1), state)
+
+
+def forged(state: StageState, name: str, value: object) -> StageState:
+    """The state with another value at a place such as `optimizer.param_groups.0.lr`."""
+    values = json.loads(json.dumps(state.values))
+    place = values
+    *path, last = name.split(".")
+    for part in path:
+        place = place[int(part) if isinstance(place, list) else part]
+    place[int(last) if isinstance(place, list) else last] = value
+    return StageState.from_json(state.tensors, values)
+
+
+@pytest.fixture(scope="module")
+def stepped() -> StageState:
+    """Of a stage after a step."""
+    stage, position = stage_of(network(), "adamw"), Position(CPU)
+    next(iter(fit(stage, choose_compute("cpu", "fp32").accelerator(), position)))
+    return keep_state(stage, position)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("step", -1, "step must be a whole number of 0 or more, not -1"),
+        ("step", 2**63, "step must be a whole number"),
+        ("step", True, "step must be a whole number"),
+        ("span", [1, 2.0, 3], "must be a list of 4"),
+        ("span", [1, "x", 3, 0.0], "loss must be a number, not 'x'"),
+        ("logged", [1, 2.0, 3, -1.0], "seconds must be 0 or more seconds"),
+        ("optimizer", [], "optimizer must be a mapping"),
+        ("optimizer.state", {"0": 1}, "state of parameter 0 must be a mapping"),
+        ("python_random.1", [1, 2], "the state of a random generator makes no sense"),
+        ("numpy_random.2", 625, "position must be at most 624"),
+        ("numpy_random.1", [-1], "the state of a random generator makes no sense"),
+    ],
+)
+def test_state_from_json_that_makes_no_sense_says_so(name: str, value: object, message: str, stepped: StageState):
+    with pytest.raises(ValueError, match=message):
+        forged(stepped, name, value)
+
+
+def test_state_from_json_that_lacks_a_tensor_says_which(stepped: StageState):
+    for name in ("random.cpu", "optimizer.state.0.exp_avg."):
+        left = {key: value for key, value in stepped.tensors.items() if key != name}
+        assert len(left) < len(stepped.tensors)
+        with pytest.raises(KeyError, match=name):
+            StageState.from_json(left, stepped.values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("optimizer.param_groups.0.lr", "high", "its lr is not as it is here"),
+        ("optimizer.param_groups.0.betas", [0.9], "its betas is not as it is here"),
+        ("optimizer.param_groups.0.params", [7], "others|as it is here"),
+        ("optimizer.param_groups.0.initial_lr", None, "its initial_lr is not as it is here"),
+        ("optimizer.param_groups", [], "it has 0 groups of parameters"),
+        ("optimizer.state.17", {}, "a state for other parameters"),
+        ("optimizer.state.x", {}, "invalid literal for int"),
+        ("optimizer.state.0.exp_avg", "tensor weights.0.bias", "its exp_avg has the shape"),
+        ("optimizer.state.0", {"exp_avg": 1.0}, "'step'"),
+    ],
+)
+def test_restore_optimizer_of_a_forged_state_says_so(name: str, value: object, message: str, stepped: StageState):
+    state = forged(stepped, name, value)
+    optimizer = stage_of(network(), "adamw").optimizer
+    with pytest.raises(ModelFileError, match=f"The checkpoint's optimizer does not fit: .*({message})"):
+        restore_optimizer(optimizer, state)
+
+
+def test_restore_weights_that_are_not_all_there_names_them(stepped: StageState):
+    left = {key: value for key, value in stepped.tensors.items() if key != "weights.3.bias"}
+    with pytest.raises(ModelFileError, match=r"they lack 3\.bias"):
+        restore_weights(network(), ("",), StageState(left, stepped.values))
+
+
+def test_check_weights_of_another_shape_or_type_tells_both():
+    with pytest.raises(ModelFileError, match=r"its 3.bias is torch.float32 \(4,\), the network's is .* \(3,\)"):
+        check_weights(network(), {"3.bias": torch.zeros(4)})
+    with pytest.raises(ModelFileError, match=r"its 3.bias is torch.int64 \(3,\)"):
+        check_weights(network(), {"3.bias": torch.zeros(3, dtype=torch.long)})

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision import models as torchvision_models
 from torchvision.models import Weights, get_model_weights
 
-from tl_toolkit.errors import ModelError, UnknownNameError
+from tl_toolkit.errors import ModelError, ToolkitError, UnknownNameError, UsageError, listing
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.classic import CLASSIC, ClassicNetwork
 
@@ -23,6 +23,9 @@ IMAGENET_CLASSES = 1000
 OWN_NORMALIZATION = ("googlenet", "inception_v3")
 """Torchvision rescales the input of these inside the network when its own weights are loaded
 (`transform_input`, torchvision/models/inception.py); here the InputSpec says the same from outside."""
+
+CHOOSING_WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+"""Arguments of `timm.create_model` that fetch or read weights: a model file may come from anywhere, and may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,11 @@ def resolve_arch(spec: str, options: Mapping[str, Any] | None = None) -> Arch:
 
     Raises:
         UnknownNameError: Neither has it.
+        UsageError: An option would choose weights.
     """
     chosen = dict(options or {})
+    if taken := [name for name in chosen if name in CHOOSING_WEIGHTS]:
+        raise UsageError(f"No network has the option {listing(taken)}: --weights says what it begins with.")
     library, _, name = spec.rpartition(":")
     if library in ("", "torchvision") and name in _torchvision_names():
         return Arch("torchvision", name, chosen)
@@ -130,7 +136,9 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
             # A classic network has no weights to adapt: it is built for the channels at once.
             sized |= {"in_chans": spec.channels} if arch.name in CLASSIC else {}
             module = timm.create_model(arch.name, num_classes=num_classes, **{**sized, **arch.options, **timm_options})
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+    except ToolkitError:
+        raise
+    except Exception as error:  # The libraries answer odd options with errors of every type.
         raise ModelError(f"{arch} cannot be built for {spec.height}x{spec.width} px: {error}") from error
     return module
 

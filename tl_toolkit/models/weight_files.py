@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import nn
 
 from tl_toolkit.errors import ModelFileError, WeightsError
 from tl_toolkit.models.full_models import card_of, load_pickled
+from tl_toolkit.tensor_files import read_sealed
 
 StateDict = dict[str, torch.Tensor]
 
@@ -63,14 +62,19 @@ def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
         raise WeightsError(f"There is no weights file {path}.")
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return WeightFile(load_file(path), file.metadata() or {})
+            return _read_safetensors(path)
         loaded = load_pickled(path, trust)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged or no weights file: {error}.") from error
     except ModelFileError as error:
         raise WeightsError(str(error)) from error
     return WeightFile(_unwrapped(loaded, path), card_of(loaded))
+
+
+def _read_safetensors(path: Path) -> WeightFile:
+    try:
+        metadata, state = read_sealed(path)
+    except ModelFileError as error:
+        raise WeightsError(f"{path} is damaged or no weights file: {error}.") from error
+    return WeightFile(state, metadata)
 
 
 def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], origin: str) -> LoadReport:
@@ -108,7 +112,10 @@ def _unwrapped(loaded: Any, path: Path) -> StateDict:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict | nn.Module):
             loaded = loaded[wrapper]
     if isinstance(loaded, nn.Module):
-        loaded = loaded.state_dict()
+        try:
+            loaded = loaded.state_dict()
+        except Exception as error:  # Of a damaged network anything may be missing.
+            raise WeightsError(f"{path} is damaged: its network has no state_dict ({error}).") from error
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, but a state_dict (names and tensors) is needed.")
     state = {str(key): value for key, value in loaded.items()}

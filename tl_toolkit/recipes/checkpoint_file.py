@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from tl_toolkit.errors import ModelFileError
+from tl_toolkit.errors import ModelFileError, shown
+from tl_toolkit.json_values import duration, mapping, record, whole_number
 from tl_toolkit.recipes.plan import Settings
-from tl_toolkit.tensor_files import write_tensors
+from tl_toolkit.tensor_files import read_sealed, write_sealed
 from tl_toolkit.training.checkpoint import StageState
 from tl_toolkit.training.loop import EvalRecord
 
@@ -68,7 +68,7 @@ class Checkpoint:
             "premises": dict(self.premises),
         }
         best = {f"{BEST}{name}": value for name, value in (self.best_weights or {}).items()}
-        write_tensors(path, {**self.state.tensors, **best}, {"checkpoint": json.dumps(values)})
+        write_sealed(path, {**self.state.tensors, **best}, {"checkpoint": json.dumps(values)})
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -83,26 +83,44 @@ class Checkpoint:
         if not path.exists():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                values = json.loads((file.metadata() or {})["checkpoint"])
-                # Copies: else the run would have the file mapped while it replaces it.
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            metadata, mapped = read_sealed(path)
+            # Copies: else the run would have the file mapped while it replaces it.
+            tensors = {name: value.clone() for name, value in mapped.items()}
+            if "checkpoint" not in metadata:
+                raise ValueError("its header does not say that it is one")
+            values = mapping(json.loads(metadata["checkpoint"]), "the checkpoint")
             if values["format"] != FORMAT:
-                raise ValueError(f"its format is {values['format']!r}, and this version of tl reads {FORMAT}")
+                raise ValueError(f"its format is {shown(values['format'])}, and this version of tl reads {FORMAT}")
             best = {name.removeprefix(BEST): value for name, value in tensors.items() if name.startswith(BEST)}
             now = {name: value for name, value in tensors.items() if not name.startswith(BEST)}
             return cls(
-                stage=int(values["stage"]),
-                settings=Settings(**values["settings"]),
-                state=StageState(now, dict(values["state"])),
-                best=EvalRecord(**values["best"]) if values["best"] else None,
+                stage=whole_number(values["stage"], "stage"),
+                settings=record(Settings, values["settings"], "settings"),
+                state=StageState.from_json(now, mapping(values["state"], "state")),
+                best=record(EvalRecord, values["best"], "best") if values["best"] else None,
                 best_weights=None if values["best_is_now"] else best,
-                metrics_bytes=int(values["metrics_bytes"]),
-                seconds=float(values["seconds"]),
-                premises=dict(values["premises"]),
+                metrics_bytes=whole_number(values["metrics_bytes"], "metrics_bytes"),
+                seconds=duration(values["seconds"], "seconds"),
+                premises=_premises(values["premises"]),
             )
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ModelFileError(
-                f"{path} is no checkpoint that tl can go on from ({error}). Without it --resume trains the run from "
-                "its beginning."
-            ) from error
+        except KeyError as error:
+            raise _unusable(path, f"it lacks {error}") from error
+        except (ModelFileError, ValueError, RecursionError) as error:
+            raise _unusable(path, str(error)) from error
+
+
+def _premises(kept: Any) -> dict[str, Any]:
+    """The settings, and texts."""
+    premises = mapping(kept, "premises")
+    mapping(premises.get("settings", {}), "settings of the premises")
+    for name, value in premises.items():
+        if name != "settings" and not isinstance(value, str):
+            raise ValueError(f"the premise {name} is no text")
+    return premises
+
+
+def _unusable(path: Path, reason: str) -> ModelFileError:
+    return ModelFileError(
+        f"{path} is no checkpoint that tl can go on from ({reason}). Without it --resume trains the run from its "
+        "beginning."
+    )

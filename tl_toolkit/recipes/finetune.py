@@ -14,7 +14,7 @@ import torch
 from tl_toolkit.artifact import MODEL_FILE, save_model
 from tl_toolkit.config import RESUMABLE, FinetuneConfig, read_config_file
 from tl_toolkit.data.workers import naming_dead_workers
-from tl_toolkit.errors import StoppedError, ToolkitError, UsageError, listing
+from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError, listing
 from tl_toolkit.exporting.weights import export
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
@@ -29,7 +29,7 @@ from tl_toolkit.recipes.stages import open_stage
 from tl_toolkit.recipes.stopping import Stopping
 from tl_toolkit.report.curves import Curve, draw_curves
 from tl_toolkit.report.tensorboard import TensorBoard, open_board
-from tl_toolkit.training.checkpoint import restore_position, restore_random
+from tl_toolkit.training.checkpoint import check_weights, restore_position, restore_random
 from tl_toolkit.training.loop import EvalRecord, Position, Stage, fit
 from tl_toolkit.training.metrics import Scores
 
@@ -109,6 +109,7 @@ def resume(
         job = prepare_job(config, data, listener, trust)
         if checkpoint:
             check_premises(checkpoint.premises, job.bench.premises(), folder)
+            _check_fits(checkpoint, job)
         listener(Chosen("resume", str(folder), _where_it_goes_on(job, checkpoint)))
         tell_choices(job)
         run_folder.write_config(folder, job.config.to_yaml())
@@ -202,6 +203,15 @@ def _check_epochs(stage: Stage, position: Position) -> None:
         raise UsageError(
             f"The run has come to epoch {done} of the {stage.name} stage: --epochs must be {done} or more."
         )
+
+
+def _check_fits(checkpoint: Checkpoint, job: Job) -> None:
+    if checkpoint.stage >= len(job.stages):
+        raise ModelFileError(
+            f"The checkpoint is one of stage {checkpoint.stage + 1}, but the run has {len(job.stages)}. Without its "
+            f"{run_folder.CHECKPOINT_FILE} --resume trains the run from its beginning."
+        )
+    check_weights(job.bench.network.module, checkpoint.weights_of_best())
 
 
 def _where_it_goes_on(job: Job, checkpoint: Checkpoint | None) -> str:

@@ -208,7 +208,7 @@ def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path
         return
     what = [f"{name} ({kept.get(name)} before, {now[name]} now)" for name in changed if name != "settings"]
     if "settings" in changed:
-        before, after = kept["settings"], now["settings"]
+        before, after = kept.get("settings", {}), now["settings"]
         differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         what.append(f"{listing(differing)} in {run_folder.CONFIG_FILE}")
     raise UsageError(

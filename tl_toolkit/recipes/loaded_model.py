@@ -12,7 +12,7 @@ from tl_toolkit.artifact import MODEL_FILE, ModelCard, read_card, read_weights
 from tl_toolkit.config import Head, Precision
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
-from tl_toolkit.errors import ModelFileError, UsageError
+from tl_toolkit.errors import ModelFileError, UsageError, shown
 from tl_toolkit.files import is_file, is_folder, user_path
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import blank_image, resolve_arch
@@ -203,9 +203,10 @@ def find_model_file(path: str | Path) -> Path:
 
 def _read(file: Path) -> tuple[nn.Module, ModelCard]:
     """A network built by its card, with the weights of a safetensors file."""
+    weights = read_weights(file)  # First: what is damaged would be told as something else.
     card = read_card(file)
     if card.head not in get_args(Head):
-        raise ModelFileError(f"{file} has a head {card.head!r}; expected {', '.join(get_args(Head))}.")
+        raise ModelFileError(f"{file} has a head {shown(card.head)}; expected {', '.join(get_args(Head))}.")
     module = rebuild_network(
         resolve_arch(card.architecture, card.arch_options),
         card.outputs,
@@ -214,7 +215,7 @@ def _read(file: Path) -> tuple[nn.Module, ModelCard]:
         card.input_spec,
     )
     try:
-        module.load_state_dict(read_weights(file), strict=True)
+        module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ModelFileError(f"{file} does not fit {card.architecture}, which its header names: {error}") from error
     return module, card

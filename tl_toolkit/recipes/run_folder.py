@@ -16,6 +16,7 @@ from tl_toolkit.artifact import MODEL_FILE
 from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
+from tl_toolkit.json_values import mapping, number, record, whole_number
 from tl_toolkit.training.loop import EvalRecord, Record, StepRecord
 
 RUNS = Path("runs")
@@ -198,9 +199,13 @@ def _read_records(path: Path) -> list[Record]:
     """Its lines; one that is not ended is being written, or its writer was killed."""
     try:
         whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        return [EvalRecord(**line) if "val_loss" in line else StepRecord(**line) for line in lines]
-    except (OSError, ValueError, TypeError) as error:
+        texts = {f"line {index}": text for index, text in enumerate(whole.splitlines(), start=1)}
+        lines = {name: mapping(json.loads(text), name) for name, text in texts.items()}
+        return [
+            record(EvalRecord, line, name) if "val_loss" in line else record(StepRecord, line, name)
+            for name, line in lines.items()
+        ]
+    except (OSError, ValueError, RecursionError) as error:
         raise ToolkitError(f"{path} is damaged: {error}.") from error
 
 
@@ -219,13 +224,33 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / SUMMARY_FILE
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        int(summary["epochs"])
+        summary = mapping(json.loads(path.read_text(encoding="utf-8")), "it")
+        _check_summary(summary)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except KeyError as error:
+        raise ToolkitError(f"{path} is damaged: it lacks {error}. Remove it, and --resume writes it again.") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise ToolkitError(f"{path} is damaged: {error}. Remove it, and --resume writes it again.") from error
-    return dict(summary)
+    return summary
+
+
+def _check_summary(summary: dict[str, Any]) -> None:
+    """Looks at what is told again of a run that was finished before.
+
+    Raises:
+        KeyError: Something is missing.
+        ValueError: Something makes no sense.
+    """
+    for name in ("epochs", "val_images", "test_images"):
+        whole_number(summary[name], name)
+    measured = {name: summary[name] for name in ("seconds", "val_accuracy", "test_accuracy")}
+    if measured["test_accuracy"] is None:  # Without a test split.
+        del measured["test_accuracy"]
+    for name, value in (measured | mapping(summary["class_accuracy"], "class_accuracy")).items():
+        number(value, name)
+    if not isinstance(summary["run"], str) or not isinstance(summary["bad_images"], list):
+        raise ValueError("its run is no text, or its bad_images are no list")
 
 
 def write_bad_images(folder: Path, bad: Sequence[BadImage]) -> Path:

@@ -309,7 +309,7 @@ def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> It
     trainable = trainable_modules(network.module, network.head_modules, policy)
     freeze_except(network.module, trainable)
     if begun:
-        restore_weights(network.module, begun)
+        restore_weights(network.module, trainable, begun)
     # A dataset of the user's own may augment its images: what learns more than a head sees them anew in every epoch.
     anew = policy == "last-stage" and not bench.splits.train.fixed
     bench.frozen = None if anew or "" in trainable else bench.find_frozen(trainable)

@@ -11,7 +11,9 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ except ImportError:
 
 GUIDING = ("tl_toolkit", "yaml", "PIL", "json")
 """Packages whose branches guide the fuzzer."""
+
+MEMORY = Path("/dev/shm")
+"""Quicker than a disk, where the system has such a place."""
 
 MOST_SECONDS, MOST_MEGABYTES = 60, 8192
 """For one execution."""
@@ -42,7 +47,7 @@ def main() -> None:
     if chosen.again:
         _target(chosen.target).run(chosen.again.read_bytes())
     elif atheris:
-        _guided(chosen.target, chosen.runs, chosen.seed, chosen.crashes)
+        sys.exit(_in_child(lambda: _guided(chosen.target, chosen.runs, chosen.seed, chosen.crashes)))
     else:
         print("atheris is not installed: bytes are changed without guidance")
         _unguided(chosen.target, chosen.runs, chosen.seed, chosen.crashes)
@@ -50,6 +55,20 @@ def main() -> None:
 
 def _target(name: str) -> Any:
     return importlib.import_module("tests.fuzz.targets").TARGETS[name]
+
+
+def _in_child(work: Callable[[], None]) -> int:
+    """The exit code of a process that does the work: atheris ends it without tidying up, which is done here."""
+    with tempfile.TemporaryDirectory(prefix="tl-fuzz-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        child = os.fork()
+        if child == 0:
+            tempfile.tempdir = folder
+            try:
+                work()  # atheris ends the process.
+            except BaseException:
+                traceback.print_exc()
+            os._exit(1)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _guided(name: str, runs: int, seed: int, crashes: Path) -> None:

@@ -42,9 +42,8 @@ class Target:
 
 @functools.cache
 def _folder() -> Path:
-    """In memory where the system has such a place."""
-    memory = Path("/dev/shm")
-    folder = tempfile.mkdtemp(prefix="tl-fuzz-", dir=memory if memory.is_dir() else None)
+    """Of this process."""
+    folder = tempfile.mkdtemp(prefix="tl-fuzz-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 

@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -29,6 +29,7 @@ from safetensors import safe_open
 
 from tests.conftest import copy_digits
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
+from tl_toolkit.tensor_files import DIGEST
 
 SETTINGS = (
     *("--arch", "timm:resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "8"),
@@ -105,18 +106,21 @@ class Harness:
             raise AssertionError("Two whole runs differ: there is nothing to compare with.")
         self.lines = len((self.whole / "metrics.jsonl").read_text().splitlines())
 
-    def interrupted(self, number: int, interrupt: Interrupt, wants_checkpoint: bool = False) -> Outcome:
+    def interrupted(
+        self, number: int, interrupt: Interrupt, wants_checkpoint: bool = False, more: Sequence[str] = ()
+    ) -> Outcome:
         """A run that is interrupted at a moment of its own, and then gone on with.
 
         Args:
             number: What the moment is drawn from.
             interrupt: Done to the process then.
             wants_checkpoint: Wait until there is one.
+            more: Further arguments of the run that is interrupted.
         """
         draw = random.Random(number)
         moment = MOMENTS[number % len(MOMENTS)]
         run = self.folder / f"{interrupt.__name__} {number}"
-        started = self._start(run, "--data", self.data, "--out", run, *SETTINGS)
+        started = self._start(run, "--data", self.data, "--out", run, *SETTINGS, *more)
         self._wait(started.process, run, moment, draw, wants_checkpoint)
         interrupt(started)
         told = started.end()
@@ -173,6 +177,18 @@ def kill(started: Started) -> None:
         os.kill(started.process.pid, signal.SIGKILL)
 
 
+def press_ctrl_c(started: Started) -> None:
+    """As a terminal does: the signal goes to the process and to its workers."""
+    if started.process.is_alive() and started.process.pid:
+        os.killpg(started.process.pid, signal.SIGINT)
+
+
+def preempt(started: Started) -> None:
+    """As a scheduler does that needs the machine."""
+    if started.process.is_alive() and started.process.pid:
+        os.killpg(started.process.pid, signal.SIGTERM)
+
+
 def fill_disk(started: Started) -> None:
     """From now on the process can write no file, as on a full disk."""
     with contextlib.suppress(ProcessLookupError):
@@ -182,6 +198,7 @@ def fill_disk(started: Started) -> None:
 def _finetune(arguments: list[str], cache: str, output: Connection) -> None:
     """`tl finetune`, as the command does it."""
     os.environ["TL_CACHE"] = cache
+    os.setpgid(0, 0)
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115  # what Python opened may have been a file
@@ -205,9 +222,10 @@ def _alike(run: Path, other: Path) -> bool:
 
 
 def _content(path: Path) -> dict[str, object]:
-    """Metadata, whose order safetensors does not keep, and the bytes of each tensor."""
+    """Metadata, but for the settings, and the bytes of each tensor; safetensors does not keep the order of metadata."""
     with safe_open(path, framework="np") as file:
-        return {**file.metadata(), **{name: file.get_tensor(name).tobytes() for name in file.keys()}}  # noqa: SIM118
+        metadata = {name: value for name, value in file.metadata().items() if name not in ("training", DIGEST)}
+        return {**metadata, **{name: file.get_tensor(name).tobytes() for name in file.keys()}}  # noqa: SIM118
 
 
 def _metrics(run: Path) -> list[dict[str, object]]:

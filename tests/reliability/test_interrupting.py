@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.interrupting import Harness, fill_disk, kill
+from tests.reliability.interrupting import Harness, Interrupt, fill_disk, kill, preempt, press_ctrl_c
 
 FEW_KILLS, MANY_KILLS = range(6), range(6, 36)
 FEW_DISKS, MANY_DISKS = range(3), range(3, 23)
@@ -22,6 +22,15 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 def test_run_killed_at_any_moment_goes_on_to_the_same_bits(number: int, harness: Harness):
     outcome = harness.interrupted(number, kill)
     print(outcome)
+    assert outcome.alike
+
+
+@pytest.mark.parametrize("interrupt", [press_ctrl_c, preempt])
+def test_signal_that_reaches_the_workers_too_keeps_the_run(interrupt: Interrupt, harness: Harness):
+    outcome = harness.interrupted(10, interrupt, wants_checkpoint=True, more=["--workers", "2"])
+    print(outcome)
+    assert outcome.exit == 130
+    assert "of the tune stage; all is kept" in outcome.told
     assert outcome.alike
 
 

@@ -25,6 +25,10 @@ WAIT = 2.0
 NO_ANSWER_EXIT = 75
 """What a worker ends with that a file system does not answer: "temporary failure" of sysexits.h."""
 
+GRACE = 10.0
+"""Seconds that a worker goes on after SIGTERM. A terminal's Ctrl-C and a scheduler's SIGTERM reach the workers too, but
+the run needs their images to finish its step, and ends them itself when it is kept."""
+
 NOTHING = 0
 
 _loaders: "deque[WorkerNotes]" = deque(maxlen=64)
@@ -52,6 +56,8 @@ class WorkerNotes:
         global _own_note
         self._numbers[2 * worker] = os.getpid()
         _own_note = self._numbers, 2 * worker + 1
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: _end_later())
         watch_this_thread(lambda: os._exit(NO_ANSWER_EXIT))
 
     @property
@@ -63,6 +69,12 @@ class WorkerNotes:
         """What a process was reading; None where it is none of these, or was reading nothing."""
         index = dict(zip(self._numbers[::2], self._numbers[1::2], strict=True)).get(process, NOTHING)
         return None if index == NOTHING else self.name(index - 1)
+
+
+def _end_later() -> None:
+    timer = threading.Timer(GRACE, os._exit, (128 + signal.SIGTERM,))
+    timer.daemon = True
+    timer.start()
 
 
 def note_image(index: int | None) -> None:

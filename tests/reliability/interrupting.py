@@ -130,7 +130,7 @@ class Harness:
         place = f"{kept.settings.name} step {kept.state.step}" if kept else ""
         end = run
         if (run / "config.yaml").exists():
-            self._finish("--resume", run, "--quiet", cache=run)
+            self._finish("--resume", run, "--workers", "0", "--quiet", cache=run)
         else:  # It had not begun.
             end = Path(f"{run} anew")
             self._finish("--data", self.data, "--out", end, *SETTINGS, cache=run)

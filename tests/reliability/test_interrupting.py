@@ -25,7 +25,7 @@ def test_run_killed_at_any_moment_goes_on_to_the_same_bits(number: int, harness:
     assert outcome.alike
 
 
-@pytest.mark.parametrize("interrupt", [press_ctrl_c, preempt])
+@pytest.mark.parametrize("interrupt", [press_ctrl_c, pytest.param(preempt, marks=pytest.mark.slow)])
 def test_signal_that_reaches_the_workers_too_keeps_the_run(interrupt: Interrupt, harness: Harness):
     outcome = harness.interrupted(10, interrupt, wants_checkpoint=True, more=["--workers", "2"])
     print(outcome)

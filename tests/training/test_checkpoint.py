@@ -26,7 +26,7 @@ from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.schedules import make_schedule
 
 SETTINGS = Settings("tune", 3, "adamw", 0.01, 0.01, 0.1)
-OPTIMIZERS = ("adamw", "sgd", "momentum", "adam", "lamb", "lion", "adafactor", "rmsproptf", "nadamw", "adopt", "muon")
+OPTIMIZERS = ("adamw", "sgd", "momentum", "adam", "lamb", "lion", "adafactor", "rmsproptf", "muon")
 
 
 def network() -> nn.Module:

@@ -279,3 +279,20 @@ def test_resume_from_a_checkpoint_of_another_plan_says_so(stopped_run: Path):
     dataclasses.replace(kept, best_weights={name: value.flatten()[:1]}).write(path)
     with pytest.raises(ModelFileError, match="The checkpoint's weights do not fit"):
         tl.resume(stopped_run)
+
+
+def test_checkpoint_is_due_in_each_stage_at_its_own_steps(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from tl_toolkit.recipes import keeping
+
+    kept: list[tuple[str, int]] = []
+    real = keeping.keep_state
+
+    def noting(stage: Any, position: Any) -> Any:
+        kept.append((stage.name, position.step))
+        return real(stage, position)
+
+    monkeypatch.setattr(keeping, "keep_state", noting)
+    tl.finetune(out=tmp_path / "run", tune="lp-ft", probe_epochs=2, epochs=1, checkpoint_every="2", **settings)
+    assert kept == [("probe", 2), ("tune", 2), ("tune", 3)]

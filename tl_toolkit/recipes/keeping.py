@@ -108,6 +108,7 @@ class Keeper:
             StoppedError: The user, or the system, asked for it.
             ToolkitError: Training or writing failed.
         """
+        self._last_step = -1  # Steps are counted anew in each stage.
         if self.best:  # What this stage is going to change belongs to the best weights as it is now.
             self._best_weights = {**_copies(trained_weights(place.stage)), **self._best_weights}
         judged: EvalRecord | None = None

@@ -19,7 +19,7 @@ from tests.corpus import Kind, write_corpus
 from tl_toolkit import download
 from tl_toolkit.api import Run
 from tl_toolkit.data.sources import digits_folder
-from tl_toolkit.training.loop import EvalRecord
+from tl_toolkit.training.records import EvalRecord
 
 # The same examples in every run; for other ones, and more of them: --hypothesis-profile=long.
 hypothesis.settings.register_profile("fixed", derandomize=True, max_examples=50, deadline=None, database=None)

@@ -281,8 +281,9 @@ def _checkpoint_file() -> bytes:
     from tl_toolkit.recipes.checkpoint_file import Checkpoint
     from tl_toolkit.recipes.plan import Settings
     from tl_toolkit.training.checkpoint import keep_state
-    from tl_toolkit.training.loop import EvalRecord, Position, Stage
+    from tl_toolkit.training.loop import Position, Stage
     from tl_toolkit.training.losses import Criterion
+    from tl_toolkit.training.records import EvalRecord
     from tl_toolkit.training.schedules import make_schedule
 
     torch.manual_seed(0)
@@ -337,7 +338,7 @@ def metrics(data: bytes) -> None:
 
 
 def _metrics_seeds() -> list[bytes]:
-    from tl_toolkit.training.loop import EvalRecord, StepRecord
+    from tl_toolkit.training.records import EvalRecord, StepRecord
 
     judged = EvalRecord("tune", 1, 1, 1, 1, 1.0, 0.5, 1.0, 0.5, 0.1, 5, 1.0, 5.0)
     lines = [json.dumps(dataclasses.asdict(one)) for one in (StepRecord("tune", 1, 1, 0.5, 0.5, 0.1), judged)]

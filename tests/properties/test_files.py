@@ -15,7 +15,7 @@ from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.recipes.run_folder import append_metrics, begin_metrics, read_metrics, read_summary, write_summary
 from tl_toolkit.tensor_files import read_sealed, write_sealed
 from tl_toolkit.training.checkpoint import StageState, keep_state
-from tl_toolkit.training.loop import EvalRecord, StepRecord
+from tl_toolkit.training.records import EvalRecord, StepRecord
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)

@@ -28,7 +28,7 @@ from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.recipes import job
 from tl_toolkit.recipes.events import Chosen, Event, Warned
 from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.training.loop import EvalRecord
+from tl_toolkit.training.records import EvalRecord
 
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",

@@ -19,7 +19,7 @@ from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageE
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.events import Chosen, Event, Warned
-from tl_toolkit.training.loop import EvalRecord, StepRecord
+from tl_toolkit.training.records import EvalRecord, StepRecord
 
 TIMES = ("seconds", "images_per_second")
 VARIANTS: dict[str, dict[str, object]] = {

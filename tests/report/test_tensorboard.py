@@ -12,7 +12,7 @@ from tl_toolkit.errors import StoppedError, UsageError
 from tl_toolkit.recipes.events import Event
 from tl_toolkit.report import tensorboard
 from tl_toolkit.report.tensorboard import check_tensorboard, open_board
-from tl_toolkit.training.loop import EvalRecord, StepRecord
+from tl_toolkit.training.records import EvalRecord, StepRecord
 
 
 def read(folder: Path) -> EventAccumulator:

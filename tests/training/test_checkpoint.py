@@ -21,8 +21,9 @@ from tl_toolkit.training.checkpoint import (
     trained_weights,
 )
 from tl_toolkit.training.compute import choose_compute
-from tl_toolkit.training.loop import EvalRecord, Position, Stage, Stepped, StepRecord, fit
+from tl_toolkit.training.loop import Position, Stage, Stepped, fit
 from tl_toolkit.training.optimizers import make_optimizer
+from tl_toolkit.training.records import EvalRecord, StepRecord
 from tl_toolkit.training.schedules import make_schedule
 
 SETTINGS = Settings("tune", 3, "adamw", 0.01, 0.01, 0.1)

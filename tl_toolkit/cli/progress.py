@@ -10,7 +10,7 @@ from rich.progress import Progress as Bars
 
 from tl_toolkit.cli.console import percent, tell_choice, tell_warning
 from tl_toolkit.recipes.events import Chosen, Counted, Event, Warned, Wrote
-from tl_toolkit.training.loop import EvalRecord, Progress, StepRecord
+from tl_toolkit.training.records import EvalRecord, Progress, StepRecord
 
 NARROW = 80
 """Columns below which the bars are short."""

@@ -14,7 +14,7 @@ from tl_toolkit.json_values import duration, mapping, record, whole_number
 from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.tensor_files import read_sealed, write_sealed
 from tl_toolkit.training.checkpoint import StageState
-from tl_toolkit.training.loop import EvalRecord
+from tl_toolkit.training.records import EvalRecord
 
 FORMAT = 1
 BEST = "best."

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl_toolkit.training.loop import Progress, Record
+from tl_toolkit.training.records import Progress, Record
 
 log = logging.getLogger("tl_toolkit")
 

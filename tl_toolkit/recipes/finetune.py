@@ -30,8 +30,9 @@ from tl_toolkit.recipes.stopping import Stopping
 from tl_toolkit.report.curves import Curve, draw_curves
 from tl_toolkit.report.tensorboard import TensorBoard, open_board
 from tl_toolkit.training.checkpoint import check_weights, restore_position, restore_random
-from tl_toolkit.training.loop import EvalRecord, Position, Stage, fit
+from tl_toolkit.training.loop import Position, Stage, fit
 from tl_toolkit.training.metrics import Scores
+from tl_toolkit.training.records import EvalRecord
 
 METRICS = ("val_accuracy", "val_loss", "test_accuracy", "val_images", "test_images")
 EXPORT_FILES = {"state-dict": run_folder.STATE_DICT_FILE, "full-model": run_folder.FULL_MODEL_FILE}

@@ -21,7 +21,8 @@ from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.recipes.stopping import Stopping
 from tl_toolkit.report.tensorboard import TensorBoard
 from tl_toolkit.training.checkpoint import keep_state, trained_weights
-from tl_toolkit.training.loop import EvalRecord, Progress, Record, Stage, Stepped
+from tl_toolkit.training.loop import Stage, Stepped
+from tl_toolkit.training.records import EvalRecord, Progress, Record
 
 CHECKPOINT_SECONDS = 300.0
 COST_SHARE = 0.05

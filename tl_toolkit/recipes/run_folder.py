@@ -17,7 +17,7 @@ from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
 from tl_toolkit.json_values import mapping, number, record, whole_number
-from tl_toolkit.training.loop import EvalRecord, Record, StepRecord
+from tl_toolkit.training.records import EvalRecord, Record, StepRecord
 
 RUNS = Path("runs")
 CHECKPOINT_FILE = "checkpoint.safetensors"

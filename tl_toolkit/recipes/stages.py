@@ -28,19 +28,11 @@ from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.training.checkpoint import StageState, restore_optimizer, restore_weights
 from tl_toolkit.training.compute import Compute
 from tl_toolkit.training.frozen_features import PROBE_BATCH, ViewOrder
-from tl_toolkit.training.loop import (
-    Batches,
-    EvalRecord,
-    Position,
-    Prepare,
-    Stage,
-    evaluate_batches,
-    fit,
-    telling_failures,
-)
+from tl_toolkit.training.loop import Batches, Position, Prepare, Stage, evaluate_batches, fit, telling_failures
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.metrics import Scores
 from tl_toolkit.training.optimizers import make_optimizer
+from tl_toolkit.training.records import EvalRecord
 from tl_toolkit.training.schedules import make_schedule
 
 EVAL_BATCH = 64

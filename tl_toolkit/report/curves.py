@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import atomic_file
-from tl_toolkit.training.loop import EvalRecord
+from tl_toolkit.training.records import EvalRecord
 
 INCHES = (9.0, 3.6)
 DOTS_PER_INCH = 150

@@ -12,7 +12,7 @@ from torch import nn
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.report.pictures import Picture, picture_grid
-from tl_toolkit.training.loop import EvalRecord, Record
+from tl_toolkit.training.records import EvalRecord, Record
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

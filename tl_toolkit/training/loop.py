@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.metrics import FullMeter, Meter, Scores
+from tl_toolkit.training.records import EvalRecord, Progress, Record, StepRecord
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Prepare = Callable[[torch.Tensor], torch.Tensor]
@@ -23,101 +24,6 @@ Prepare = Callable[[torch.Tensor], torch.Tensor]
 
 PROGRESS_SECONDS = 0.25
 """How often progress is told. Telling reads the loss back from the device, which waits for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a stage is within an epoch.
-
-    Attributes:
-        stage: "probe" or "tune".
-        epoch: From 1.
-        epochs: Epochs of the stage.
-        step: Steps done in this epoch.
-        steps: Steps of an epoch.
-        loss: Mean since the last evaluation.
-        accuracy: Share of right answers since then.
-        images_per_second: Mean since then.
-    """
-
-    stage: str
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    images_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """How training went over the last few steps: a line of metrics.jsonl where the user asked for it.
-
-    Attributes:
-        stage: "probe" or "tune".
-        epoch: From 1.
-        step: Of the stage, from 1.
-        train_loss: Mean since the StepRecord before, with label smoothing and class weights.
-        train_accuracy: Likewise, on augmented images, in train mode.
-        learning_rate: Of the first group.
-    """
-
-    stage: str
-    epoch: int
-    step: int
-    train_loss: float
-    train_accuracy: float
-    learning_rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class EvalRecord:
-    """What an evaluation on val showed: a line of metrics.jsonl for every epoch, and more where asked for.
-
-    Attributes:
-        stage: "probe" or "tune".
-        epoch: The epoch that was under way or just over, from 1.
-        epochs: Epochs of the stage.
-        step: Of the stage, from 1.
-        steps: Steps of an epoch.
-        train_loss: Mean since the evaluation before, with label smoothing and class weights.
-        train_accuracy: Likewise, on augmented images, in train mode.
-        val_loss: Without them.
-        val_accuracy: As a fraction.
-        learning_rate: Of the first group, at the last step.
-        images: Trained on since the evaluation before.
-        seconds: Training and validation.
-        images_per_second: Of training alone.
-    """
-
-    stage: str
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    learning_rate: float
-    images: int
-    seconds: float
-    images_per_second: float
-
-    @property
-    def ends_epoch(self) -> bool:
-        """Whether the epoch is over."""
-        return self.step == self.epoch * self.steps
-
-    def improves_on(self, other: Self | None) -> bool:
-        """Whether val is judged better: by accuracy, and where that is equal by loss."""
-        if other is None:
-            return True
-        return (self.val_accuracy, -self.val_loss) > (other.val_accuracy, -other.val_loss)
-
-
-Record = StepRecord | EvalRecord
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from tl_toolkit.input_spec import LARGEST_SIDE
 from tl_toolkit.settings import coerced, flag_name, problem_with, read_yaml, setting
 
 Head = Literal["swap", "append", "mlp"]
-Tune = Literal["linear-probe", "last-stage", "full", "lp-ft"]
+Tune = Literal["auto", "linear-probe", "last-stage", "full", "lp-ft"]
+Norm = Literal["frozen", "batch"]
 Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
 Augment = Literal["none", "pad-crop", "light", "strong"]
 Loss = Literal["cross-entropy", "bce"]
@@ -61,7 +62,12 @@ class FinetuneConfig:
         ConfigError: Some settings are wrong; the message lists them all.
     """
 
-    arch: str = setting("resnet18", "Network: a name from `tl models`, `torchvision:NAME` or `timm:NAME`.", MODEL)
+    arch: str = setting(
+        "auto",
+        "Network: a name from `tl models`, `torchvision:NAME` or `timm:NAME`; auto tries those whose weights are on "
+        "this machine on a sample of your images, as `tl rank` does.",
+        MODEL,
+    )
     weights: str = setting(
         "auto",
         "Pretrained weights: auto, imagenet, bundled, none, a FILE, a URL#sha256=HEX or hf-hub:ORG/NAME.",
@@ -76,7 +82,16 @@ class FinetuneConfig:
         MODEL,
     )
     tune: Tune = setting(
-        "lp-ft", "What trains: the head, the last stage, everything, or the head first and then everything.", MODEL
+        "auto",
+        "What trains: the head (linear-probe), then the last stage (last-stage), everything at once (full) or the head "
+        "and then everything (lp-ft); auto goes from the head on as long as val gains by it.",
+        MODEL,
+    )
+    time_budget: str | None = setting(
+        None,
+        "Most time that the whole run may take, such as 90s, 10m or 2h; the more, the more auto tries.",
+        TRAINING,
+        automatic="none; auto fine-tunes what takes about a minute",
     )
 
     data: str = setting("digits", "Images: a folder, `digits` or `torchvision:NAME`.", DATA)
@@ -111,9 +126,26 @@ class FinetuneConfig:
     )
 
     epochs: int | None = setting(
-        None, "Passes over train.", TRAINING, minimum=1, automatic="6, or --probe-epochs with linear-probe"
+        None,
+        "Passes over train.",
+        TRAINING,
+        minimum=1,
+        automatic="6; 4 of the last stage; --probe-epochs with linear-probe",
     )
-    probe_epochs: int = setting(48, "Epochs of the probe that lp-ft begins with.", TRAINING, minimum=1)
+    probe_epochs: int | None = setting(
+        None,
+        "Epochs of the probe before fine-tuning.",
+        TRAINING,
+        minimum=1,
+        automatic="12 of L-BFGS, 48 of gradient descent",
+    )
+    patience: int | None = setting(
+        None,
+        "Stop fine-tuning after so many evaluations in a row that did not improve val.",
+        TRAINING,
+        minimum=1,
+        automatic="all epochs",
+    )
     views: int = setting(
         1,
         "Views of an image in which frozen features are computed: as it is, mirrored, and then crops.",
@@ -134,17 +166,21 @@ class FinetuneConfig:
     )
     probe_learning_rate: str | None = setting(
         None,
-        "Peak learning rate of the probe; auto tries a grid of rates and weight decays and keeps the best by val.",
+        "Train the probe by gradient descent at this peak learning rate; auto tries a grid of rates and weight decays "
+        "and keeps the best by val.",
         TRAINING,
         flag="--probe-lr",
-        automatic="0.01",
+        automatic="solved by L-BFGS, without one",
         number_too=True,
     )
     weight_decay: float | None = setting(
         None, "Weight decay; none on biases and norms.", TRAINING, minimum=0, automatic="by optimizer"
     )
-    optimizer: str = setting(
-        "adamw", "adamw, sgd (with Nesterov momentum), momentum (without) or any other timm optimizer.", TRAINING
+    optimizer: str | None = setting(
+        None,
+        "adamw, sgd (with Nesterov momentum), momentum (without) or any other timm optimizer; lbfgs for linear-probe.",
+        TRAINING,
+        automatic="adamw; lbfgs for the probe",
     )
     momentum: float = setting(0.9, "Momentum of the optimizers that have one.", TRAINING, minimum=0, below=1)
     scheduler: Scheduler = setting("cosine", "Course of the learning rate after the warm-up.", TRAINING)
@@ -158,9 +194,37 @@ class FinetuneConfig:
         TRAINING,
         automatic="cross-entropy; bce with --classes 1",
     )
-    label_smoothing: float = setting(
-        0.1, "Share of a target that is spread over all classes.", TRAINING, minimum=0, below=1
+    label_smoothing: float | None = setting(
+        None,
+        "Share of a target that is spread over all classes.",
+        TRAINING,
+        minimum=0,
+        below=1,
+        automatic="0.1; 0 with lbfgs",
     )
+    norm: Norm | None = setting(
+        None,
+        "BatchNorm while fine-tuning: frozen keeps the statistics of the pretrained weights, batch learns new ones.",
+        TRAINING,
+        automatic="frozen with pretrained weights",
+    )
+    layer_decay: float = setting(
+        1.0,
+        "Factor of the learning rate from each layer of the backbone to the one before it.",
+        TRAINING,
+        above=0,
+        maximum=1,
+    )
+    ema: float | None = setting(
+        None,
+        "Evaluate and save a moving average of the fine-tuned weights, with this decay a step, such as 0.99.",
+        TRAINING,
+        above=0,
+        below=1,
+        automatic="no average",
+    )
+    mixup: float = setting(0.0, "Alpha of mixup while fine-tuning; 0 is off.", TRAINING, minimum=0)
+    cutmix: float = setting(0.0, "Alpha of CutMix while fine-tuning; 0 is off.", TRAINING, minimum=0)
     class_weights: ClassWeights = setting(
         "none", "balanced counts an image the more in the loss the rarer its class is.", TRAINING
     )

@@ -168,7 +168,7 @@ def _train(job: Job, keeper: Keeper, stopping: Stopping, folder: Path, checkpoin
                 position = Position(bench.compute.device)
                 if begun:
                     check_premises(begun.premises, premises(), folder)
-                    position = restore_position(begun.state, bench.compute.device)
+                    position = restore_position(begun.state, bench.network.module, bench.compute.device)
                     _check_epochs(stage, position)
                     restore_random(begun.state)
                 place = Place(number, stage.name == job.stages[-1].name, chosen, stage, premises)

@@ -97,6 +97,12 @@ class FrozenFeatures:
             view_loader(self._viewed(samples, views), order, self._images.workers), self._run, order
         )
 
+    def why_not_at_once(self, samples: Samples) -> str:
+        """Why not all features of a split can be held in memory in float32; empty where they can."""
+        row = self._run(self._viewed(samples, 1)[0][0][None])
+        needed = len(samples) * row.numel() * torch.float32.itemsize
+        return f"all features take {show_size(needed)}" if needed > MEMORY_BYTES else ""
+
     def in_order(self, split: str, samples: Samples) -> EvalFeatures | ComputedFeatures:
         """Every image of a split once, as it is in prediction."""
         features = self._stored(split, samples, 1)

@@ -63,7 +63,8 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     Raises:
         ToolkitError: Something does not fit; see `tl_toolkit.errors`.
     """
-    check_optimizer(config.optimizer)
+    if config.optimizer:
+        check_optimizer(config.optimizer)
     if config.tensorboard:
         check_tensorboard()
     compute = choose_compute(config.device, config.precision)

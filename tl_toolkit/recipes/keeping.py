@@ -16,12 +16,12 @@ from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.errors import StoppedError, UsageError, listing
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
-from tl_toolkit.recipes.events import Listener
-from tl_toolkit.recipes.plan import Settings
+from tl_toolkit.recipes.events import Chosen, Listener
+from tl_toolkit.recipes.plan import PROBE, Settings
 from tl_toolkit.recipes.stopping import Stopping
 from tl_toolkit.report.tensorboard import TensorBoard
-from tl_toolkit.training.checkpoint import keep_state, trained_weights
-from tl_toolkit.training.loop import Stage, Stepped
+from tl_toolkit.training.checkpoint import keep_state
+from tl_toolkit.training.loop import Stage, Stepped, trained_weights
 from tl_toolkit.training.records import EvalRecord, Progress, Record
 
 CHECKPOINT_SECONDS = 300.0
@@ -60,6 +60,7 @@ class Keeper:
         stopping: Asked after every step.
         board: Shown every record, where there is one.
         begun: Where the run goes on from.
+        out_of_time: Whether fine-tuning must end now.
 
     Attributes:
         records: Every evaluation so far.
@@ -75,7 +76,9 @@ class Keeper:
         stopping: Stopping,
         board: TensorBoard | None,
         begun: Checkpoint | None,
+        out_of_time: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._out_of_time = out_of_time
         told = run_folder.begin_metrics(folder, begun.metrics_bytes if begun else 0)
         self.records = [record for record in told if isinstance(record, EvalRecord)]
         self.best = begun.best if begun else None
@@ -114,11 +117,18 @@ class Keeper:
             self._best_weights = {**_copies(trained_weights(place.stage)), **self._best_weights}
         judged: EvalRecord | None = None
         stepped: Stepped | None = None
+        if self._is_over(place.stage.name):  # It was, and the run was stopped before the next stage.
+            return
         for told in events:
             if isinstance(told, Stepped):
                 stepped = told
                 self._look_after(stepped, place, judged)
                 judged = None
+                if self._is_over(place.stage.name):
+                    listener(
+                        Chosen("stopped", f"{place.stage.name} after step {stepped.position.step:,}", self._why_over())
+                    )
+                    break
                 continue
             listener(told)
             if isinstance(told, Progress):
@@ -131,6 +141,9 @@ class Keeper:
                 judged = told
         if stepped and place.is_last:
             self._keep(stepped, place)
+
+    def _why_over(self) -> str:
+        return "--time-budget" if self._out_of_time() else f"--patience {self._config.patience}"
 
     def write_best(self) -> None:
         """Writes the best weights so far to the model file, where they are not there yet."""
@@ -149,10 +162,11 @@ class Keeper:
             StoppedError: Asked for.
         """
         self._best_is_now = False
-        if judged and judged.improves_on(self.best):
-            self.best, self._best_is_now, self._best_is_written = judged, True, False
-            self._best_weights |= _copies(trained_weights(now.stage))
-            if now.stage.name == "tune":  # A probe's epoch is quicker than the writing of a file.
+        if judged and self._is_best(judged):
+            average = now.position.average
+            self.best, self._best_is_now, self._best_is_written = judged, not average, False
+            self._best_weights |= _copies(average or trained_weights(now.stage))
+            if now.stage.name != PROBE:  # A probe's epoch is quicker than the writing of a file.
                 self.write_best()
         if self._stopping.asked:
             self._keep(now, place)
@@ -163,6 +177,26 @@ class Keeper:
             )
         if self._is_due(now.position.step, bool(judged and judged.ends_epoch)):
             self._keep(now, place)
+
+    def _is_best(self, judged: EvalRecord) -> bool:
+        """Of a probe the last epoch counts: the best of many noisy figures is chosen by chance."""
+        return judged.stage == PROBE or judged.improves_on(self.best)
+
+    def _is_over(self, stage: str) -> bool:
+        """Whether a stage ends before its last epoch: val no longer improves, or the time is up."""
+        if stage == PROBE:
+            return False
+        if self._out_of_time():
+            return True
+        return self._config.patience is not None and self._stale(stage) >= self._config.patience
+
+    def _stale(self, stage: str) -> int:
+        """Evaluations of a stage since its best one."""
+        records = [record for record in self.records if record.stage == stage]
+        best = max(
+            range(len(records)), key=lambda index: (records[index].val_accuracy, -records[index].val_loss), default=0
+        )
+        return len(records) - 1 - best if records else 0
 
     def _is_due(self, step: int, epoch_over: bool) -> bool:
         passed = time.perf_counter() - self._last_time

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tl_toolkit.balance import balanced_weights
-from tl_toolkit.config import AUTO, FinetuneConfig, Tune
+from tl_toolkit.config import AUTO, FinetuneConfig
 from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, Samples, eval_images
 from tl_toolkit.data.loaders import Epochs, automatic_workers, eval_loader, train_loader
 from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, random_transform
@@ -23,7 +23,7 @@ from tl_toolkit.recipes.evaluate import score
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 from tl_toolkit.recipes.frozen import FrozenFeatures, Images
 from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.recipes.plan import Settings
+from tl_toolkit.recipes.plan import PROBE, Settings, norm_is_frozen, probe_in_batches
 from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.training.checkpoint import StageState, restore_optimizer, restore_weights
 from tl_toolkit.training.compute import Compute
@@ -31,7 +31,8 @@ from tl_toolkit.training.frozen_features import PROBE_BATCH, ViewOrder
 from tl_toolkit.training.loop import Batches, Position, Prepare, Stage, evaluate_batches, fit, telling_failures
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.metrics import Scores
-from tl_toolkit.training.optimizers import make_optimizer
+from tl_toolkit.training.mixing import Mixing
+from tl_toolkit.training.optimizers import LBFGS, make_optimizer
 from tl_toolkit.training.records import EvalRecord
 from tl_toolkit.training.schedules import make_schedule
 
@@ -40,6 +41,9 @@ DECODED_SIDE, DECODED_BYTES = 64, 2**28
 """Images of up to so many pixels a side are decoded once and held in memory, where no random transform needs their
 files and a split takes no more bytes: MNIST and CIFAR-10 do. Larger ones are decoded again in every epoch, which takes
 a twentieth of the time of a step on them."""
+
+LABEL_SMOOTHING = 0.1
+"""By default, in gradient descent (Szegedy et al. 2016, section 7)."""
 
 SWEPT_RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 SWEPT_DECAYS = (0.3, 2.0, 6.0)
@@ -168,11 +172,15 @@ class Bench:
             settings.head_learning_rate,
             settings.weight_decay,
             self.config.momentum,
+            self.config.layer_decay,
         )
         if begun:
             restore_optimizer(optimizer, begun)
+        solved, tunes = settings.optimizer == LBFGS, settings.name != PROBE
         # The probe before fine-tuning is not the training that the user asked to follow step by step.
-        followed = settings.name == "tune" or self.config.tune == "linear-probe"
+        followed = tunes or self.config.tune == "linear-probe"
+        smoothing = self.config.label_smoothing
+        mixes = tunes and (self.config.mixup or self.config.cutmix)
         return Stage(
             name=settings.name,
             module=module,
@@ -180,9 +188,9 @@ class Bench:
             optimizer=optimizer,
             schedule=make_schedule(
                 optimizer,
-                self.config.scheduler,
+                "constant" if solved else self.config.scheduler,
                 settings.epochs * len(train),
-                self.config.warmup,
+                0.0 if solved else self.config.warmup,
                 begun.step if begun else 0,
             ),
             train=train,
@@ -190,10 +198,17 @@ class Bench:
             prepare=prepare,
             epochs=settings.epochs,
             classes=self.classes,
-            criterion=Criterion(self.config.chosen_loss, self.config.label_smoothing, self._class_weights),
+            criterion=Criterion(
+                self.config.chosen_loss,
+                (0.0 if solved else LABEL_SMOOTHING) if smoothing is None else smoothing,
+                self._class_weights,
+            ),
             clip_gradient=self.config.clip_gradient,
             eval_every=self.config.eval_every if followed else None,
             log_every=self.config.log_every if followed else None,
+            frozen_norm=tunes and norm_is_frozen(self.config, module),
+            ema=self.config.ema if tunes else None,
+            mixing=Mixing(self.config.mixup, self.config.cutmix, self.config.seed) if mixes else None,
         )
 
     def stage_on_images(self, settings: Settings, trainable: tuple[str, ...], begun: StageState | None) -> Stage:
@@ -213,15 +228,18 @@ class Bench:
             A function that puts one together for given settings: they share the features.
         """
         head_alone = trainable == self.network.head_modules
-        batch_size = PROBE_BATCH if head_alone else self.config.batch_size
         views = self.config.views if self._augmentation else 1  # Else all are alike.
-        splits = self.splits
-        order = ViewOrder(len(splits.train), views, batch_size, self.config.seed, self.config.drop_last, self._balance)
-        train = frozen.batches(splits.train, views, order)
-        val = frozen.in_order("val", splits.val)
+        splits, val = self.splits, frozen.in_order("val", self.splits.val)
         feed, layout = frozen.prefix.feed, self.compute.lay_out
 
         def stage(settings: Settings, begun: StageState | None = None) -> Stage:
+            batch_size = PROBE_BATCH if head_alone else self.config.batch_size
+            if settings.optimizer == LBFGS:
+                batch_size = len(splits.train)
+            order = ViewOrder(
+                len(splits.train), views, batch_size, self.config.seed, self.config.drop_last, self._balance
+            )
+            train = frozen.batches(splits.train, views, order)
             if head_alone:
                 return self.stage(settings, trainable, train, val, lambda features: feed(features.float()), begun)
             return self._accelerated(
@@ -297,22 +315,24 @@ def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> It
         The stage, and its settings with what was chosen for it.
     """
     network = bench.network
-    policy: Tune = "linear-probe" if settings.name == "probe" else bench.config.tune
-    trainable = trainable_modules(network.module, network.head_modules, policy)
+    trainable = trainable_modules(network.module, network.head_modules, settings.policy)
     freeze_except(network.module, trainable)
     if begun:
         restore_weights(network.module, trainable, begun)
     # A dataset of the user's own may augment its images: what learns more than a head sees them anew in every epoch.
-    anew = policy == "last-stage" and not bench.splits.train.fixed
+    anew = settings.name != PROBE and not bench.splits.train.fixed
     bench.frozen = None if anew or "" in trainable else bench.find_frozen(trainable)
-    sweeps = settings.name == "probe" and bench.config.probe_learning_rate == AUTO and begun is None
+    sweeps = settings.name == PROBE and bench.config.probe_learning_rate == AUTO and begun is None
     try:
         if bench.frozen is None:
             if sweeps:
                 message = f"--probe-lr auto needs stored features; the probe has {settings.learning_rate:g}."
                 bench.listener(Warned(message))
+            settings = _in_batches(bench, settings, "the network has no frozen part that can be run alone")
             yield bench.stage_on_images(settings, trainable, begun), settings
         else:
+            if reason := bench.frozen.why_not_at_once(bench.splits.train):
+                settings = _in_batches(bench, settings, reason)
             make_stage = bench.stage_on_features(trainable, bench.frozen)
             with bench.frozen.prefix.skipped():
                 if sweeps:
@@ -320,6 +340,15 @@ def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> It
                 yield make_stage(settings, begun), settings
     finally:
         bench.release()
+
+
+def _in_batches(bench: Bench, settings: Settings, reason: str) -> Settings:
+    """The settings of a probe by gradient descent, where L-BFGS cannot have all features at once."""
+    if settings.optimizer != LBFGS:
+        return settings
+    descent = probe_in_batches(bench.config)
+    bench.listener(Chosen("probe", f"{descent.optimizer}, {descent.epochs} epochs", f"not L-BFGS: {reason}"))
+    return descent
 
 
 def _best_by_val(bench: Bench, settings: Settings, make_stage: MakeStage) -> Settings:
@@ -332,9 +361,10 @@ def _best_by_val(bench: Bench, settings: Settings, make_stage: MakeStage) -> Set
     for done, (rate, decay) in enumerate(pairs, start=1):
         candidate = dataclasses.replace(settings, learning_rate=rate, head_learning_rate=rate, weight_decay=decay)
         with contextlib.suppress(TrainingError):  # A rate that is too high for these features.
-            for told in fit(make_stage(candidate), bench.accelerator, Position(bench.compute.device)):
-                if isinstance(told, EvalRecord) and told.improves_on(best[0] if best else None):
-                    best = told, candidate
+            events = fit(make_stage(candidate), bench.accelerator, Position(bench.compute.device))
+            last = [told for told in events if isinstance(told, EvalRecord)][-1]
+            if last.improves_on(best[0] if best else None):
+                best = last, candidate
         for head, state in zip(heads, before, strict=True):
             head.load_state_dict(state)
         bench.listener(Counted("probe-lr", done, len(pairs), "pairs"))

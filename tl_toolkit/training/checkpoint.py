@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from tl_toolkit.errors import ModelFileError, listing
 from tl_toolkit.json_values import duration, mapping, number, whole_number
-from tl_toolkit.training.loop import Position, Span, Stage
+from tl_toolkit.training.loop import Position, Span, Stage, trained_weights
 
-WEIGHTS, OPTIMIZER, RANDOM = "weights.", "optimizer.", "random."
+WEIGHTS, AVERAGE, OPTIMIZER, RANDOM = "weights.", "average.", "optimizer.", "random."
 TENSOR = "tensor "
 """Begins a text that stands for a tensor in `values`."""
 
@@ -24,7 +24,8 @@ class StageState:
     """What a stage is between two steps.
 
     Attributes:
-        tensors: The weights that train, the optimizer's tensors and the states of torch's generators, by name.
+        tensors: The weights that train, their moving averages, the optimizer's tensors and the states of torch's
+            generators, by name.
         values: All else, as JSON has it.
     """
 
@@ -69,17 +70,20 @@ class StageState:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The part of the network's state_dict that trains."""
-        return {name.removeprefix(WEIGHTS): value for name, value in self.tensors.items() if name.startswith(WEIGHTS)}
+        return self._named(WEIGHTS)
 
+    def average(self) -> dict[str, torch.Tensor]:
+        """Their moving averages; empty where there were none."""
+        return self._named(AVERAGE)
 
-def trained_weights(stage: Stage) -> dict[str, torch.Tensor]:
-    """The part of the network's state_dict that the stage changes."""
-    return _part(stage.module, stage.trainable)
+    def _named(self, prefix: str) -> dict[str, torch.Tensor]:
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
 
 def keep_state(stage: Stage, position: Position) -> StageState:
     """The state of a stage; its tensors are those that training goes on to change, so write or copy them at once."""
     tensors = {f"{WEIGHTS}{name}": value for name, value in trained_weights(stage).items()}
+    tensors |= {f"{AVERAGE}{name}": value for name, value in position.average.items()}
     optimizer = _without_tensors(stage.optimizer.state_dict(), OPTIMIZER, tensors)
     tensors[f"{RANDOM}cpu"] = torch.get_rng_state()
     for index, state in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ()):
@@ -158,10 +162,16 @@ def restore_optimizer(optimizer: Optimizer, state: StageState) -> None:
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def restore_position(state: StageState, device: torch.device) -> Position:
-    """Where the stage was."""
+def restore_position(state: StageState, module: nn.Module, device: torch.device) -> Position:
+    """Where the stage was.
+
+    Raises:
+        ModelFileError: The averaged weights are those of another network.
+    """
     position = Position(device)
     position.step = state.step
+    check_weights(module, state.average())
+    position.average = {name: value.to(device) for name, value in state.average().items()}
     position.span, position.logged = (_span(state.values[name], device) for name in ("span", "logged"))
     return position
 

@@ -14,8 +14,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tl_toolkit.errors import TrainingError
+from tl_toolkit.training.averaging import averaged, update_average
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.metrics import FullMeter, Meter, Scores
+from tl_toolkit.training.mixing import Mixing
+from tl_toolkit.training.norms import is_batch_norm
 from tl_toolkit.training.records import EvalRecord, Progress, Record, StepRecord
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
@@ -31,7 +34,7 @@ class Stage:
     """What one call of `fit` trains.
 
     Attributes:
-        name: "probe" or "tune".
+        name: "probe", "last-stage" or "tune".
         module: The network, or the head alone.
         trainable: Names of the modules that are in train mode; "" is the whole module.
         optimizer: Over the parameters that train.
@@ -45,6 +48,9 @@ class Stage:
         clip_gradient: Largest gradient norm; None for no limit.
         eval_every: Steps after which val is judged beside the ends of epochs; None for these alone.
         log_every: Steps after which a StepRecord is given; None for never.
+        frozen_norm: Keep BatchNorm in eval mode, also in the modules that train: its statistics stay as they are.
+        ema: Decay of a moving average of the weights that train, which is what is evaluated; None for no average.
+        mixing: Mixes the images of a batch; None where they stay apart.
     """
 
     name: str
@@ -61,6 +67,9 @@ class Stage:
     clip_gradient: float | None
     eval_every: int | None = None
     log_every: int | None = None
+    frozen_norm: bool = False
+    ema: float | None = None
+    mixing: Mixing | None = None
 
 
 class Span:
@@ -99,12 +108,14 @@ class Position:
         step: Steps done in the stage.
         span: The steps since the last EvalRecord.
         logged: The steps since the last StepRecord.
+        average: Moving averages of the weights that train, by name; empty before the first step and without one.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.step = 0
         self.span = Span(device)
         self.logged = Span(device)
+        self.average: dict[str, torch.Tensor] = {}
 
     def epoch(self, steps: int) -> int:
         """The epoch of the last step, from 1, where an epoch has so many `steps`."""
@@ -141,9 +152,11 @@ def fit(stage: Stage, accelerator: Accelerator, position: Position) -> Iterator[
     told = time.perf_counter()
     yield from _records_due(stepped, device)
     for epoch in range(position.step // steps + 1, stage.epochs + 1):
-        _set_train_mode(stage.module, stage.trainable)
-        for result in _train_epoch(stage, accelerator, epoch, position.step - (epoch - 1) * steps):
+        _set_train_mode(stage)
+        for result in _train_epoch(stage, accelerator, position, epoch):
             position.step += 1
+            if stage.ema:
+                update_average(position.average, trained_weights(stage), stage.ema, position.step)
             position.span.add(*result)
             if stage.log_every:
                 position.logged.add(*result)
@@ -168,7 +181,7 @@ def _records_due(stepped: Stepped, device: torch.device) -> Iterator[Record | St
         position.span = Span(device)
         yield judged
         yield stepped
-        _set_train_mode(stage.module, stage.trainable)
+        _set_train_mode(stage)
 
 
 def _progress(stage: Stage, position: Position) -> Progress:
@@ -189,7 +202,8 @@ def _evaluate(stage: Stage, position: Position, device: torch.device) -> EvalRec
     span, epoch = position.span, position.epoch(len(stage.train))
     train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
     train_seconds = span.seconds()
-    scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
+    with averaged(stage.module, position.average):
+        scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
     _check_finite(scores.loss, stage.name, epoch)
     return EvalRecord(
         stage=stage.name,
@@ -236,35 +250,74 @@ def evaluate_batches(
 
 
 def _train_epoch(
-    stage: Stage, accelerator: Accelerator, epoch: int, first: int
+    stage: Stage, accelerator: Accelerator, position: Position, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """One pass over train, from the batch `first` on.
+    """One pass over train, from where the position is on.
 
     Yields:
         Loss, logits and targets of every step when it is done.
     """
-    stage.train.set_epoch(epoch, first)
+    stage.train.set_epoch(epoch, position.step - (epoch - 1) * len(stage.train))
     with telling_failures(stage.name):
         for inputs, targets in stage.train:
-            logits = stage.module(stage.prepare(inputs)).float()
-            loss = stage.criterion(logits, targets)
-            accelerator.backward(loss)
-            if stage.clip_gradient is not None:
-                accelerator.clip_grad_norm_(stage.module.parameters(), stage.clip_gradient)
-            stage.optimizer.step()
-            stage.optimizer.zero_grad()
+            yield _step(stage, accelerator, inputs, targets, position.step)
             stage.schedule.step()
-            yield loss.detach(), logits.detach(), targets
 
 
-def _set_train_mode(module: nn.Module, trainable: Sequence[str]) -> None:
+def _step(
+    stage: Stage, accelerator: Accelerator, inputs: torch.Tensor, targets: torch.Tensor, step: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One step of the optimizer.
+
+    Returns:
+        Loss, logits and targets before it.
+    """
+    first: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def closure() -> torch.Tensor:
+        """Computes loss and gradients; L-BFGS asks for them several times in a step."""
+        stage.optimizer.zero_grad()
+        loss, logits = _loss(stage, inputs, targets, step)
+        accelerator.backward(loss)
+        if stage.clip_gradient is not None:
+            accelerator.clip_grad_norm_(stage.module.parameters(), stage.clip_gradient)
+        if not first:
+            first.append((loss.detach(), logits.detach()))
+        return loss
+
+    stage.optimizer.step(closure)  # type: ignore[arg-type]  # torch wants a float, and takes a tensor
+    return (*first[0], targets)
+
+
+def _loss(stage: Stage, inputs: torch.Tensor, targets: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss and logits (N, classes) of a batch."""
+    if stage.mixing is None:
+        logits = stage.module(stage.prepare(inputs)).float()
+        return stage.criterion(logits, targets), logits
+    mixed = stage.mixing(inputs.float(), targets, step)
+    logits = stage.module(stage.prepare(mixed.inputs)).float()
+    own, other = stage.criterion(logits, targets), stage.criterion(logits, mixed.partners)
+    return mixed.share * own + (1 - mixed.share) * other, logits
+
+
+def trained_weights(stage: Stage) -> dict[str, torch.Tensor]:
+    """The part of the network's state_dict that the stage changes."""
+    inside = tuple(f"{name}." if name else "" for name in stage.trainable)
+    return {name: value for name, value in stage.module.state_dict().items() if name.startswith(inside)}
+
+
+def _set_train_mode(stage: Stage) -> None:
     """Train mode for the `trainable` modules, eval mode for all else.
 
     So frozen BatchNorm statistics stay as they are, and frozen dropout lets everything through.
     """
-    module.eval()
-    for name in trainable:
-        module.get_submodule(name).train()
+    stage.module.eval()
+    for name in stage.trainable:
+        stage.module.get_submodule(name).train()
+    if stage.frozen_norm:
+        for part in stage.module.modules():
+            if is_batch_norm(part):
+                part.eval()
 
 
 def _finite(meter: Meter, stage: str, epoch: int) -> tuple[float, float]:

@@ -1,9 +1,10 @@
 """Optimizers by timm's names, with their own learning rate for the head."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
 from torch.optim import Optimizer
@@ -22,13 +23,20 @@ class Rates:
     weight_decay: float
 
 
+LBFGS = "lbfgs"
+LBFGS_ITERATIONS = 5
+"""Of a step, whose first computation of the loss repeats the last one of the step before."""
+
+LBFGS_HISTORY = 10
+
 DEFAULTS = {
-    "adamw": {"batchnorm": Rates(5e-4, 0.05), "other": Rates(1e-4, 0.05)},
-    "sgd": {"batchnorm": Rates(0.04, 1e-4), "other": Rates(0.001, 1e-4)},
+    "adamw": {"batch": Rates(5e-4, 0.05), "frozen": Rates(1e-4, 0.05)},
+    "sgd": {"batch": Rates(0.04, 1e-4), "frozen": Rates(0.001, 1e-4)},
+    LBFGS: {"batch": Rates(1.0, 1e-3), "frozen": Rates(1.0, 1e-3)},
 }
-"""For fine-tuning with batches of 32. Those for BatchNorm were chosen by val on Caltech-101 with the bundled
-ResNet18, of few values and with one seed. Networks without it (VGG, transformers, ConvNeXt) bear less; theirs are of
-the size usual in the field and were not measured here, where no such weights can be had."""
+"""For fine-tuning with batches of 32, where BatchNorm learns from batches, and where it is frozen or there is none.
+The former were chosen by val on Caltech-101 with the bundled ResNet18, the latter with tf_efficientnet_lite0, of few
+values each and with one seed (tests/benchmarks/NOTES.md). L-BFGS finds its own length of a step."""
 
 
 def check_optimizer(name: str) -> None:
@@ -37,16 +45,52 @@ def check_optimizer(name: str) -> None:
     Raises:
         UnknownNameError: The name, with the nearest ones.
     """
-    if name not in list_optimizers():
-        raise UnknownNameError("optimizer", name, list_optimizers())
+    known = [*list_optimizers(), LBFGS]
+    if name not in known:
+        raise UnknownNameError("optimizer", name, known)
 
 
-def default_rates(optimizer: str, module: nn.Module, learning_rate: float | None, weight_decay: float | None) -> Rates:
+class LBFGSWithDecay(torch.optim.LBFGS):
+    """torch's L-BFGS with an L2 penalty, for a linear head on all features at once: a convex problem.
+
+    Args:
+        params: Of the head.
+        weight_decay: Factor of half the squared weights; biases, which have one dimension, have none.
+    """
+
+    def __init__(self, params: Sequence[nn.Parameter], weight_decay: float) -> None:
+        super().__init__(params, max_iter=LBFGS_ITERATIONS, history_size=LBFGS_HISTORY, line_search_fn="strong_wolfe")
+        self.weight_decay = weight_decay
+
+    def step(self, closure: Callable[[], torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
+        """Does up to `LBFGS_ITERATIONS` iterations.
+
+        Args:
+            closure: Computes the loss and its gradients.
+
+        Returns:
+            The loss with the penalty, before the step.
+        """
+        decaying = [parameter for parameter in self.param_groups[0]["params"] if parameter.ndim > 1]
+
+        def penalized() -> torch.Tensor:
+            loss = closure().detach()
+            for parameter in decaying:
+                values = parameter.detach()
+                loss = loss + self.weight_decay / 2 * values.square().sum()
+                parameter.grad.add_(values, alpha=self.weight_decay)
+            return loss
+
+        loss: torch.Tensor = super().step(penalized)  # type: ignore[no-untyped-call]
+        return loss
+
+
+def default_rates(optimizer: str, frozen_norm: bool, learning_rate: float | None, weight_decay: float | None) -> Rates:
     """Fills in what was left open.
 
     Args:
         optimizer: Its name.
-        module: The network that it will train.
+        frozen_norm: BatchNorm keeps its statistics, or there is none.
         learning_rate: As given, or None.
         weight_decay: As given, or None.
 
@@ -60,8 +104,7 @@ def default_rates(optimizer: str, module: nn.Module, learning_rate: float | None
             f"The optimizer {optimizer} has no default learning rate and weight decay here: say --lr and "
             f"--weight-decay. {' and '.join(DEFAULTS)} have defaults."
         )
-    has_batchnorm = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
-    rates = DEFAULTS[optimizer]["batchnorm" if has_batchnorm else "other"]
+    rates = DEFAULTS[optimizer]["frozen" if frozen_norm else "batch"]
     return Rates(
         rates.learning_rate if learning_rate is None else learning_rate,
         rates.weight_decay if weight_decay is None else weight_decay,
@@ -76,6 +119,7 @@ def make_optimizer(
     head_learning_rate: float,
     weight_decay: float,
     momentum: float,
+    layer_decay: float = 1.0,
 ) -> Optimizer:
     """An optimizer over the parameters that train.
 
@@ -90,22 +134,27 @@ def make_optimizer(
         head_learning_rate: Peak, for the head.
         weight_decay: Of weights with two dimensions or more.
         momentum: Of the optimizers that have one; sgd without any is plain sgd.
+        layer_decay: Factor of the learning rate from a layer to the one before it (Clark et al. 2020, ELECTRA,
+            arXiv:2003.10555); 1 is the same rate for all.
 
     Raises:
         UsageError: The optimizer cannot be made, for example because its package is not installed.
     """
     check_optimizer(name)
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    if name == LBFGS:
+        return LBFGSWithDecay([parameter for parameter in module.parameters() if parameter.requires_grad], weight_decay)
+    scales = _layer_scales(module, layer_decay)
+    groups: dict[tuple[bool, bool, float], dict[str, Any]] = {}
     for key, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         in_head = any(not part or key.startswith(f"{part}.") for part in head)
         decays = parameter.ndim > 1
         group = groups.setdefault(
-            (in_head, decays),
+            (in_head, decays, scales[key]),
             {
                 "params": [],
-                "lr": head_learning_rate if in_head else learning_rate,
+                "lr": head_learning_rate if in_head else learning_rate * scales[key],
                 "weight_decay": weight_decay if decays else 0.0,
             },
         )
@@ -120,3 +169,19 @@ def make_optimizer(
     except (ImportError, AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"The optimizer {name} cannot be used here: {error}") from error
     return optimizer
+
+
+def _layer_scales(module: nn.Module, decay: float) -> dict[str, float]:
+    """The factor of each parameter's learning rate: 1 in the last layer, and `decay` times as much in each before.
+
+    A layer is a child of the network, or of one of its containers, such as `layer1.0`, `blocks.3` or `features.5`.
+    """
+    layers = {name: _layer_of(module, name) for name, _ in module.named_parameters()}
+    order = list(dict.fromkeys(layers.values()))
+    return {name: decay ** (len(order) - 1 - order.index(layer)) for name, layer in layers.items()}
+
+
+def _layer_of(module: nn.Module, parameter: str) -> str:
+    first, *rest = parameter.split(".")
+    container = isinstance(module.get_submodule(first) if rest else None, nn.Sequential | nn.ModuleList)
+    return f"{first}.{rest[0]}" if container else first

@@ -43,7 +43,7 @@ RESUMABLE = {"epochs", "workers", "checkpoint_every"}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 CHECKPOINT_EVERY = r"0*[1-9][0-9]{0,15}[smh]?"
 
-NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
+NAMED_WEIGHTS = ("auto", "imagenet", "package", "bundled", "none")
 """Weights that are no file, URL or repository."""
 
 
@@ -64,7 +64,7 @@ class FinetuneConfig:
     arch: str = setting("resnet18", "Network: a name from `tl models`, `torchvision:NAME` or `timm:NAME`.", MODEL)
     weights: str = setting(
         "auto",
-        "Pretrained weights: auto, imagenet, bundled, none, a FILE, a URL#sha256=HEX or hf-hub:ORG/NAME.",
+        "Pretrained weights: auto, imagenet, package, bundled, none, a FILE, a URL#sha256=HEX or hf-hub:ORG/NAME.",
         MODEL,
     )
     arch_options: tuple[str, ...] = setting(

@@ -67,7 +67,7 @@ def list_models(
         console.tell_json(found)
         return
     if not found:
-        console.tell_result(f"Of the {len(matching)} networks that match, none has its weights on this machine.")
+        console.tell_result(f"None of the {len(matching)} networks that match has its weights on this machine.")
         return
     rows = [
         [

@@ -52,6 +52,6 @@ def weight_sources(arch: Arch) -> list[WeightSource]:
 def weights_here(arch: Arch) -> Here | None:
     """Where on this machine a network's pretrained weights are; None where they are not.
 
-    Of several places, the one that --weights auto takes. It takes microseconds: no hash is checked.
+    Of several places, the one that --weights auto takes. It needs a tenth of a millisecond: no hash is checked.
     """
     return next((PLACES[source.weights] for source in weight_sources(arch) if source.here), None)

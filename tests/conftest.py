@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import huggingface_hub
 import hypothesis
 import pytest
 import torch
@@ -31,7 +32,7 @@ REAL_DATA = os.environ.get("TL_REAL_DATA")
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Requests to other machines fail as they do offline; torch.hub's cache is empty."""
+    """Requests to other machines fail as they do offline; torch.hub's and the Hub's caches are empty."""
     real_open = download.open_url
 
     def local_only(url: str) -> object:
@@ -41,6 +42,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 
     monkeypatch.setattr(download, "open_url", local_only)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub_cache")))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -19,6 +20,7 @@ CARD = ModelCard(
     one_logit=True,
     loss="bce",
     weights="bundled",
+    weights_license="Apache-2.0",
     metrics={"val_accuracy": 0.5},
 )
 
@@ -45,6 +47,13 @@ def test_read_card_of_a_newer_format_says_update(tmp_path: Path):
     save_file({"a": torch.zeros(1)}, path, {**CARD.to_metadata(), "format_version": "2"})
     with pytest.raises(ModelFileError, match="its format is version 2, this tl reads 1; update tl"):
         read_card(path)
+
+
+def test_read_card_of_a_file_without_a_licence_leaves_it_unknown(tmp_path: Path):
+    metadata = CARD.to_metadata()
+    del metadata["weights_license"]
+    save_file({"a": torch.zeros(1)}, tmp_path / "older.safetensors", metadata)
+    assert read_card(tmp_path / "older.safetensors") == dataclasses.replace(CARD, weights_license="")
 
 
 @pytest.mark.parametrize("field", ["class_names", "input_spec", "base_classes", "metrics"])

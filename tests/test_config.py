@@ -87,12 +87,17 @@ def test_every_setting_has_help_and_a_valid_default():
 
 def test_located_makes_paths_full_and_leaves_names(in_folder: Path):
     (in_folder / "photos").mkdir()
-    for name in ("auto", "imagenet", "digits"):  # Folders of these names do not change what they mean.
+    for name in ("auto", "imagenet", "package", "digits"):  # Folders of these names do not change what they mean.
         (in_folder / name).mkdir()
     config = FinetuneConfig(data="photos", weights="mine.pth").located()
     assert (config.data, config.weights) == (str(in_folder / "photos"), str(in_folder / "mine.pth"))
     assert config.data_root == str(in_folder / "datasets")
-    for data, weights in (("digits", "auto"), ("torchvision:mnist", "imagenet"), ("digits", "hf-hub:a/b")):
+    for data, weights in (
+        ("digits", "auto"),
+        ("torchvision:mnist", "imagenet"),
+        ("digits", "package"),
+        ("digits", "hf-hub:a/b"),
+    ):
         named = FinetuneConfig(data=data, weights=weights).located()
         assert (named.data, named.weights) == (data, weights)
 

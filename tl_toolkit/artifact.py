@@ -36,6 +36,7 @@ class ModelCard:
         loss: What it was trained with, which says how logits become probabilities.
         input_spec: The pixels the model expects.
         weights: Where the pretrained weights came from.
+        weights_license: Their licence; empty where it is unknown.
         metrics: What was measured, by name.
         training: The run's settings.
         versions: Of the packages that made the file.
@@ -50,6 +51,7 @@ class ModelCard:
     one_logit: bool = False
     loss: Loss = "cross-entropy"
     weights: str = ""
+    weights_license: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class ModelCard:
             "loss": self.loss,
             "input_spec": json.dumps(self.input_spec.to_dict()),
             "weights": self.weights,
+            "weights_license": self.weights_license,
             "metrics": json.dumps(dict(self.metrics)),
             "training": json.dumps(dict(self.training)),
             "versions": json.dumps(dict(self.versions)),
@@ -115,6 +118,7 @@ class ModelCard:
                 class_names=tuple(class_names),
                 input_spec=InputSpec.from_dict(json.loads(metadata["input_spec"])),
                 weights=metadata["weights"],
+                weights_license=metadata.get("weights_license", ""),
                 metrics=mapping(json.loads(metadata["metrics"]), "metrics"),
                 training=mapping(json.loads(metadata["training"]), "training"),
                 versions=mapping(json.loads(metadata["versions"]), "versions"),

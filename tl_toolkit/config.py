@@ -44,7 +44,7 @@ RESUMABLE = {"epochs", "workers", "checkpoint_every"}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 CHECKPOINT_EVERY = r"0*[1-9][0-9]{0,15}[smh]?"
 
-NAMED_WEIGHTS = ("auto", "imagenet", "bundled", "none")
+NAMED_WEIGHTS = ("auto", "imagenet", "package", "bundled", "none")
 """Weights that are no file, URL or repository."""
 
 
@@ -70,7 +70,7 @@ class FinetuneConfig:
     )
     weights: str = setting(
         "auto",
-        "Pretrained weights: auto, imagenet, bundled, none, a FILE, a URL#sha256=HEX or hf-hub:ORG/NAME.",
+        "Pretrained weights: auto, imagenet, package, bundled, none, a FILE, a URL#sha256=HEX or hf-hub:ORG/NAME.",
         MODEL,
     )
     arch_options: tuple[str, ...] = setting(

@@ -193,21 +193,9 @@ def test_export_writes_what_plain_torch_loads(tiny_run: Run, tmp_path: Path):
     assert "nothing is ever overwritten" in again.stderr
 
 
-def test_models_lists_by_pattern(in_folder: Path):
-    shown = tl("models", "vgg16*").stdout
-    assert "torchvision:vgg16 " in shown
-    assert "138.4 M" in shown
-    listed = json.loads(tl("models", "vgg16", "--json").stdout)
-    assert listed[0] == {
-        "arch": "torchvision:vgg16", "pretrained": True, "parameters": 138_357_544, "input_size": [3, 224, 224],
-    }  # fmt: skip
-    assert "with a pattern of 100 or fewer their parameters are counted" in tl("models").stdout
-
-
-def test_models_show_prints_layers_and_totals():
-    shown = tl("models", "show", "resnet18", "--depth", "1").stdout
-    assert "layer4" in shown
-    assert "11,689,512 parameters, 1,814.07 M multiply-adds for one image" in shown
+def test_module_run_by_python_is_tl():
+    done = subprocess.run([sys.executable, "-m", "tl_toolkit", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == tl("--version").stdout
 
 
 def test_data_info_shows_counts_sizes_and_oddities(photos: Path):
@@ -283,36 +271,6 @@ def test_predict_of_an_empty_folder_says_so(tiny_run: Run, in_folder: Path):
     done = tl("predict", ".", "-m", tiny_run.path)
     assert done.exit_code == 2
     assert "There is no image in ." in done.stderr
-
-
-def test_models_show_takes_an_input_classes_and_options():
-    shown = tl(
-        "models", "show", "resnet18_digits", "--input", "1,32,32", "--classes", 10, "--arch-options", "conv_bias=first"
-    )
-    assert shown.exit_code == 0, shown.output
-    assert "timm:resnet18_digits, input 1x32x32, 10 classes" in shown.stdout
-    assert "11,175,434 parameters, 35.41 M multiply-adds for one image" in shown.stdout
-    assert "memory for one image in float32: parameters 44.70 MB, input 0.00 MB" in shown.stdout
-    facts = json.loads(tl("models", "show", "resnet18", "--input", "1x64x48", "--classes", 5, "--json").stdout)
-    assert facts["input_spec"]["channels"] == 1
-    assert (facts["classes"], facts["layers"][0]["output"]) == (5, [64, 32, 24])
-    assert facts["parameters"] == 11_689_512 - 995 * 513 - 2 * 64 * 49
-    assert facts["parameter_bytes"] == 4 * facts["parameters"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["resnet18", "--input", "32"], "--input must be channels, height and width, such as 1,32,32, not '32'"),
-        (["lenet5", "--input", "3,28,30"], "lenet5 takes images of shape (N, 3, 28, 28), not (1, 3, 28, 30)"),
-        (["lenet5", "--arch-options", "depth=3"], "No option of lenet5 is named 'depth'"),
-        (["resnet18", "--arch-options", "depth=3"], "unexpected keyword argument 'depth'"),
-    ],
-)
-def test_models_show_of_what_cannot_be_says_why(arguments: list[str], message: str):
-    done = tl("models", "show", *arguments)
-    assert done.exit_code in (1, 2)
-    assert message in done.stderr.replace("\n", " ")
 
 
 def test_plot_overlays_runs_and_overwrites_nothing(tiny_run: Run, in_folder: Path):

@@ -206,7 +206,9 @@ def test_file_that_would_run_code_is_refused(tmp_path: Path):
 
 
 def test_weights_that_do_not_exist_list_the_choices():
-    with pytest.raises(WeightsError, match="Besides a file, --weights takes auto, imagenet, bundled, none"):
+    with pytest.raises(
+        WeightsError, match="Besides a file, --weights takes auto, imagenet, package, bundled, none, a URL"
+    ):
         load("imagnet")
 
 

@@ -67,6 +67,7 @@ CARDS = st.builds(
     arch_options=OBJECTS,
     loss=st.sampled_from(["cross-entropy", "bce"]),
     weights=st.text(max_size=8),
+    weights_license=st.text(max_size=8),
     metrics=OBJECTS,
     training=OBJECTS,
     versions=OBJECTS,

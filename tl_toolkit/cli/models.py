@@ -1,5 +1,6 @@
 """``tl models`` and ``tl models show``."""
 
+import dataclasses
 from typing import Annotated, Any
 
 import typer
@@ -35,14 +36,18 @@ app = typer.Typer(
 def list_models(
     pattern: Annotated[str, typer.Argument(help="A glob, or a part of a name.")] = "*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with weights to download.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Only those whose weights are on this machine.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List networks: pretrained or not, parameters, input size."""
+    """List networks: pretrained or not, weights on this machine, parameters, input size."""
     from tl_toolkit.models.backbones import default_input_spec, has_pretrained, list_archs
     from tl_toolkit.models.summary import count_parameters
+    from tl_toolkit.models.weight_sources import weights_here
 
-    archs = [arch for arch in list_archs(pattern) if not pretrained or has_pretrained(arch)]
-    if not archs:
+    matching = [arch for arch in list_archs(pattern) if not pretrained or has_pretrained(arch)]
+    places = {arch: weights_here(arch) for arch in matching}
+    archs = [arch for arch in matching if not here or places[arch]]
+    if not matching:
         every = dict.fromkeys(arch.name for arch in list_archs())
         raise UnknownNameError("architecture", pattern, every, "`tl models` lists them.")
     counted = len(archs) <= MOST_COUNTED
@@ -53,6 +58,7 @@ def list_models(
             {
                 "arch": str(arch),
                 "pretrained": has_pretrained(arch),
+                "here": places[arch],
                 "parameters": count_parameters(arch) if counted else None,
                 "input_size": [spec.channels, spec.height, spec.width],
             }
@@ -60,16 +66,20 @@ def list_models(
     if as_json:
         console.tell_json(found)
         return
+    if not found:
+        console.tell_result(f"None of the {len(matching)} networks that match has its weights on this machine.")
+        return
     rows = [
         [
             model["arch"],
             "yes" if model["pretrained"] else "no",
+            model["here"] or "",
             f"{model['parameters'] / 1e6:.1f} M" if counted else "",
             "x".join(map(str, model["input_size"])),
         ]
         for model in found
     ]
-    console.print_table(["network", "pretrained", "parameters", "input"], rows, numbers=2)
+    console.print_table(["network", "pretrained", "here", "parameters", "input"], rows, numbers=2)
     if not counted:
         console.tell_result(
             f"{len(found)} networks; with a pattern of {MOST_COUNTED} or fewer their parameters are counted."
@@ -93,15 +103,18 @@ def show(
     depth: Annotated[int, typer.Option(min=1, help="Levels of modules to show.")] = 2,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a network's layers, parameters, multiply-adds and memory for one image."""
+    """Show a network's layers, parameters, multiply-adds, memory for one image, and its pretrained weights."""
     from tl_toolkit.config import FinetuneConfig
     from tl_toolkit.models.backbones import resolve_arch
     from tl_toolkit.models.summary import summarize
+    from tl_toolkit.models.weight_sources import weight_sources
 
     options = FinetuneConfig(arch_options=tuple(arch_option or ())).options_of_arch
-    summary = summarize(resolve_arch(arch, options), depth, _input_size(size), classes)
+    network = resolve_arch(arch, options)
+    summary = summarize(network, depth, _input_size(size), classes)
+    sources = weight_sources(network)
     if as_json:
-        console.tell_json(summary.to_dict())
+        console.tell_json({**summary.to_dict(), "weights": [dataclasses.asdict(source) for source in sources]})
         return
     rows = [
         [
@@ -126,6 +139,12 @@ def show(
     )
     each = ", ".join(f"{what} {count / 1e6:,.2f} MB" for what, count in memory)
     console.tell_result(f"memory for one image in float32: {each}")
+    if not sources:
+        console.tell_result("no pretrained weights: --weights none --tune full trains it from scratch")
+    for source in sources:
+        where = "on this machine" if source.here else "not on this machine"
+        licence = source.license or "not stated"
+        console.tell_result(f"--weights {source.weights}: {source.origin}; {where}; licence: {licence}")
 
 
 def _input_size(text: str | None) -> tuple[int, int, int] | None:

@@ -115,6 +115,22 @@ def has_pretrained(arch: Arch) -> bool:
     return True if arch.library == "torchvision" else bool(_timm_config(arch.name).has_weights)
 
 
+def pretrained_url(arch: Arch) -> str:
+    """Where the library's own pretrained weights are downloaded from; empty where it has none."""
+    if arch.library == "torchvision":
+        return str(_default_weights(arch.name).url)
+    config = _timm_config(arch.name)
+    return f"hf-hub:{config.hf_hub_id}" if config.hf_hub_id else config.url or ""
+
+
+def pretrained_license(arch: Arch) -> str:
+    """The licence of the library's own pretrained weights, as the library states it; empty where it does not."""
+    if arch.library == "torchvision":
+        return str(_default_weights(arch.name).meta.get("license", ""))
+    stated = _timm_config(arch.name).license or ""
+    return "" if stated == "unknown" else str(stated)
+
+
 def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options: Any) -> nn.Module:
     """Builds the library's network with random weights (or, through `timm_options`, with timm's).
 

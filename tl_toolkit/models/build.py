@@ -29,6 +29,7 @@ class Network:
         head_modules: Names of the modules with new weights.
         weights: What "auto" came to; else as it was asked for.
         origin: Where the pretrained weights come from.
+        license: Their licence; empty where it is unknown.
         warnings: What the user must know about them.
     """
 
@@ -40,6 +41,7 @@ class Network:
     head_modules: tuple[str, ...]
     weights: str
     origin: str
+    license: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -80,6 +82,7 @@ def build_network(
         head_modules,
         backbone.choice,
         backbone.origin,
+        backbone.license,
         tuple(backbone.warnings),
     )
 
@@ -131,7 +134,8 @@ def build_model(
         classes: Outputs of the new head.
         head: "swap" replaces the classifier, "append" adds a Linear after its logits, "mlp" replaces it by
             Linear, ReLU, Dropout, Linear.
-        weights: "auto", "imagenet", "bundled", "none", a file, a URL with `#sha256=`, or "hf-hub:ORG/NAME".
+        weights: "auto", "imagenet", "package", "bundled", "none", a file, a URL with `#sha256=`, or
+            "hf-hub:ORG/NAME".
         in_channels: Input channels; by default those of the weights.
         arch_options: Options of the network's own, such as {"drop_path_rate": 0.1}.
         trust: Read a pickled weights file even where code that is in it would run.

@@ -32,13 +32,10 @@ def cached_download(url: str, progress: Progress | None, sha256: str | None = No
     Raises:
         WeightsError: It can be had from neither; the message says where to put it.
     """
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
-    expected = sha256 or hash_in_name(name)
+    expected = sha256 or hash_in_name(_name(url))
     if expected is None:
         raise WeightsError(f"{url} has no hash in its name; download it yourself and say --weights FILE.")
-    if hash_in_name(name) is None:  # Files of one name from two places must not be taken for each other.
-        name = f"{Path(name).stem}-{expected[:8]}{Path(name).suffix}"
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path = cache_path(url, expected)
     if is_file(path):
         if not file_sha256(path).startswith(expected):
             raise WeightsError(
@@ -49,13 +46,30 @@ def cached_download(url: str, progress: Progress | None, sha256: str | None = No
         download(url, path, expected, progress)
     except DownloadError as error:
         raise WeightsError(
-            f"{name} is not in the cache, and {error}\n"
+            f"{path.name} is not in the cache, and {error}\n"
             f"Put the file of {url} at {path}, or choose --weights FILE, bundled (resnet18 only) or none."
         ) from error
     return path
+
+
+def cache_path(url: str, expected: str = "") -> Path:
+    """Where torch.hub's cache keeps the file of a URL.
+
+    Args:
+        url: Where it is.
+        expected: First digits of its SHA-256; needed where its name does not end in them.
+    """
+    name = _name(url)
+    if expected and hash_in_name(name) is None:  # Files of one name from two places must not be confused.
+        name = f"{Path(name).stem}-{expected[:8]}{Path(name).suffix}"
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _name(url: str) -> str:
+    return Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name

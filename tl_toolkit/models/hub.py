@@ -16,8 +16,9 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from tl_toolkit.download import ANSWER_SECONDS, Progress, answer_within, refuse_oversized, refuse_unprotected
 from tl_toolkit.errors import DownloadError, ModelFileError, ToolkitError, WeightsError
+from tl_toolkit.files import is_file
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models.download import cached_download, file_sha256
+from tl_toolkit.models.download import cache_path, cached_download, file_sha256
 
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 """Safe format first, as timm itself looks for them (timm/models/_hub.py)."""
@@ -32,12 +33,14 @@ class TimmRepository:
         architecture: timm's name of the network.
         num_classes: Outputs of its classifier.
         input_spec: What the weights expect, where the repository says so.
+        license: Of the weights, where the repository says it.
     """
 
     weights_file: Path
     architecture: str
     num_classes: int
     input_spec: InputSpec | None
+    license: str
 
 
 def timm_weights_file(name: str, progress: Progress | None) -> Path:
@@ -47,10 +50,18 @@ def timm_weights_file(name: str, progress: Progress | None) -> Path:
         WeightsError: They can be had from neither.
     """
     config = timm.get_pretrained_cfg(name)
-    if config.hf_hub_id:
-        names = (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHT_NAMES
-        return _fetch(config.hf_hub_id, names)
-    return cached_download(config.url, progress)
+    return (
+        _fetch(config.hf_hub_id, _weight_names(config)) if config.hf_hub_id else cached_download(config.url, progress)
+    )
+
+
+def cached_timm_weights(name: str) -> Path | None:
+    """Timm's own weights of a network where a cache has them; nothing is opened, so their hash is not checked."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config and config.hf_hub_id:
+        return _in_cache(config.hf_hub_id, _weight_names(config))
+    path = cache_path(config.url) if config and config.url else None
+    return path if path and is_file(path) else None
 
 
 def fetch_timm_repository(repository: str) -> TimmRepository:
@@ -70,7 +81,12 @@ def fetch_timm_repository(repository: str) -> TimmRepository:
         classes = int(config.get("num_classes") or pretrained["num_classes"])
     except (ValueError, KeyError, TypeError, ModelFileError) as error:
         raise WeightsError(f"hf-hub:{repository} is no timm model: its config.json lacks {error}.") from error
-    return TimmRepository(_fetch(repository, WEIGHT_NAMES), architecture, classes, spec)
+    stated = str(pretrained.get("license") or "")
+    return TimmRepository(_fetch(repository, WEIGHT_NAMES), architecture, classes, spec, stated)
+
+
+def _weight_names(config: Any) -> Sequence[str]:
+    return (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHT_NAMES
 
 
 def _spec(pretrained: dict[str, Any]) -> InputSpec | None:
@@ -94,9 +110,8 @@ def _spec(pretrained: dict[str, Any]) -> InputSpec | None:
 def _fetch(repository: str, names: Sequence[str]) -> Path:
     """The first of these files that the cache or the Hub has, its hash checked either way."""
     try:
-        cached = [huggingface_hub.try_to_load_from_cache(repository, name) for name in names]
-        if found := [Path(path) for path in cached if isinstance(path, str)]:
-            return _checked(found[0], found[0].resolve().name)
+        if cached := _in_cache(repository, names):
+            return _checked(cached, cached.resolve().name)
         for name in names:
             if metadata := _on_the_hub(repository, name):
                 return _checked(
@@ -107,6 +122,12 @@ def _fetch(repository: str, names: Sequence[str]) -> Path:
     except Exception as error:  # The client lets its HTTP library's errors through, and that library changes.
         raise WeightsError(_unreachable(repository, names, error)) from error
     raise WeightsError(f"hf-hub:{repository} has none of {', '.join(names)}.")
+
+
+def _in_cache(repository: str, names: Sequence[str]) -> Path | None:
+    """The first of these files that the cache has; the Hub is not asked."""
+    cached = (huggingface_hub.try_to_load_from_cache(repository, name) for name in names)
+    return next((Path(path) for path in cached if isinstance(path, str)), None)
 
 
 def _on_the_hub(repository: str, name: str) -> HfFileMetadata | None:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,20 +11,23 @@ from urllib.parse import urlsplit
 from torch import nn
 from torchvision.models import get_model_weights
 
+from tl_toolkit.config import NAMED_WEIGHTS
 from tl_toolkit.download import Progress
-from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.errors import ModelFileError, WeightsError, listing
 from tl_toolkit.files import is_file, user_path
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.models import backbones, hub
+from tl_toolkit.models import backbones, hub, package_weights
 from tl_toolkit.models.backbones import Arch, build_backbone
 from tl_toolkit.models.classic import CLASSIC
-from tl_toolkit.models.download import cached_download, file_sha256, hash_in_name
+from tl_toolkit.models.download import cache_path, cached_download, file_sha256, hash_in_name
 from tl_toolkit.models.heads import APPENDED, classifier_paths
 from tl_toolkit.models.weight_files import StateDict, fit_state_dict, read_weight_file
 
 BUNDLED_ARCH = Arch("torchvision", "resnet18")
 BUNDLED_FILE = Path(__file__).parent / "bundled" / "resnet18_tiny_imagenet.safetensors"
 BUNDLED_SHA256 = "50cb7d03e19e9b78e7169317c0c8fe71afaaec3450450ef80b9c30095dff5e01"
+BUNDLED_ORIGIN = "bundled (Tiny ImageNet, 200 classes)"
+BUNDLED_LICENSE = "Apache-2.0; Tiny ImageNet derives from ImageNet, whose images are for non-commercial research"
 """The file, its recipe and its licence are described in bundled/README.md."""
 
 URL_HASH = re.compile(r"sha256=([0-9a-fA-F]{8,64})")
@@ -40,6 +43,7 @@ class Pretrained:
         base_classes: Outputs of the classifier.
         choice: What "auto" came to; else as it was asked for.
         origin: The weights in a few words, with the file's name.
+        license: Their licence; empty where it is unknown.
         warnings: What the user must know about them.
     """
 
@@ -48,6 +52,7 @@ class Pretrained:
     base_classes: int
     choice: str
     origin: str
+    license: str = ""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -70,9 +75,8 @@ class Request:
 
     Attributes:
         arch: The network.
-        weights: "auto", "imagenet", "bundled", "none", a file, a URL with `#sha256=`, or "hf-hub:ORG/NAME".
-            auto takes ImageNet's from the cache or downloads them; failing both it takes the bundled ones
-            with a warning, but never random ones.
+        weights: "auto", "imagenet", "package", "bundled", "none", a file, a URL with `#sha256=`, or
+            "hf-hub:ORG/NAME". auto never takes random weights; see `_sources` for its order.
         overrides: What of the InputSpec is not as the weights have it.
         progress: Told of a download's progress.
         trust: Read a file even where code that is in it would run.
@@ -99,7 +103,7 @@ def load_backbone(request: Request) -> Pretrained:
 
 
 def _choose(weights: str) -> Callable[[Request], Pretrained]:
-    named = {"auto": _auto, "imagenet": _imagenet, "bundled": _bundled, "none": _none}
+    named = {"auto": _auto, "imagenet": _imagenet, "package": _package, "bundled": _bundled, "none": _none}
     if weights in named:
         return named[weights]
     if weights.startswith("hf-hub:"):
@@ -107,16 +111,44 @@ def _choose(weights: str) -> Callable[[Request], Pretrained]:
     return _from_url if "://" in weights else _from_file
 
 
+def cached_imagenet_file(arch: Arch) -> Path | None:
+    """The library's own pretrained weights where a cache has them; their hash is not checked."""
+    if arch.library == "timm":
+        return hub.cached_timm_weights(arch.name)
+    path = cache_path(get_model_weights(arch.name).DEFAULT.url)
+    return path if is_file(path) else None
+
+
 def _auto(request: Request) -> Pretrained:
-    try:
-        return _imagenet(request)
-    except WeightsError as error:
-        if request.arch != BUNDLED_ARCH:
-            raise
-        loaded = _bundled(request)
-        reason = str(error).splitlines()[0]
-        loaded.warnings.insert(0, f"Took the bundled weights, which know far less than ImageNet's: {reason}")
-        return loaded
+    """Loads from the first source that has the weights, and warns of damaged ones before it."""
+    _require_pretrained(request.arch)
+    failures: list[WeightsError] = []
+    for load in _sources(request.arch):
+        try:
+            loaded = load(request)
+        except WeightsError as error:
+            failures.append(error)
+            continue
+        which = (
+            "bundled weights, which know far less than ImageNet's" if load is _bundled else f"{loaded.choice} weights"
+        )
+        warnings = [f"Took the {which}: {str(failure).splitlines()[0]}" for failure in failures]
+        return dataclasses.replace(loaded, warnings=warnings + loaded.warnings)
+    raise WeightsError("\n".join(map(str, failures))) from failures[-1]
+
+
+def _sources(arch: Arch) -> Iterator[Callable[[Request], Pretrained]]:
+    """What `--weights auto` tries, in order: the cache, an installed package, a download, the bundled file."""
+    cached = cached_imagenet_file(arch) is not None
+    package = package_weights.find_package(arch)
+    if cached:
+        yield _imagenet
+    if package and package_weights.is_installed(package):
+        yield _package
+    if not cached:
+        yield _imagenet
+    if arch == BUNDLED_ARCH:
+        yield _bundled
 
 
 def _none(request: Request) -> Pretrained:
@@ -131,19 +163,58 @@ def _bundled(request: Request) -> Pretrained:
     if file_sha256(BUNDLED_FILE) != BUNDLED_SHA256:
         raise WeightsError(f"The bundled weights {BUNDLED_FILE} are damaged; install the package again.")
     loaded = _from_file(dataclasses.replace(request, weights=str(BUNDLED_FILE)))
-    return dataclasses.replace(loaded, choice="bundled", origin="bundled (Tiny ImageNet, 200 classes)")
+    return dataclasses.replace(loaded, choice="bundled", origin=BUNDLED_ORIGIN, license=BUNDLED_LICENSE)
+
+
+def _package(request: Request) -> Pretrained:
+    package = package_weights.find_package(request.arch)
+    if package is None:
+        known = listing([str(each.arch) for each in package_weights.PACKAGES])
+        raise WeightsError(
+            f"No package with weights of {request.arch} is known, only with those of {known}. Choose one of these "
+            "with --arch, or --weights auto."
+        )
+    spec = request.overrides.apply(backbones.default_input_spec(request.arch))
+    classes = backbones.pretrained_classes(request.arch)
+    module = build_backbone(request.arch, classes, spec)
+    package_weights.load_package_weights(package, module)
+    return Pretrained(module, spec, classes, "package", package.origin, package.license)
+
+
+def _require_pretrained(arch: Arch) -> None:
+    """Refuses networks that the library has no weights for."""
+    if arch.name in CLASSIC:
+        raise WeightsError(
+            f"{arch.name} has no pretrained weights: say --weights none --tune full to train it from scratch, "
+            "or give a FILE."
+        )
+    if not backbones.has_pretrained(arch):
+        raise WeightsError(
+            f"timm has no pretrained weights for {arch.name}. Choose another, a FILE, or --weights none."
+        )
 
 
 def _imagenet(request: Request) -> Pretrained:
-    if request.arch.name in CLASSIC:
-        raise WeightsError(
-            f"{request.arch.name} has no pretrained weights: say --weights none --tune full to train it from scratch, "
-            "or give a FILE."
-        )
-    if not backbones.has_pretrained(request.arch):
-        raise WeightsError(
-            f"timm has no pretrained weights for {request.arch.name}. Choose another, a FILE, or --weights none."
-        )
+    """The library's own weights, from the cache or downloaded."""
+    _require_pretrained(request.arch)
+    try:
+        return _library_weights(request)
+    except WeightsError as error:
+        raise WeightsError(f"{error}{_package_hint(request)}") from error
+
+
+def _package_hint(request: Request) -> str:
+    """The package that has what cannot be downloaded, as one more line of the message."""
+    package = package_weights.find_package(request.arch)
+    if package is None:
+        return ""
+    if not package_weights.is_installed(package):
+        return f"\nThe package {package.distribution} has weights of {package.arch} too: {package.install_command}"
+    return "" if request.weights == "auto" else f"\n--weights package takes those of {package.distribution}."
+
+
+def _library_weights(request: Request) -> Pretrained:
+    licence = backbones.pretrained_license(request.arch)
     spec = request.overrides.apply(backbones.default_input_spec(request.arch))
     classes = backbones.pretrained_classes(request.arch)
     if request.arch.library == "timm":
@@ -151,13 +222,13 @@ def _imagenet(request: Request) -> Pretrained:
         module = build_backbone(
             request.arch, classes, spec, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
         )
-        return Pretrained(module, spec, classes, "imagenet", f"pretrained (timm, {path.name})")
+        return Pretrained(module, spec, classes, "imagenet", f"pretrained (timm, {path.name})", licence)
     url = get_model_weights(request.arch.name).DEFAULT.url
     path = cached_download(url, request.progress)
     module = build_backbone(request.arch, classes, spec)
     state = {key: v for key, v in read_weight_file(path).state.items() if not _is_auxiliary(request.arch, key)}
     fit_state_dict(module, state, (), path.name)
-    return Pretrained(module, spec, classes, "imagenet", f"ImageNet (torchvision, {path.name})")
+    return Pretrained(module, spec, classes, "imagenet", f"ImageNet (torchvision, {path.name})", licence)
 
 
 def _from_url(request: Request) -> Pretrained:
@@ -182,15 +253,15 @@ def _from_hub(request: Request) -> Pretrained:
     spec = request.overrides.apply(repository.input_spec or backbones.default_input_spec(request.arch))
     config = {"file": str(repository.weights_file), "num_classes": repository.num_classes}
     module = build_backbone(request.arch, repository.num_classes, spec, pretrained=True, pretrained_cfg_overlay=config)
-    return Pretrained(module, spec, repository.num_classes, request.weights, request.weights)
+    return Pretrained(module, spec, repository.num_classes, request.weights, request.weights, repository.license)
 
 
 def _from_file(request: Request) -> Pretrained:
     path = user_path(request.weights)
     if not is_file(path):
         raise WeightsError(
-            f"There is no weights file {request.weights!r}. Besides a file, --weights takes auto, imagenet, "
-            "bundled, none, a URL or hf-hub:ORG/NAME."
+            f"There is no weights file {request.weights!r}. Besides a file, --weights takes "
+            f"{', '.join(NAMED_WEIGHTS)}, a URL or hf-hub:ORG/NAME."
         )
     file = read_weight_file(path, request.trust)
     state = file.state
@@ -209,7 +280,8 @@ def _from_file(request: Request) -> Pretrained:
     warnings = [f"{path.name} was loaded without its head.\n{report.details}"] if report.without_head else []
     if described is None:
         warnings.append(f"{path.name} does not say what input it expects; took {request.arch}'s own: {spec.height} px.")
-    return Pretrained(module, spec, classes, request.weights, str(path), warnings)
+    licence = file.metadata.get("weights_license", "")
+    return Pretrained(module, spec, classes, request.weights, str(path), licence, warnings)
 
 
 def _described_spec(arch: Arch, path: Path, metadata: Mapping[str, str]) -> InputSpec | None:

@@ -148,6 +148,7 @@ def _card(config: FinetuneConfig, network: Network, source: Source) -> ModelCard
         class_names=source.class_names,
         input_spec=network.input_spec,
         weights=network.origin,
+        weights_license=network.license,
         training=config.to_dict(),
         versions=versions(),
     )

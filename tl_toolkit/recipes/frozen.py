@@ -1,6 +1,7 @@
 """Frozen features of a run: from the cache where they are in it, computed and put there where not."""
 
 import importlib.metadata
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ class FrozenFeatures:
 
     Attributes:
         digest: Of all weights that do not train.
+        computed_images: Images that were not in the cache.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class FrozenFeatures:
         self._held = 0
         self._stores: dict[int, Store] = {}
         self.digest = prefix.digest()
+        self.computed_images = 0
 
     def batches(self, samples: Samples, views: int, order: ViewOrder) -> FeatureBatches | ComputedFeatures:
         """Shuffled batches to train on."""
@@ -96,6 +99,15 @@ class FrozenFeatures:
         return ComputedFeatures(
             view_loader(self._viewed(samples, views), order, self._images.workers), self._run, order
         )
+
+    def time_image(self, samples: Samples) -> float:
+        """Seconds that decoding and the prefix take for an image, measured on a batch of a split."""
+        indices = list(range(min(BATCH, len(samples))))
+        images = self._viewed(samples, 1)
+        for _ in range(2):  # The first time around memory is taken and files are read.
+            started = time.perf_counter()
+            self._run(torch.stack([pixels for pixels, _ in images.__getitems__([(0, index) for index in indices])]))
+        return (time.perf_counter() - started) / len(indices)
 
     def why_not_at_once(self, samples: Samples) -> str:
         """Why not all features of a split can be held in memory in float32; empty where they can."""
@@ -178,6 +190,7 @@ class FrozenFeatures:
             for images, _ in view_loader(self._viewed(samples, view + 1), order, self._images.workers):
                 pending.append(self._run(images).cpu().contiguous())
                 done += len(images)
+                self.computed_images += len(images)
                 if done == len(missing) or sum(rows.nbytes for rows in pending) >= SHARD_BYTES:
                     chunk = missing[first:done]
                     where = self._put(view, samples, [identities[index] for index in chunk], chunk, torch.cat(pending))

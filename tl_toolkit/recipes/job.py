@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tl_toolkit.artifact import ModelCard
-from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.config import AUTO, FinetuneConfig
 from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
 from tl_toolkit.errors import UsageError
 from tl_toolkit.models.backbones import Arch, resolve_arch
@@ -20,6 +20,7 @@ from tl_toolkit.models.weights import Overrides
 from tl_toolkit.recipes.events import Chosen, Listener, Warned, download_progress
 from tl_toolkit.recipes.plan import Settings, plan
 from tl_toolkit.recipes.preparation import check_classes, prepare_splits
+from tl_toolkit.recipes.rank import RankedNetwork, check_auto, choose_arch, largest_input
 from tl_toolkit.recipes.stages import Bench
 from tl_toolkit.report.tensorboard import check_tensorboard
 from tl_toolkit.training.compute import choose_compute
@@ -40,6 +41,7 @@ class Job:
         stages: They, in order.
         card: Describes the model.
         listener: Told how it goes.
+        ranked: The networks that --arch auto tried, best first; empty where the network was named.
     """
 
     config: FinetuneConfig
@@ -49,6 +51,7 @@ class Job:
     stages: list[Settings]
     card: ModelCard
     listener: Listener
+    ranked: list[RankedNetwork]
 
 
 def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bool) -> Job:
@@ -72,12 +75,18 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     source = open_source(_data_of(config, data), Path(config.data_root), config.download, progress)
     config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
     check_classes(source, config)
+    ranked: list[RankedNetwork] = []
+    splits = None
+    if config.arch == AUTO:
+        check_auto(config)
+        splits = prepare_splits(source, config, largest_input(config), listener)
+        config, ranked = choose_arch(config, source, splits, compute, listener)
     network = _build(config, 1 if config.one_logit else len(source.class_names), listener, trust)
     asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
-    splits = prepare_splits(source, config, network.input_spec.enough, listener)
+    splits = splits or prepare_splits(source, config, network.input_spec.enough, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
-    return Job(config, asked, source, bench, stages, _card(config, network, source), listener)
+    return Job(config, asked, source, bench, stages, _card(config, network, source), listener, ranked)
 
 
 def tell_choices(job: Job) -> None:

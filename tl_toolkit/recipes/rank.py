@@ -1,0 +1,297 @@
+"""Ranking networks: a cross-validated linear probe on each one's frozen features of a sample of the images."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tl_toolkit.config import AUTO, FinetuneConfig
+from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.sources import Source, open_source
+from tl_toolkit.data.splits import stratified_sample
+from tl_toolkit.errors import ModelError, UsageError, listing
+from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
+from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.models.freezing import freeze_except
+from tl_toolkit.models.weight_sources import weight_sources
+from tl_toolkit.models.weights import BUNDLED_ARCH, Overrides
+from tl_toolkit.recipes.events import Chosen, Counted, Event, Listener, log_event
+from tl_toolkit.recipes.frozen import FrozenFeatures
+from tl_toolkit.recipes.plan import DEFAULT_EPOCHS, LAST_STAGE, STAGES, TUNE
+from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
+from tl_toolkit.recipes.stages import Bench
+from tl_toolkit.training.compute import Compute, choose_compute
+from tl_toolkit.training.cross_validation import CrossValidation, cross_validate
+from tl_toolkit.training.losses import Criterion
+
+CANDIDATES = (BUNDLED_ARCH, Arch("timm", "tf_efficientnet_lite0"))
+"""What --arch auto tries, where their weights are on this machine: those that come with the installation."""
+
+SAMPLE_IMAGES, SAMPLE_CLASSES = 1_000, 200
+SHRUNK = (5 / 7, 4 / 7)
+"""Smaller inputs that are tried beside a network's own, 160 and 128 px of 224: an image costs a half and a third."""
+
+SMALLEST_SHRUNK, STRIDE = 96, 32
+TIMED_IMAGES = 64
+STEP_COST = 3.0
+"""A training step of an image, in forward passes: the backward pass computes two gradients."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedNetwork:
+    """How a network does on a sample of the images, at one size of its input.
+
+    Attributes:
+        arch: "torchvision:NAME" or "timm:NAME".
+        image_size: Height and width of the input in pixels.
+        weights: Where its weights are from, as --weights takes it.
+        origin: The same in a few words.
+        accuracy: Of a linear probe on its frozen features, cross-validated; a fraction.
+        standard_error: Of the accuracy.
+        feature_seconds: That the features of the sample took; 0 where all were in the cache.
+        seconds_per_image: For decoding and one forward pass.
+        training_seconds: Predicted for a training with the config's --tune.
+        parameter_bytes: Of the model file.
+    """
+
+    arch: str
+    image_size: int
+    weights: str
+    origin: str
+    accuracy: float
+    standard_error: float
+    feature_seconds: float
+    seconds_per_image: float
+    training_seconds: float
+    parameter_bytes: int
+
+    def __str__(self) -> str:
+        """As one line tells it."""
+        name = self.arch.partition(":")[2]
+        return f"{name} at {self.image_size} px {100 * self.accuracy:.1f} ± {100 * self.standard_error:.1f} %"
+
+
+def rank(
+    config: FinetuneConfig, archs: Sequence[str] = (), data: Any = None, listener: Listener = log_event
+) -> list[RankedNetwork]:
+    """Judges networks by how well a linear probe on their frozen features does on a sample of the images.
+
+    Args:
+        config: The settings; `arch` is left open.
+        archs: Names of networks; by default those of `CANDIDATES` whose weights are on this machine.
+        data: Images as Python objects, in place of the config's `data`.
+        listener: Told of choices, warnings and progress.
+
+    Returns:
+        Best first.
+
+    Raises:
+        ToolkitError: There is no candidate, or the images cannot be used.
+    """
+    source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
+    check_classes(source, config)
+    splits = prepare_splits(source, config, largest_input(config, archs), listener)
+    return rank_networks(config, source, splits, choose_compute(config.device, config.precision), listener, archs)
+
+
+def rank_networks(
+    config: FinetuneConfig,
+    source: Source,
+    splits: Splits,
+    compute: Compute,
+    listener: Listener,
+    archs: Sequence[str] = (),
+) -> list[RankedNetwork]:
+    """The same for images that are opened and divided already.
+
+    Raises:
+        ToolkitError: There is no candidate.
+    """
+    sample = _sample(splits.train, source, config.seed)
+    ranked = [
+        result
+        for arch, weights in _candidates(config, archs)
+        for size in _sizes(arch, config)
+        if (result := _judge(config, arch, weights, size, source, splits, sample, compute, listener))
+    ]
+    return sorted(ranked, key=lambda network: (-network.accuracy, network.seconds_per_image))
+
+
+def choose_network(ranked: Sequence[RankedNetwork]) -> RankedNetwork:
+    """The cheapest of those within one standard error of the best.
+
+    Args:
+        ranked: Best first.
+    """
+    best = ranked[0]
+    near = [network for network in ranked if network.accuracy >= best.accuracy - best.standard_error]
+    return min(near, key=lambda network: network.seconds_per_image)
+
+
+def choose_arch(
+    config: FinetuneConfig, source: Source, splits: Splits, compute: Compute, listener: Listener
+) -> tuple[FinetuneConfig, list[RankedNetwork]]:
+    """Settings with a network in place of "auto", and what it was chosen by.
+
+    Raises:
+        ToolkitError: There is no candidate.
+    """
+    ranked = rank_networks(config, source, splits, compute, listener)
+    chosen = choose_network(ranked)
+    others = [str(network) for network in ranked if network is not chosen]
+    rule = "cheapest within one standard error of the best" if chosen is not ranked[0] else "best"
+    why = f"{rule} of a linear probe on {min(len(splits.train), SAMPLE_IMAGES):,} images; {', '.join(others)}"
+    listener(Chosen("arch", str(chosen), why if others else "the only candidate"))
+    return dataclasses.replace(config, arch=chosen.arch, weights=chosen.weights, image_size=chosen.image_size), list(
+        ranked
+    )
+
+
+def check_auto(config: FinetuneConfig) -> None:
+    """Refuses settings that belong to one network where none is named.
+
+    Raises:
+        UsageError: There are some.
+    """
+    if config.weights not in ("auto", "imagenet", "package", "bundled"):
+        raise UsageError(
+            f"--weights {config.weights} belongs to one network, but --arch is auto: name the network, such as "
+            "--arch resnet18."
+        )
+    if config.arch_options:
+        raise UsageError("--arch-options belong to one network, but --arch is auto: name the network.")
+
+
+def largest_input(config: FinetuneConfig, archs: Sequence[str] = ()) -> int:
+    """Height and width at which it is enough to decode images for every candidate.
+
+    Raises:
+        UsageError: There is no candidate.
+    """
+    sizes = [default_input_spec(arch) for arch, _ in _candidates(config, archs)]
+    specs = [spec.resized(config.image_size) if config.image_size else spec for spec in sizes]
+    return max(spec.enough for spec in specs)
+
+
+def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch, str]]:
+    """Networks, and where their weights come from.
+
+    Raises:
+        UsageError: There are none.
+    """
+    if archs:
+        return [(resolve_arch(name), config.weights) for name in archs]
+    found: list[tuple[Arch, str]] = []
+    for arch in CANDIDATES:
+        here = [source.weights for source in weight_sources(arch) if source.here]
+        if chosen := [weights for weights in here if config.weights in (AUTO, weights)]:
+            found.append((arch, chosen[0]))
+    if not found:
+        raise UsageError(
+            f"--arch auto chooses among {listing([str(arch) for arch in CANDIDATES])}, but with --weights "
+            f"{config.weights} the weights of none are on this machine. Name a network: --arch resnet18 downloads its "
+            "weights; `tl models --here` lists what needs no download."
+        )
+    return found
+
+
+def _sizes(arch: Arch, config: FinetuneConfig) -> list[int | None]:
+    """Sizes of the input to try; None is the network's own."""
+    if config.image_size:
+        return [config.image_size]
+    own = default_input_spec(arch).height
+    shrunk = [round(own * share / STRIDE) * STRIDE for share in SHRUNK]
+    return [None, *(size for size in shrunk if SMALLEST_SHRUNK <= size < own)]
+
+
+def _sample(train: Samples, source: Source, seed: int) -> Samples:
+    """Some images of train, every class in proportion; where there are many classes, some of them."""
+    classes = sorted(set(train.targets))
+    if len(classes) > SAMPLE_CLASSES:
+        step = len(classes) / SAMPLE_CLASSES
+        kept = {classes[int(index * step)] for index in range(SAMPLE_CLASSES)}
+        train = train.subset([index for index, target in enumerate(train.targets) if target in kept])
+    if len(train) <= SAMPLE_IMAGES:
+        return train
+    names = train.names() if source.root is None else [name.removeprefix(f"{source.root}/") for name in train.names()]
+    return train.subset(stratified_sample(train.targets, names, SAMPLE_IMAGES, seed)[1])
+
+
+def _judge(
+    config: FinetuneConfig,
+    arch: Arch,
+    weights: str,
+    size: int | None,
+    source: Source,
+    splits: Splits,
+    sample: Samples,
+    compute: Compute,
+    listener: Listener,
+) -> RankedNetwork | None:
+    """One network at one size; None where it does not take images of this size."""
+    outputs = 1 if config.one_logit else len(source.class_names)
+    config = dataclasses.replace(config, views=1)
+    try:
+        torch.manual_seed(config.seed)
+        network = build_network(arch, outputs, config.head, weights, Overrides(size, config.in_channels))
+    except ModelError:
+        if size is None or size == config.image_size:
+            raise
+        return None
+    if size is None:
+        size = network.input_spec.height
+    title = f"rank {arch.name} {size} px"
+
+    def quietly(event: Event) -> None:
+        """What the features tell of themselves would be a line for each network."""
+        if isinstance(event, Counted):
+            listener(dataclasses.replace(event, task=title))
+
+    seen = dataclasses.replace(splits, train=sample)
+    bench = Bench(config, network, len(source.class_names), seen, source.mirror, compute, quietly)
+    freeze_except(network.module, network.head_modules)
+    frozen = bench.find_frozen(network.head_modules)
+    if frozen is None:
+        raise ModelError(f"{arch} has no frozen features to rank it by. Leave it out.")
+    started = time.perf_counter()
+    batches = [(rows.float(), targets) for rows, targets in frozen.in_order("sample", sample)]
+    seconds = time.perf_counter() - started
+    features = torch.cat([rows for rows, _ in batches]).flatten(1)
+    targets = torch.cat([targets for _, targets in batches])
+    result = cross_validate(features, targets, outputs, Criterion(config.chosen_loss))
+    return _describe(config, network, size, weights, splits, frozen, sample, seconds, result)
+
+
+def _describe(
+    config: FinetuneConfig,
+    network: Network,
+    size: int,
+    weights: str,
+    splits: Splits,
+    frozen: FrozenFeatures,
+    sample: Samples,
+    seconds: float,
+    result: CrossValidation,
+) -> RankedNetwork:
+    computed = frozen.computed_images
+    timed = seconds / computed if computed >= TIMED_IMAGES else frozen.time_image(sample)
+    every = sum(len(samples) for samples in splits.present.values())
+    stages = STAGES[config.tune]
+    tuned = config.tune != AUTO and (TUNE in stages or LAST_STAGE in stages)
+    steps = (config.epochs or DEFAULT_EPOCHS) * STEP_COST * len(splits.train) if tuned else 0.0
+    return RankedNetwork(
+        arch=str(network.arch),
+        image_size=size,
+        weights=network.weights if weights == AUTO else weights,
+        origin=network.origin,
+        accuracy=result.accuracy,
+        standard_error=result.standard_error,
+        feature_seconds=seconds if computed else 0.0,
+        seconds_per_image=timed,
+        training_seconds=timed * (every + steps),
+        parameter_bytes=sum(value.nbytes for value in network.module.state_dict().values()),
+    )

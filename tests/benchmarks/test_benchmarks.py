@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import limits, side_by_side
+from tests.benchmarks.league import __main__ as league
 from tests.benchmarks.timing import in_turn, run, show
 
 
@@ -32,12 +33,12 @@ def test_run_of_a_program_that_fails_shows_why():
         run([sys.executable, "-c", "1 / 0"])
 
 
-@pytest.mark.parametrize("script", [side_by_side, limits])
-def test_script_explains_itself(script: object, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(("script", "word"), [(side_by_side, "Rows:"), (limits, "Rows:"), (league, "Entrants:")])
+def test_script_explains_itself(script: object, word: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as error:
         script.main(["--help"])
     assert error.value.code == 0
-    assert "Rows:" in capsys.readouterr().out
+    assert word in capsys.readouterr().out
 
 
 def test_decode_row_prints_both_ways_of_decoding(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -38,11 +38,12 @@ DIGITS = "digits"
 
 AUTO = "auto"
 
-RESUMABLE = {"epochs", "workers", "checkpoint_every"}
+RESUMABLE = {"epochs", "workers", "checkpoint_every", "time_budget"}
 """Settings that may be given anew to a run that goes on."""
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 CHECKPOINT_EVERY = r"0*[1-9][0-9]{0,15}[smh]?"
+TIME = r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,3})?[smh]"
 
 NAMED_WEIGHTS = ("auto", "imagenet", "package", "bundled", "none")
 """Weights that are no file, URL or repository."""
@@ -146,11 +147,12 @@ class FinetuneConfig:
         minimum=1,
         automatic="all epochs",
     )
-    views: int = setting(
-        1,
+    views: int | None = setting(
+        None,
         "Views of an image in which frozen features are computed: as it is, mirrored, and then crops.",
         TRAINING,
         minimum=1,
+        automatic="1; 2 for the last stage, where images may be mirrored",
     )
     batch_size: int = setting(32, "Images in a step; 256 where a head alone trains.", TRAINING, minimum=1)
     learning_rate: float | None = setting(
@@ -217,11 +219,11 @@ class FinetuneConfig:
     )
     ema: float | None = setting(
         None,
-        "Evaluate and save a moving average of the fine-tuned weights, with this decay a step, such as 0.99.",
+        "Evaluate and save a moving average of the fine-tuned weights, with this decay a step; 0 is off.",
         TRAINING,
-        above=0,
+        minimum=0,
         below=1,
-        automatic="no average",
+        automatic="0.98 with pretrained weights",
     )
     mixup: float = setting(0.0, "Alpha of mixup while fine-tuning; 0 is off.", TRAINING, minimum=0)
     cutmix: float = setting(0.0, "Alpha of CutMix while fine-tuning; 0 is off.", TRAINING, minimum=0)
@@ -315,6 +317,8 @@ class FinetuneConfig:
                 f"checkpoint_every must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
                 f"not {shown(every)}."
             )
+        if isinstance(self.time_budget, str) and not re.fullmatch(TIME, self.time_budget):
+            problems.append(f"time_budget must be a time such as 90s, 10m or 2h, not {shown(self.time_budget)}.")
         if isinstance(self.arch_options, tuple):
             problems += [problem for option in self.arch_options if (problem := _problem_with_option(option))]
         if problems:
@@ -382,6 +386,11 @@ class FinetuneConfig:
         """Seconds from one checkpoint to the next, where `checkpoint_every` is a time."""
         every = self.checkpoint_every
         return float(every[:-1]) * SECONDS[every[-1]] if every and not every.isdecimal() else None
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """`time_budget` in seconds; None where there is none."""
+        return None if self.time_budget is None else float(self.time_budget[:-1]) * SECONDS[self.time_budget[-1]]
 
     @property
     def options_of_arch(self) -> dict[str, Any]:

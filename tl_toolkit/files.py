@@ -80,6 +80,17 @@ def show_size(count: float) -> str:
     raise AssertionError("the loop ends with GiB")
 
 
+def show_seconds(seconds: float) -> str:
+    """A time in words: 8.25 is 8 s, 200 is 3 min 20 s."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path, size: int = 0) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there becomes `path` in one step.

@@ -10,6 +10,11 @@ TRUNK_SHARE = 0.8
 """A module with more than this share of a backbone's parameters is not a stage but holds the stages.
 ResNet18's layer4, the largest real stage among the common networks, has 0.75."""
 
+LAST_SHARE = 0.5
+"""Of a backbone's parameters, in its last stage: layer4 of ResNets, the last two stages of EfficientNets, half of the
+blocks of a vision transformer. With the last block alone, tf_efficientnet_lite0 gained a third of what two brought on
+Caltech-101 (tests/benchmarks/NOTES.md)."""
+
 
 def trainable_modules(module: nn.Module, head_modules: Sequence[str], tune: Tune) -> tuple[str, ...]:
     """Names of the modules that a policy trains.
@@ -35,12 +40,16 @@ def freeze_except(module: nn.Module, trainable: Sequence[str]) -> None:
 
 
 def _last_stage(module: nn.Module, head_modules: Sequence[str]) -> list[str]:
-    """The last block of layers and everything after it."""
+    """The last blocks of layers, as many as hold `LAST_SHARE` of the parameters, and everything after them."""
     units = _units(module, head_modules)
     blocks = [index for index, name in enumerate(units) if _is_block(module, name)]
-    if blocks:
-        return units[blocks[-1] :]
-    return _after_last_pooling(module, units)
+    if not blocks:
+        return _after_last_pooling(module, units)
+    sizes = [sum(parameter.numel() for parameter in module.get_submodule(name).parameters()) for name in units]
+    first = next(
+        index for index in reversed(blocks) if sum(sizes[index:]) >= LAST_SHARE * sum(sizes) or index == blocks[0]
+    )
+    return units[first:]
 
 
 def _top_level(names: Sequence[str]) -> tuple[str, ...]:

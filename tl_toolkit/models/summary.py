@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torchinfo
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
 from tl_toolkit.errors import ModelError
@@ -21,8 +20,8 @@ from tl_toolkit.models.backbones import (
     default_input_spec,
     pretrained_classes,
 )
+from tl_toolkit.models.multiply_adds import FLOPS_PER_MULTIPLY_ADD, count_flops
 
-FLOPS_PER_MULTIPLY_ADD = 2
 """torch's counter counts both. torchinfo's own multiply-adds leave out attention and all but one token of a Linear."""
 
 
@@ -125,7 +124,7 @@ def summarize(
     blank = blank_image(spec)
     listed = torchinfo.summary(module, input_data=blank, depth=depth, verbose=0, mode="eval", device="cpu")
     infos = listed.summary_list
-    flops = _count_flops(module, blank)
+    flops = count_flops(module, blank)
     layers: list[Layer] = []
     path = [type(module).__name__]
     for info in infos[1:]:
@@ -154,15 +153,3 @@ def summarize(
         activation_bytes=listed.total_output_bytes,
         parameter_bytes=listed.total_param_bytes,
     )
-
-
-def _count_flops(module: nn.Module, images: torch.Tensor) -> dict[str, int]:
-    """Floating-point operations by the module's path, and of all under "Global"."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # One fused operator, which the counter does not know.
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(images)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-    return {path: sum(counts.values()) for path, counts in counter.get_flop_counts().items()}

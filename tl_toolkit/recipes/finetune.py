@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError, listing
 from tl_toolkit.exporting.weights import export
 from tl_toolkit.recipes import run_folder
+from tl_toolkit.recipes.advance import best_by_stage, fit_to_budget
+from tl_toolkit.recipes.budget import TimeBudget, check_budget
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.evaluate import class_accuracy
 from tl_toolkit.recipes.events import Chosen, Listener, Warned, Wrote, log_event
@@ -24,6 +27,7 @@ from tl_toolkit.recipes.job import Job, prepare_job, tell_choices, versions
 from tl_toolkit.recipes.keeping import Keeper, Place, check_premises, resume_command
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
 from tl_toolkit.recipes.pictures import sample_pictures
+from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.recipes.stages import open_stage
 from tl_toolkit.recipes.stopping import Stopping
@@ -54,7 +58,14 @@ class Run:
 
 
 @naming_dead_workers()
-def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_event, *, trust: bool = False) -> Run:
+def finetune(
+    config: FinetuneConfig,
+    data: Any = None,
+    listener: Listener = log_event,
+    *,
+    trust: bool = False,
+    started: float | None = None,
+) -> Run:
     """Fine-tunes a pretrained network and writes everything needed to use it to a new folder.
 
     Args:
@@ -62,17 +73,20 @@ def finetune(config: FinetuneConfig, data: Any = None, listener: Listener = log_
         data: Images as Python objects, in place of the config's `data`.
         listener: Told of choices, warnings and progress.
         trust: Read a weights file even where code that is in it would run. No setting, so that no config file says it.
+        started: `time.perf_counter()` from which a time budget counts; by default now.
 
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
+    budget = TimeBudget(config.budget_seconds, time.perf_counter() if started is None else started)
     run_folder.check_out(config.out)
     job = prepare_job(config, data, listener, trust)
     tell_choices(job)
+    check_budget(job.bench, budget)
     folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
     with run_folder.locked(folder):
         run_folder.write_config(folder, job.config.to_yaml())
-        return _run(job, folder, None)
+        return _run(job, folder, None, budget)
 
 
 @naming_dead_workers()
@@ -83,6 +97,7 @@ def resume(
     listener: Listener = log_event,
     *,
     trust: bool = False,
+    started: float | None = None,
 ) -> Run:
     """Goes on with a run that was stopped or killed, to the weights that it would have had without the break.
 
@@ -92,6 +107,7 @@ def resume(
         data: The same Python objects as before, if the run was given any.
         listener: Told of choices, warnings and progress.
         trust: See `finetune`.
+        started: Likewise.
 
     Raises:
         UsageError: It is no run, or something changed that it depends on.
@@ -114,10 +130,12 @@ def resume(
         listener(Chosen("resume", str(folder), _where_it_goes_on(job, checkpoint)))
         tell_choices(job)
         run_folder.write_config(folder, job.config.to_yaml())
-        return _run(job, folder, checkpoint)
+        before = checkpoint.seconds if checkpoint else 0.0
+        began = time.perf_counter() if started is None else started
+        return _run(job, folder, checkpoint, TimeBudget(config.budget_seconds, began - before))
 
 
-def _run(job: Job, folder: Path, checkpoint: Checkpoint | None) -> Run:
+def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudget) -> Run:
     """Trains, judges and writes, whether from the beginning or from a checkpoint.
 
     Raises:
@@ -130,8 +148,10 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None) -> Run:
         shutil.rmtree(board_folder)
     try:
         with stopping.heard(), open_board(board_folder) as board:
-            keeper = Keeper(folder, bench.network.module, job.card, config, stopping, board, checkpoint)
-            _train(job, keeper, stopping, folder, checkpoint)
+            keeper = Keeper(
+                folder, bench.network.module, job.card, config, stopping, board, checkpoint, budget.is_spent
+            )
+            _train(job, keeper, stopping, folder, checkpoint, budget)
             model = LoadedModel(bench.network.module, job.card, bench.compute)
             val = bench.score(model, "val", splits.val)
             test = bench.score(model, "test", splits.test) if splits.test else None
@@ -142,6 +162,9 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None) -> Run:
                 "val_loss": val.loss,
                 "test_accuracy": test.accuracy if test else None,
                 "class_accuracy": class_accuracy(test or val, job.source.class_names),
+                "best_stage": keeper.best_record.stage,
+                "best_epoch": keeper.best_record.epoch,
+                "stages": best_by_stage(keeper.records),
                 "train_loss": keeper.records[-1].train_loss,
                 "seconds": round(keeper.seconds, 2),
                 "images_per_second": round(_images_per_second(keeper.records), 1),
@@ -154,16 +177,24 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None) -> Run:
     return Run(folder, summary, model)
 
 
-def _train(job: Job, keeper: Keeper, stopping: Stopping, folder: Path, checkpoint: Checkpoint | None) -> None:
+def _train(
+    job: Job, keeper: Keeper, stopping: Stopping, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudget
+) -> None:
     """Runs the stages; then the network holds the best weights by val that there have been."""
     bench = job.bench
     first = checkpoint.stage if checkpoint else 0
     try:
         for number, planned in enumerate(job.stages[first:], start=first):
             begun = checkpoint if checkpoint and number == first else None
-            state = begun.state if begun else None
-            settings = dataclasses.replace(begun.settings, epochs=planned.epochs) if begun else planned
-            with open_stage(bench, settings, state) as (stage, chosen):
+            if begun:
+                settings = _resumed_settings(begun, planned, job.config)
+            else:
+                keeper.take_best()  # A stage begins with the best of those before it.
+                chosen = fit_to_budget(bench, planned, keeper.records, budget)
+                if chosen is None:
+                    continue
+                settings = chosen
+            with open_stage(bench, settings, begun.state if begun else None) as (stage, settings):
                 premises = functools.partial(bench.premises, stage.trainable)
                 position = Position(bench.compute.device)
                 if begun:
@@ -171,7 +202,7 @@ def _train(job: Job, keeper: Keeper, stopping: Stopping, folder: Path, checkpoin
                     position = restore_position(begun.state, bench.network.module, bench.compute.device)
                     _check_epochs(stage, position)
                     restore_random(begun.state)
-                place = Place(number, stage.name == job.stages[-1].name, chosen, stage, premises)
+                place = Place(number, settings, stage, premises)
                 with stopping.between_steps():
                     keeper.follow(fit(stage, bench.accelerator, position), place, job.listener)
     except BaseException:
@@ -181,6 +212,22 @@ def _train(job: Job, keeper: Keeper, stopping: Stopping, folder: Path, checkpoin
     save_model(folder / run_folder.LAST_FILE, bench.network.module.state_dict(), job.card)
     keeper.take_best()
     bench.network.module.eval()
+
+
+def _resumed_settings(begun: Checkpoint, planned: Settings, config: FinetuneConfig) -> Settings:
+    """The settings of a stage that goes on: those that it had, with more epochs where the user gave more.
+
+    Raises:
+        UsageError: The run has other stages than this version of tl would give it.
+    """
+    if begun.settings.name != planned.name:
+        raise UsageError(
+            f"The checkpoint is one of a {begun.settings.name} stage, but this version of tl has {planned.name} "
+            "there: another version wrote it. Train a new run with its config.yaml."
+        )
+    if config.epochs is None or config.time_budget or begun.settings.optimizer != planned.optimizer:
+        return begun.settings  # What was chosen when the stage began stands.
+    return dataclasses.replace(begun.settings, epochs=planned.epochs)
 
 
 def _resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:

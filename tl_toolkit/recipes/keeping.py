@@ -36,14 +36,12 @@ class Place:
 
     Attributes:
         number: Which it is, from 0.
-        is_last: Whether none follows.
         settings: What was planned and chosen for it.
         stage: What trains.
         premises: Tells what must still be the same when the run goes on.
     """
 
     number: int
-    is_last: bool
     settings: Settings
     stage: Stage
     premises: Callable[[], Mapping[str, Any]]
@@ -100,6 +98,12 @@ class Keeper:
         """That the run has taken, without what lay between its parts."""
         return time.perf_counter() - self._started
 
+    @property
+    def best_record(self) -> EvalRecord:
+        """The evaluation whose weights are kept."""
+        assert self.best is not None  # A stage ends with one.
+        return self.best
+
     def follow(self, events: Iterable[Progress | Record | Stepped], place: Place, listener: Listener) -> None:
         """Keeps what a stage shows until it is over.
 
@@ -139,7 +143,7 @@ class Keeper:
             if isinstance(told, EvalRecord):
                 self.records.append(told)
                 judged = told
-        if stepped and place.is_last:
+        if stepped:
             self._keep(stepped, place)
 
     def _why_over(self) -> str:

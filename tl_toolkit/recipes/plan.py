@@ -24,6 +24,8 @@ LBFGS_EPOCHS = 12
 """Of a probe that is solved: 60 iterations of L-BFGS. On the features of tf_efficientnet_lite0 the loss of Caltech-101
 changes in its fourth digit by then, that of ants and bees no more."""
 
+DEFAULT_EMA = 0.98
+
 PROBE, LAST_STAGE, TUNE = "probe", "last-stage", "tune"
 
 STAGES: dict[Tune, tuple[str, ...]] = {
@@ -85,6 +87,16 @@ def probe_in_batches(config: FinetuneConfig) -> Settings:
     return _probe_settings(config, PROBE_OPTIMIZER)
 
 
+def average_decay(config: FinetuneConfig) -> float | None:
+    """Decay of the moving average of fine-tuned weights; none where they are trained from scratch.
+
+    With it the first epoch does not fall below the probe that it begins with (tests/benchmarks/NOTES.md).
+    """
+    if config.ema is None:
+        return DEFAULT_EMA if config.weights != "none" else None
+    return config.ema or None
+
+
 def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> Settings:
     """With linear-probe, the probe is the run: --epochs, --lr and --optimizer speak of it where they are given."""
     alone = config.tune == "linear-probe"
@@ -114,7 +126,7 @@ def _is_solved(config: FinetuneConfig) -> bool:
     Views, balanced batches and features that are computed in every epoch come in batches.
     """
     asked = (config.probe_learning_rate, config.learning_rate if config.tune == "linear-probe" else None)
-    batched = config.views > 1 or config.sampler == "balanced" or config.drop_last or not config.feature_cache
+    batched = (config.views or 1) > 1 or config.sampler == "balanced" or config.drop_last or not config.feature_cache
     return config.head != "mlp" and not batched and all(rate is None for rate in asked)
 
 

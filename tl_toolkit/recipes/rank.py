@@ -17,6 +17,7 @@ from tl_toolkit.errors import ModelError, UsageError, listing
 from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.freezing import freeze_except
+from tl_toolkit.models.multiply_adds import count_multiply_adds
 from tl_toolkit.models.weight_sources import weight_sources
 from tl_toolkit.models.weights import BUNDLED_ARCH, Overrides
 from tl_toolkit.recipes.events import Chosen, Counted, Event, Listener, log_event
@@ -36,6 +37,9 @@ SHRUNK = (5 / 7, 4 / 7)
 """Smaller inputs that are tried beside a network's own, 160 and 128 px of 224: an image costs a half and a third."""
 
 SMALLEST_SHRUNK, STRIDE = 96, 32
+NEGLIGIBLE_MULTIPLY_ADDS = 5e11
+"""Networks whose cost differs by less, some 2 seconds on two cores, cost the same."""
+
 TIMED_IMAGES = 64
 STEP_COST = 3.0
 """A training step of an image, in forward passes: the backward pass computes two gradients."""
@@ -55,6 +59,7 @@ class RankedNetwork:
         feature_seconds: That the features of the sample took; 0 where all were in the cache.
         seconds_per_image: For decoding and one forward pass.
         training_seconds: Predicted for a training with the config's --tune.
+        training_multiply_adds: Counted for the same.
         parameter_bytes: Of the model file.
     """
 
@@ -67,6 +72,7 @@ class RankedNetwork:
     feature_seconds: float
     seconds_per_image: float
     training_seconds: float
+    training_multiply_adds: float
     parameter_bytes: int
 
     def __str__(self) -> str:
@@ -112,24 +118,29 @@ def rank_networks(
         ToolkitError: There is no candidate.
     """
     sample = _sample(splits.train, source, config.seed)
-    ranked = [
-        result
-        for arch, weights in _candidates(config, archs)
-        for size in _sizes(arch, config)
-        if (result := _judge(config, arch, weights, size, source, splits, sample, compute, listener))
-    ]
+    ranked: list[RankedNetwork] = []
+    for arch, weights in _candidates(config, archs):
+        own = _judge(config, arch, weights, config.image_size, source, splits, sample, compute, listener)
+        assert own is not None  # Only a shrunk size may be refused.
+        ranked.append(own)
+        sizes = [] if config.image_size else _shrunk(own)
+        smaller = [_judge(config, arch, weights, size, source, splits, sample, compute, listener) for size in sizes]
+        ranked += [result for result in smaller if result]
     return sorted(ranked, key=lambda network: (-network.accuracy, network.seconds_per_image))
 
 
 def choose_network(ranked: Sequence[RankedNetwork]) -> RankedNetwork:
-    """The cheapest of those within one standard error of the best.
+    """The cheapest of those within one standard error of the best, or a better one that costs hardly more.
+
+    Costs are counted in multiply-adds, so that the choice does not depend on how busy the machine is.
 
     Args:
         ranked: Best first.
     """
     best = ranked[0]
     near = [network for network in ranked if network.accuracy >= best.accuracy - best.standard_error]
-    return min(near, key=lambda network: network.seconds_per_image)
+    cheapest = min(network.training_multiply_adds for network in near)
+    return next(network for network in near if network.training_multiply_adds <= cheapest + NEGLIGIBLE_MULTIPLY_ADDS)
 
 
 def choose_arch(
@@ -199,13 +210,10 @@ def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch
     return found
 
 
-def _sizes(arch: Arch, config: FinetuneConfig) -> list[int | None]:
-    """Sizes of the input to try; None is the network's own."""
-    if config.image_size:
-        return [config.image_size]
-    own = default_input_spec(arch).height
-    shrunk = [round(own * share / STRIDE) * STRIDE for share in SHRUNK]
-    return [None, *(size for size in shrunk if SMALLEST_SHRUNK <= size < own)]
+def _shrunk(own: RankedNetwork) -> list[int]:
+    """Smaller sizes of the input to try beside a network's own."""
+    sizes = [round(own.image_size * share / STRIDE) * STRIDE for share in SHRUNK]
+    return [size for size in sizes if SMALLEST_SHRUNK <= size < own.image_size]
 
 
 def _sample(train: Samples, source: Source, seed: int) -> Samples:
@@ -293,5 +301,6 @@ def _describe(
         feature_seconds=seconds if computed else 0.0,
         seconds_per_image=timed,
         training_seconds=timed * (every + steps),
+        training_multiply_adds=count_multiply_adds(network.module, network.input_spec)[""] * (every + steps),
         parameter_bytes=sum(value.nbytes for value in network.module.state_dict().values()),
     )

@@ -23,7 +23,7 @@ from tl_toolkit.recipes.evaluate import score
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 from tl_toolkit.recipes.frozen import FrozenFeatures, Images
 from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.recipes.plan import PROBE, Settings, norm_is_frozen, probe_in_batches
+from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, Settings, average_decay, norm_is_frozen, probe_in_batches
 from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.training.checkpoint import StageState, restore_optimizer, restore_weights
 from tl_toolkit.training.compute import Compute
@@ -207,9 +207,15 @@ class Bench:
             eval_every=self.config.eval_every if followed else None,
             log_every=self.config.log_every if followed else None,
             frozen_norm=tunes and norm_is_frozen(self.config, module),
-            ema=self.config.ema if tunes else None,
+            ema=average_decay(self.config) if tunes else None,
             mixing=Mixing(self.config.mixup, self.config.cutmix, self.config.seed) if mixes else None,
         )
+
+    def views(self, settings: Settings) -> int:
+        """Views of an image that a stage on stored features learns from."""
+        if self._augmentation is None:
+            return 1  # All would be alike.
+        return self.config.views or (2 if settings.name == LAST_STAGE and self.mirror else 1)
 
     def stage_on_images(self, settings: Settings, trainable: tuple[str, ...], begun: StageState | None) -> Stage:
         """A stage that runs the whole network on augmented images."""
@@ -228,7 +234,6 @@ class Bench:
             A function that puts one together for given settings: they share the features.
         """
         head_alone = trainable == self.network.head_modules
-        views = self.config.views if self._augmentation else 1  # Else all are alike.
         splits, val = self.splits, frozen.in_order("val", self.splits.val)
         feed, layout = frozen.prefix.feed, self.compute.lay_out
 
@@ -236,6 +241,7 @@ class Bench:
             batch_size = PROBE_BATCH if head_alone else self.config.batch_size
             if settings.optimizer == LBFGS:
                 batch_size = len(splits.train)
+            views = self.views(settings)
             order = ViewOrder(
                 len(splits.train), views, batch_size, self.config.seed, self.config.drop_last, self._balance
             )

@@ -60,7 +60,7 @@ def assign_folds(targets: torch.Tensor) -> torch.Tensor:
     """The fold of each image (N), every class spread over all folds; -1 for the only image of a class."""
     fold = torch.full_like(targets, -1)
     start = 0
-    for target in targets.unique():
+    for target in torch.unique(targets):
         members = (targets == target).nonzero()[:, 0]
         if len(members) > 1:
             fold[members] = (torch.arange(len(members), device=targets.device) + start) % FOLDS

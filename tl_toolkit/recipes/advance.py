@@ -1,0 +1,84 @@
+"""Whether a run goes on to its next stage: only while val says that it pays, and never beyond the time budget."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from tl_toolkit.files import show_seconds
+from tl_toolkit.recipes.budget import DEFAULT_MULTIPLY_ADDS, TimeBudget, count_stage, time_stage
+from tl_toolkit.recipes.events import Chosen
+from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings
+from tl_toolkit.recipes.stages import Bench
+from tl_toolkit.training.records import EvalRecord
+
+
+def fit_to_budget(
+    bench: Bench, planned: Settings, records: Sequence[EvalRecord], budget: TimeBudget
+) -> Settings | None:
+    """The settings with which a stage is worth its time, told with the reason.
+
+    Args:
+        bench: What the stages share.
+        planned: The stage.
+        records: Every evaluation so far.
+        budget: What is left.
+
+    Returns:
+        With fewer epochs where not all fit into the budget; None where the stage is left out.
+    """
+    if planned.name == PROBE:
+        return planned
+    auto = bench.config.tune == "auto"
+    reason = _why_not(planned, records, len(bench.splits.val), budget) if auto else ""
+    epochs = planned.epochs
+    if not reason and budget.is_set:
+        epochs, reason = _epochs_within(bench, planned, budget)
+    elif not reason and auto and count_stage(bench, planned) > DEFAULT_MULTIPLY_ADDS[bench.compute.device.type]:
+        cost = time_stage(bench, planned)
+        seconds = cost.setup + planned.epochs * cost.epoch + cost.final
+        reason = f"it would take about {show_seconds(seconds)}: see --time-budget"
+    if reason:
+        bench.listener(Chosen(planned.name, "left out", reason))
+        return None
+    if epochs < planned.epochs:
+        bench.listener(
+            Chosen(planned.name, f"{epochs} epochs", f"what --time-budget {bench.config.time_budget} allows")
+        )
+    return dataclasses.replace(planned, epochs=epochs)
+
+
+def _epochs_within(bench: Bench, planned: Settings, budget: TimeBudget) -> tuple[int, str]:
+    """How many epochs of a stage fit into what is left, and where none does, why."""
+    cost = time_stage(bench, planned)
+    left = budget.remaining() - cost.setup
+    epochs = min(planned.epochs, math.floor(left / cost.epoch)) if left > 0 else 0
+    if epochs:
+        return epochs, ""
+    needed = show_seconds(cost.setup + cost.epoch)
+    return 0, f"an epoch takes {needed}, and {show_seconds(max(0.0, budget.remaining()))} are left"
+
+
+def _why_not(planned: Settings, records: Sequence[EvalRecord], val_images: int, budget: TimeBudget) -> str:
+    """Why val does not ask for a stage; empty where it does."""
+    best = best_by_stage(records)
+    if max(best.values()) == 1.0:
+        return "val has no mistakes left"
+    if planned.name != TUNE:
+        return ""
+    if LAST_STAGE not in best:
+        return "the last stage was left out"
+    gain = best[LAST_STAGE] - best[PROBE]
+    error = math.sqrt(best[PROBE] * (1 - best[PROBE]) / val_images)
+    told = f"the last stage changed val by {100 * gain:+.1f} points"
+    if budget.is_set:
+        return "" if gain > -error else told
+    return "" if gain > error else f"{told}, {100 * error:.1f} is its standard error"
+
+
+def best_by_stage(records: Sequence[EvalRecord]) -> dict[str, float]:
+    """The best val accuracy of each stage; of a probe the last, which is the one that counts."""
+    best: dict[str, float] = {}
+    for record in records:
+        before = 0.0 if record.stage == PROBE else best.get(record.stage, 0.0)
+        best[record.stage] = max(before, record.val_accuracy)
+    return best

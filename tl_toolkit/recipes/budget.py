@@ -1,0 +1,163 @@
+"""What the stages of a run may cost: a deterministic limit by default, the clock with --time-budget."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from tl_toolkit.errors import UsageError
+from tl_toolkit.files import show_seconds
+from tl_toolkit.models.freezing import freeze_except, trainable_modules
+from tl_toolkit.models.multiply_adds import count_multiply_adds
+from tl_toolkit.recipes.plan import PROBE, Settings
+from tl_toolkit.recipes.stages import Bench
+
+DEFAULT_MULTIPLY_ADDS = {"cpu": 4e12, "cuda": 1e15, "mps": 4e13}
+"""What --tune auto spends on a stage without --time-budget: some 30 to 60 seconds on two cores, fewer on a GPU. It is
+counted and not timed, so that the same run does the same on a machine that is busy."""
+
+BACKWARD = 2
+"""A backward pass computes the gradients of inputs and of weights: two forward passes."""
+
+WRITING_SECONDS = 2.5
+"""Reserve for writing the model and drawing the curves, for which matplotlib is imported."""
+
+SLOWER = 1.15
+"""Steps and images may take this much longer than they did when they were timed."""
+
+PROBE_SECONDS = 3.0
+"""Of solving the head."""
+
+TIMED_IMAGES = 32
+
+
+class TimeBudget:
+    """The time that a run may take.
+
+    Args:
+        seconds: In all; None for no limit.
+        started: `time.perf_counter()` when the run began, less what earlier parts of it took.
+    """
+
+    def __init__(self, seconds: float | None, started: float) -> None:
+        self.seconds = math.inf if seconds is None else seconds
+        self.started = started
+        self.reserve = WRITING_SECONDS
+        """Seconds that evaluation and writing at the end will take."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a limit."""
+        return self.seconds < math.inf
+
+    def remaining(self) -> float:
+        """Seconds until fine-tuning must end."""
+        return self.seconds - (time.perf_counter() - self.started) - self.reserve
+
+    def is_spent(self) -> bool:
+        """Whether fine-tuning must end now."""
+        return self.is_set and self.remaining() <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """What a stage will take, in seconds.
+
+    Attributes:
+        setup: Computing the features that it trains on.
+        epoch: An epoch and its evaluation.
+        final: Evaluating val and test with the model that it makes.
+    """
+
+    setup: float
+    epoch: float
+    final: float
+
+
+def count_stage(bench: Bench, settings: Settings) -> float:
+    """Multiply-adds of a stage: forward passes of what is frozen, training of the rest in every epoch."""
+    network = bench.network
+    trainable = trainable_modules(network.module, network.head_modules, settings.policy)
+    counts = count_multiply_adds(network.module, network.input_spec)
+    whole = counts[""]
+    trained = sum(counts.get(name, 0) for name in trainable)
+    train, val = len(bench.splits.train), len(bench.splits.val)
+    features = (bench.views(settings) * train + val) * (whole - trained)
+    return features + settings.epochs * trained * ((1 + BACKWARD) * train + val)
+
+
+def time_stage(bench: Bench, settings: Settings) -> StageCost:
+    """Times a forward pass and a training step on real images, and reckons what the stage will take."""
+    network, splits = bench.network, bench.splits
+    trainable = trainable_modules(network.module, network.head_modules, settings.policy)
+    forward, step = _time_image(bench, trainable)
+    test = len(splits.test or ())
+    if "" in trainable:
+        return StageCost(0.0, SLOWER * (step * len(splits.train) + forward * len(splits.val)), SLOWER * forward * test)
+    suffix = max(0.0, (step - forward) * (1 + BACKWARD) / BACKWARD)  # The frozen part has no backward pass.
+    setup = forward * (bench.views(settings) * len(splits.train) + len(splits.val))
+    epoch = suffix * (len(splits.train) + len(splits.val) / (1 + BACKWARD))
+    return StageCost(SLOWER * setup, SLOWER * epoch, SLOWER * forward * test)
+
+
+def check_budget(bench: Bench, budget: TimeBudget) -> None:
+    """Refuses a budget within which not even the head can be trained.
+
+    Raises:
+        UsageError: It is too short; the message says what would do.
+    """
+    if not budget.is_set:
+        return
+    probe = Settings(PROBE, 1, "", 0.0, 0.0, 0.0)
+    cost = time_stage(bench, probe)
+    spent = budget.seconds - budget.remaining() - budget.reserve
+    needed = spent + cost.setup + cost.final + PROBE_SECONDS + WRITING_SECONDS
+    if needed > budget.seconds:
+        images = sum(len(samples) for samples in bench.splits.present.values())
+        raise UsageError(
+            f"--time-budget {show_seconds(budget.seconds)} is too short: {images:,} images take about "
+            f"{show_seconds(needed)} with the head alone. Give at least that, or fewer images (--train-images), a "
+            "smaller --image-size or a smaller network."
+        )
+    budget.reserve = WRITING_SECONDS + cost.final
+
+
+@contextmanager
+def _only_trainable(bench: Bench, trainable: tuple[str, ...]) -> Iterator[None]:
+    """Within the block, the gradients are those of a stage; none are left behind."""
+    module = bench.network.module
+    before = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+    freeze_except(module, trainable)
+    module.eval()
+    try:
+        yield
+    finally:
+        module.zero_grad()
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(before[name])
+
+
+def _time_image(bench: Bench, trainable: tuple[str, ...]) -> tuple[float, float]:
+    """Seconds of a forward pass and of a training step for an image, each with decoding."""
+    indices = list(range(min(TIMED_IMAGES, len(bench.splits.train))))
+    dataset, module = bench.plain(bench.splits.train), bench.network.module
+    forward = step = math.inf
+    with _only_trainable(bench, trainable):
+        for _ in range(2):  # The first time around memory is taken.
+            started = time.perf_counter()
+            images = torch.stack([pixels for pixels, _ in dataset.__getitems__(indices)]).to(bench.compute.device)
+            decoded = time.perf_counter()
+            with bench.compute.inference():
+                module(bench.prepare(images))
+            ran = time.perf_counter()
+            with bench.compute.autocast():
+                logits = module(bench.prepare(images))
+            logits.float().logsumexp(1).sum().backward()
+            ended = time.perf_counter()
+            module.zero_grad()
+            forward = min(forward, (ran - started) / len(indices))
+            step = min(step, (decoded - started + ended - ran) / len(indices))
+    return forward, step

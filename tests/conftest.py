@@ -86,7 +86,8 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_settings() -> dict[str, object]:
     """A run of a few seconds."""
-    return {"weights": "bundled", "image_size": 32, "epochs": 1, "probe_epochs": 4, "views": 2, "batch_size": 16}
+    network = {"arch": "resnet18", "weights": "bundled", "image_size": 32}
+    return {**network, "tune": "lp-ft", "epochs": 1, "probe_epochs": 4, "views": 2, "batch_size": 16}
 
 
 @pytest.fixture(scope="session")

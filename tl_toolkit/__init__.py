@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tl_toolkit.version import __version__
 
 if TYPE_CHECKING:
-    from tl_toolkit.api import build_model, evaluate, finetune, load, resume
+    from tl_toolkit.api import build_model, evaluate, finetune, load, rank, resume
     from tl_toolkit.config import FinetuneConfig
     from tl_toolkit.data.dataset import ImageDataset
     from tl_toolkit.data.sources import open_source
@@ -33,6 +33,7 @@ _HOMES = {
     "finetune": "tl_toolkit.api",
     "load": "tl_toolkit.api",
     "open_source": "tl_toolkit.data.sources",
+    "rank": "tl_toolkit.api",
     "resume": "tl_toolkit.api",
 }
 
@@ -47,6 +48,7 @@ __all__ = [
     "finetune",
     "load",
     "open_source",
+    "rank",
     "resume",
 ]
 

@@ -1,5 +1,6 @@
 """The Python API: the recipes, with the names of the flags as keyword arguments."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from tl_toolkit.recipes.evaluate import evaluate
 from tl_toolkit.recipes.events import Listener, log_event
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.recipes.loaded_model import load
+from tl_toolkit.recipes.rank import RankedNetwork
+from tl_toolkit.recipes.rank import rank as rank_recipe
 
-__all__ = ["Run", "build_model", "evaluate", "finetune", "load", "resume"]
+__all__ = ["RankedNetwork", "Run", "build_model", "evaluate", "finetune", "load", "rank", "resume"]
 
 
 def finetune(*, data: Any = None, listener: Listener = log_event, trust: bool = False, **settings: Any) -> Run:
@@ -30,11 +33,38 @@ def finetune(*, data: Any = None, listener: Listener = log_event, trust: bool = 
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
+    config, data = _config_and_data(data, settings)
+    return finetune_recipe.finetune(config, data, listener, trust=trust)
+
+
+def rank(
+    *, data: Any = None, archs: Sequence[str] = (), listener: Listener = log_event, **settings: Any
+) -> list[RankedNetwork]:
+    """Compares networks by a cross-validated linear probe on their frozen features of a sample of the images.
+
+    Args:
+        data: As in `finetune`.
+        archs: Names of networks; by default those that come with the toolkit.
+        listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        settings: The fields of `FinetuneConfig`.
+
+    Returns:
+        The networks at each size of their input, best first.
+
+    Raises:
+        ToolkitError: There is no candidate, or the images cannot be used.
+    """
+    config, data = _config_and_data(data, settings)
+    return rank_recipe(config, archs, data, listener)
+
+
+def _config_and_data(data: Any, settings: dict[str, Any]) -> tuple[FinetuneConfig, Any]:
+    """Settings with the name of the data in them, or Python objects beside them."""
     if isinstance(data, str | Path):
         settings["data"] = str(data)
         data = None
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    return finetune_recipe.finetune(FinetuneConfig.from_values(settings), data, listener, trust=trust)
+    return FinetuneConfig.from_values(settings), data
 
 
 def resume(

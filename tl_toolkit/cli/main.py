@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict
+from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict, rank
 from tl_toolkit.errors import StoppedError, ToolkitError, UsageError
 from tl_toolkit.version import __version__
 
@@ -55,6 +55,7 @@ app.command()(finetune.finetune)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
+app.command()(rank.rank)
 app.command()(plot.plot)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.errors import UsageError
 
 PLOT = Path("plot.png")
 
@@ -17,11 +16,10 @@ def plot(
 ) -> None:
     """Draw the loss and accuracy of a run, or of several over each other."""
     from tl_toolkit.recipes.run_folder import read_metrics
-    from tl_toolkit.report.curves import Curve, draw_curves, format_of
+    from tl_toolkit.report.curves import Curve, draw_curves
+    from tl_toolkit.report.figures import check_figure_file
 
-    format_of(out)
-    if out.exists():
-        raise UsageError(f"{out} exists; nothing is ever overwritten. Choose another --out.")
+    check_figure_file(out)
     labels = [Path(run).absolute().name for run in runs]
     labels = labels if len(set(labels)) == len(runs) else runs
     draw_curves([Curve(label, read_metrics(run)) for label, run in zip(labels, runs, strict=True)], out)

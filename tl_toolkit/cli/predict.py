@@ -108,7 +108,7 @@ def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) 
         if path is not None and path.exists():
             raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another name.")
     if grid is not None:
-        from tl_toolkit.report.curves import format_of
+        from tl_toolkit.report.figures import format_of
 
         format_of(grid)
 

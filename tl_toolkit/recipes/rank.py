@@ -75,10 +75,14 @@ class RankedNetwork:
     training_multiply_adds: float
     parameter_bytes: int
 
+    @property
+    def name(self) -> str:
+        """The network's name without its library."""
+        return self.arch.partition(":")[2]
+
     def __str__(self) -> str:
         """As one line tells it."""
-        name = self.arch.partition(":")[2]
-        return f"{name} at {self.image_size} px {100 * self.accuracy:.1f} ± {100 * self.standard_error:.1f} %"
+        return f"{self.name} at {self.image_size} px {100 * self.accuracy:.1f} ± {100 * self.standard_error:.1f} %"
 
 
 def rank(

@@ -1,6 +1,5 @@
 """Learning curves of one run, or of several over each other."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,13 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from tl_toolkit.errors import UsageError
-from tl_toolkit.files import atomic_file
+from tl_toolkit.report.figures import save_figure
 from tl_toolkit.training.records import EvalRecord
 
 INCHES = (9.0, 3.6)
-DOTS_PER_INCH = 150
-FORMATS = ("png", "pdf", "svg")
 SPARSE = 30
 """Evaluations up to which each is marked by a dot."""
 
@@ -44,18 +40,6 @@ class Curve:
         return done
 
 
-def format_of(path: Path) -> str:
-    """The picture format that a file's name ends in.
-
-    Raises:
-        UsageError: It is none that can be drawn.
-    """
-    ending = path.suffix.lower().removeprefix(".")
-    if ending not in FORMATS:
-        raise UsageError(f"A plot ends in {', '.join('.' + name for name in FORMATS)}, but {path.name} does not.")
-    return ending
-
-
 def draw_curves(curves: Sequence[Curve], path: Path) -> None:
     """Draws loss and accuracy over the epochs, in two panels.
 
@@ -69,7 +53,6 @@ def draw_curves(curves: Sequence[Curve], path: Path) -> None:
     Raises:
         UsageError: The file's name ends in something else.
     """
-    ending = format_of(path)
     figure = Figure(figsize=INCHES, layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     if len(curves) == 1:
@@ -87,9 +70,7 @@ def draw_curves(curves: Sequence[Curve], path: Path) -> None:
         axes.grid(alpha=0.25)
         for text in axes.legend(fontsize="small").get_texts():
             text.set_parse_math(False)
-    with atomic_file(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box in the title is no loss.
-        figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH)
+    save_figure(figure, path)
 
 
 def _draw_one(curve: Curve, loss: Axes, accuracy: Axes) -> None:

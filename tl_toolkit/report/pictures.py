@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tl_toolkit.files import atomic_file
-from tl_toolkit.report.curves import DOTS_PER_INCH, format_of
+from tl_toolkit.report.figures import DOTS_PER_INCH, format_of
 
 MOST_PICTURES = 25
 COLUMNS = 5

@@ -1,0 +1,47 @@
+"""Writing figures, whole or not at all."""
+
+import warnings
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tl_toolkit.errors import UsageError
+from tl_toolkit.files import atomic_file
+
+DOTS_PER_INCH = 150
+FORMATS = ("png", "pdf", "svg")
+
+
+def check_figure_file(path: Path) -> str:
+    """The picture format that a file's name ends in.
+
+    Raises:
+        UsageError: It is none that can be drawn, or the file exists.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another file.")
+    return format_of(path)
+
+
+def format_of(path: Path) -> str:
+    """The picture format that a file's name ends in.
+
+    Raises:
+        UsageError: It is none that can be drawn.
+    """
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in FORMATS:
+        raise UsageError(f"A plot ends in {', '.join('.' + name for name in FORMATS)}, but {path.name} does not.")
+    return ending
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure in the format that the file's name ends in.
+
+    Raises:
+        UsageError: It ends in something else.
+    """
+    ending = format_of(path)
+    with atomic_file(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box in the title is no loss.
+        figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH)

@@ -1,0 +1,76 @@
+"""Accuracy over time of several networks, and the front of those that none beats in both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from tl_toolkit.report.figures import save_figure
+
+INCHES = (7.5, 4.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A network at one size of its input.
+
+    Attributes:
+        label: Its name.
+        milliseconds: For an image.
+        accuracy: A fraction.
+        standard_error: Of the accuracy.
+    """
+
+    label: str
+    milliseconds: float
+    accuracy: float
+    standard_error: float
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other one beats in both time and accuracy, quickest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda each: (each.milliseconds, -each.accuracy)):
+        if not front or point.accuracy > front[-1].accuracy:
+            front.append(point)
+    return front
+
+
+def draw_pareto(points: Sequence[Point], path: Path) -> None:
+    """Draws accuracy over the time of an image, with standard errors and the Pareto front.
+
+    Args:
+        points: The networks.
+        path: A .png, .pdf or .svg file to write.
+
+    Raises:
+        UsageError: The file's name ends in something else.
+    """
+    figure = Figure(figsize=INCHES, layout="constrained")
+    axes = figure.subplots()
+    front = pareto_front(points)
+    axes.plot([point.milliseconds for point in front], [point.accuracy for point in front], color="0.7", zorder=1)
+    for point in points:
+        color = "tab:blue" if point in front else "0.5"
+        axes.errorbar(
+            point.milliseconds, point.accuracy, point.standard_error, fmt="o", color=color, capsize=3, markersize=5
+        )
+        right = point.milliseconds > max(each.milliseconds for each in points) / 2
+        axes.annotate(
+            point.label,
+            (point.milliseconds, point.accuracy),
+            xytext=(-7 if right else 7, 5),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize="small",
+            color=color,
+        )
+    axes.set_xlabel("milliseconds for an image: decoding and a forward pass")
+    axes.set_ylabel("cross-validated accuracy of a linear probe")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.margins(0.12)
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.25)
+    save_figure(figure, path)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 from tl_toolkit.files import show_seconds
-from tl_toolkit.recipes.budget import DEFAULT_MULTIPLY_ADDS, TimeBudget, count_stage, time_stage
+from tl_toolkit.recipes.budget import DEFAULT_MULTIPLY_ADDS, LEAST_EPOCHS, TimeBudget, count_stage, time_stage
 from tl_toolkit.recipes.events import Chosen
 from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings
 from tl_toolkit.recipes.stages import Bench
@@ -32,30 +32,35 @@ def fit_to_budget(
     reason = _why_not(planned, records, len(bench.splits.val), budget) if auto else ""
     epochs = planned.epochs
     if not reason and budget.is_set:
-        epochs, reason = _epochs_within(bench, planned, budget)
-    elif not reason and auto and count_stage(bench, planned) > DEFAULT_MULTIPLY_ADDS[bench.compute.device.type]:
-        cost = time_stage(bench, planned)
-        seconds = cost.setup + planned.epochs * cost.epoch + cost.final
-        reason = f"it would take about {show_seconds(seconds)}: see --time-budget"
+        epochs, reason = _epochs_in_time(bench, planned, budget)
+    elif not reason and auto:
+        epochs, reason = _default_epochs(bench, planned)
     if reason:
         bench.listener(Chosen(planned.name, "left out", reason))
         return None
     if epochs < planned.epochs:
-        bench.listener(
-            Chosen(planned.name, f"{epochs} epochs", f"what --time-budget {bench.config.time_budget} allows")
-        )
+        limit = f"--time-budget {bench.config.time_budget}" if budget.is_set else "the default; see --time-budget"
+        bench.listener(Chosen(planned.name, f"{epochs} of {planned.epochs} epochs", limit))
     return dataclasses.replace(planned, epochs=epochs)
 
 
-def _epochs_within(bench: Bench, planned: Settings, budget: TimeBudget) -> tuple[int, str]:
+def _epochs_in_time(bench: Bench, planned: Settings, budget: TimeBudget) -> tuple[int, str]:
     """How many epochs of a stage fit into what is left, and where none does, why."""
     cost = time_stage(bench, planned)
-    left = budget.remaining() - cost.setup
-    epochs = min(planned.epochs, math.floor(left / cost.epoch)) if left > 0 else 0
-    if epochs:
+    epochs = min(planned.epochs, cost.epochs_within(budget.remaining()))
+    left = show_seconds(max(0.0, budget.remaining()))
+    return epochs, "" if epochs else f"an epoch takes {show_seconds(cost.setup + cost.epoch)}, and {left} are left"
+
+
+def _default_epochs(bench: Bench, planned: Settings) -> tuple[int, str]:
+    """How many epochs of a stage --tune auto trains without a time budget, and where too few, why."""
+    limit = DEFAULT_MULTIPLY_ADDS[bench.compute.device.type]
+    epochs = min(planned.epochs, count_stage(bench, planned).epochs_within(limit))
+    if epochs >= min(LEAST_EPOCHS, planned.epochs):
         return epochs, ""
-    needed = show_seconds(cost.setup + cost.epoch)
-    return 0, f"an epoch takes {needed}, and {show_seconds(max(0.0, budget.remaining()))} are left"
+    cost = time_stage(bench, planned)
+    seconds = cost.setup + planned.epochs * cost.epoch + cost.final
+    return 0, f"it would take about {show_seconds(seconds)}: see --time-budget"
 
 
 def _why_not(planned: Settings, records: Sequence[EvalRecord], val_images: int, budget: TimeBudget) -> str:

@@ -15,6 +15,9 @@ from tl_toolkit.models.multiply_adds import count_multiply_adds
 from tl_toolkit.recipes.plan import PROBE, Settings
 from tl_toolkit.recipes.stages import Bench
 
+LEAST_EPOCHS = 2
+"""Fewer are not worth their setup by default."""
+
 DEFAULT_MULTIPLY_ADDS = {"cpu": 4e12, "cuda": 1e15, "mps": 4e13}
 """What --tune auto spends on a stage without --time-budget: some 30 to 60 seconds on two cores, fewer on a GPU. It is
 counted and not timed, so that the same run does the same on a machine that is busy."""
@@ -49,13 +52,33 @@ class TimeBudget:
         """Seconds that evaluation and writing at the end will take."""
 
     @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self.started
+
+    def used(self, share: float) -> bool:
+        """Whether a share of the time is over."""
+        return self.elapsed >= share * self.seconds
+
+    def check_not_spent(self) -> None:
+        """Refuses a budget that is over before anything was looked at.
+
+        Raises:
+            UsageError: It is.
+        """
+        if self.used(1):
+            raise UsageError(
+                f"--time-budget {show_seconds(self.seconds)} is too short: starting took {show_seconds(self.elapsed)}."
+            )
+
+    @property
     def is_set(self) -> bool:
         """Whether there is a limit."""
         return self.seconds < math.inf
 
     def remaining(self) -> float:
         """Seconds until fine-tuning must end."""
-        return self.seconds - (time.perf_counter() - self.started) - self.reserve
+        return self.seconds - self.elapsed - self.reserve
 
     def is_spent(self) -> bool:
         """Whether fine-tuning must end now."""
@@ -64,7 +87,7 @@ class TimeBudget:
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """What a stage will take, in seconds.
+    """What a stage takes, in seconds or in multiply-adds.
 
     Attributes:
         setup: Computing the features that it trains on.
@@ -76,31 +99,39 @@ class StageCost:
     epoch: float
     final: float
 
+    def epochs_within(self, limit: float) -> int:
+        """How many epochs a limit allows."""
+        return max(0, math.floor((limit - self.setup) / self.epoch))
 
-def count_stage(bench: Bench, settings: Settings) -> float:
+
+def count_stage(bench: Bench, settings: Settings) -> StageCost:
     """Multiply-adds of a stage: forward passes of what is frozen, training of the rest in every epoch."""
     network = bench.network
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
     counts = count_multiply_adds(network.module, network.input_spec)
-    whole = counts[""]
-    trained = sum(counts.get(name, 0) for name in trainable)
-    train, val = len(bench.splits.train), len(bench.splits.val)
-    features = (bench.views(settings) * train + val) * (whole - trained)
-    return features + settings.epochs * trained * ((1 + BACKWARD) * train + val)
+    trained = float(sum(counts.get(name, 0) for name in trainable))
+    return _stage_cost(bench, settings, counts[""] - trained, trained)
 
 
 def time_stage(bench: Bench, settings: Settings) -> StageCost:
-    """Times a forward pass and a training step on real images, and reckons what the stage will take."""
-    network, splits = bench.network, bench.splits
+    """Seconds of a stage, reckoned from a forward pass and a training step on real images."""
+    network = bench.network
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
     forward, step = _time_image(bench, trainable)
-    test = len(splits.test or ())
     if "" in trainable:
-        return StageCost(0.0, SLOWER * (step * len(splits.train) + forward * len(splits.val)), SLOWER * forward * test)
-    suffix = max(0.0, (step - forward) * (1 + BACKWARD) / BACKWARD)  # The frozen part has no backward pass.
-    setup = forward * (bench.views(settings) * len(splits.train) + len(splits.val))
-    epoch = suffix * (len(splits.train) + len(splits.val) / (1 + BACKWARD))
-    return StageCost(SLOWER * setup, SLOWER * epoch, SLOWER * forward * test)
+        return _stage_cost(bench, settings, 0.0, SLOWER * step / (1 + BACKWARD))
+    trained = max(0.0, step - forward) / BACKWARD  # The frozen part has no backward pass.
+    return _stage_cost(bench, settings, SLOWER * (forward - trained), SLOWER * trained)
+
+
+def _stage_cost(bench: Bench, settings: Settings, frozen: float, trained: float) -> StageCost:
+    """From the forward costs of an image, of the frozen part and of the rest, to those of a stage."""
+    train, val, test = (len(bench.splits.present.get(name, ())) for name in ("train", "val", "test"))
+    return StageCost(
+        setup=frozen * (bench.views(settings) * train + val),
+        epoch=trained * ((1 + BACKWARD) * train + val),
+        final=(frozen + trained) * (val + test),
+    )
 
 
 def check_budget(bench: Bench, budget: TimeBudget) -> None:
@@ -113,8 +144,7 @@ def check_budget(bench: Bench, budget: TimeBudget) -> None:
         return
     probe = Settings(PROBE, 1, "", 0.0, 0.0, 0.0)
     cost = time_stage(bench, probe)
-    spent = budget.seconds - budget.remaining() - budget.reserve
-    needed = spent + cost.setup + cost.final + PROBE_SECONDS + WRITING_SECONDS
+    needed = budget.elapsed + cost.setup + cost.final + PROBE_SECONDS + WRITING_SECONDS
     if needed > budget.seconds:
         images = sum(len(samples) for samples in bench.splits.present.values())
         raise UsageError(

@@ -80,7 +80,7 @@ def finetune(
     """
     budget = TimeBudget(config.budget_seconds, time.perf_counter() if started is None else started)
     run_folder.check_out(config.out)
-    job = prepare_job(config, data, listener, trust)
+    job = prepare_job(config, data, listener, trust, budget)
     tell_choices(job)
     check_budget(job.bench, budget)
     folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
@@ -123,16 +123,17 @@ def resume(
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {run_folder.CHECKPOINT_FILE}.")
-        job = prepare_job(config, data, listener, trust)
+        before = checkpoint.seconds if checkpoint else 0.0
+        began = time.perf_counter() if started is None else started
+        budget = TimeBudget(config.budget_seconds, began - before)
+        job = prepare_job(config, data, listener, trust, budget)
         if checkpoint:
             check_premises(checkpoint.premises, job.bench.premises(), folder)
             _check_fits(checkpoint, job)
         listener(Chosen("resume", str(folder), _where_it_goes_on(job, checkpoint)))
         tell_choices(job)
         run_folder.write_config(folder, job.config.to_yaml())
-        before = checkpoint.seconds if checkpoint else 0.0
-        began = time.perf_counter() if started is None else started
-        return _run(job, folder, checkpoint, TimeBudget(config.budget_seconds, began - before))
+        return _run(job, folder, checkpoint, budget)
 
 
 def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudget) -> Run:

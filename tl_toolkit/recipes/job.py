@@ -17,6 +17,7 @@ from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.weights import Overrides
+from tl_toolkit.recipes.budget import TimeBudget
 from tl_toolkit.recipes.events import Chosen, Listener, Warned, download_progress
 from tl_toolkit.recipes.plan import Settings, plan
 from tl_toolkit.recipes.preparation import check_classes, prepare_splits
@@ -25,6 +26,9 @@ from tl_toolkit.recipes.stages import Bench
 from tl_toolkit.report.tensorboard import check_tensorboard
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.optimizers import check_optimizer
+
+RANKING_SHARE = 0.25
+"""Of a time budget, after which no further candidates are tried."""
 
 PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
 
@@ -54,7 +58,7 @@ class Job:
     ranked: list[RankedNetwork]
 
 
-def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bool) -> Job:
+def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bool, budget: TimeBudget) -> Job:
     """Opens the images, builds the network and plans the stages; nothing is written yet.
 
     Args:
@@ -62,6 +66,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
         data: Images as Python objects, in place of the config's `data`.
         listener: Told of what is odd.
         trust: See `finetune`.
+        budget: The time that the run may take.
 
     Raises:
         ToolkitError: Something does not fit; see `tl_toolkit.errors`.
@@ -70,6 +75,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
         check_optimizer(config.optimizer)
     if config.tensorboard:
         check_tensorboard()
+    budget.check_not_spent()
     compute = choose_compute(config.device, config.precision)
     progress = download_progress(listener)
     source = open_source(_data_of(config, data), Path(config.data_root), config.download, progress)
@@ -80,7 +86,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     if config.arch == AUTO:
         check_auto(config)
         splits = prepare_splits(source, config, largest_input(config), listener)
-        config, ranked = choose_arch(config, source, splits, compute, listener)
+        config, ranked = choose_arch(config, source, splits, compute, listener, lambda: budget.used(RANKING_SHARE))
     network = _build(config, 1 if config.one_logit else len(source.class_names), listener, trust)
     asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tl_toolkit.training.compute import Compute, choose_compute
 from tl_toolkit.training.cross_validation import CrossValidation, cross_validate
 from tl_toolkit.training.losses import Criterion
 
-CANDIDATES = (BUNDLED_ARCH, Arch("timm", "tf_efficientnet_lite0"))
+CANDIDATES = (Arch("timm", "tf_efficientnet_lite0"), BUNDLED_ARCH)
 """What --arch auto tries, where their weights are on this machine: those that come with the installation."""
 
 SAMPLE_IMAGES, SAMPLE_CLASSES = 1_000, 200
@@ -115,8 +115,18 @@ def rank_networks(
     compute: Compute,
     listener: Listener,
     archs: Sequence[str] = (),
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> list[RankedNetwork]:
     """The same for images that are opened and divided already.
+
+    Args:
+        config: The settings.
+        source: The images.
+        splits: They, divided.
+        compute: Where and in which precision networks run.
+        listener: Told of progress.
+        archs: See `rank`.
+        out_of_time: Asked after each candidate whether to leave out the rest.
 
     Raises:
         ToolkitError: There is no candidate.
@@ -127,9 +137,15 @@ def rank_networks(
         own = _judge(config, arch, weights, config.image_size, source, splits, sample, compute, listener)
         assert own is not None  # Only a shrunk size may be refused.
         ranked.append(own)
-        sizes = [] if config.image_size else _shrunk(own)
-        smaller = [_judge(config, arch, weights, size, source, splits, sample, compute, listener) for size in sizes]
-        ranked += [result for result in smaller if result]
+        for size in [] if config.image_size else _shrunk(own):
+            if out_of_time():
+                return _best_first(ranked)
+            smaller = _judge(config, arch, weights, size, source, splits, sample, compute, listener)
+            ranked += [smaller] if smaller else []
+    return _best_first(ranked)
+
+
+def _best_first(ranked: Sequence[RankedNetwork]) -> list[RankedNetwork]:
     return sorted(ranked, key=lambda network: (-network.accuracy, network.seconds_per_image))
 
 
@@ -148,14 +164,19 @@ def choose_network(ranked: Sequence[RankedNetwork]) -> RankedNetwork:
 
 
 def choose_arch(
-    config: FinetuneConfig, source: Source, splits: Splits, compute: Compute, listener: Listener
+    config: FinetuneConfig,
+    source: Source,
+    splits: Splits,
+    compute: Compute,
+    listener: Listener,
+    out_of_time: Callable[[], bool],
 ) -> tuple[FinetuneConfig, list[RankedNetwork]]:
     """Settings with a network in place of "auto", and what it was chosen by.
 
     Raises:
         ToolkitError: There is no candidate.
     """
-    ranked = rank_networks(config, source, splits, compute, listener)
+    ranked = rank_networks(config, source, splits, compute, listener, out_of_time=out_of_time)
     chosen = choose_network(ranked)
     others = [str(network) for network in ranked if network is not chosen]
     rule = "cheapest within one standard error of the best" if chosen is not ranked[0] else "best"

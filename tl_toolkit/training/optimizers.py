@@ -32,7 +32,7 @@ LBFGS_HISTORY = 10
 DEFAULTS = {
     "adamw": {"batch": Rates(5e-4, 0.05), "frozen": Rates(1e-4, 0.05)},
     "sgd": {"batch": Rates(0.04, 1e-4), "frozen": Rates(0.001, 1e-4)},
-    LBFGS: {"batch": Rates(1.0, 1e-3), "frozen": Rates(1.0, 1e-3)},
+    LBFGS: {"batch": Rates(1.0, 3e-3), "frozen": Rates(1.0, 3e-3)},
 }
 """For fine-tuning with batches of 32, where BatchNorm learns from batches, and where it is frozen or there is none.
 The former were chosen by val on Caltech-101 with the bundled ResNet18, the latter with tf_efficientnet_lite0, of few

@@ -202,7 +202,7 @@ class FinetuneConfig:
         TRAINING,
         minimum=0,
         below=1,
-        automatic="0.1; 0 with lbfgs",
+        automatic="0.1; 0 with two classes",
     )
     norm: Norm | None = setting(
         None,

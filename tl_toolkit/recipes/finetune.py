@@ -29,6 +29,7 @@ from tl_toolkit.recipes.loaded_model import LoadedModel, load
 from tl_toolkit.recipes.pictures import sample_pictures
 from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.recipes.preparation import Splits
+from tl_toolkit.recipes.refit import refit_head, why_not_refit
 from tl_toolkit.recipes.stages import open_stage
 from tl_toolkit.recipes.stopping import Stopping
 from tl_toolkit.report.curves import Curve, draw_curves
@@ -155,6 +156,9 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
             _train(job, keeper, stopping, folder, checkpoint, budget)
             model = LoadedModel(bench.network.module, job.card, bench.compute)
             val = bench.score(model, "val", splits.val)
+            refits = not why_not_refit(bench, job.stages[0], keeper.best_record.stage)
+            if refits:
+                refit_head(bench, job.stages[0])
             test = bench.score(model, "test", splits.test) if splits.test else None
             if board:
                 _show_on_board(board, model, config, splits, val, test, job.listener)
@@ -165,6 +169,7 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
                 "class_accuracy": class_accuracy(test or val, job.source.class_names),
                 "best_stage": keeper.best_record.stage,
                 "best_epoch": keeper.best_record.epoch,
+                "refit_on_val": refits,
                 "stages": best_by_stage(keeper.records),
                 "train_loss": keeper.records[-1].train_loss,
                 "seconds": round(keeper.seconds, 2),

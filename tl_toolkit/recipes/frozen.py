@@ -109,11 +109,11 @@ class FrozenFeatures:
             self._run(torch.stack([pixels for pixels, _ in images.__getitems__([(0, index) for index in indices])]))
         return (time.perf_counter() - started) / len(indices)
 
-    def why_not_at_once(self, samples: Samples) -> str:
-        """Why not all features of a split can be held in memory in float32; empty where they can."""
+    def why_not_at_once(self, samples: Samples, outputs: int) -> str:
+        """Why not all features and logits of a split can be held in memory in float32; empty where they can."""
         row = self._run(self._viewed(samples, 1)[0][0][None])
-        needed = len(samples) * row.numel() * torch.float32.itemsize
-        return f"all features take {show_size(needed)}" if needed > MEMORY_BYTES else ""
+        needed = len(samples) * (row.numel() + outputs) * torch.float32.itemsize
+        return f"all features and logits take {show_size(needed)}" if needed > MEMORY_BYTES else ""
 
     def in_order(self, split: str, samples: Samples) -> EvalFeatures | ComputedFeatures:
         """Every image of a split once, as it is in prediction."""

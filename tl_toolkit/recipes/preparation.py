@@ -29,6 +29,7 @@ class Splits:
         bad: Images that cannot be read and were left out.
         dropped: Copies that were left out.
         val_origin: How val came to be.
+        val_from_train: Whether val was taken out of train, rather than being the data's own.
     """
 
     train: Samples
@@ -37,6 +38,7 @@ class Splits:
     bad: list[BadImage]
     dropped: list[BadImage]
     val_origin: str
+    val_from_train: bool = False
 
     @property
     def present(self) -> dict[str, Samples]:
@@ -135,7 +137,7 @@ def _divide(
         if test is None:
             raise ConfigError([f"test_images is {config.test_images}, but {source.name} has no test split."])
         test = _sample(test, source, "test", config.test_images, config)
-    return Splits(train, val, test, bad, dropped, val_origin)
+    return Splits(train, val, test, bad, dropped, val_origin, "val" not in whole)
 
 
 def _check_val(splits: Splits, source: Source, listener: Listener) -> None:

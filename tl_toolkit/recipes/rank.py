@@ -27,7 +27,6 @@ from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
 from tl_toolkit.recipes.stages import Bench
 from tl_toolkit.training.compute import Compute, choose_compute
 from tl_toolkit.training.cross_validation import CrossValidation, cross_validate
-from tl_toolkit.training.losses import Criterion
 
 CANDIDATES = (Arch("timm", "tf_efficientnet_lite0"), BUNDLED_ARCH)
 """What --arch auto tries, where their weights are on this machine: those that come with the installation."""
@@ -295,7 +294,7 @@ def _judge(
     seconds = time.perf_counter() - started
     features = torch.cat([rows for rows, _ in batches]).flatten(1)
     targets = torch.cat([targets for _, targets in batches])
-    result = cross_validate(features, targets, outputs, Criterion(config.chosen_loss))
+    result = cross_validate(features, targets, outputs, bench.criterion)
     return _describe(config, network, size, weights, splits, frozen, sample, seconds, result)
 
 

@@ -47,6 +47,13 @@ def test_help_of_every_command_imports_no_torch(command: list[str]):
     assert done.stdout.rstrip().endswith("HEAVY []")
 
 
+def test_unknown_allocator_exits_with_2_and_says_which_there_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TL_ALLOCATOR", "fast")
+    done = tl("models", "list")
+    assert done.exit_code == 2
+    assert "TL_ALLOCATOR is 'fast'; it can be tuned (the default) or system." in done.output
+
+
 def test_help_of_finetune_shows_every_flag_and_default():
     shown = tl("finetune", "--help").stdout
     for flag in FLAGS.split():

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from tl_toolkit import allocator
 from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict, rank
 from tl_toolkit.errors import StoppedError, ToolkitError, UsageError
 from tl_toolkit.version import __version__
@@ -29,6 +30,7 @@ class Commands(TyperGroup):
             typer.Exit: It failed; the reason has been told.
         """
         try:
+            allocator.tune()
             return super().invoke(ctx)
         except StoppedError as error:
             console.tell_warning(str(error))

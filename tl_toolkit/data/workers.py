@@ -13,6 +13,7 @@ from typing import Any
 
 from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 
+from tl_toolkit import allocator
 from tl_toolkit.errors import DataError, ImageError, ToolkitError
 from tl_toolkit.reading import reason_to_give_up, watch_this_thread
 
@@ -54,6 +55,7 @@ class WorkerNotes:
     def __call__(self, worker: int) -> None:
         """In a new worker: takes its place."""
         global _own_note
+        allocator.tune()  # A forked process has it already, a spawned one not.
         self._numbers[2 * worker] = os.getpid()
         _own_note = self._numbers, 2 * worker + 1
         signal.signal(signal.SIGINT, signal.SIG_IGN)

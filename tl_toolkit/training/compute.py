@@ -11,6 +11,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 from torch import nn
 
+from tl_toolkit import allocator
 from tl_toolkit.config import Precision
 from tl_toolkit.errors import UsageError
 
@@ -84,6 +85,7 @@ def choose_compute(device: str, precision: Precision) -> Compute:
     Raises:
         UsageError: The device is not there, or does not know the precision.
     """
+    allocator.tune()
     chosen = _device(device)
     native, how = _native_bf16(chosen)
     if precision == "bf16" and not native:

@@ -52,7 +52,6 @@ def predict(
     chosen = _format(output, out)
     _check_files(images, out, grid)
     from tl_toolkit.recipes.loaded_model import load
-    from tl_toolkit.recipes.pictures import predicted_pictures
     from tl_toolkit.recipes.predict import find_images, predict_stream
     from tl_toolkit.recipes.run_folder import newest_run
 
@@ -62,11 +61,13 @@ def predict(
     if grid is not None and not images:
         _draw_own_images(loaded, place, grid)
         return
-    tally = Tally()
+    tally = Tally(_most_pictures() if grid else 0)
     _write(tally.counted(predict_stream(loaded, find_images(_paths(images or [])), top_k)), chosen, out)
     if not tally.done:
         raise UsageError(f"There is no image in {', '.join(images or [])}.")
     if grid is not None and tally.first:
+        from tl_toolkit.recipes.pictures import predicted_pictures
+
         which = "all" if tally.done == len(tally.first) else "the first"
         _draw(predicted_pictures(loaded, tally.first), grid, which)
     if tally.failed:
@@ -75,24 +76,34 @@ def predict(
 
 
 class Tally:
-    """Counts results as they pass, and keeps the first ones for a grid."""
+    """Counts results as they pass, and keeps the first ones for a grid.
 
-    def __init__(self) -> None:
+    Args:
+        kept: How many.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
         self.done = self.failed = 0
         self.first: list[Prediction] = []
 
     def counted(self, results: "Iterable[Result]") -> "Iterator[Result]":
         """The same results."""
         from tl_toolkit.recipes.predict import Unpredicted
-        from tl_toolkit.report.pictures import MOST_PICTURES
 
         for result in results:
             self.done += 1
             if isinstance(result, Unpredicted):
                 self.failed += 1
-            elif len(self.first) < MOST_PICTURES:
+            elif len(self.first) < self._kept:
                 self.first.append(result)
             yield result
+
+
+def _most_pictures() -> int:
+    from tl_toolkit.report.pictures import MOST_PICTURES  # With it comes matplotlib, which nothing else here needs.
+
+    return MOST_PICTURES
 
 
 def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-from torchvision.datasets import utils
-
 from tl_toolkit.data.archives import decompress, unpack_tar, unpack_zip
 from tl_toolkit.download import Progress, download
 from tl_toolkit.errors import DownloadError
+from tl_toolkit.libraries import torchvision
 
 OVER_HTTPS = {
     "http://ai.stanford.edu/": "https://ai.stanford.edu/",
@@ -56,14 +55,14 @@ def checked_downloads(progress: Progress | None = None) -> Iterator[None]:
         "_decompress": _decompress,
         "_ARCHIVE_EXTRACTORS": {".tar": _unpack_tar, ".zip": _unpack_zip},
     }
-    theirs = {name: getattr(utils, name) for name in ours}
+    theirs = {name: getattr(torchvision.datasets.utils, name) for name in ours}
     try:
         for name, replacement in ours.items():
-            setattr(utils, name, replacement)
+            setattr(torchvision.datasets.utils, name, replacement)
         yield
     finally:
         for name, original in theirs.items():
-            setattr(utils, name, original)
+            setattr(torchvision.datasets.utils, name, original)
 
 
 def _unpack_tar(archive: str | Path, folder: str | Path, compression: str | None) -> None:

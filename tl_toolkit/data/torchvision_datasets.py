@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchvision import datasets
-
 from tl_toolkit.data.arrays import array_samples, dataset_samples
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.downloads import checked_downloads
 from tl_toolkit.data.idx import find_idx, read_idx
 from tl_toolkit.download import Progress
 from tl_toolkit.errors import DataError, UnknownNameError
+from tl_toolkit.libraries import torchvision
+
+datasets = torchvision.datasets
 
 Arguments = dict[str, dict[str, Any]]
 """Split to the constructor's arguments for it."""

@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
-from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2 import functional
 
 from tl_toolkit.config import Augment
 from tl_toolkit.data.images import extent
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.libraries import torchvision
 from tl_toolkit.seeding import keyed_uniform, seed_from
 
 Draws = NDArray[np.float64]
@@ -63,7 +62,7 @@ class EvalTransform:
             # Only what the crop leaves is resized: of a strip a pixel wide, all would take gigabytes.
             size, box = _centre(size, (spec.width, spec.height), shown)
         resized = image.resize(size, PILLOW_FILTERS[spec.interpolation], box=box)
-        cropped: Image.Image = functional.center_crop(resized, [spec.height, spec.width])
+        cropped: Image.Image = torchvision.transforms.functional.center_crop(resized, [spec.height, spec.width])
         return _to_tensor(cropped)
 
     def _size_before_crop(self, width: float, height: float) -> tuple[int, int]:
@@ -150,7 +149,9 @@ class StrongAugmentation:
 
     def __init__(self, spec: InputSpec, mirror: bool) -> None:
         self.crop = RandomCrop(spec, STRONG_CROP_SCALE, mirror)
-        self.colour = v2.TrivialAugmentWide(interpolation=InterpolationMode(spec.interpolation))
+        from torchvision.transforms import v2  # It brings torch's compiler along, which training needs anyway.
+
+        self.colour = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode(spec.interpolation))
         self.erase = v2.RandomErasing(ERASING_PROBABILITY)
 
     def __call__(self, image: Image.Image, draws: Draws) -> torch.Tensor:

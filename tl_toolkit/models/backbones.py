@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import timm
 import torch
-from timm.models import adapt_input_conv
 from torch import nn
-from torchvision import models as torchvision_models
-from torchvision.models import Weights, get_model_weights
 
 from tl_toolkit.errors import ModelError, ToolkitError, UnknownNameError, UsageError, listing
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.libraries import timm, torchvision
 from tl_toolkit.models.classic import CLASSIC, ClassicNetwork
 
 Library = Literal["torchvision", "timm"]
@@ -146,7 +143,7 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
     try:
         if arch.library == "torchvision":
             options = _torchvision_options(arch, num_classes, spec)
-            module: nn.Module = torchvision_models.get_model(arch.name, weights=None, **options, **arch.options)
+            module: nn.Module = torchvision.models.get_model(arch.name, weights=None, **options, **arch.options)
         else:
             sized: dict[str, Any] = {"img_size": (spec.height, spec.width)} if _needs_size(arch.name, spec) else {}
             # A classic network has no weights to adapt: it is built for the channels at once.
@@ -184,7 +181,7 @@ def adapt_first_conv(module: nn.Module, in_channels: int) -> str | None:
             return None
         if layer.in_channels != 3 or layer.groups != 1:
             break
-        weight = adapt_input_conv(in_channels, layer.weight.detach())
+        weight = timm.models.adapt_input_conv(in_channels, layer.weight.detach())
         layer.weight = nn.Parameter(weight.to(layer.weight.dtype).contiguous())
         layer.in_channels = in_channels
         return str(name)
@@ -218,7 +215,7 @@ def blank_image(spec: InputSpec) -> torch.Tensor:
 
 @functools.cache
 def _torchvision_names() -> tuple[str, ...]:
-    return tuple(torchvision_models.list_models(module=torchvision_models))
+    return tuple(torchvision.models.list_models(module=torchvision.models))
 
 
 @functools.cache
@@ -257,8 +254,8 @@ def _needs_size(name: str, spec: InputSpec) -> bool:
     return bool(config.fixed_input_size) and tuple(config.input_size[1:]) != (spec.height, spec.width)
 
 
-def _default_weights(name: str) -> Weights:
-    return get_model_weights(name).DEFAULT
+def _default_weights(name: str) -> Any:
+    return torchvision.models.get_model_weights(name).DEFAULT
 
 
 def _torchvision_options(arch: Arch, num_classes: int, spec: InputSpec) -> dict[str, Any]:

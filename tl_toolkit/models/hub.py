@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-import timm
 from huggingface_hub import HfFileMetadata
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -18,6 +17,7 @@ from tl_toolkit.download import ANSWER_SECONDS, Progress, answer_within, refuse_
 from tl_toolkit.errors import DownloadError, ModelFileError, ToolkitError, WeightsError
 from tl_toolkit.files import is_file
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.libraries import timm
 from tl_toolkit.models.download import cache_path, cached_download, file_sha256
 
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 import torchinfo
 from torch import nn
-from torchvision.models import get_model_weights
 
 from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.libraries import torchvision
 from tl_toolkit.models.backbones import (
     Arch,
     adapt_first_conv,
@@ -80,7 +80,7 @@ class Summary:
 def count_parameters(arch: Arch) -> int:
     """Parameters of a network: as torchvision tells them, or counted without giving them memory."""
     if arch.library == "torchvision":
-        return int(get_model_weights(arch.name).DEFAULT.meta["num_params"])
+        return int(torchvision.models.get_model_weights(arch.name).DEFAULT.meta["num_params"])
     module = build_without_memory(arch)
     return sum(parameter.numel() for parameter in module.parameters())
 

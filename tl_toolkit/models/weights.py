@@ -9,13 +9,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from torch import nn
-from torchvision.models import get_model_weights
 
 from tl_toolkit.config import NAMED_WEIGHTS
 from tl_toolkit.download import Progress
 from tl_toolkit.errors import ModelFileError, WeightsError, listing
 from tl_toolkit.files import is_file, user_path
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.libraries import torchvision
 from tl_toolkit.models import backbones, hub, package_weights
 from tl_toolkit.models.backbones import Arch, build_backbone
 from tl_toolkit.models.classic import CLASSIC
@@ -115,7 +115,7 @@ def cached_imagenet_file(arch: Arch) -> Path | None:
     """The library's own pretrained weights where a cache has them; their hash is not checked."""
     if arch.library == "timm":
         return hub.cached_timm_weights(arch.name)
-    path = cache_path(get_model_weights(arch.name).DEFAULT.url)
+    path = cache_path(torchvision.models.get_model_weights(arch.name).DEFAULT.url)
     return path if is_file(path) else None
 
 
@@ -223,7 +223,7 @@ def _library_weights(request: Request) -> Pretrained:
             request.arch, classes, spec, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
         )
         return Pretrained(module, spec, classes, "imagenet", f"pretrained (timm, {path.name})", licence)
-    url = get_model_weights(request.arch.name).DEFAULT.url
+    url = torchvision.models.get_model_weights(request.arch.name).DEFAULT.url
     path = cached_download(url, request.progress)
     module = build_backbone(request.arch, classes, spec)
     state = {key: v for key, v in read_weight_file(path).state.items() if not _is_auxiliary(request.arch, key)}

@@ -3,17 +3,17 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration
 from torch import nn
 
 from tl_toolkit import allocator
 from tl_toolkit.config import Precision
 from tl_toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,17 @@ class Compute:
         with torch.inference_mode(), self.autocast():
             yield
 
-    def accelerator(self) -> Accelerator:
+    def accelerator(self) -> "Accelerator":
         """What trains on this device; with bf16 it wraps a network's forward in autocast.
 
         Accelerate keeps its state for the whole process and refuses another precision later: a second
         run in the same process starts afresh.
         """
+        # Only training needs it, and it is slow to import.
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+        from accelerate.utils import DataLoaderConfiguration
+
         AcceleratorState._reset_state(reset_partial_state=True)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)

@@ -5,10 +5,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -20,6 +19,9 @@ from tl_toolkit.training.metrics import FullMeter, Meter, Scores
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.norms import is_batch_norm
 from tl_toolkit.training.records import EvalRecord, Progress, Record, StepRecord
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Prepare = Callable[[torch.Tensor], torch.Tensor]
@@ -130,7 +132,7 @@ class Stepped:
     position: Position
 
 
-def fit(stage: Stage, accelerator: Accelerator, position: Position) -> Iterator[Progress | Record | Stepped]:
+def fit(stage: Stage, accelerator: "Accelerator", position: Position) -> Iterator[Progress | Record | Stepped]:
     """Trains a stage from a position to its end, telling how it goes.
 
     Args:
@@ -250,7 +252,7 @@ def evaluate_batches(
 
 
 def _train_epoch(
-    stage: Stage, accelerator: Accelerator, position: Position, epoch: int
+    stage: Stage, accelerator: "Accelerator", position: Position, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """One pass over train, from where the position is on.
 
@@ -265,7 +267,7 @@ def _train_epoch(
 
 
 def _step(
-    stage: Stage, accelerator: Accelerator, inputs: torch.Tensor, targets: torch.Tensor, step: int
+    stage: Stage, accelerator: "Accelerator", inputs: torch.Tensor, targets: torch.Tensor, step: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One step of the optimizer.
 

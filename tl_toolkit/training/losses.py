@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import torch
-from timm.loss import BinaryCrossEntropy
 from torch.nn import functional
 
 from tl_toolkit.config import Loss
@@ -43,6 +42,8 @@ class Criterion:
             wanted = targets.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
             return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted, reduction=reduction)
         if self.loss == "bce":
+            from timm.loss import BinaryCrossEntropy  # Its library is slow to import, and prediction needs no loss.
+
             loss: torch.Tensor = BinaryCrossEntropy(self.label_smoothing, reduction=reduction)(logits, targets)
             return loss
         return functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction=reduction)

@@ -5,10 +5,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
 
-from timm.models import PretrainedCfg, generate_default_cfgs, get_pretrained_cfg, register_model
 from torch import nn
 
 from tl_toolkit.errors import ModelError, UnknownNameError
+from tl_toolkit.libraries import timm
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -18,7 +18,7 @@ TIMMS_OWN = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_di
 
 def describe(
     name: str, size: tuple[int, int, int], mean: float, std: float, first_conv: str | None, classifier: str
-) -> dict[str, PretrainedCfg]:
+) -> dict[str, Any]:
     """Makes timm's description of a network without pretrained weights.
 
     Args:
@@ -42,7 +42,7 @@ def describe(
         "first_conv": first_conv,
         "classifier": classifier,
     }
-    described: dict[str, PretrainedCfg] = generate_default_cfgs({f"{name}.untrained": config})
+    described: dict[str, Any] = timm.models.generate_default_cfgs({f"{name}.untrained": config})
     return described
 
 
@@ -68,8 +68,8 @@ def classic_network(build: Callable[..., Network]) -> Callable[..., Network]:
             if choices and value not in choices:
                 raise ModelError(f"{option} of {name} must be {' or '.join(map(str, choices))}, not {value!r}.")
         module = build(*arguments, **given)
-        module.pretrained_cfg = module.default_cfg = get_pretrained_cfg(name).to_dict()  # timm's attributes
+        module.pretrained_cfg = module.default_cfg = timm.models.get_pretrained_cfg(name).to_dict()  # timm's attributes
         return module
 
-    registered: Callable[..., Network] = register_model(entry)
+    registered: Callable[..., Network] = timm.models.register_model(entry)
     return registered

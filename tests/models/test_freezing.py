@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import pytest
 
 from tests.models.test_heads import meta_backbone
@@ -10,19 +12,35 @@ from tl_toolkit.models.heads import attach_head
     [
         ("resnet18", "layer4"),
         ("vgg16", "features.24"),
-        ("densenet121", "features.denseblock4"),
-        ("vit_b_32", "encoder.layers.encoder_layer_11"),
+        ("densenet121", "features.denseblock3"),
+        ("vit_b_32", "encoder.layers.encoder_layer_5"),
         ("convnext_tiny", "features.7"),
-        ("timm:efficientnet_b0", "blocks.6"),
-        ("timm:vit_tiny_patch16_224", "blocks.11"),
+        ("swin_t", "features.7"),
+        ("timm:efficientnet_b0", "blocks.5"),
+        ("timm:tf_efficientnet_lite0", "blocks.5"),
+        ("timm:vit_tiny_patch16_224", "blocks.5"),
+        ("timm:resnet10t", "layer4"),
     ],
 )
-def test_last_stage_begins_with_the_last_block(name: str, first: str):
+def test_last_stage_begins_with_the_blocks_that_hold_half_of_the_parameters(name: str, first: str):
     module, arch = meta_backbone(name)
     head = attach_head(module, arch, "swap", 5)
     names = trainable_modules(module, head, "last-stage")
     assert names[0] == first
     assert names[-1] == head[0].partition(".")[0]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "timm:tf_efficientnet_lite0", "vit_b_32", "googlenet", "inception_v3"])
+def test_last_stage_is_no_larger_than_half_of_the_parameters_need(name: str):
+    module, arch = meta_backbone(name)
+    names = trainable_modules(module, attach_head(module, arch, "swap", 5), "last-stage")
+
+    def size(modules: Iterable[str]) -> int:
+        return sum(p.numel() for each in modules for p in module.get_submodule(each).parameters())
+
+    whole = sum(p.numel() for p in module.parameters())
+    assert size(names) > 0.5 * whole
+    assert size(names[1:]) < 0.5 * whole
 
 
 def test_freeze_except_leaves_the_gradient_to_the_named_modules():

@@ -22,12 +22,13 @@ from tl_toolkit.training.checkpoint import (
 )
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.loop import Position, Stage, Stepped, fit
+from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.records import EvalRecord, StepRecord
 from tl_toolkit.training.schedules import make_schedule
 
 SETTINGS = Settings("tune", 3, "adamw", 0.01, 0.01, 0.1)
-OPTIMIZERS = ("adamw", "sgd", "momentum", "adam", "lamb", "lion", "adafactor", "rmsproptf", "muon")
+OPTIMIZERS = ("adamw", "sgd", "momentum", "adam", "lamb", "lion", "adafactor", "rmsproptf", "muon", "lbfgs")
 
 
 def network() -> nn.Module:
@@ -79,7 +80,7 @@ def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: st
         restore_weights(again, ("",), checkpoint.state)
         resumed = stage_of(again, optimizer, checkpoint)
         restore_random(checkpoint.state)
-        rest = list(fit(resumed, accelerator, restore_position(checkpoint.state, CPU)))
+        rest = list(fit(resumed, accelerator, restore_position(checkpoint.state, again, CPU)))
         assert numbers([*told[:before], *rest]) == numbers(told)
         for name, value in module.state_dict().items():
             assert torch.equal(again.state_dict()[name], value), name
@@ -185,3 +186,54 @@ def test_check_weights_of_another_shape_or_type_tells_both():
         check_weights(network(), {"3.bias": torch.zeros(4)})
     with pytest.raises(ModelFileError, match=r"its 3.bias is torch.int64 \(3,\)"):
         check_weights(network(), {"3.bias": torch.zeros(3, dtype=torch.long)})
+
+
+def averaging_stage(module: nn.Module, kept: Checkpoint | None = None) -> Stage:
+    mixing = Mixing(mixup=0.4, cutmix=0.0, seed=2)
+    return dataclasses.replace(stage_of(module, "adamw", kept), ema=0.7, mixing=mixing, frozen_norm=True)
+
+
+def test_stage_with_averages_kept_between_any_two_steps_goes_on_to_the_same_bits(tmp_path: Path):
+    accelerator = choose_compute("cpu", "fp32").accelerator()
+    module, position = network(), Position(CPU)
+    stage = averaging_stage(module)
+    torch.manual_seed(1)
+    told: list[object] = []
+    kept: list[tuple[int, Path]] = []
+    for event in fit(stage, accelerator, position):
+        if isinstance(event, Stepped):
+            path = tmp_path / f"{len(kept)}.safetensors"
+            Checkpoint(0, SETTINGS, keep_state(stage, position), None, None, 0, 0.0, {}).write(path)
+            kept.append((len(told), path))
+        else:
+            told.append(event)
+    assert position.average.keys() == module.state_dict().keys()
+    assert not torch.equal(position.average["0.weight"], module.state_dict()["0.weight"])
+    for before, path in kept:
+        checkpoint = Checkpoint.read(path)
+        assert checkpoint
+        again = network()
+        restore_weights(again, ("",), checkpoint.state)
+        resumed = averaging_stage(again, checkpoint)
+        restore_random(checkpoint.state)
+        place = restore_position(checkpoint.state, again, CPU)
+        rest = list(fit(resumed, accelerator, place))
+        assert numbers([*told[:before], *rest]) == numbers(told)
+        for name, value in module.state_dict().items():
+            assert torch.equal(again.state_dict()[name], value), name
+            assert torch.equal(place.average[name], position.average[name]), name
+
+
+@pytest.mark.parametrize(
+    ("average", "message"),
+    [
+        ({"average.3.bias": torch.zeros(4)}, r"its 3.bias is torch.float32 \(4,\)"),
+        ({"average.7.bias": torch.zeros(3)}, "the network has no 7.bias"),
+        ({"average.3.bias": torch.zeros(3)}, "averages lack"),
+    ],
+)
+def test_restore_position_of_averages_that_do_not_fit_says_so(
+    average: dict[str, torch.Tensor], message: str, stepped: StageState
+):
+    with pytest.raises(ModelFileError, match=message):
+        restore_position(StageState({**stepped.tensors, **average}, stepped.values), network(), CPU)

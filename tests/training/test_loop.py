@@ -13,6 +13,7 @@ from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features, ViewOrder
 from tl_toolkit.training.loop import Position, Stage, Stepped, fit
 from tl_toolkit.training.losses import Criterion
+from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.records import EvalRecord, StepRecord
 from tl_toolkit.training.schedules import make_schedule
@@ -134,3 +135,67 @@ def test_fit_with_class_weights_judges_val_without_them():
     assert record.val_loss != pytest.approx(
         float(Criterion(class_weights=weighted.class_weights)(logits, features.targets)), rel=1e-2
     )
+
+
+def test_fit_with_frozen_norm_keeps_statistics_and_moves_weights():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3), nn.BatchNorm1d(3))
+    for part in (module[0], module[2]):
+        part.running_mean.normal_()
+        part.running_var.uniform_(0.5, 2)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    run(dataclasses.replace(make_stage(module, epochs=2), frozen_norm=True, eval_every=1))
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]) == name.endswith(statistics), name
+
+
+def mixed_stage(module: nn.Module, **alphas: float) -> Stage:
+    stage = make_stage(module, epochs=1)
+    return dataclasses.replace(stage, mixing=Mixing(**{"mixup": 0.0, "cutmix": 0.0, "seed": 4} | alphas))
+
+
+def test_fit_with_mixing_learns_from_the_mixed_images_and_both_targets():
+    torch.manual_seed(0)
+    module = nn.Linear(3, 3)
+    before = nn.Linear(3, 3)
+    before.load_state_dict(module.state_dict())
+    stage = mixed_stage(module, mixup=0.7)
+    stage.train.set_epoch(1)
+    inputs, targets = next(iter(stage.train))
+    stepped = fit(dataclasses.replace(stage, log_every=1), choose_compute("cpu", "fp32").accelerator(), Position(CPU))
+    record = next(told for told in stepped if isinstance(told, StepRecord))
+    mixed = stage.mixing(inputs, targets, 0)
+    assert mixed.share < 0.99
+    with torch.no_grad():
+        logits, unmixed = before(mixed.inputs), before(inputs)
+    soft = mixed.share * nn.functional.one_hot(targets, 3) + (1 - mixed.share) * nn.functional.one_hot(
+        mixed.partners, 3
+    )
+    assert record.train_loss == pytest.approx(float(nn.functional.cross_entropy(logits, soft)), rel=1e-5)
+    assert record.train_loss != pytest.approx(float(nn.functional.cross_entropy(unmixed, targets)), rel=1e-3)
+
+
+def test_fit_judges_val_without_mixing():
+    torch.manual_seed(0)
+    module = nn.Linear(3, 3)
+    record = run(mixed_stage(module, mixup=5.0))[-1]
+    features = separable_features()
+    with torch.inference_mode():
+        logits = module(torch.cat([inputs for inputs, _ in EvalFeatures(features, 64)]))
+    assert record.val_loss == pytest.approx(float(Criterion()(logits, features.targets)), rel=1e-5)
+
+
+def test_fit_with_a_closure_clips_the_gradient_of_each_step():
+    steps = []
+    for limit in (None, 1e-6):
+        torch.manual_seed(0)
+        module = nn.Linear(3, 3)
+        optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+        schedule = make_schedule(optimizer, "constant", 15, 0.0)
+        before = module.weight.detach().clone()
+        stage = make_stage(module, epochs=1)
+        run(dataclasses.replace(stage, optimizer=optimizer, schedule=schedule, clip_gradient=limit))
+        steps.append(float((module.weight - before).norm().detach()))
+    assert steps[0] > 0.05
+    assert 0 < steps[1] < 1e-5

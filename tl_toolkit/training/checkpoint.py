@@ -170,8 +170,11 @@ def restore_position(state: StageState, module: nn.Module, device: torch.device)
     """
     position = Position(device)
     position.step = state.step
-    check_weights(module, state.average())
-    position.average = {name: value.to(device) for name, value in state.average().items()}
+    average = state.average()
+    check_weights(module, average)
+    if average and (missing := state.weights().keys() - average.keys()):
+        raise ModelFileError(f"The checkpoint's weights do not fit: their averages lack {listing(sorted(missing))}.")
+    position.average = {name: value.to(device) for name, value in average.items()}
     position.span, position.logged = (_span(state.values[name], device) for name in ("span", "logged"))
     return position
 

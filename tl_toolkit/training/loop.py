@@ -262,8 +262,9 @@ def _train_epoch(
     stage.train.set_epoch(epoch, position.step - (epoch - 1) * len(stage.train))
     with telling_failures(stage.name):
         for inputs, targets in stage.train:
-            yield _step(stage, accelerator, inputs, targets, position.step)
+            result = _step(stage, accelerator, inputs, targets, position.step)
             stage.schedule.step()
+            yield result
 
 
 def _step(

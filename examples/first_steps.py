@@ -98,7 +98,7 @@ scratch = tl.finetune(
     augment="pad-crop",
     label_smoothing=0,
 )
-transfer = tl.finetune(arch="resnet18", weights="bundled", tune="linear-probe", data="digits", views=1)
+transfer = tl.finetune(arch="resnet18", weights="bundled", tune="linear-probe", data="digits")
 for run in (scratch, transfer):
     print(f"{run.path}: test accuracy {run.summary['test_accuracy']:.1%}, {run.summary['seconds']:.0f} s")
 

@@ -14,7 +14,7 @@ import tl_toolkit as tl
 
 def main(data: str) -> None:
     """Trains a linear probe, predicts, and takes the weights back into plain torchvision."""
-    run = tl.finetune(data=data, weights="bundled", tune="linear-probe", views=1, save=("state-dict",))
+    run = tl.finetune(data=data, arch="resnet18", weights="bundled", tune="linear-probe", save=("state-dict",))
     print(f"{run.path}: val accuracy {run.summary['val_accuracy']:.1%}")
 
     model = tl.load(run.path)

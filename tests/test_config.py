@@ -78,7 +78,7 @@ def test_config_file_that_is_missing_names_it(tmp_path: Path):
 
 
 def test_every_setting_has_help_and_a_valid_default():
-    assert yaml.safe_load(FinetuneConfig().to_yaml())["arch"] == "resnet18"
+    assert yaml.safe_load(FinetuneConfig().to_yaml())["arch"] == "auto"
     for field in dataclasses.fields(FinetuneConfig):
         setting = field.metadata["setting"]
         assert setting.help.endswith(".")

@@ -18,6 +18,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "probe_learning_rate": st.sampled_from(["auto", "0.01", "1e-3"]),
     "cache_size": st.sampled_from(["0", "500MB", "1.5 GiB", "20GiB"]),
     "checkpoint_every": st.from_regex(r"[1-9][0-9]{0,5}[smh]?", fullmatch=True),
+    "time_budget": st.from_regex(r"[1-9][0-9]{0,5}(\.[0-9])?[smh]", fullmatch=True),
     "arch_options": st.lists(OPTION, max_size=3).map(tuple),
     "in_channels": st.sampled_from([1, 3]),
     "classes": st.integers(1, 10**6),

@@ -308,6 +308,8 @@ class Bench:
         self.accelerator.unwrap_model(self.network.module, keep_fp32_wrapper=False)
         self.network.module.__dict__.pop("forward", None)  # What it puts back is the class's own, in the wrong place.
         self.network.module._compiled_call_impl = None
+        # Else Accelerate would leave the next stage of the run without autocast.
+        self.network.module.__dict__.pop("_is_accelerate_prepared", None)
 
 
 @contextlib.contextmanager

@@ -208,7 +208,7 @@ class Bench:
             epochs=settings.epochs,
             classes=self.classes,
             criterion=self.criterion,
-            clip_gradient=self.config.clip_gradient,
+            clip_gradient=None if solved else self.config.clip_gradient,  # L-BFGS needs the gradient itself.
             eval_every=self.config.eval_every if followed else None,
             log_every=self.config.log_every if followed else None,
             frozen_norm=tunes and norm_is_frozen(self.config, module),

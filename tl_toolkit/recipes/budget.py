@@ -31,6 +31,9 @@ WRITING_SECONDS = 2.5
 SLOWER = 1.15
 """Steps and images may take this much longer than they did when they were timed."""
 
+LEAST_COST = 1e-9
+"""Of an epoch; a clock that stutters may tell none."""
+
 PROBE_SECONDS = 3.0
 """Of solving the head."""
 
@@ -101,14 +104,14 @@ class StageCost:
 
     def epochs_within(self, limit: float) -> int:
         """How many epochs a limit allows."""
-        return max(0, math.floor((limit - self.setup) / self.epoch))
+        return max(0, math.floor((limit - self.setup) / max(self.epoch, LEAST_COST)))
 
 
 def count_stage(bench: Bench, settings: Settings) -> StageCost:
     """Multiply-adds of a stage: forward passes of what is frozen, training of the rest in every epoch."""
     network = bench.network
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
-    counts = count_multiply_adds(network.module, network.input_spec)
+    counts = count_multiply_adds(network.module.eval(), network.input_spec)  # A stage before leaves it in train mode.
     trained = float(sum(counts.get(name, 0) for name in trainable))
     return _stage_cost(bench, settings, counts[""] - trained, trained)
 

@@ -13,7 +13,7 @@ from tl_toolkit.config import AUTO, FinetuneConfig
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source, open_source
 from tl_toolkit.data.splits import stratified_sample
-from tl_toolkit.errors import ModelError, UsageError, listing
+from tl_toolkit.errors import DataError, ModelError, UsageError, listing
 from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.freezing import freeze_except
@@ -145,7 +145,8 @@ def rank_networks(
 
 
 def _best_first(ranked: Sequence[RankedNetwork]) -> list[RankedNetwork]:
-    return sorted(ranked, key=lambda network: (-network.accuracy, network.seconds_per_image))
+    """Where the accuracy is the same, the cheaper one; by counting, as clocks differ from run to run."""
+    return sorted(ranked, key=lambda network: (-network.accuracy, network.training_multiply_adds))
 
 
 def choose_network(ranked: Sequence[RankedNetwork]) -> RankedNetwork:
@@ -241,8 +242,17 @@ def _shrunk(own: RankedNetwork) -> list[int]:
 
 
 def _sample(train: Samples, source: Source, seed: int) -> Samples:
-    """Some images of train, every class in proportion; where there are many classes, some of them."""
+    """Some images of train, every class in proportion; where there are many classes, some of them.
+
+    Raises:
+        DataError: No class has a second image to judge by what was learned from the first.
+    """
     classes = sorted(set(train.targets))
+    if len(classes) == len(train):
+        raise DataError(
+            f"{source.name} has a single image of each class in train: networks cannot be judged by them. Name one: "
+            "--arch resnet18."
+        )
     if len(classes) > SAMPLE_CLASSES:
         step = len(classes) / SAMPLE_CLASSES
         kept = {classes[int(index * step)] for index in range(SAMPLE_CLASSES)}

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from tl_toolkit.errors import UsageError
 from tl_toolkit.files import show_seconds
 from tl_toolkit.recipes.budget import DEFAULT_MULTIPLY_ADDS, LEAST_EPOCHS, TimeBudget, count_stage, time_stage
 from tl_toolkit.recipes.events import Chosen
@@ -25,6 +26,9 @@ def fit_to_budget(
 
     Returns:
         With fewer epochs where not all fit into the budget; None where the stage is left out.
+
+    Raises:
+        UsageError: The budget is too short for the only stage.
     """
     if planned.name == PROBE:
         return planned
@@ -35,6 +39,8 @@ def fit_to_budget(
         epochs, reason = _epochs_in_time(bench, planned, budget)
     elif not reason and auto:
         epochs, reason = _default_epochs(bench, planned)
+    if reason and not records:  # No stage before it has made a model.
+        raise UsageError(f"--time-budget {bench.config.time_budget} is too short for {planned.name}: {reason}.")
     if reason:
         bench.listener(Chosen(planned.name, "left out", reason))
         return None

@@ -190,7 +190,7 @@ class Keeper:
         """Whether a stage ends before its last epoch: val no longer improves, or the time is up."""
         if stage == PROBE:
             return False
-        if self._out_of_time():
+        if self.best and self._out_of_time():  # Without any evaluation there would be nothing to save.
             return True
         return self._config.patience is not None and self._stale(stage) >= self._config.patience
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tl_toolkit.config import FinetuneConfig, Tune
+from tl_toolkit.errors import UsageError
 from tl_toolkit.training.norms import has_batch_norm
 from tl_toolkit.training.optimizers import LBFGS, default_rates
 
@@ -63,7 +64,7 @@ def plan(config: FinetuneConfig, module: nn.Module) -> list[Settings]:
         module: The network; the default learning rate depends on whether its BatchNorm learns.
 
     Raises:
-        UsageError: The optimizer has no default learning rate, and none is given.
+        UsageError: The optimizer has no default learning rate, and none is given; or it cannot be used.
     """
     return [
         _probe_settings(config) if name == PROBE else _tune_settings(name, config, module)
@@ -102,6 +103,11 @@ def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> Set
     alone = config.tune == "linear-probe"
     if optimizer is None:
         optimizer = (config.optimizer if alone else None) or (LBFGS if _is_solved(config) else PROBE_OPTIMIZER)
+    if optimizer == LBFGS and not _is_solved(config):
+        raise UsageError(
+            "--optimizer lbfgs solves a linear head on all features at once: leave out --head mlp, --views, --sampler "
+            "balanced, --drop-last, --no-feature-cache, --lr and --probe-lr."
+        )
     rate = (config.learning_rate if alone else None) or config.probe_rate
     decay = config.weight_decay if alone else None
     if optimizer == PROBE_OPTIMIZER:
@@ -133,6 +139,8 @@ def _is_solved(config: FinetuneConfig) -> bool:
 def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Settings:
     """The head has the backbone's learning rate where it has none of its own."""
     optimizer = config.optimizer or "adamw"
+    if optimizer == LBFGS:
+        raise UsageError("--optimizer lbfgs solves a linear head, and goes with --tune linear-probe alone.")
     frozen_norm = norm_is_frozen(config, module)
     rates = default_rates(optimizer, frozen_norm, config.learning_rate, config.weight_decay)
     return Settings(

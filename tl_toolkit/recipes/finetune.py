@@ -81,6 +81,7 @@ def finetune(
     """
     budget = TimeBudget(config.budget_seconds, time.perf_counter() if started is None else started)
     run_folder.check_out(config.out)
+    budget.check_not_spent()
     job = prepare_job(config, data, listener, trust, budget)
     tell_choices(job)
     check_budget(job.bench, budget)
@@ -119,7 +120,8 @@ def resume(
         config = _resumed_config(folder, changes)
         checkpoint = Checkpoint.read(folder / run_folder.CHECKPOINT_FILE)
         finished = run_folder.read_summary(folder)
-        if finished and not (config.epochs and config.epochs > finished["epochs"]):
+        longer = config.epochs if "epochs" in changes else None
+        if finished and (longer or 0) <= finished["epochs"]:
             listener(Chosen("resume", "nothing to do", f"{folder} is finished; --epochs N trains it for longer"))
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
@@ -134,6 +136,7 @@ def resume(
         listener(Chosen("resume", str(folder), _where_it_goes_on(job, checkpoint)))
         tell_choices(job)
         run_folder.write_config(folder, job.config.to_yaml())
+        (folder / run_folder.SUMMARY_FILE).unlink(missing_ok=True)  # It is no longer finished.
         return _run(job, folder, checkpoint, budget)
 
 

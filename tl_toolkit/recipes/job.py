@@ -75,7 +75,6 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
         check_optimizer(config.optimizer)
     if config.tensorboard:
         check_tensorboard()
-    budget.check_not_spent()
     compute = choose_compute(config.device, config.precision)
     progress = download_progress(listener)
     source = open_source(_data_of(config, data), Path(config.data_root), config.download, progress)

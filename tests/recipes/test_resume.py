@@ -16,7 +16,7 @@ import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
-from tl_toolkit.recipes import run_folder
+from tl_toolkit.recipes import advance, run_folder
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.events import Chosen, Event, Warned
 from tl_toolkit.training.records import EvalRecord, StepRecord
@@ -31,7 +31,16 @@ VARIANTS: dict[str, dict[str, object]] = {
     "swept probe": {"tune": "linear-probe", "epochs": 4, "probe_learning_rate": "auto"},
     "without a cache": {"tune": "linear-probe", "epochs": 4, "feature_cache": False},
     "sgd": {"tune": "full", "epochs": 2, "optimizer": "sgd", "scheduler": "one-cycle", "eval_every": 2},
-}
+    "solved probe": {"tune": "lp-ft", "probe_epochs": 12, "epochs": 1, "log_every": None},
+    "probe by descent": {"tune": "linear-probe", "epochs": 6, "optimizer": "adamw"},
+    "auto": {"tune": "auto", "probe_epochs": 1, "epochs": 2, "learning_rate": 0.003, "seed": 5, "val_split": 0.3},
+    "last-stage averaged": {"tune": "last-stage", "probe_epochs": 2, "epochs": 2, "ema": 0.5, "views": 1},
+    "averaged, mixed, frozen norm": {
+        "tune": "full", "epochs": 3, "ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "layer_decay": 0.7, "norm": "frozen",
+        "patience": 2, "eval_every": 2,
+    },
+    "averaged on images": {"tune": "lp-ft", "probe_epochs": 2, "epochs": 2, "ema": 0.9, "norm": "batch"},
+}  # fmt: skip
 
 StopAt = Callable[[int], Callable[[Event], None]]
 
@@ -55,6 +64,19 @@ def settings(tiny_data: Path) -> dict[str, Any]:
     """A run of the smallest network, with three steps an epoch."""
     common: dict[str, Any] = {"data": tiny_data, "arch": "timm:resnet10t", "weights": "none", "image_size": 32}
     return common | {"batch_size": 19, "log_every": 1, "arch_options": ("drop_rate=0.3",)}
+
+
+AUTO: dict[str, Any] = {"tune": "auto", "epochs": 2, "ema": 0.9}
+
+
+@pytest.fixture
+def auto_run(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run with all stages, whatever val says of them."""
+    monkeypatch.setattr(advance, "_why_not", lambda *_: "")
+    run = tl.finetune(out=tmp_path / "auto", **settings, **AUTO)
+    assert list(run.summary["stages"]) == ["probe", "last-stage", "tune"]
+    assert len(metrics(run.path)) == 12 + 2 * 2 * (3 + 1)
+    return run
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -89,6 +111,16 @@ def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: di
     assert {key: value for key, value in resumed.summary.items() if key not in kept} == {
         key: value for key, value in whole.summary.items() if key not in kept
     }
+
+
+@pytest.mark.parametrize("records", [5, 13, 20, 21, 26])
+def test_resume_of_a_run_that_tunes_by_itself_from_any_stage_ends_with_the_same_bits(
+    records: int, settings: dict[str, Any], auto_run: Run, tmp_path: Path
+):
+    """After record 12 the probe is over, after 20 the last stage."""
+    with pytest.raises(StoppedError):
+        tl.finetune(out=tmp_path / "stopped", listener=stop_at(records), **settings, **AUTO)
+    assert_alike(tl.resume(tmp_path / "stopped").path, auto_run.path)
 
 
 def test_resume_without_a_checkpoint_begins_anew(settings: dict[str, Any], tmp_path: Path):
@@ -295,4 +327,53 @@ def test_checkpoint_is_due_in_each_stage_at_its_own_steps(
 
     monkeypatch.setattr(keeping, "keep_state", noting)
     tl.finetune(out=tmp_path / "run", tune="lp-ft", probe_epochs=2, epochs=1, checkpoint_every="2", **settings)
-    assert kept == [("probe", 2), ("tune", 2), ("tune", 3)]
+    assert kept == [("probe", 2), ("probe", 2), ("tune", 2), ("tune", 3)]  # A stage's last step in any case.
+
+
+def test_resume_of_a_run_that_patience_ended_stays_ended(settings: dict[str, Any], tmp_path: Path):
+    events: list[Event] = []
+    patient = settings | {"tune": "full", "epochs": 30, "patience": 1, "learning_rate": 1e-9, "ema": 0.0}
+    patient["norm"] = "frozen"  # So that val never changes.
+    run = tl.finetune(out=tmp_path / "run", listener=events.append, **patient)
+    evaluated = [line for line in metrics(run.path) if "val_loss" in line]
+    assert 2 <= len(evaluated) < 5
+    told = [event for event in events if isinstance(event, Chosen) and event.what == "stopped"]
+    assert told == [Chosen("stopped", f"tune after step {3 * len(evaluated)}", "--patience 1")]
+    again = shutil.copytree(run.path, tmp_path / "again")
+    for name in ("summary.json", "model.safetensors", "last.safetensors"):
+        (again / name).unlink()
+    assert_alike(tl.resume(again).path, run.path)
+
+
+@pytest.mark.parametrize("given", [{"epochs": 20}, {"epochs": 20, "patience": 1}])
+def test_resume_of_a_finished_run_that_left_stages_out_has_nothing_to_do(
+    given: dict[str, Any], settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(advance, "_why_not", lambda *_: "not today")
+    run = tl.finetune(out=tmp_path / "run", tune="auto", **given, **settings)
+    assert list(run.summary["stages"]) == ["probe"]
+    told: list[Event] = []
+    assert tl.resume(run.path, listener=told.append).summary == run.summary
+    assert [event.value for event in told if isinstance(event, Chosen)] == ["nothing to do"]
+
+
+def test_resume_for_more_epochs_that_is_stopped_goes_on_without_being_told_again(
+    settings: dict[str, Any], tmp_path: Path
+):
+    run = tl.finetune(out=tmp_path / "run", tune="full", epochs=1, **settings)
+    with pytest.raises(StoppedError):
+        tl.resume(run.path, listener=stop_at(2), epochs=3)
+    assert tl.resume(run.path).summary["epochs"] == 3
+
+
+def test_resume_of_a_run_whose_time_is_over_ends_with_its_best(settings: dict[str, Any], tmp_path: Path):
+    settings |= {"tune": "full", "epochs": 4, "time_budget": "1h"}
+    with pytest.raises(StoppedError):
+        tl.finetune(out=tmp_path / "run", listener=stop_at(6), **settings)
+    path = tmp_path / "run" / run_folder.CHECKPOINT_FILE
+    kept = Checkpoint.read(path)
+    assert kept
+    dataclasses.replace(kept, seconds=3601.0).write(path)
+    run = tl.resume(tmp_path / "run")
+    assert run.summary["best_epoch"] == 1
+    assert [line["epoch"] for line in metrics(run.path) if "val_loss" in line] == [1]

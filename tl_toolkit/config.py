@@ -147,12 +147,11 @@ class FinetuneConfig:
         minimum=1,
         automatic="all epochs",
     )
-    views: int | None = setting(
-        None,
+    views: int = setting(
+        1,
         "Views of an image in which frozen features are computed: as it is, mirrored, and then crops.",
         TRAINING,
         minimum=1,
-        automatic="1; 2 for the last stage, where images may be mirrored",
     )
     batch_size: int = setting(32, "Images in a step; 256 where a head alone trains.", TRAINING, minimum=1)
     learning_rate: float | None = setting(
@@ -208,7 +207,7 @@ class FinetuneConfig:
         None,
         "BatchNorm while fine-tuning: frozen keeps the statistics of the pretrained weights, batch learns new ones.",
         TRAINING,
-        automatic="frozen with pretrained weights",
+        automatic="frozen in pretrained networks with depthwise convolutions",
     )
     layer_decay: float = setting(
         1.0,

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,14 @@ from typer.testing import CliRunner, Result
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
 from tl_toolkit.cli.main import app
+from tl_toolkit.config import FinetuneConfig
 
-TINY = ["--weights", "bundled", "--image-size", "32", "--epochs", "1", "--probe-epochs", "2", "--views", "1"]
-FLAGS = """
---arch --data --classes --weights --head --tune --epochs --probe-epochs --probe-lr --batch-size --lr --head-lr
---weight-decay --optimizer --scheduler --label-smoothing --augment --image-size --in-channels --val-split --seed
---device --precision --workers --out --save --config --quiet --json --strict --download
-"""
+TINY = [
+    *("--arch", "resnet18", "--weights", "bundled", "--tune", "lp-ft", "--image-size", "32"),
+    *("--epochs", "1", "--probe-epochs", "2"),
+]
+FLAGS = [field.metadata["setting"].flag or f"--{field.name.replace('_', '-')}" for field in fields(FinetuneConfig)]
+OWN_FLAGS = ["--config", "--resume", "--quiet", "--json", "--trust"]
 
 
 def tl(*arguments: object, stdin: str = "") -> Result:
@@ -34,7 +36,8 @@ def tl(*arguments: object, stdin: str = "") -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["plot"], ["models"], ["data"], ["cache"]]
+    "command",
+    [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["plot"], ["rank"], ["models"], ["data"], ["cache"]],
 )
 def test_help_of_every_command_imports_no_torch(command: list[str]):
     code = (
@@ -56,9 +59,9 @@ def test_unknown_allocator_exits_with_2_and_says_which_there_are(monkeypatch: py
 
 def test_help_of_finetune_shows_every_flag_and_default():
     shown = tl("finetune", "--help").stdout
-    for flag in FLAGS.split():
-        assert flag in shown
-    assert "[default: resnet18]" in shown
+    for flag in [*FLAGS, *OWN_FLAGS]:
+        assert flag.partition("/")[0] in shown
+    assert "[default: stratified]" in shown
 
 
 def test_finetune_tells_choices_results_and_files(photos: Path, tmp_path: Path):
@@ -84,7 +87,7 @@ def test_finetune_quiet_prints_the_folder_and_nothing_else(photos: Path, tmp_pat
 def test_finetune_with_a_config_file_lets_flags_win(photos: Path, tmp_path: Path):
     config = tmp_path / "config.yaml"
     config.write_text(
-        f"data: {photos}\nweights: bundled\nimage_size: 48\nepochs: 7\nprobe_epochs: 2\nviews: 1\nlr: 0.5\n"
+        f"data: {photos}\narch: resnet18\nweights: bundled\ntune: lp-ft\nimage_size: 48\nepochs: 7\nlr: 0.5\n"
     )
     done = tl("finetune", "--config", config, "--epochs", 1, "--lr", "0.001", "--json", "--out", tmp_path / "run")
     assert json.loads(done.stdout)["epochs"] == 1

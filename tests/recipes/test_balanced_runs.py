@@ -29,7 +29,8 @@ def train(tmp_path: Path, tiny_settings: dict[str, Any]) -> Train:
     def run(**settings: Any) -> Run:
         nonlocal count
         count += 1
-        given = {"precision": "fp32", "tune": "linear-probe", "label_smoothing": 0.0, **tiny_settings, **settings}
+        own = {"precision": "fp32", "tune": "linear-probe", "label_smoothing": 0.0}
+        given = {**tiny_settings, **own, **settings}
         return tl.finetune(data=tmp_path / "data", out=tmp_path / f"run{count}", **given)
 
     return run

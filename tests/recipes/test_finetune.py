@@ -34,7 +34,8 @@ from tl_toolkit.training.records import EvalRecord
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",
     "train_images", "val_images", "test_images", "val_accuracy", "val_loss", "test_accuracy",
-    "class_accuracy", "train_loss", "seconds", "images_per_second", "precision", "device", "bad_images",
+    "class_accuracy", "best_stage", "best_epoch", "refit_on_val", "stages",
+    "train_loss", "seconds", "images_per_second", "precision", "device", "bad_images",
     "dropped_images", "versions",
 ]  # fmt: skip
 
@@ -76,8 +77,8 @@ def test_finetune_changes_what_the_policy_says_and_nothing_else(
     photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], tune: str, head: str
 ):
     before = tl.build_model("resnet18", 3, weights="bundled").state_dict()
-    settings = {**tiny_settings, "views": 1}
-    run = tl.finetune(data=photos, out=tmp_path / "run", tune=tune, head=head, learning_rate=0.01, **settings)
+    settings = {**tiny_settings, "views": 1, "tune": tune}
+    run = tl.finetune(data=photos, out=tmp_path / "run", head=head, learning_rate=0.01, **settings)
     after = load_file(run.path / "last.safetensors")
     changed = {
         key.split(".")[0] for key in after if not key.startswith("fc") and not torch.equal(after[key], before[key])
@@ -160,7 +161,7 @@ def test_finetune_of_a_network_with_two_heads_trains_both(photos: Path, tmp_path
         ({"arch": "resnt18"}, UnknownNameError, "No architecture is named 'resnt18'. Did you mean resnet18"),
         ({"optimizer": "adamx"}, UnknownNameError, "No optimizer is named 'adamx'"),
         ({"device": "tpu"}, UsageError, "There is no device 'tpu' here"),
-        ({"weights": "missing.pth"}, ToolkitError, r"There is no weights file '.*missing\.pth'"),
+        ({"arch": "resnet18", "weights": "missing.pth"}, ToolkitError, r"There is no weights file '.*missing\.pth'"),
         ({"arch": "squeezenet1_1", "weights": "none", "head": "append"}, ToolkitError, "Choose --head swap"),
     ],
 )
@@ -275,7 +276,7 @@ def test_model_read_back_gives_the_bits_of_the_module_that_was_trained(
 
     monkeypatch.setattr(job, "build_network", build_and_keep)
     tl.finetune(data=photos, out=tmp_path / "run", **tiny_settings)
-    loaded = tl.load(tmp_path / "run" / "last.safetensors")
+    loaded = tl.load(tmp_path / "run")
     trained = LoadedModel(networks[0].module, loaded.card, loaded.compute)
     images = sorted((photos / "7").iterdir())
     assert torch.equal(trained.logits(images), loaded.logits(images))

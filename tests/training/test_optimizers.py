@@ -45,16 +45,16 @@ def test_check_optimizer_of_an_unknown_name_suggests_the_nearest():
 
 
 def test_default_rates_depend_on_whether_batchnorm_learns():
-    assert default_rates("adamw", False, None, None) == DEFAULTS["adamw"]["batch"]
-    rates = default_rates("adamw", True, None, 0.3)
+    assert default_rates("adamw", "batch", None, None) == DEFAULTS["adamw"]["batch"]
+    rates = default_rates("adamw", "frozen", None, 0.3)
     assert (rates.learning_rate, rates.weight_decay) == (DEFAULTS["adamw"]["frozen"].learning_rate, 0.3)
     assert rates.learning_rate < DEFAULTS["adamw"]["batch"].learning_rate
 
 
 def test_default_rates_of_other_optimizers_are_not_guessed():
     with pytest.raises(UsageError, match="lion has no default learning rate and weight decay here: say --lr and"):
-        default_rates("lion", True, None, 0.1)
-    assert default_rates("lion", True, 0.2, 0.1).learning_rate == 0.2
+        default_rates("lion", "frozen", None, 0.1)
+    assert default_rates("lion", "frozen", 0.2, 0.1).learning_rate == 0.2
 
 
 @pytest.mark.parametrize(

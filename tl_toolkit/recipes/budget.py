@@ -18,7 +18,7 @@ from tl_toolkit.recipes.stages import Bench
 LEAST_EPOCHS = 2
 """Fewer are not worth their setup by default."""
 
-DEFAULT_MULTIPLY_ADDS = {"cpu": 4e12, "cuda": 1e15, "mps": 4e13}
+DEFAULT_MULTIPLY_ADDS = {"cpu": 3.5e12, "cuda": 1e15, "mps": 4e13}
 """What --tune auto spends on a stage without --time-budget: some 30 to 60 seconds on two cores, fewer on a GPU. It is
 counted and not timed, so that the same run does the same on a machine that is busy."""
 
@@ -113,7 +113,7 @@ def count_stage(bench: Bench, settings: Settings) -> StageCost:
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
     counts = count_multiply_adds(network.module.eval(), network.input_spec)  # A stage before leaves it in train mode.
     trained = float(sum(counts.get(name, 0) for name in trainable))
-    return _stage_cost(bench, settings, counts[""] - trained, trained)
+    return _stage_cost(bench, counts[""] - trained, trained)
 
 
 def time_stage(bench: Bench, settings: Settings) -> StageCost:
@@ -122,16 +122,16 @@ def time_stage(bench: Bench, settings: Settings) -> StageCost:
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
     forward, step = _time_image(bench, trainable)
     if "" in trainable:
-        return _stage_cost(bench, settings, 0.0, SLOWER * step / (1 + BACKWARD))
+        return _stage_cost(bench, 0.0, SLOWER * step / (1 + BACKWARD))
     trained = max(0.0, step - forward) / BACKWARD  # The frozen part has no backward pass.
-    return _stage_cost(bench, settings, SLOWER * (forward - trained), SLOWER * trained)
+    return _stage_cost(bench, SLOWER * (forward - trained), SLOWER * trained)
 
 
-def _stage_cost(bench: Bench, settings: Settings, frozen: float, trained: float) -> StageCost:
+def _stage_cost(bench: Bench, frozen: float, trained: float) -> StageCost:
     """From the forward costs of an image, of the frozen part and of the rest, to those of a stage."""
     train, val, test = (len(bench.splits.present.get(name, ())) for name in ("train", "val", "test"))
     return StageCost(
-        setup=frozen * (bench.views(settings) * train + val),
+        setup=frozen * (bench.views * train + val),
         epoch=trained * ((1 + BACKWARD) * train + val),
         final=(frozen + trained) * (val + test),
     )

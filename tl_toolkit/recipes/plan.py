@@ -6,8 +6,8 @@ from torch import nn
 
 from tl_toolkit.config import FinetuneConfig, Tune
 from tl_toolkit.errors import UsageError
-from tl_toolkit.training.norms import has_batch_norm
-from tl_toolkit.training.optimizers import LBFGS, default_rates
+from tl_toolkit.training.norms import has_batch_norm, has_depthwise_convolution
+from tl_toolkit.training.optimizers import LBFGS, Start, default_rates
 
 DEFAULT_EPOCHS = 6
 """On Caltech-101, 12 epochs (with eight views) brought no more than 6: 0.646 and 0.649 on test, three seeds each."""
@@ -75,12 +75,15 @@ def plan(config: FinetuneConfig, module: nn.Module) -> list[Settings]:
 def norm_is_frozen(config: FinetuneConfig, module: nn.Module) -> bool:
     """Whether BatchNorm keeps its statistics while a network is fine-tuned, or has none to keep.
 
-    By default it does where the weights are pretrained: the step from the running statistics that the probe learned on
-    to those of batches is what fine-tuning forgets by (tests/benchmarks/NOTES.md).
+    By default it does in pretrained networks with depthwise convolutions. There the step from the running statistics,
+    which the probe learned on, to those of batches is what fine-tuning forgets by: tf_efficientnet_lite0 fell below its
+    probe and did not recover. ResNet18 gained twice as much with batches (tests/benchmarks/NOTES.md).
     """
     if not has_batch_norm(module):
         return True
-    return config.weights != "none" if config.norm is None else config.norm == "frozen"
+    if config.norm is None:
+        return config.weights != "none" and has_depthwise_convolution(module)
+    return config.norm == "frozen"
 
 
 def probe_in_batches(config: FinetuneConfig) -> Settings:
@@ -113,7 +116,7 @@ def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> Set
     if optimizer == PROBE_OPTIMIZER:
         rate = PROBE_LEARNING_RATE if rate is None else rate
         decay = PROBE_WEIGHT_DECAY if decay is None else decay
-    defaults = default_rates(optimizer, False, rate, decay)
+    defaults = default_rates(optimizer, "scratch", rate, decay)
     return Settings(
         name=PROBE,
         epochs=(config.epochs if alone else None)
@@ -132,7 +135,7 @@ def _is_solved(config: FinetuneConfig) -> bool:
     Views, balanced batches and features that are computed in every epoch come in batches.
     """
     asked = (config.probe_learning_rate, config.learning_rate if config.tune == "linear-probe" else None)
-    batched = (config.views or 1) > 1 or config.sampler == "balanced" or config.drop_last or not config.feature_cache
+    batched = config.views > 1 or config.sampler == "balanced" or config.drop_last or not config.feature_cache
     return config.head != "mlp" and not batched and all(rate is None for rate in asked)
 
 
@@ -141,8 +144,9 @@ def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Sett
     optimizer = config.optimizer or "adamw"
     if optimizer == LBFGS:
         raise UsageError("--optimizer lbfgs solves a linear head, and goes with --tune linear-probe alone.")
-    frozen_norm = norm_is_frozen(config, module)
-    rates = default_rates(optimizer, frozen_norm, config.learning_rate, config.weight_decay)
+    pretrained: Start = "frozen" if norm_is_frozen(config, module) else "batch"
+    start: Start = pretrained if config.weights != "none" else "scratch" if has_batch_norm(module) else "frozen"
+    rates = default_rates(optimizer, start, config.learning_rate, config.weight_decay)
     return Settings(
         name=name,
         epochs=config.epochs or (LAST_STAGE_EPOCHS if name == LAST_STAGE else DEFAULT_EPOCHS),

@@ -23,7 +23,7 @@ from tl_toolkit.recipes.evaluate import score
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 from tl_toolkit.recipes.frozen import FrozenFeatures, Images
 from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, Settings, average_decay, norm_is_frozen, probe_in_batches
+from tl_toolkit.recipes.plan import PROBE, Settings, average_decay, norm_is_frozen, probe_in_batches
 from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.training.checkpoint import StageState, restore_optimizer, restore_weights
 from tl_toolkit.training.compute import Compute
@@ -216,11 +216,10 @@ class Bench:
             mixing=Mixing(self.config.mixup, self.config.cutmix, self.config.seed) if mixes else None,
         )
 
-    def views(self, settings: Settings) -> int:
-        """Views of an image that a stage on stored features learns from."""
-        if self._augmentation is None:
-            return 1  # All would be alike.
-        return self.config.views or (2 if settings.name == LAST_STAGE and self.mirror else 1)
+    @property
+    def views(self) -> int:
+        """Views of an image that a stage on stored features learns from; without augmentation all would be alike."""
+        return self.config.views if self._augmentation else 1
 
     def stage_on_images(self, settings: Settings, trainable: tuple[str, ...], begun: StageState | None) -> Stage:
         """A stage that runs the whole network on augmented images."""
@@ -246,7 +245,7 @@ class Bench:
             batch_size = PROBE_BATCH if head_alone else self.config.batch_size
             if settings.optimizer == LBFGS:
                 batch_size = len(splits.train)
-            views = self.views(settings)
+            views = self.views
             order = ViewOrder(
                 len(splits.train), views, batch_size, self.config.seed, self.config.drop_last, self._balance
             )

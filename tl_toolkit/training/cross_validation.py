@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tl_toolkit.training.losses import Criterion, predicted_classes
-from tl_toolkit.training.optimizers import DEFAULTS, LBFGS, LBFGSWithDecay
+from tl_toolkit.training.optimizers import LBFGS_RATES, LBFGSWithDecay
 
 FOLDS = 5
 STEPS = 6
@@ -74,7 +74,7 @@ def _held_out_right(
     head = nn.Linear(features.shape[1], outputs, device=features.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    optimizer = LBFGSWithDecay(list(head.parameters()), DEFAULTS[LBFGS]["batch"].weight_decay)
+    optimizer = LBFGSWithDecay(list(head.parameters()), LBFGS_RATES.weight_decay)
     kept, kept_targets = features[~held_out], targets[~held_out]
 
     def closure() -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.optim import create_optimizer_v2, list_optimizers
@@ -29,14 +29,19 @@ LBFGS_ITERATIONS = 5
 
 LBFGS_HISTORY = 10
 
-DEFAULTS = {
-    "adamw": {"batch": Rates(5e-4, 0.05), "frozen": Rates(1e-4, 0.05)},
-    "sgd": {"batch": Rates(0.04, 1e-4), "frozen": Rates(0.001, 1e-4)},
-    LBFGS: {"batch": Rates(1.0, 3e-3), "frozen": Rates(1.0, 3e-3)},
+LBFGS_RATES = Rates(1.0, 3e-3)
+"""L-BFGS finds its own length of a step. The penalty was chosen by cross-validation (tests/benchmarks/NOTES.md)."""
+
+Start = Literal["scratch", "batch", "frozen"]
+"""What training begins with: random weights; pretrained ones whose BatchNorm learns from batches; or pretrained ones
+whose BatchNorm is frozen, or that have none."""
+
+DEFAULTS: dict[str, dict[Start, Rates]] = {
+    "adamw": {"scratch": Rates(5e-4, 0.05), "batch": Rates(2e-4, 0.05), "frozen": Rates(1e-4, 0.05)},
+    "sgd": {"scratch": Rates(0.04, 1e-4), "batch": Rates(0.04, 1e-4), "frozen": Rates(0.001, 1e-4)},
 }
-"""For fine-tuning with batches of 32, where BatchNorm learns from batches, and where it is frozen or there is none.
-The former were chosen by val on Caltech-101 with the bundled ResNet18, the latter with tf_efficientnet_lite0, of few
-values each and with one seed (tests/benchmarks/NOTES.md). L-BFGS finds its own length of a step."""
+"""With batches of 32. Those of AdamW for pretrained networks were chosen by val on Caltech-101, with ResNet18 and with
+tf_efficientnet_lite0, of few values each and with one seed (tests/benchmarks/NOTES.md)."""
 
 
 def check_optimizer(name: str) -> None:
@@ -85,12 +90,12 @@ class LBFGSWithDecay(torch.optim.LBFGS):
         return loss
 
 
-def default_rates(optimizer: str, frozen_norm: bool, learning_rate: float | None, weight_decay: float | None) -> Rates:
+def default_rates(optimizer: str, start: Start, learning_rate: float | None, weight_decay: float | None) -> Rates:
     """Fills in what was left open.
 
     Args:
         optimizer: Its name.
-        frozen_norm: BatchNorm keeps its statistics, or there is none.
+        start: What training begins with.
         learning_rate: As given, or None.
         weight_decay: As given, or None.
 
@@ -99,12 +104,12 @@ def default_rates(optimizer: str, frozen_norm: bool, learning_rate: float | None
     """
     if learning_rate is not None and weight_decay is not None:
         return Rates(learning_rate, weight_decay)
-    if optimizer not in DEFAULTS:
+    if optimizer not in DEFAULTS and optimizer != LBFGS:
         raise UsageError(
             f"The optimizer {optimizer} has no default learning rate and weight decay here: say --lr and "
             f"--weight-decay. {' and '.join(DEFAULTS)} have defaults."
         )
-    rates = DEFAULTS[optimizer]["frozen" if frozen_norm else "batch"]
+    rates = LBFGS_RATES if optimizer == LBFGS else DEFAULTS[optimizer][start]
     return Rates(
         rates.learning_rate if learning_rate is None else learning_rate,
         rates.weight_decay if weight_decay is None else weight_decay,

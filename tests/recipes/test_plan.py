@@ -1,0 +1,96 @@
+import dataclasses
+from typing import Any
+
+import pytest
+import torchvision
+from torch import nn
+
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.errors import UsageError
+from tl_toolkit.recipes.plan import average_decay, norm_is_frozen, plan
+
+WITH_NORM = torchvision.models.resnet18(num_classes=2)
+WITHOUT_NORM = nn.Sequential(nn.Linear(3, 2))
+
+
+def stages(module: nn.Module = WITH_NORM, **settings: Any) -> list[tuple[str, int, str]]:
+    return [(each.name, each.epochs, each.optimizer) for each in plan(FinetuneConfig(**settings), module)]
+
+
+def test_plan_of_auto_goes_from_the_head_to_the_last_stage_and_to_everything():
+    assert stages() == [("probe", 12, "lbfgs"), ("last-stage", 4, "adamw"), ("tune", 6, "adamw")]
+    assert stages(epochs=9) == [("probe", 12, "lbfgs"), ("last-stage", 9, "adamw"), ("tune", 9, "adamw")]
+
+
+@pytest.mark.parametrize(
+    ("tune", "names"),
+    [
+        ("linear-probe", ["probe"]),
+        ("last-stage", ["probe", "last-stage"]),
+        ("lp-ft", ["probe", "tune"]),
+        ("full", ["tune"]),
+    ],
+)
+def test_plan_of_a_named_course_has_its_stages_alone(tune: Any, names: list[str]):
+    assert [name for name, _, _ in stages(tune=tune)] == names
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"head": "mlp"},
+        {"views": 2},
+        {"sampler": "balanced"},
+        {"drop_last": True},
+        {"feature_cache": False},
+        {"probe_learning_rate": "0.01"},
+        {"probe_learning_rate": "auto"},
+    ],
+)
+def test_plan_of_a_probe_that_cannot_be_solved_at_once_descends_its_gradient(settings: dict[str, Any]):
+    [probe] = stages(tune="linear-probe", **settings)
+    assert probe == ("probe", 48, "adamw")
+    if "probe_learning_rate" not in settings:
+        with pytest.raises(UsageError, match="--optimizer lbfgs solves a linear head on all features at once: leave"):
+            stages(tune="linear-probe", optimizer="lbfgs", **settings)
+
+
+def test_plan_of_a_probe_alone_takes_the_epochs_rate_and_optimizer_given():
+    settings: Any = {"tune": "linear-probe", "epochs": 5, "learning_rate": 0.3, "weight_decay": 0.25}
+    for optimizer in (None, "adamw", "sgd"):
+        [probe] = plan(FinetuneConfig(**settings, optimizer=optimizer), WITH_NORM)
+        assert (probe.epochs, probe.learning_rate, probe.weight_decay) == (5, 0.3, 0.25)
+        assert probe.optimizer == (optimizer or "adamw")
+    assert stages(tune="linear-probe", epochs=5, optimizer="lbfgs") == [("probe", 5, "lbfgs")]
+    [probe, tune] = plan(FinetuneConfig(**{**settings, "tune": "lp-ft"}), WITH_NORM)
+    assert (probe.optimizer, probe.epochs, tune.epochs, tune.learning_rate) == ("lbfgs", 12, 5, 0.3)
+
+
+def test_plan_of_fine_tuning_by_lbfgs_is_refused():
+    for tune in ("auto", "full", "lp-ft", "last-stage"):
+        with pytest.raises(UsageError, match="lbfgs solves a linear head, and goes with --tune linear-probe alone"):
+            stages(tune=tune, optimizer="lbfgs")
+
+
+def test_norm_is_frozen_with_pretrained_weights_unless_asked_otherwise():
+    pretrained, scratch = FinetuneConfig(weights="bundled"), FinetuneConfig(weights="none")
+    assert norm_is_frozen(pretrained, WITH_NORM)
+    assert not norm_is_frozen(scratch, WITH_NORM)
+    assert not norm_is_frozen(dataclasses.replace(pretrained, norm="batch"), WITH_NORM)
+    assert norm_is_frozen(dataclasses.replace(scratch, norm="frozen"), WITH_NORM)
+    assert norm_is_frozen(dataclasses.replace(scratch, norm="batch"), WITHOUT_NORM)
+
+
+def test_fine_tuning_is_gentler_where_batchnorm_is_frozen():
+    rates = {
+        norm: plan(FinetuneConfig(tune="full", weights="bundled", norm=norm), WITH_NORM)[0].learning_rate
+        for norm in ("batch", "frozen", None)
+    }
+    assert rates["batch"] > rates["frozen"] == rates[None]
+
+
+def test_average_decay_is_on_with_pretrained_weights_and_off_at_zero():
+    assert average_decay(FinetuneConfig(weights="bundled")) == 0.98
+    assert average_decay(FinetuneConfig(weights="none")) is None
+    assert average_decay(FinetuneConfig(weights="none", ema=0.5)) == 0.5
+    assert average_decay(FinetuneConfig(weights="bundled", ema=0.0)) is None

@@ -53,7 +53,7 @@ def rank(
     from tl_toolkit.recipes.rank import rank as recipe
 
     with Narration(console.narrator(to_stderr=True)) as narration:
-        ranked = recipe(config, arch.split(",") if arch else (), listener=narration)
+        ranked = recipe(config, [name.strip() for name in arch.split(",")] if arch else (), listener=narration)
     chosen = choose_network(ranked)
     if plot:
         from tl_toolkit.report.pareto import Point, draw_pareto

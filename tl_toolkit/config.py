@@ -185,7 +185,14 @@ class FinetuneConfig:
     )
     momentum: float = setting(0.9, "Momentum of the optimizers that have one.", TRAINING, minimum=0, below=1)
     scheduler: Scheduler = setting("cosine", "Course of the learning rate after the warm-up.", TRAINING)
-    warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.", TRAINING, minimum=0, below=1)
+    warmup: float | None = setting(
+        None,
+        "Share of the steps in which the learning rate rises.",
+        TRAINING,
+        minimum=0,
+        below=1,
+        automatic="0.1; 0.4 where BatchNorm learns after a probe",
+    )
     clip_gradient: float | None = setting(
         None, "Largest norm of the gradient.", TRAINING, above=0, automatic="no clipping"
     )

@@ -20,7 +20,7 @@ def test_finetune_with_one_logit_tells_two_classes_apart(tmp_path: Path, tiny_se
     data = copy_digits(tmp_path / "data", ["0", "1"], 30)
     events: list[Event] = []
     settings = {**tiny_settings, "epochs": 3, "classes": 1}
-    run = tl.finetune(data=data, out=tmp_path / "run", tune="full", listener=events.append, **settings)
+    run = tl.finetune(data=data, out=tmp_path / "run", listener=events.append, **settings | {"tune": "full"})
     assert run.summary["loss"] == "bce"
     assert run.summary["val_accuracy"] == 1
     assert run.model.module.fc.out_features == 1
@@ -41,7 +41,7 @@ def test_finetune_with_bce_of_several_classes_learns(
     tiny_data: Path, tmp_path: Path, tiny_settings: dict[str, Any], tune: str
 ):
     run = tl.finetune(
-        data=tiny_data, out=tmp_path / "run", loss="bce", tune=tune, **{**tiny_settings, "epochs": 4, "lr": 2e-3}
+        data=tiny_data, out=tmp_path / "run", loss="bce", **{**tiny_settings, "tune": tune, "epochs": 4, "lr": 2e-3}
     )
     assert run.summary["test_accuracy"] > 0.5
     assert run.model.card.loss == "bce"
@@ -89,7 +89,9 @@ def test_finetune_with_options_of_the_network_keeps_them_in_the_model(photos: Pa
 def test_finetune_evaluated_every_few_steps_keeps_the_best_and_notes_each(
     tiny_data: Path, tmp_path: Path, tiny_settings: dict[str, Any]
 ):
-    run = tl.finetune(data=tiny_data, out=tmp_path / "run", tune="full", eval_every=2, log_every=3, **tiny_settings)
+    run = tl.finetune(
+        data=tiny_data, out=tmp_path / "run", eval_every=2, log_every=3, **tiny_settings | {"tune": "full"}
+    )
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], "val_loss" in line) for line in lines] == [(2, True), (3, False), (4, True)]
     assert run.summary["val_accuracy"] == max(line["val_accuracy"] for line in lines if "val_loss" in line)

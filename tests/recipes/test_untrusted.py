@@ -21,7 +21,17 @@ COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {
     "evaluate": lambda file, folder: ["evaluate", "--model", str(file), "--data", str(folder / "photos")],
     "export": lambda file, folder: ["export", str(file), "--to", "state-dict", "--out", str(folder / "out.pt")],
     "finetune --weights": lambda file, folder: [
-        *("finetune", "--weights", str(file), "--data", str(folder / "photos"), "--out", str(folder / "run")),
+        *(
+            "finetune",
+            "--arch",
+            "resnet18",
+            "--weights",
+            str(file),
+            "--data",
+            str(folder / "photos"),
+            "--out",
+            str(folder / "run"),
+        ),
     ],
 }
 """Arguments for a file, in a folder with photos/."""

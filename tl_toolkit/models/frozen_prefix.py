@@ -67,10 +67,6 @@ class FrozenPrefix:
         self._writable = writable
         self._features: torch.Tensor | None = None
 
-    def on(self, module: nn.Module) -> "FrozenPrefix":
-        """The same prefix of another network of the same architecture."""
-        return FrozenPrefix(module, self.cut, self._trainable, self._stubs, self._image_shape, self._writable)
-
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """The cut's input for images (N, C, H, W), without gradients; nothing behind the cut is run."""
         self._features = None

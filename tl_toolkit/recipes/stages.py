@@ -23,7 +23,7 @@ from tl_toolkit.recipes.evaluate import score
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 from tl_toolkit.recipes.frozen import FrozenFeatures, Images
 from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.recipes.plan import PROBE, Settings, average_decay, norm_is_frozen, probe_in_batches
+from tl_toolkit.recipes.plan import PROBE, Settings, average_decay, norm_is_frozen, probe_in_batches, warmup_share
 from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.training.checkpoint import StageState, restore_optimizer, restore_weights
 from tl_toolkit.training.compute import Compute
@@ -199,7 +199,7 @@ class Bench:
                 optimizer,
                 "constant" if solved else self.config.scheduler,
                 settings.epochs * len(train),
-                0.0 if solved else self.config.warmup,
+                0.0 if solved else warmup_share(self.config, settings.name, module),
                 begun.step if begun else 0,
             ),
             train=train,
@@ -231,25 +231,23 @@ class Bench:
             self.network.module.compile()  # In place: the names of its weights stay.
         return self._accelerated(self.stage(settings, trainable, train, val, self.prepare, begun))
 
-    def stage_on_features(self, trainable: tuple[str, ...], frozen: FrozenFeatures) -> MakeStage:
+    def stage_on_features(self, settings: Settings, trainable: tuple[str, ...], frozen: FrozenFeatures) -> MakeStage:
         """Stages that run what comes behind the frozen prefix; a head alone runs in float32.
 
         Returns:
-            A function that puts one together for given settings: they share the features.
+            A function that puts one together for settings with the same optimizer: they share the features.
         """
         head_alone = trainable == self.network.head_modules
-        splits, val = self.splits, frozen.in_order("val", self.splits.val)
+        splits, config = self.splits, self.config
+        batch_size = PROBE_BATCH if head_alone else config.batch_size
+        if settings.optimizer == LBFGS:
+            batch_size = len(splits.train)
+        order = ViewOrder(len(splits.train), self.views, batch_size, config.seed, config.drop_last, self._balance)
+        train = frozen.batches(splits.train, self.views, order)
+        val = frozen.in_order("val", splits.val)
         feed, layout = frozen.prefix.feed, self.compute.lay_out
 
         def stage(settings: Settings, begun: StageState | None = None) -> Stage:
-            batch_size = PROBE_BATCH if head_alone else self.config.batch_size
-            if settings.optimizer == LBFGS:
-                batch_size = len(splits.train)
-            views = self.views
-            order = ViewOrder(
-                len(splits.train), views, batch_size, self.config.seed, self.config.drop_last, self._balance
-            )
-            train = frozen.batches(splits.train, views, order)
             if head_alone:
                 return self.stage(settings, trainable, train, val, lambda features: feed(features.float()), begun)
             return self._accelerated(
@@ -286,7 +284,7 @@ class Bench:
         """Judges the saved model on a split; what is frozen in it is not computed again."""
         if self.frozen is None:
             return score(model, samples, self.workers)
-        prefix = self.frozen.prefix.on(model.module)
+        prefix = self.frozen.prefix  # Of the same network; features that are not stored run through it too.
         batches = self.frozen.in_order(split, samples)
         criterion = Criterion(model.card.loss)
         with prefix.skipped(), model.compute.inference():
@@ -345,7 +343,7 @@ def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> It
         else:
             if reason := bench.frozen.why_not_at_once(bench.splits.train, bench.classes):
                 settings = _in_batches(bench, settings, reason)
-            make_stage = bench.stage_on_features(trainable, bench.frozen)
+            make_stage = bench.stage_on_features(settings, trainable, bench.frozen)
             with bench.frozen.prefix.skipped():
                 if sweeps:
                     settings = _best_by_val(bench, settings, make_stage)

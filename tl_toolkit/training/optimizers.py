@@ -37,7 +37,7 @@ Start = Literal["scratch", "batch", "frozen"]
 whose BatchNorm is frozen, or that have none."""
 
 DEFAULTS: dict[str, dict[Start, Rates]] = {
-    "adamw": {"scratch": Rates(5e-4, 0.05), "batch": Rates(2e-4, 0.05), "frozen": Rates(1e-4, 0.05)},
+    "adamw": {"scratch": Rates(5e-4, 0.05), "batch": Rates(5e-4, 0.05), "frozen": Rates(1e-4, 0.05)},
     "sgd": {"scratch": Rates(0.04, 1e-4), "batch": Rates(0.04, 1e-4), "frozen": Rates(0.001, 1e-4)},
 }
 """With batches of 32. Those of AdamW for pretrained networks were chosen by val on Caltech-101, with ResNet18 and with

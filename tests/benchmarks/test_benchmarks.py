@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import limits, side_by_side
+from tests.benchmarks import allocator, limits, precision, side_by_side
 from tests.benchmarks.league import __main__ as league
 from tests.benchmarks.timing import in_turn, run, show
 
@@ -33,7 +33,16 @@ def test_run_of_a_program_that_fails_shows_why():
         run([sys.executable, "-c", "1 / 0"])
 
 
-@pytest.mark.parametrize(("script", "word"), [(side_by_side, "Rows:"), (limits, "Rows:"), (league, "Entrants:")])
+@pytest.mark.parametrize(
+    ("script", "word"),
+    [
+        (side_by_side, "Rows:"),
+        (limits, "Rows:"),
+        (league, "Entrants:"),
+        (allocator, "NETWORK"),
+        (precision, "NETWORK"),
+    ],
+)
 def test_script_explains_itself(script: object, word: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as error:
         script.main(["--help"])

@@ -186,7 +186,7 @@ def _time_image(bench: Bench, trainable: tuple[str, ...]) -> tuple[float, float]
             with bench.compute.inference():
                 module(bench.prepare(images))
             ran = time.perf_counter()
-            with bench.compute.autocast():
+            with bench.compute.training_autocast():
                 logits = module(bench.prepare(images))
             logits.float().logsumexp(1).sum().backward()
             ended = time.perf_counter()

@@ -89,6 +89,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     network = _build(config, 1 if config.one_logit else len(source.class_names), listener, trust)
     asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
+    compute = choose_compute(config.device, config.precision, network.module)
     splits = splits or prepare_splits(source, config, network.input_spec.enough, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
     return Job(config, asked, source, bench, stages, _card(config, network, source), listener, ranked)
@@ -121,7 +122,7 @@ def tell_choices(job: Job) -> None:
         ("head", f"{config.head}, new: {', '.join(network.head_modules)}{outputs}", ""),
         ("tune", config.tune, courses),
         ("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
-        ("device", f"{compute.device}, {compute.precision}", compute.reason),
+        ("device", str(compute), compute.reason),
         ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
     ):
         bench.listener(Chosen(what, value, why))

@@ -184,7 +184,7 @@ def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto
     """
     file = find_model_file(path)
     module, card = _read(file) if file.suffix == SAFETENSORS else _read_full_model(file, trust)
-    return LoadedModel(module, card, choose_compute(device, precision))
+    return LoadedModel(module, card, choose_compute(device, precision, module))
 
 
 def find_model_file(path: str | Path) -> Path:

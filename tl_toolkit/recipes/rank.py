@@ -294,6 +294,7 @@ def _judge(
             listener(dataclasses.replace(event, task=title))
 
     seen = dataclasses.replace(splits, train=sample)
+    compute = choose_compute(config.device, config.precision, network.module)
     bench = Bench(config, network, len(source.class_names), seen, source.mirror, compute, quietly)
     freeze_except(network.module, network.head_modules)
     frozen = bench.find_frozen(network.head_modules)

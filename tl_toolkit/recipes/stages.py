@@ -245,13 +245,13 @@ class Bench:
         order = ViewOrder(len(splits.train), self.views, batch_size, config.seed, config.drop_last, self._balance)
         train = frozen.batches(splits.train, self.views, order)
         val = frozen.in_order("val", splits.val)
-        feed, layout = frozen.prefix.feed, self.compute.lay_out
+        feed, layout, cast = frozen.prefix.feed, self.compute.lay_out, self.compute.cast
 
         def stage(settings: Settings, begun: StageState | None = None) -> Stage:
             if head_alone:
                 return self.stage(settings, trainable, train, val, lambda features: feed(features.float()), begun)
             return self._accelerated(
-                self.stage(settings, trainable, train, val, lambda features: feed(layout(features)), begun)
+                self.stage(settings, trainable, train, val, lambda features: feed(layout(cast(features))), begun)
             )
 
         return stage
@@ -298,7 +298,8 @@ class Bench:
         if isinstance(train, DataLoader):
             train = Epochs(self.accelerator.prepare(train), train)
         # The optimizer stays torch's own: Accelerate's looks for packages in every step, a tenth of LeNet-5's time.
-        return dataclasses.replace(stage, module=self.accelerator.prepare(stage.module), train=train)
+        module = self.accelerator.prepare(stage.module)
+        return dataclasses.replace(stage, module=module, train=train, judged_in=self.compute.autocast)
 
     def release(self) -> None:
         """Takes off what accelerate and the compiler put around the network's forward."""

@@ -15,25 +15,31 @@ from tl_toolkit.errors import UsageError
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+ComputePrecision = Literal["bf16", "fp32"]
+
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """A device and a precision.
+    """A device, and a precision for each kind of work.
 
     Attributes:
         device: Where tensors are.
-        precision: bf16 is autocast with channels_last; the weights stay float32.
+        precision: Of forward passes alone: features, evaluation and prediction. bf16 is autocast; the weights stay
+            float32.
+        training_precision: Of training steps.
+        memory_format: How images and feature maps lie in memory.
         reason: Why this precision, in a few words.
     """
 
     device: torch.device
-    precision: Literal["bf16", "fp32"]
+    precision: ComputePrecision
+    training_precision: ComputePrecision
+    memory_format: torch.memory_format
     reason: str
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """channels_last goes with bf16; in float32 it is slower on CPUs."""
-        return torch.channels_last if self.precision == "bf16" else torch.contiguous_format
+    def __str__(self) -> str:
+        same = self.training_precision == self.precision
+        return f"{self.device}, {self.precision}" + ("" if same else f", training {self.training_precision}")
 
     def place(self, module: nn.Module) -> nn.Module:
         """Moves a network to the device and into the memory format."""
@@ -43,9 +49,18 @@ class Compute:
         """Puts images or feature maps (N, C, H, W) into the memory format; others stay as they are."""
         return batch.contiguous(memory_format=self.memory_format) if batch.ndim == 4 else batch
 
+    def cast(self, features: torch.Tensor) -> torch.Tensor:
+        """Stored features in a type that the network takes: bf16 only where autocast is or will be."""
+        autocasts = self.training_precision == "bf16" or torch.is_autocast_enabled(self.device.type)
+        return features if autocasts else features.float()
+
     def autocast(self) -> torch.autocast:
-        """A context in which networks run in this precision."""
+        """A context in which networks run forward in this precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def training_autocast(self) -> torch.autocast:
+        """A context in which networks train in this precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_precision == "bf16")
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
@@ -69,7 +84,7 @@ class Compute:
             torch.cuda.set_device(self.device)
         accelerator = Accelerator(
             cpu=self.device.type == "cpu",
-            mixed_precision="bf16" if self.precision == "bf16" else "no",
+            mixed_precision="bf16" if self.training_precision == "bf16" else "no",
             dataloader_config=DataLoaderConfiguration(non_blocking=True),
         )
         if accelerator.num_processes > 1:
@@ -80,12 +95,17 @@ class Compute:
         return accelerator
 
 
-def choose_compute(device: str, precision: Precision) -> Compute:
+def choose_compute(device: str, precision: Precision, module: nn.Module | None = None) -> Compute:
     """Resolves "auto".
+
+    On a CPU it depends on the network: oneDNN's backward pass of a depthwise convolution with a stride takes up to
+    four times as long in bf16 as in float32, so that networks with such layers train in float32. There their layers
+    are quicker with channels_last, those of others are not (tests/benchmarks/precision.py).
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto" is bf16 where the device has instructions for it.
+        precision: "auto" is bf16 where the device has instructions for it, but for training steps where it is slower.
+        module: The network, where it is known.
 
     Raises:
         UsageError: The device is not there, or does not know the precision.
@@ -95,9 +115,23 @@ def choose_compute(device: str, precision: Precision) -> Compute:
     native, how = _native_bf16(chosen)
     if precision == "bf16" and not native:
         raise UsageError(f"--precision bf16 was asked for, but {chosen} has no bf16 instructions. Use fp32 or auto.")
-    if precision == "auto":
-        return Compute(chosen, "bf16" if native else "fp32", how)
-    return Compute(chosen, precision, "as asked")
+    auto = precision == "auto"
+    forward: ComputePrecision = ("bf16" if native else "fp32") if precision == "auto" else precision
+    training, reason = forward, how if auto else "as asked"
+    strided = chosen.type == "cpu" and module is not None and has_strided_depthwise(module)
+    if auto and strided and native:
+        training = "fp32"
+        reason += "; depthwise convolutions with a stride train faster in fp32"
+    channels_last = strided or forward == "bf16"
+    return Compute(chosen, forward, training, torch.channels_last if channels_last else torch.contiguous_format, reason)
+
+
+def has_strided_depthwise(module: nn.Module) -> bool:
+    """Whether a network has a depthwise convolution with a stride, as MobileNet and EfficientNet have."""
+    return any(
+        isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1 and max(part.stride) > 1
+        for part in module.modules()
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -53,6 +53,7 @@ class Stage:
         frozen_norm: Keep BatchNorm in eval mode, also in the modules that train: its statistics stay as they are.
         ema: Decay of a moving average of the weights that train, which is what is evaluated; None for no average.
         mixing: Mixes the images of a batch; None where they stay apart.
+        judged_in: Makes the context in which val is judged: as in prediction, whatever precision trains.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Stage:
     frozen_norm: bool = False
     ema: float | None = None
     mixing: Mixing | None = None
+    judged_in: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
 
 class Span:
@@ -204,7 +206,7 @@ def _evaluate(stage: Stage, position: Position, device: torch.device) -> EvalRec
     span, epoch = position.span, position.epoch(len(stage.train))
     train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
     train_seconds = span.seconds()
-    with averaged(stage.module, position.average):
+    with averaged(stage.module, position.average), stage.judged_in():
         scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
     _check_finite(scores.loss, stage.name, epoch)
     return EvalRecord(

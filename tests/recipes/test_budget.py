@@ -48,7 +48,7 @@ def test_count_stage_counts_frozen_passes_once_and_training_in_every_epoch(bench
     counts = count_multiply_adds(bench.network.module, bench.network.input_spec)
     whole, trained = counts[""], counts["layer4"] + counts["fc"]
     last = count_stage(bench, settings_of(LAST_STAGE))
-    assert last.setup == (whole - trained) * (2 * 40 + 8)  # Mirrored too.
+    assert last.setup == (whole - trained) * (40 + 8)
     assert last.epoch == trained * (3 * 40 + 8)
     assert last.final == whole * (8 + 6)
     full = count_stage(bench, settings_of(TUNE))

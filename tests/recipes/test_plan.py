@@ -7,9 +7,10 @@ from torch import nn
 
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.errors import UsageError
-from tl_toolkit.recipes.plan import average_decay, norm_is_frozen, plan
+from tl_toolkit.recipes.plan import average_decay, norm_is_frozen, plan, warmup_share
 
 WITH_NORM = torchvision.models.resnet18(num_classes=2)
+MOBILE = torchvision.models.mobilenet_v3_small(num_classes=2)
 WITHOUT_NORM = nn.Sequential(nn.Linear(3, 2))
 
 
@@ -72,11 +73,12 @@ def test_plan_of_fine_tuning_by_lbfgs_is_refused():
             stages(tune=tune, optimizer="lbfgs")
 
 
-def test_norm_is_frozen_with_pretrained_weights_unless_asked_otherwise():
+def test_norm_is_frozen_in_pretrained_mobile_networks_unless_asked_otherwise():
     pretrained, scratch = FinetuneConfig(weights="bundled"), FinetuneConfig(weights="none")
-    assert norm_is_frozen(pretrained, WITH_NORM)
-    assert not norm_is_frozen(scratch, WITH_NORM)
-    assert not norm_is_frozen(dataclasses.replace(pretrained, norm="batch"), WITH_NORM)
+    assert norm_is_frozen(pretrained, MOBILE)
+    assert not norm_is_frozen(pretrained, WITH_NORM)
+    assert not norm_is_frozen(scratch, MOBILE)
+    assert not norm_is_frozen(dataclasses.replace(pretrained, norm="batch"), MOBILE)
     assert norm_is_frozen(dataclasses.replace(scratch, norm="frozen"), WITH_NORM)
     assert norm_is_frozen(dataclasses.replace(scratch, norm="batch"), WITHOUT_NORM)
 
@@ -86,7 +88,17 @@ def test_fine_tuning_is_gentler_where_batchnorm_is_frozen():
         norm: plan(FinetuneConfig(tune="full", weights="bundled", norm=norm), WITH_NORM)[0].learning_rate
         for norm in ("batch", "frozen", None)
     }
-    assert rates["batch"] > rates["frozen"] == rates[None]
+    assert rates[None] == rates["batch"] > rates["frozen"]
+
+
+def test_warm_up_is_long_only_where_batchnorm_learns_after_a_probe():
+    config = FinetuneConfig(weights="bundled")
+    assert warmup_share(config, "last-stage", WITH_NORM) == 0.4
+    assert warmup_share(config, "probe", WITH_NORM) == 0.1
+    assert warmup_share(config, "tune", MOBILE) == 0.1
+    assert warmup_share(dataclasses.replace(config, tune="full"), "tune", WITH_NORM) == 0.1
+    assert warmup_share(dataclasses.replace(config, weights="none"), "tune", WITH_NORM) == 0.1
+    assert warmup_share(dataclasses.replace(config, warmup=0.2), "tune", WITH_NORM) == 0.2
 
 
 def test_average_decay_is_on_with_pretrained_weights_and_off_at_zero():

@@ -1,5 +1,6 @@
 """--time-budget, and what a stage costs."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,13 @@ def test_count_stage_counts_frozen_passes_once_and_training_in_every_epoch(bench
     counts = count_multiply_adds(bench.network.module, bench.network.input_spec)
     whole, trained = counts[""], counts["layer4"] + counts["fc"]
     last = count_stage(bench, settings_of(LAST_STAGE))
-    assert last.setup == (whole - trained) * (2 * 40 + 8)  # Mirrored too.
+    assert last.setup == (whole - trained) * (40 + 8)
     assert last.epoch == trained * (3 * 40 + 8)
     assert last.final == whole * (8 + 6)
     full = count_stage(bench, settings_of(TUNE))
     assert (full.setup, full.epoch, full.final) == (0, whole * (3 * 40 + 8), whole * (8 + 6))
+    two = Bench(dataclasses.replace(bench.config, views=2), bench.network, 2, bench.splits, True, bench.compute, print)
+    assert count_stage(two, settings_of(LAST_STAGE)).setup == (whole - trained) * (2 * 40 + 8)
     probe = count_stage(bench, settings_of(PROBE))
     assert probe.setup == (whole - counts["fc"]) * (40 + 8)
     assert probe.epoch == counts["fc"] * (3 * 40 + 8)

@@ -10,6 +10,7 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.recipes.plan import average_decay, norm_is_frozen, plan
 
 WITH_NORM = torchvision.models.resnet18(num_classes=2)
+DEPTHWISE = torchvision.models.mobilenet_v3_small(num_classes=2)
 WITHOUT_NORM = nn.Sequential(nn.Linear(3, 2))
 
 
@@ -72,21 +73,28 @@ def test_plan_of_fine_tuning_by_lbfgs_is_refused():
             stages(tune=tune, optimizer="lbfgs")
 
 
-def test_norm_is_frozen_with_pretrained_weights_unless_asked_otherwise():
+def test_norm_is_frozen_in_pretrained_networks_with_depthwise_convolutions_unless_asked_otherwise():
     pretrained, scratch = FinetuneConfig(weights="bundled"), FinetuneConfig(weights="none")
-    assert norm_is_frozen(pretrained, WITH_NORM)
-    assert not norm_is_frozen(scratch, WITH_NORM)
-    assert not norm_is_frozen(dataclasses.replace(pretrained, norm="batch"), WITH_NORM)
-    assert norm_is_frozen(dataclasses.replace(scratch, norm="frozen"), WITH_NORM)
+    assert norm_is_frozen(pretrained, DEPTHWISE)
+    assert not norm_is_frozen(pretrained, WITH_NORM)
+    assert not norm_is_frozen(scratch, DEPTHWISE)
+    assert not norm_is_frozen(dataclasses.replace(pretrained, norm="batch"), DEPTHWISE)
+    for module in (WITH_NORM, DEPTHWISE):
+        assert norm_is_frozen(dataclasses.replace(scratch, norm="frozen"), module)
     assert norm_is_frozen(dataclasses.replace(scratch, norm="batch"), WITHOUT_NORM)
 
 
-def test_fine_tuning_is_gentler_where_batchnorm_is_frozen():
-    rates = {
-        norm: plan(FinetuneConfig(tune="full", weights="bundled", norm=norm), WITH_NORM)[0].learning_rate
-        for norm in ("batch", "frozen", None)
-    }
-    assert rates["batch"] > rates["frozen"] == rates[None]
+def test_fine_tuning_is_the_gentler_the_more_there_is_to_keep():
+    def rate(module: nn.Module = WITH_NORM, **settings: Any) -> float:
+        return plan(FinetuneConfig(tune="full", **settings), module)[0].learning_rate
+
+    frozen, batch, scratch = (
+        rate(weights="bundled", norm="frozen"), rate(weights="bundled", norm="batch"), rate(weights="none"),
+    )  # fmt: skip
+    assert frozen < batch < scratch
+    assert rate(weights="bundled") == batch
+    assert rate(DEPTHWISE, weights="package") == frozen == rate(WITHOUT_NORM, weights="bundled")
+    assert rate(DEPTHWISE, weights="none") == scratch
 
 
 def test_average_decay_is_on_with_pretrained_weights_and_off_at_zero():

@@ -23,7 +23,7 @@ from tl_toolkit.recipes.events import Chosen, Event
 from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings
 from tl_toolkit.recipes.preparation import prepare_splits
 from tl_toolkit.recipes.stages import Bench
-from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.training.compute import Compute, choose_compute
 
 CHEAP = StageCost(0.0, 0.001, 0.001)
 
@@ -79,6 +79,12 @@ def test_time_stage_and_count_stage_leave_the_network_as_it_was(bench: Bench):
     assert all(parameter.grad is None for parameter in module.parameters())
     assert all(parameter.requires_grad == name.startswith("layer1") for name, parameter in module.named_parameters())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_time_stage_waits_for_the_device_before_it_looks_at_the_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Compute, "wait", lambda _: time.sleep(0.2))
+    cost = time_stage(bench, settings_of(TUNE))
+    assert cost.epoch > 0.2 / 32 * 40  # A pass over train, of which 32 images were timed.
 
 
 def test_time_stage_of_everything_takes_longer_in_an_epoch_than_the_head(bench: Bench):

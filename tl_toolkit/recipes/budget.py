@@ -185,10 +185,12 @@ def _time_image(bench: Bench, trainable: tuple[str, ...]) -> tuple[float, float]
             decoded = time.perf_counter()
             with bench.compute.inference():
                 module(bench.prepare(images))
+            bench.compute.wait()
             ran = time.perf_counter()
             with bench.compute.training_autocast():
                 logits = module(bench.prepare(images))
             logits.float().logsumexp(1).sum().backward()
+            bench.compute.wait()
             ended = time.perf_counter()
             module.zero_grad()
             forward = min(forward, (ran - started) / len(indices))

@@ -190,3 +190,34 @@ def test_config_file_with_yaml_that_makes_no_sense_says_so(text: str, message: s
 def test_config_with_a_value_that_nothing_can_be_made_of_says_so(name: str, value: object, message: str):
     with pytest.raises(ConfigError, match=message):
         FinetuneConfig.from_values({name: value})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1.5h", 5400), ("0.5s", 0.5)])
+def test_config_reads_a_time_budget_in_seconds(text: str, seconds: float):
+    assert FinetuneConfig(time_budget=text).budget_seconds == seconds
+    assert FinetuneConfig().budget_seconds is None
+
+
+@pytest.mark.parametrize(
+    "text", ["90", "0s", "0.0m", "-5s", "1d", "5 m", "1e3s", "s", "1.2345s", "٣s", "10S", "9" * 10 + "s"]
+)
+def test_config_with_a_time_budget_that_is_none_says_so(text: str):
+    with pytest.raises(ConfigError, match="time_budget must be a time such as 90s, 10m or 2h, not"):
+        FinetuneConfig(time_budget=text)
+
+
+def test_config_with_many_wrong_ways_of_training_reports_all_together():
+    wrong = {"norm": "none", "layer_decay": 0, "ema": 1, "mixup": -1, "cutmix": -0.5, "patience": 0, "views": 0}
+    with pytest.raises(ConfigError) as error:
+        FinetuneConfig.from_values({**wrong, "tune": "everything", "time_budget": "soon", "label_smoothing": 1.0})
+    assert sorted(problem.split()[0] for problem in error.value.problems) == sorted(
+        [*wrong, "tune", "time_budget", "label_smoothing"]
+    )
+
+
+def test_config_by_default_leaves_to_the_run_what_depends_on_data_and_network():
+    config = FinetuneConfig()
+    assert (config.arch, config.tune) == ("auto", "auto")
+    left_open = ("epochs", "probe_epochs", "optimizer", "learning_rate", "norm", "ema", "label_smoothing", "patience")
+    assert all(getattr(config, name) is None for name in left_open)
+    assert FinetuneConfig.from_values(yaml.safe_load(config.to_yaml())) == config

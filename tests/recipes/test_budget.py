@@ -1,5 +1,6 @@
 """--time-budget, and what a stage costs."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tl_toolkit.recipes.events import Chosen, Event
 from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings
 from tl_toolkit.recipes.preparation import prepare_splits
 from tl_toolkit.recipes.stages import Bench
-from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.training.compute import Compute, choose_compute
 
 CHEAP = StageCost(0.0, 0.001, 0.001)
 
@@ -53,6 +54,8 @@ def test_count_stage_counts_frozen_passes_once_and_training_in_every_epoch(bench
     assert last.final == whole * (8 + 6)
     full = count_stage(bench, settings_of(TUNE))
     assert (full.setup, full.epoch, full.final) == (0, whole * (3 * 40 + 8), whole * (8 + 6))
+    two = Bench(dataclasses.replace(bench.config, views=2), bench.network, 2, bench.splits, True, bench.compute, print)
+    assert count_stage(two, settings_of(LAST_STAGE)).setup == (whole - trained) * (2 * 40 + 8)
     probe = count_stage(bench, settings_of(PROBE))
     assert probe.setup == (whole - counts["fc"]) * (40 + 8)
     assert probe.epoch == counts["fc"] * (3 * 40 + 8)
@@ -76,6 +79,12 @@ def test_time_stage_and_count_stage_leave_the_network_as_it_was(bench: Bench):
     assert all(parameter.grad is None for parameter in module.parameters())
     assert all(parameter.requires_grad == name.startswith("layer1") for name, parameter in module.named_parameters())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_time_stage_waits_for_the_device_before_it_looks_at_the_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Compute, "wait", lambda _: time.sleep(0.2))
+    cost = time_stage(bench, settings_of(TUNE))
+    assert cost.epoch > 0.2 / 32 * 40  # A pass over train, of which 32 images were timed.
 
 
 def test_time_stage_of_everything_takes_longer_in_an_epoch_than_the_head(bench: Bench):

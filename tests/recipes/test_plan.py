@@ -10,7 +10,7 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.recipes.plan import average_decay, norm_is_frozen, plan, warmup_share
 
 WITH_NORM = torchvision.models.resnet18(num_classes=2)
-MOBILE = torchvision.models.mobilenet_v3_small(num_classes=2)
+DEPTHWISE = torchvision.models.mobilenet_v3_small(num_classes=2)
 WITHOUT_NORM = nn.Sequential(nn.Linear(3, 2))
 
 
@@ -73,32 +73,28 @@ def test_plan_of_fine_tuning_by_lbfgs_is_refused():
             stages(tune=tune, optimizer="lbfgs")
 
 
-def test_norm_is_frozen_in_pretrained_mobile_networks_unless_asked_otherwise():
+def test_norm_is_frozen_in_pretrained_networks_with_depthwise_convolutions_unless_asked_otherwise():
     pretrained, scratch = FinetuneConfig(weights="bundled"), FinetuneConfig(weights="none")
-    assert norm_is_frozen(pretrained, MOBILE)
+    assert norm_is_frozen(pretrained, DEPTHWISE)
     assert not norm_is_frozen(pretrained, WITH_NORM)
-    assert not norm_is_frozen(scratch, MOBILE)
-    assert not norm_is_frozen(dataclasses.replace(pretrained, norm="batch"), MOBILE)
-    assert norm_is_frozen(dataclasses.replace(scratch, norm="frozen"), WITH_NORM)
+    assert not norm_is_frozen(scratch, DEPTHWISE)
+    assert not norm_is_frozen(dataclasses.replace(pretrained, norm="batch"), DEPTHWISE)
+    for module in (WITH_NORM, DEPTHWISE):
+        assert norm_is_frozen(dataclasses.replace(scratch, norm="frozen"), module)
     assert norm_is_frozen(dataclasses.replace(scratch, norm="batch"), WITHOUT_NORM)
 
 
-def test_fine_tuning_is_gentler_where_batchnorm_is_frozen():
-    rates = {
-        norm: plan(FinetuneConfig(tune="full", weights="bundled", norm=norm), WITH_NORM)[0].learning_rate
-        for norm in ("batch", "frozen", None)
-    }
-    assert rates[None] == rates["batch"] > rates["frozen"]
+def test_fine_tuning_is_the_gentler_the_more_there_is_to_keep():
+    def rate(module: nn.Module = WITH_NORM, **settings: Any) -> float:
+        return plan(FinetuneConfig(tune="full", **settings), module)[0].learning_rate
 
-
-def test_warm_up_is_long_only_where_batchnorm_learns_after_a_probe():
-    config = FinetuneConfig(weights="bundled")
-    assert warmup_share(config, "last-stage", WITH_NORM) == 0.4
-    assert warmup_share(config, "probe", WITH_NORM) == 0.1
-    assert warmup_share(config, "tune", MOBILE) == 0.1
-    assert warmup_share(dataclasses.replace(config, tune="full"), "tune", WITH_NORM) == 0.1
-    assert warmup_share(dataclasses.replace(config, weights="none"), "tune", WITH_NORM) == 0.1
-    assert warmup_share(dataclasses.replace(config, warmup=0.2), "tune", WITH_NORM) == 0.2
+    frozen, batch, scratch = (
+        rate(weights="bundled", norm="frozen"), rate(weights="bundled", norm="batch"), rate(weights="none"),
+    )  # fmt: skip
+    assert frozen < batch <= scratch
+    assert rate(weights="bundled") == batch
+    assert rate(DEPTHWISE, weights="package") == frozen == rate(WITHOUT_NORM, weights="bundled")
+    assert rate(DEPTHWISE, weights="none") == scratch
 
 
 def test_average_decay_is_on_with_pretrained_weights_and_off_at_zero():
@@ -106,3 +102,13 @@ def test_average_decay_is_on_with_pretrained_weights_and_off_at_zero():
     assert average_decay(FinetuneConfig(weights="none")) is None
     assert average_decay(FinetuneConfig(weights="none", ema=0.5)) == 0.5
     assert average_decay(FinetuneConfig(weights="bundled", ema=0.0)) is None
+
+
+def test_warm_up_is_long_only_where_batchnorm_learns_after_a_probe():
+    config = FinetuneConfig(weights="bundled")
+    assert warmup_share(config, "last-stage", WITH_NORM) == 0.4
+    assert warmup_share(config, "probe", WITH_NORM) == 0.1
+    assert warmup_share(config, "tune", DEPTHWISE) == 0.1
+    assert warmup_share(dataclasses.replace(config, tune="full"), "tune", WITH_NORM) == 0.1
+    assert warmup_share(dataclasses.replace(config, weights="none"), "tune", WITH_NORM) == 0.1
+    assert warmup_share(dataclasses.replace(config, warmup=0.2), "tune", WITH_NORM) == 0.2

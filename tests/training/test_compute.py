@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -82,3 +84,12 @@ def test_accelerator_after_another_precision_starts_afresh():
     if choose_compute("cpu", "auto").precision == "bf16":
         assert choose_compute("cpu", "bf16").accelerator().mixed_precision == "bf16"
     assert choose_compute("cpu", "fp32").accelerator().mixed_precision == "no"
+
+
+def test_wait_lets_a_gpu_come_to_its_end(monkeypatch: pytest.MonkeyPatch):
+    waited: list[object] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append("mps"))
+    for name in ("cuda:1", "mps", "cpu"):
+        dataclasses.replace(choose_compute("cpu", "fp32"), device=torch.device(name)).wait()
+    assert waited == [torch.device("cuda", 1), "mps"]

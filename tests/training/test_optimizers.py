@@ -154,6 +154,20 @@ def test_lbfgs_reaches_the_optimum_of_the_penalised_loss(clusters: tuple[torch.T
     assert torch.equal(logits.argmax(1), later.argmax(1))
 
 
+def test_lbfgs_tells_the_loss_with_half_the_squared_weights_but_without_the_bias():
+    head = nn.Linear(3, 2)
+    nn.init.constant_(head.weight, 2.0)
+    nn.init.constant_(head.bias, 5.0)
+
+    def closure() -> torch.Tensor:
+        head.zero_grad()
+        loss = head(torch.ones(1, 3)).sum()
+        loss.backward()
+        return loss
+
+    assert float(LBFGSWithDecay(list(head.parameters()), 0.5).step(closure)) == 2 * (3 * 2 + 5) + 0.25 * 6 * 4
+
+
 def test_lbfgs_with_more_decay_ends_with_smaller_weights_and_a_free_bias(clusters: tuple[torch.Tensor, torch.Tensor]):
     inputs, targets = clusters
     uneven = torch.where(targets == 4, 0, targets)  # The first class is twice as frequent.

@@ -18,8 +18,8 @@ from tl_toolkit.recipes.stages import Bench
 LEAST_EPOCHS = 2
 """Fewer are not worth their setup by default."""
 
-DEFAULT_MULTIPLY_ADDS = {"cpu": 3.5e12, "cuda": 1e15, "mps": 4e13}
-"""What --tune auto spends on a stage without --time-budget: some 30 to 60 seconds on two cores, fewer on a GPU. It is
+DEFAULT_MULTIPLY_ADDS = {"cpu": 2.5e12, "cuda": 1e15, "mps": 4e13}
+"""What --tune auto spends on a stage without --time-budget: some 20 to 40 seconds on two cores, fewer on a GPU. It is
 counted and not timed, so that the same run does the same on a machine that is busy."""
 
 BACKWARD = 2
@@ -185,10 +185,12 @@ def _time_image(bench: Bench, trainable: tuple[str, ...]) -> tuple[float, float]
             decoded = time.perf_counter()
             with bench.compute.inference():
                 module(bench.prepare(images))
+            bench.compute.wait()
             ran = time.perf_counter()
             with bench.compute.training_autocast():
                 logits = module(bench.prepare(images))
             logits.float().logsumexp(1).sum().backward()
+            bench.compute.wait()
             ended = time.perf_counter()
             module.zero_grad()
             forward = min(forward, (ran - started) / len(indices))

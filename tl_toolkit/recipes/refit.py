@@ -26,9 +26,9 @@ def why_not_refit(bench: Bench, probe: Settings, best_stage: str) -> str:
     splits = bench.splits
     if not splits.val_from_train:
         return "val is the data's own split"
-    return (
-        "" if splits.train.fixed and isinstance(splits.train.images, list) else "images may change when they are read"
-    )
+    if not (splits.train.fixed and isinstance(splits.train.images, list)):
+        return "images may change when they are read"
+    return bench.frozen.why_not_at_once(_merge(splits.train, splits.val), bench.classes)
 
 
 def refit_head(bench: Bench, probe: Settings) -> None:

@@ -62,6 +62,13 @@ class Compute:
         """A context in which networks train in this precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_precision == "bf16")
 
+    def wait(self) -> None:
+        """Until the device has done all that it was given: a GPU computes while the program goes on."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
         """The same context, without gradients."""

@@ -5,9 +5,6 @@ config file are all made from this one class.
 """
 
 import dataclasses
-import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any, Literal, Self
 
 import yaml
 
+from tl_toolkit.config_checks import AUTO, problems_between
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError, shown
 from tl_toolkit.files import parse_size, user_path
 from tl_toolkit.input_spec import LARGEST_SIDE
@@ -36,14 +34,10 @@ SaveFormat = Literal["state-dict", "full-model"]
 DIGITS = "digits"
 """The data that come with the toolkit."""
 
-AUTO = "auto"
-
 RESUMABLE = {"epochs", "workers", "checkpoint_every", "time_budget"}
 """Settings that may be given anew to a run that goes on."""
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-CHECKPOINT_EVERY = r"0*[1-9][0-9]{0,15}[smh]?"
-TIME = r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,3})?[smh]"
 
 NAMED_WEIGHTS = ("auto", "imagenet", "package", "bundled", "none")
 """Weights that are no file, URL or repository."""
@@ -304,29 +298,7 @@ class FinetuneConfig:
         problems = [
             problem for field in dataclasses.fields(self) if (problem := problem_with(field, getattr(self, field.name)))
         ]
-        if self.in_channels == 2:
-            problems.append("in_channels must be 1 or 3, not 2.")
-        if self.classes == 1 and self.loss == "cross-entropy":
-            problems.append("loss must be bce with one logit (classes 1): cross-entropy compares two or more.")
-        if self.class_weights == self.sampler == "balanced":
-            problems.append(
-                "class_weights and sampler are both balanced, which would make rare classes count twice: choose one."
-            )
-        rate = self.probe_learning_rate
-        if isinstance(rate, str) and rate != AUTO and not _is_rate(rate):
-            problems.append(f"probe_learning_rate must be auto or a number above 0, not {shown(rate)}.")
-        if isinstance(self.cache_size, str) and parse_size(self.cache_size) is None:
-            problems.append(f"cache_size must be a size such as 500MB or 20GiB, not {shown(self.cache_size)}.")
-        every = self.checkpoint_every
-        if isinstance(every, str) and not re.fullmatch(CHECKPOINT_EVERY, every):
-            problems.append(
-                f"checkpoint_every must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
-                f"not {shown(every)}."
-            )
-        if isinstance(self.time_budget, str) and not re.fullmatch(TIME, self.time_budget):
-            problems.append(f"time_budget must be a time such as 90s, 10m or 2h, not {shown(self.time_budget)}.")
-        if isinstance(self.arch_options, tuple):
-            problems += [problem for option in self.arch_options if (problem := _problem_with_option(option))]
+        problems += problems_between(self)
         if problems:
             raise ConfigError(problems)
 
@@ -448,26 +420,6 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold `setting: value` lines, but it holds a {type(values).__name__}.")
     return values
-
-
-def _problem_with_option(option: Any) -> str | None:
-    if not isinstance(option, str):
-        return None  # The list's own problem.
-    name, _, value = option.partition("=")
-    if not re.fullmatch(r"[A-Za-z_]\w*=.+", option):
-        return f"arch_options must be KEY=VALUE, not {shown(option)}."
-    try:
-        json.dumps(read_yaml(value))  # As the model file will have it.
-    except (ValueError, TypeError, RecursionError) as error:
-        return f"arch_options must have plain values, but that of {shown(name)} is not: {error}."
-    return None
-
-
-def _is_rate(text: str) -> bool:
-    try:
-        return 0 < float(text) < math.inf
-    except ValueError:
-        return False
 
 
 def _full_path(spec: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from tl_toolkit.artifact import ModelCard
-from tl_toolkit.config import AUTO, FinetuneConfig
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.config_checks import AUTO
 from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
 from tl_toolkit.errors import UsageError
 from tl_toolkit.models.backbones import Arch, resolve_arch

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from tl_toolkit.config import AUTO, FinetuneConfig
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.config_checks import AUTO
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source, open_source
 from tl_toolkit.data.splits import stratified_sample

@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from tl_toolkit.balance import balanced_weights
-from tl_toolkit.config import AUTO, FinetuneConfig
+from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.config_checks import AUTO
 from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, Samples, eval_images
 from tl_toolkit.data.loaders import Epochs, automatic_workers, eval_loader, train_loader
 from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, random_transform

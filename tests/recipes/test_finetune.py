@@ -100,7 +100,7 @@ def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny
     assert chosen["arch"] == Chosen("arch", "torchvision:resnet18", "resnet18 is in torchvision")
     assert chosen["val"] == Chosen("val", "3 images", "10% of each class of train, seed 0")
     assert chosen["input"].value == "colour, 32x32 px"
-    assert chosen["tune"].why == "probe 4 epochs (adamw, lr 0.01) then tune 1 epochs (adamw, lr 0.0002)"
+    assert chosen["tune"].why == "probe 4 epochs (adamw, lr 0.01) then tune 1 epochs (adamw, lr 0.0005)"
     assert next(event.message for event in events if isinstance(event, Warned)).startswith("Took the bundled weights")
 
 

@@ -12,10 +12,10 @@ import tl_toolkit as tl
 from tests.conftest import eval_record
 from tl_toolkit.errors import UsageError
 from tl_toolkit.recipes import advance
-from tl_toolkit.recipes.advance import best_by_stage, fit_to_budget
+from tl_toolkit.recipes.advance import fit_to_budget
 from tl_toolkit.recipes.budget import DEFAULT_MULTIPLY_ADDS, StageCost
 from tl_toolkit.recipes.events import Chosen, Event
-from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings
+from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings, best_by_stage
 from tl_toolkit.training.records import EvalRecord
 
 VAL_IMAGES = 100

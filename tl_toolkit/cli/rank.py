@@ -70,7 +70,7 @@ def rank(
         return
     rows = [
         [
-            network.arch,
+            network.name,
             f"{network.image_size} px",
             f"{console.percent(network.accuracy)} ± {100 * network.standard_error:.1f}",
             f"{network.feature_seconds:.1f} s" if network.feature_seconds else "cached",

@@ -8,7 +8,7 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.files import show_seconds
 from tl_toolkit.recipes.budget import DEFAULT_MULTIPLY_ADDS, LEAST_EPOCHS, TimeBudget, count_stage, time_stage
 from tl_toolkit.recipes.events import Chosen
-from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings
+from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings, best_by_stage
 from tl_toolkit.recipes.stages import Bench
 from tl_toolkit.training.records import EvalRecord
 
@@ -84,12 +84,3 @@ def _why_not(planned: Settings, records: Sequence[EvalRecord], val_images: int, 
     if budget.is_set:
         return "" if gain > -error else told
     return "" if gain > error else f"{told}, {100 * error:.1f} is its standard error"
-
-
-def best_by_stage(records: Sequence[EvalRecord]) -> dict[str, float]:
-    """The best val accuracy of each stage; of a probe the last, which is the one that counts."""
-    best: dict[str, float] = {}
-    for record in records:
-        before = 0.0 if record.stage == PROBE else best.get(record.stage, 0.0)
-        best[record.stage] = max(before, record.val_accuracy)
-    return best

@@ -18,7 +18,7 @@ from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError, listing
 from tl_toolkit.exporting.weights import export
 from tl_toolkit.recipes import run_folder
-from tl_toolkit.recipes.advance import best_by_stage, fit_to_budget
+from tl_toolkit.recipes.advance import fit_to_budget
 from tl_toolkit.recipes.budget import TimeBudget, check_budget
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.evaluate import class_accuracy
@@ -27,7 +27,7 @@ from tl_toolkit.recipes.job import Job, prepare_job, tell_choices, versions
 from tl_toolkit.recipes.keeping import Keeper, Place, check_premises, resume_command
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
 from tl_toolkit.recipes.pictures import sample_pictures
-from tl_toolkit.recipes.plan import Settings
+from tl_toolkit.recipes.plan import Settings, best_by_stage
 from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.recipes.refit import refit_head, why_not_refit
 from tl_toolkit.recipes.stages import open_stage
@@ -154,7 +154,15 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
     try:
         with stopping.heard(), open_board(board_folder) as board:
             keeper = Keeper(
-                folder, bench.network.module, job.card, config, stopping, board, checkpoint, budget.is_spent
+                folder,
+                bench.network.module,
+                job.card,
+                config,
+                stopping,
+                board,
+                checkpoint,
+                len(splits.val),
+                budget.is_spent,
             )
             _train(job, keeper, stopping, folder, checkpoint, budget)
             model = LoadedModel(bench.network.module, job.card, bench.compute)

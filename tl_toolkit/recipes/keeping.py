@@ -1,6 +1,7 @@
 """What a run keeps of itself while it trains, so that nothing is lost when it ends early."""
 
 import dataclasses
+import math
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,7 @@ from tl_toolkit.errors import StoppedError, UsageError, listing
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.events import Chosen, Listener
-from tl_toolkit.recipes.plan import PROBE, Settings
+from tl_toolkit.recipes.plan import PROBE, STAGES, Settings, best_by_stage
 from tl_toolkit.recipes.stopping import Stopping
 from tl_toolkit.report.tensorboard import TensorBoard
 from tl_toolkit.training.checkpoint import keep_state
@@ -58,6 +59,7 @@ class Keeper:
         stopping: Asked after every step.
         board: Shown every record, where there is one.
         begun: Where the run goes on from.
+        val_images: How many images val has.
         out_of_time: Whether fine-tuning must end now.
 
     Attributes:
@@ -74,9 +76,11 @@ class Keeper:
         stopping: Stopping,
         board: TensorBoard | None,
         begun: Checkpoint | None,
+        val_images: int,
         out_of_time: Callable[[], bool] = lambda: False,
     ) -> None:
         self._out_of_time = out_of_time
+        self._val_images = val_images
         told = run_folder.begin_metrics(folder, begun.metrics_bytes if begun else 0)
         self.records = [record for record in told if isinstance(record, EvalRecord)]
         self.best = begun.best if begun else None
@@ -183,8 +187,20 @@ class Keeper:
             self._keep(now, place)
 
     def _is_best(self, judged: EvalRecord) -> bool:
-        """Of a probe the last epoch counts: the best of many noisy figures is chosen by chance."""
-        return judged.stage == PROBE or judged.improves_on(self.best)
+        """Whether the weights of an evaluation are the ones to keep.
+
+        Of a probe the last epoch counts: the best of many noisy figures is chosen by chance. So it is with stages that
+        begin with a probe, unless val is worse by more than a standard error than the stage has had it, or worse than
+        an earlier stage had it.
+        """
+        if judged.stage == PROBE or self.best is None:
+            return True
+        if STAGES[self._config.tune][0] != PROBE:
+            return judged.improves_on(self.best)
+        before = best_by_stage([record for record in self.records if record.stage != judged.stage])
+        peak = max(record.val_accuracy for record in self.records if record.stage == judged.stage)
+        error = math.sqrt(peak * (1 - peak) / self._val_images)
+        return judged.val_accuracy >= max(peak - error, *before.values())
 
     def _is_over(self, stage: str) -> bool:
         """Whether a stage ends before its last epoch: val no longer improves, or the time is up."""

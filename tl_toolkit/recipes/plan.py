@@ -1,5 +1,6 @@
 """What the stages of a run are: a probe on frozen features, the last stage, everything, or one after the other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -8,6 +9,7 @@ from tl_toolkit.config import FinetuneConfig, Tune
 from tl_toolkit.errors import UsageError
 from tl_toolkit.training.norms import has_batch_norm, has_depthwise_convolution
 from tl_toolkit.training.optimizers import LBFGS, Start, default_rates
+from tl_toolkit.training.records import EvalRecord
 
 DEFAULT_EPOCHS = 6
 """On Caltech-101, 12 epochs (with eight views) brought no more than 6: 0.646 and 0.649 on test, three seeds each."""
@@ -168,3 +170,12 @@ def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Sett
         head_learning_rate=config.head_learning_rate or rates.learning_rate,
         weight_decay=rates.weight_decay,
     )
+
+
+def best_by_stage(records: Sequence[EvalRecord]) -> dict[str, float]:
+    """The best val accuracy of each stage; of a probe the last, which is the one that counts."""
+    best: dict[str, float] = {}
+    for record in records:
+        before = 0.0 if record.stage == PROBE else best.get(record.stage, 0.0)
+        best[record.stage] = max(before, record.val_accuracy)
+    return best

@@ -37,7 +37,7 @@ def small(monkeypatch: pytest.MonkeyPatch, photos: Path) -> list[str]:
 def test_rank_prints_a_table_and_how_to_go_on(small: list[str], photos: Path):
     done = tl(*small)
     assert done.exit_code == 0, done.output
-    for text in ("timm:resnet10t", "torchvision:resnet18", "32 px", " ± ", "MB", "chosen"):
+    for text in ("resnet10t", "resnet18", "32 px", " ± ", "MB", "chosen"):
         assert text in done.stdout
     assert done.stdout.count("chosen") == 1
     row = next(line for line in done.stdout.splitlines() if "chosen" in line)

@@ -81,6 +81,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     source = open_source(_data_of(config, data), Path(config.data_root), config.download, progress)
     config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
     check_classes(source, config)
+    asked = config.weights
     ranked: list[RankedNetwork] = []
     splits = None
     if config.arch == AUTO:
@@ -88,7 +89,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
         splits = prepare_splits(source, config, largest_input(config), listener)
         config, ranked = choose_arch(config, source, splits, compute, listener, lambda: budget.used(RANKING_SHARE))
     network = _build(config, 1 if config.one_logit else len(source.class_names), listener, trust)
-    asked, config = config.weights, dataclasses.replace(config, weights=network.weights)
+    config = dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
     compute = choose_compute(config.device, config.precision, network.module)
     splits = splits or prepare_splits(source, config, network.input_spec.enough, listener)
@@ -110,15 +111,17 @@ def tell_choices(job: Job) -> None:
     mirrored = "mirrored" if source.mirror else f"not mirrored: {source.name} has left and right"
     random = "shifts" if config.augment == "pad-crop" else "random crops"
     outputs = ", one logit: 0 or more is " + source.class_names[1] if config.one_logit else ""
+    size = "as asked" if config.image_size else "as the weights expect"
+    arch = ("arch", " ".join([str(network.arch), *config.arch_options]), _where_found(network.arch) if bare else "")
     for what, value, why in (
-        ("arch", " ".join([str(network.arch), *config.arch_options]), _where_found(network.arch) if bare else ""),
+        *([] if job.ranked else [arch]),  # A network that was ranked is told already.
         ("weights", network.origin, f"--weights {job.asked}"),
         ("data", f"{source.name}, {len(source.class_names)} classes, {counts}", ""),
         ("val", f"{len(splits.val):,} images", splits.val_origin),
         (
             "input",
             f"{channels}, {spec.height}x{spec.width} px",
-            "as asked" if config.image_size else "as the weights expect",
+            "chosen with the network" if job.ranked else size,
         ),
         ("head", f"{config.head}, new: {', '.join(network.head_modules)}{outputs}", ""),
         ("tune", config.tune, courses),

@@ -71,4 +71,7 @@ def _tell_results(summary: dict[str, Any]) -> None:
     if summary["test_accuracy"] is not None:
         rows.append(["test", f"{summary['test_images']:,}", console.percent(summary["test_accuracy"])])
     title = f"\n{summary['run']} after {summary['seconds']:.0f} s"
+    if stages := summary.get("stages"):  # Runs of earlier versions do not have it.
+        reached = ", ".join(f"{stage} {console.percent(accuracy)}" for stage, accuracy in stages.items())
+        title += f"\nkept: {summary['best_stage']} epoch {summary['best_epoch']}, of val at best: {reached}"
     console.print_table(["split", "images", "accuracy"], rows, title, numbers=2)

@@ -41,7 +41,7 @@ def test_rank_prints_a_table_and_how_to_go_on(small: list[str], photos: Path):
         assert text in done.stdout
     assert done.stdout.count("chosen") == 1
     row = next(line for line in done.stdout.splitlines() if "chosen" in line)
-    arch = row.split()[0]
+    arch = {"resnet10t": "timm:resnet10t", "resnet18": "torchvision:resnet18"}[row.split()[0]]
     command = f"tl finetune --data {shlex.quote(str(photos))} --arch {arch} --weights none --image-size 32"
     assert f"Try it: {command}" in " ".join(done.stdout.split())
 

@@ -246,3 +246,9 @@ def test_rank_is_the_same_for_any_state_of_the_random_generator(rank_arrays: Any
         torch.manual_seed(seed)
         found.append(rank_arrays([0, 1, 2, 3] * 10)[0][0].accuracy)
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("settings", [{"arch": "resnet18"}, {"arch_options": ("drop_rate=0.1",)}])
+def test_rank_of_a_network_named_as_arch_says_archs(settings: dict[str, Any], photos: Path):
+    with pytest.raises(UsageError, match="belong to one network, but rank compares several: name them as archs"):
+        tl.rank(data=photos, **settings)

@@ -206,11 +206,11 @@ def _train(
             if begun:
                 settings = _resumed_settings(begun, planned, job.config)
             else:
-                keeper.take_best()  # A stage begins with the best of those before it.
                 chosen = fit_to_budget(bench, planned, keeper.records, budget)
                 if chosen is None:
                     continue
                 settings = chosen
+                keeper.take_best()  # A stage begins with the best of those before it.
             with open_stage(bench, settings, begun.state if begun else None) as (stage, settings):
                 premises = functools.partial(bench.premises, stage.trainable)
                 position = Position(bench.compute.device)

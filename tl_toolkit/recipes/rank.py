@@ -102,6 +102,8 @@ def rank(
     Raises:
         ToolkitError: There is no candidate, or the images cannot be used.
     """
+    if config.arch != AUTO or config.arch_options:
+        raise UsageError("arch and arch_options belong to one network, but rank compares several: name them as archs.")
     source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
     check_classes(source, config)
     splits = prepare_splits(source, config, largest_input(config, archs), listener)

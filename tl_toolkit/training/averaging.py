@@ -13,7 +13,7 @@ def update_average(
 ) -> None:
     """Moves an exponential average towards the weights of a step.
 
-    The decay grows from 2/11 to its full value, so that a short training does not average over its beginning
+    The decay grows from 3/12, at the second step, to its full value, so that a short training does not average over its beginning
     (TensorFlow's `ExponentialMovingAverage`: min(decay, (1 + step) / (10 + step))).
 
     Args:

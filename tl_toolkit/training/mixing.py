@@ -18,7 +18,7 @@ class Mixed:
     Attributes:
         inputs: (N, ...).
         partners: Class index of the image that each one was mixed with (N).
-        share: How much of each input is still its own, from 0.5 to 1.
+        share: How much of each input is still its own: a half or more, but for the rounding of a rectangle.
     """
 
     inputs: torch.Tensor

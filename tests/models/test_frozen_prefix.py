@@ -17,7 +17,7 @@ ARCHS = {
     ("densenet121", "linear-probe"): "classifier",  # writes into the output of its features
     ("timm:resnet10t", "last-stage"): "layer4",
     ("timm:vit_tiny_patch16_224", "linear-probe"): "head",  # adds a parameter of the network's own
-    ("timm:vit_tiny_patch16_224", "last-stage"): "blocks.11",
+    ("timm:vit_tiny_patch16_224", "last-stage"): "blocks.5",
     ("lenet5", "linear-probe"): "classifier",
     ("plain18_digits", "last-stage"): "stages.3",
 }

@@ -19,7 +19,7 @@ def check_figure_file(path: Path) -> str:
         UsageError: It is none that can be drawn, the file exists, or its folder does not.
     """
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {path.parent} to write {path.name} into. Make it, or choose another file.")
+        raise UsageError(f"There is no folder {path.parent} for {path.name}. Make it, or choose another file.")
     if path.exists():
         raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another file.")
     return format_of(path)

@@ -13,8 +13,8 @@ def update_average(
 ) -> None:
     """Moves an exponential average towards the weights of a step.
 
-    The decay grows from 3/12, at the second step, to its full value, so that a short training does not average over its beginning
-    (TensorFlow's `ExponentialMovingAverage`: min(decay, (1 + step) / (10 + step))).
+    The decay grows from 3/12, at the second step, to its full value, so that a short training does not average over its
+    beginning (TensorFlow's `ExponentialMovingAverage`: min(decay, (1 + step) / (10 + step))).
 
     Args:
         average: By name; changed in place, and filled by the first step. Integers are copied.

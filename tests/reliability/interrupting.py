@@ -32,7 +32,7 @@ from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.tensor_files import DIGEST
 
 SETTINGS = (
-    *("--arch", "timm:resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "8"),
+    *("--tune", "lp-ft", "--arch", "timm:resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "8"),
     *("--probe-epochs", "6", "--epochs", "3", "--checkpoint-every", "2", "--arch-options", "drop_rate=0.2", "--quiet"),
 )
 CLASSES, PER_CLASS = ["0", "1", "7"], 12

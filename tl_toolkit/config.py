@@ -86,7 +86,7 @@ class FinetuneConfig:
         None,
         "Most time that the whole run may take, such as 90s, 10m or 2h; the more, the more auto tries.",
         TRAINING,
-        automatic="none; auto fine-tunes what takes about a minute",
+        automatic="none; auto trains stages of half a minute or so",
     )
 
     data: str = setting("digits", "Images: a folder, `digits` or `torchvision:NAME`.", DATA)

@@ -11,9 +11,6 @@ from tl_toolkit.cli.options import UNREADABLE, JsonOption, TrustOption, given, t
 from tl_toolkit.config import FinetuneConfig, read_config_file
 from tl_toolkit.errors import UsageError
 
-STARTED = time.perf_counter()
-"""When the command began, as near as its own code can tell: a time budget counts from here."""
-
 
 @takes_settings
 def finetune(
@@ -40,6 +37,7 @@ def finetune(
 
     Without any option: the network that suits the handwritten digits that come with tl, offline.
     """
+    started = time.perf_counter()  # A time budget counts the imports below.
     flags = given(settings)
     if resume and config:
         raise UsageError("--resume reads the run's own config.yaml: leave out --config.")
@@ -50,9 +48,9 @@ def finetune(
     narrator = console.narrator(to_stderr=as_json or quiet)
     with Narration(narrator, quiet) as narration:
         if resume:
-            run = recipe.resume(resume, flags, listener=narration, trust=trust, started=STARTED)
+            run = recipe.resume(resume, flags, listener=narration, trust=trust, started=started)
         else:
-            run = recipe.finetune(chosen, listener=narration, trust=trust, started=STARTED)
+            run = recipe.finetune(chosen, listener=narration, trust=trust, started=started)
     if as_json:
         console.tell_json(run.summary)
     elif quiet:

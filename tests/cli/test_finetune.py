@@ -1,0 +1,28 @@
+"""What ``tl finetune`` does before it trains."""
+
+import time
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tl_toolkit.cli.main import app
+from tl_toolkit.errors import UsageError
+from tl_toolkit.recipes import finetune as recipe
+
+
+@pytest.mark.parametrize(("name", "words"), [("finetune", []), ("resume", ["--resume", "runs/a"])])
+def test_finetune_in_a_long_process_counts_the_budget_from_the_command(
+    monkeypatch: pytest.MonkeyPatch, name: str, words: list[str]
+):
+    counted_from: list[float] = []
+
+    def note(*_: Any, started: float, **__: Any) -> None:
+        counted_from.append(started)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(recipe, name, note)
+    before = time.perf_counter()
+    done = CliRunner().invoke(app, ["finetune", *words])
+    assert "enough" in done.output
+    assert before <= counted_from[0] <= time.perf_counter()

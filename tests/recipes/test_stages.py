@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import tl_toolkit as tl
+from tl_toolkit.data.dataset import Samples
 from tl_toolkit.recipes import advance, frozen
 from tl_toolkit.recipes.events import Chosen, Event
 from tl_toolkit.training import compute, loop
@@ -27,6 +28,25 @@ def test_finetune_leaves_the_statistics_of_frozen_norms_as_they_were(
         for key in (key for key in after if not key.startswith("fc")):
             statistic = key.endswith(("running_mean", "running_var", "num_batches_tracked"))
             assert torch.equal(after[key], before[key]) == statistic, (name, key)
+
+
+def test_finetune_of_everything_decodes_no_photograph_again_in_a_later_epoch(
+    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    decoded: list[int] = []
+    real = Samples.open
+
+    def noted(self: Samples, index: int, *arguments: int) -> Any:
+        decoded.append(index)
+        return real(self, index, *arguments)
+
+    monkeypatch.setattr(Samples, "open", noted)
+    counts = []
+    for epochs in (1, 3):
+        settings = {**tiny_settings, "tune": "full", "epochs": epochs, "workers": 0}
+        tl.finetune(data=photos, out=tmp_path / str(epochs), **settings)
+        counts.append(len(decoded))
+    assert counts[1] == 2 * counts[0]
 
 
 def test_finetune_saves_the_average_as_the_best_and_the_weights_themselves_as_the_last(

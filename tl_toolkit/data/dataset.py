@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 
+from tl_toolkit.data.held_images import HeldImages
 from tl_toolkit.data.images import ImageFacts, ImageLike, identity_of, inspect_image, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, View, keyed_random
 from tl_toolkit.data.workers import note_image
@@ -139,6 +140,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         seed: Seed of the augmentation.
         batch_transform: Comes after `transform`.
         at_least: Height and width of an image that are enough for the transform; see `open_image`.
+        held: Where decoded images are held; None decodes them whenever they are asked for.
 
     Raises:
         ImageError: On indexing, the image cannot be read.
@@ -152,6 +154,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         seed: int = 0,
         batch_transform: BatchTransform | None = None,
         at_least: int = 0,
+        held: HeldImages | None = None,
     ) -> None:
         self.samples = samples
         self.transform = transform
@@ -159,6 +162,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         self.seed = seed
         self.batch_transform = batch_transform
         self.at_least = at_least
+        self.held = held
         self._draws: int | None = getattr(transform, "DRAWS", None)
 
     def __len__(self) -> int:
@@ -194,10 +198,18 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         return self._transformed(epoch, drawn)
 
     def _transformed(self, epoch: int, drawn: int) -> torch.Tensor:
-        image = self.samples.open(drawn % len(self), self.channels, self.at_least)
+        image = self._open(drawn % len(self))
         if self._draws:
             return self.transform(image, keyed_uniform((self.seed, epoch), [drawn], self._draws)[0])
         return self.transform(image)
+
+    def _open(self, index: int) -> Image.Image:
+        image = self.held.get(index) if self.held else None
+        if image is None:
+            image = self.samples.open(index, self.channels, self.at_least)
+            if self.held:
+                self.held.add(index, image)
+        return image
 
 
 def eval_images(samples: Samples, spec: InputSpec) -> ImageDataset:

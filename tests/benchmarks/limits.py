@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.limits --photos hymenoptera/ [ROW...]
 
-Rows: predict, decode, scan, help, memory.
+Rows: predict, decode, scan, help, start, memory.
 """
 
 import argparse
@@ -39,6 +39,13 @@ source = open_source(sys.argv[1])
 seconds = time.perf_counter() - started
 mebibytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 print(f'{{"seconds": {seconds}, "mebibytes": {mebibytes}, "images": {len(source.splits["train"])}}}')
+"""
+START = """
+import torch
+layer = torch.nn.Conv2d(3, 32, 3)
+with torch.inference_mode():
+    for _ in range(20):
+        layer(torch.zeros(1, 3, 224, 224))
 """
 PEAK = """
 import json, resource, sys
@@ -124,6 +131,19 @@ def help_(_: Path, __: Path, rounds: int) -> None:
     print(f"tl --help: {statistics.median(seconds):.2f} s, n {len(seconds)}; imports torch: {torch_too}")
 
 
+def start(photos: Path, folder: Path, rounds: int) -> None:
+    """`tl predict` of one photograph with the default network, and torch with 20 convolutions."""
+    run([*TL, "finetune", "--data", photos, "--arch", "tf_efficientnet_lite0", "--tune", "linear-probe",
+         "--out", folder / "model", "--quiet"])  # fmt: skip
+    command = [*TL, "predict", photographs(photos)[0], "--model", folder / "model"]
+    measured = {
+        "tl predict": lambda: run(command).seconds,
+        "torch": lambda: run([sys.executable, "-c", START]).seconds,
+    }
+    figures = in_turn(3 * rounds, measured)
+    show("One photograph, the whole process", "s", figures, "tl predict", more_is_better=False)
+
+
 def memory(photos: Path, folder: Path, _: int) -> None:
     """Peak of a run on the photographs, and on ten times as many."""
     for copies in (1, 10):
@@ -142,7 +162,7 @@ def memory(photos: Path, folder: Path, _: int) -> None:
         print(f"peak memory, {tune}: {one:,.0f} MiB, with ten times the images {ten:,.0f} MiB ({ten / one - 1:+.1%})")
 
 
-ROWS = {"predict": predict, "decode": decode, "scan": scan, "help": help_, "memory": memory}
+ROWS = {"predict": predict, "decode": decode, "scan": scan, "help": help_, "start": start, "memory": memory}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -188,9 +188,9 @@ def test_auto_ends_with_no_less_val_than_the_probe(
     run = tl.finetune(data=noise, out=tmp_path / "run", **settings)
     stages = run.summary["stages"]
     assert list(stages) == ["probe", "last-stage", "tune"]
-    assert run.summary["val_accuracy"] == pytest.approx(max(stages.values()), abs=1.1 / 30)
-    assert stages[run.summary["best_stage"]] == max(stages.values())
-    assert max(stages.values()) >= stages["probe"]
+    assert run.summary["val_accuracy"] >= stages["probe"] - 1e-9
+    # A later stage must have two images more right.
+    assert max(stages.values()) - stages[run.summary["best_stage"]] < 1.5 / 30
 
 
 def test_auto_after_a_probe_without_mistakes_is_the_probe(

@@ -77,6 +77,15 @@ def test_rank_again_gives_the_same_from_the_cache(digits: Path, ranked: tuple[li
     )
 
 
+def test_rank_with_a_time_budget_tries_a_larger_input_too(
+    digits: Path, ranked: tuple[list[RankedNetwork], list[Event]]
+):
+    events: list[Event] = []
+    networks = tl.rank(data=digits, time_budget="1h", listener=events.append)
+    before = {(each.arch, each.image_size) for each in ranked[0]}
+    assert {(each.arch, each.image_size) for each in networks} == before | {(LITE0, 288), (RESNET18, 96)}
+
+
 def test_finetune_takes_the_network_of_the_ranking_and_computes_nothing_twice(
     digits: Path, ranked: tuple[list[RankedNetwork], list[Event]], tmp_path: Path
 ):
@@ -113,6 +122,11 @@ def test_choose_network_takes_the_cheapest_within_one_standard_error_unless_a_be
     networks: list[tuple[str, float, float]], expected: str
 ):
     assert choose_network([network(*each) for each in networks]).arch == expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, "near"), (0.9, "near"), (1.0, "best")])
+def test_choose_network_with_time_to_spare_takes_the_best(seconds: float, expected: str):
+    assert choose_network([network("best", 0.9, 5e12), network("near", 0.885, 1e12)], seconds).arch == expected
 
 
 def test_choice_among_networks_of_one_accuracy_does_not_hang_on_the_clock():

@@ -28,9 +28,6 @@ from tl_toolkit.report.tensorboard import check_tensorboard
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.optimizers import check_optimizer
 
-RANKING_SHARE = 0.25
-"""Of a time budget, after which no further candidates are tried."""
-
 PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
 
 
@@ -87,7 +84,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     if config.arch == AUTO:
         check_auto(config)
         splits = prepare_splits(source, config, largest_input(config), listener)
-        config, ranked = choose_arch(config, source, splits, compute, listener, lambda: budget.used(RANKING_SHARE))
+        config, ranked = choose_arch(config, source, splits, compute, listener, budget)
     network = _build(config, 1 if config.one_logit else len(source.class_names), listener, trust)
     config = dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)

@@ -21,6 +21,7 @@ from tl_toolkit.models.freezing import freeze_except
 from tl_toolkit.models.multiply_adds import count_multiply_adds
 from tl_toolkit.models.weight_sources import weight_sources
 from tl_toolkit.models.weights import BUNDLED_ARCH, Overrides
+from tl_toolkit.recipes.budget import TimeBudget
 from tl_toolkit.recipes.events import Chosen, Counted, Event, Listener, log_event
 from tl_toolkit.recipes.frozen import FrozenFeatures
 from tl_toolkit.recipes.plan import DEFAULT_EPOCHS, LAST_STAGE, STAGES, TUNE
@@ -35,6 +36,17 @@ CANDIDATES = (Arch("timm", "tf_efficientnet_lite0"), BUNDLED_ARCH)
 SAMPLE_IMAGES, SAMPLE_CLASSES = 1_000, 200
 SHRUNK = (5 / 7, 4 / 7)
 """Smaller inputs that are tried beside a network's own, 160 and 128 px of 224: an image costs a half and a third."""
+
+GROWN = 9 / 7
+"""A larger input, 288 of 224 px, that is tried where a time budget leaves the time. Random crops in pretraining show
+objects larger than the crop of an evaluation does; a larger input makes up for it (Touvron et al. 2019,
+arXiv:1906.06423)."""
+
+RANKING_SHARE = 0.25
+"""Of a time budget, after which no further candidates are tried."""
+
+PROBE_SHARE = 0.5
+"""Of the time that is then left: the head must be trained within it, so that more than the head can be."""
 
 SMALLEST_SHRUNK, STRIDE = 96, 32
 NEGLIGIBLE_MULTIPLY_ADDS = 5e11
@@ -137,13 +149,13 @@ def rank_networks(
     ranked: list[RankedNetwork] = []
     for arch, weights in _candidates(config, archs):
         own = _judge(config, arch, weights, config.image_size, source, splits, sample, compute, listener)
-        assert own is not None  # Only a shrunk size may be refused.
+        assert own is not None  # Only a size that nobody asked for may be refused.
         ranked.append(own)
-        for size in [] if config.image_size else _shrunk(own):
+        for size in [] if config.image_size else _other_sizes(own, config.time_budget is not None):
             if out_of_time():
                 return _best_first(ranked)
-            smaller = _judge(config, arch, weights, size, source, splits, sample, compute, listener)
-            ranked += [smaller] if smaller else []
+            other = _judge(config, arch, weights, size, source, splits, sample, compute, listener)
+            ranked += [other] if other else []
     return _best_first(ranked)
 
 
@@ -152,15 +164,19 @@ def _best_first(ranked: Sequence[RankedNetwork]) -> list[RankedNetwork]:
     return sorted(ranked, key=lambda network: (-network.accuracy, network.training_multiply_adds))
 
 
-def choose_network(ranked: Sequence[RankedNetwork]) -> RankedNetwork:
-    """The cheapest of those within one standard error of the best, or a better one that costs hardly more.
+def choose_network(ranked: Sequence[RankedNetwork], seconds: float = 0.0) -> RankedNetwork:
+    """The best network that there is time for, or else the cheapest of those that are as good.
 
-    Costs are counted in multiply-adds, so that the choice does not depend on how busy the machine is.
+    As good are those within one standard error of the best; a better one that costs hardly more comes before the
+    cheapest. These costs are counted in multiply-adds, so that the choice does not depend on how busy the machine is.
 
     Args:
         ranked: Best first.
+        seconds: That the training of the best may take; 0 where nobody gave a time.
     """
     best = ranked[0]
+    if best.training_seconds <= seconds:
+        return best
     near = [network for network in ranked if network.accuracy >= best.accuracy - best.standard_error]
     cheapest = min(network.training_multiply_adds for network in near)
     return next(network for network in near if network.training_multiply_adds <= cheapest + NEGLIGIBLE_MULTIPLY_ADDS)
@@ -172,15 +188,23 @@ def choose_arch(
     splits: Splits,
     compute: Compute,
     listener: Listener,
-    out_of_time: Callable[[], bool],
+    budget: TimeBudget,
 ) -> tuple[FinetuneConfig, list[RankedNetwork]]:
     """Settings with a network in place of "auto", and what it was chosen by.
+
+    Args:
+        config: The settings.
+        source: The images.
+        splits: They, divided.
+        compute: Where and in which precision networks run.
+        listener: Told of progress and of the choice.
+        budget: The time that the run may take.
 
     Raises:
         ToolkitError: There is no candidate.
     """
-    ranked = rank_networks(config, source, splits, compute, listener, out_of_time=out_of_time)
-    chosen = choose_network(ranked)
+    ranked = rank_networks(config, source, splits, compute, listener, out_of_time=lambda: budget.used(RANKING_SHARE))
+    chosen = choose_network(ranked, PROBE_SHARE * budget.remaining() if budget.is_set else 0.0)
     others = [str(network) for network in ranked if network is not chosen]
     rule = "cheapest within one standard error of the best" if chosen is not ranked[0] else "best"
     why = f"{rule} of a linear probe on {min(len(splits.train), SAMPLE_IMAGES):,} images; {', '.join(others)}"
@@ -211,8 +235,11 @@ def largest_input(config: FinetuneConfig, archs: Sequence[str] = ()) -> int:
     Raises:
         UsageError: There is no candidate.
     """
-    sizes = [default_input_spec(arch) for arch, _ in _candidates(config, archs)]
-    specs = [spec.resized(config.image_size) if config.image_size else spec for spec in sizes]
+    specs = [default_input_spec(arch) for arch, _ in _candidates(config, archs)]
+    if config.image_size:
+        specs = [spec.resized(config.image_size) for spec in specs]
+    elif config.time_budget:
+        specs = [spec.resized(_scaled(spec.height, GROWN)) for spec in specs]
     return max(spec.enough for spec in specs)
 
 
@@ -238,10 +265,15 @@ def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch
     return found
 
 
-def _shrunk(own: RankedNetwork) -> list[int]:
-    """Smaller sizes of the input to try beside a network's own."""
-    sizes = [round(own.image_size * share / STRIDE) * STRIDE for share in SHRUNK]
-    return [size for size in sizes if SMALLEST_SHRUNK <= size < own.image_size]
+def _other_sizes(own: RankedNetwork, larger: bool) -> list[int]:
+    """Sizes of the input to try beside a network's own: smaller ones, and perhaps a larger one."""
+    size = own.image_size
+    smaller = [shrunk for share in SHRUNK if SMALLEST_SHRUNK <= (shrunk := _scaled(size, share)) < size]
+    return [*smaller, _scaled(size, GROWN)] if larger else smaller
+
+
+def _scaled(size: int, share: float) -> int:
+    return round(size * share / STRIDE) * STRIDE
 
 
 def _sample(train: Samples, source: Source, seed: int) -> Samples:

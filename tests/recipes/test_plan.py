@@ -20,6 +20,7 @@ def stages(module: nn.Module = WITH_NORM, **settings: Any) -> list[tuple[str, in
 
 def test_plan_of_auto_goes_from_the_head_to_the_last_stage_and_to_everything():
     assert stages() == [("probe", 12, "lbfgs"), ("last-stage", 4, "adamw"), ("tune", 6, "adamw")]
+    assert stages(time_budget="10m")[1] == ("last-stage", 8, "adamw")
     assert stages(epochs=9) == [("probe", 12, "lbfgs"), ("last-stage", 9, "adamw"), ("tune", 9, "adamw")]
 
 

@@ -21,14 +21,17 @@ def why_not_refit(bench: Bench, probe: Settings, best_stage: str) -> str:
     """
     if bench.config.tune != "auto" or best_stage != PROBE:
         return "only a probe that --tune auto keeps can be solved again at no cost"
-    if probe.optimizer != LBFGS or bench.frozen is None:
+    if probe.optimizer != LBFGS:
         return "the probe was trained by gradient descent"
     splits = bench.splits
     if not splits.val_from_train:
         return "val is the data's own split"
     if not (splits.train.fixed and isinstance(splits.train.images, list)):
         return "images may change when they are read"
-    return bench.frozen.why_not_at_once(_merge(splits.train, splits.val), bench.classes)
+    frozen = bench.find_frozen(bench.network.head_modules)  # Another stage may have come after the probe.
+    if frozen is None:
+        return "the network has no frozen part that can be run alone"
+    return frozen.why_not_at_once(_merge(splits.train, splits.val), bench.classes)
 
 
 def refit_head(bench: Bench, probe: Settings) -> None:

@@ -136,19 +136,23 @@ def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> Non
 
 
 def _draw_own_images(model: "LoadedModel", place: str, grid: Path) -> None:
-    """Draws images of the data that the model was trained on, of test where there is one."""
+    """Draws images of the data that the model was trained on, those that it has not seen where there are any."""
     from tl_toolkit.cli.progress import Narration
     from tl_toolkit.data.sources import open_source
-    from tl_toolkit.recipes.evaluate import by_name, choose_split
-    from tl_toolkit.recipes.pictures import sample_pictures
+    from tl_toolkit.recipes.evaluate import by_name
+    from tl_toolkit.recipes.pictures import draw_sample, sample_pictures
+    from tl_toolkit.recipes.unseen import choose_images, tell_seen
 
     training = model.card.training
     if not training.get("data"):
         raise UsageError(f"{place} does not say what it was trained on: say which IMAGES.")
     source = open_source(training["data"], Path(training.get("data_root", DATA_ROOT)))
-    split = choose_split(source, Narration(console.narrator(to_stderr=True)))
-    samples = by_name(source.split(split), source.class_names, model.class_names)
-    _draw(sample_pictures(model, samples, training.get("seed", 0)), grid, f"{split} of {source.name},")
+    listener, seed = Narration(console.narrator(to_stderr=True)), training.get("seed", 0)
+    chosen = choose_images(model.card, source, None, listener)
+    samples = draw_sample(by_name(chosen.samples, source.class_names, model.class_names), seed)
+    pictures = sample_pictures(model, samples, seed)
+    tell_seen(model.card, samples, listener)
+    _draw(pictures, grid, f"{chosen.title}, {source.name},")
 
 
 def _draw(pictures: "list[Picture]", grid: Path, which: str) -> None:

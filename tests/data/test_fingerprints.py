@@ -59,3 +59,10 @@ def test_fingerprints_of_a_file_that_changed_are_new(tmp_path: Path):
     assert second[0] != first[0]
     assert second[1] == first[1]
     assert second == fingerprints(samples)
+
+
+def test_fingerprints_of_what_may_never_end_are_none(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    [regular] = files(tmp_path, [b"one"])
+    images = [str(tmp_path / "pipe.jpg"), "/dev/zero", str(tmp_path), regular]
+    assert [each is None for each in fingerprints(Samples(images, [0] * 4))] == [True, True, True, False]

@@ -137,14 +137,14 @@ def _shared(keys: Mapping[int, Key | None]) -> dict[int, Key]:
 def _shared_files(files: Mapping[int, str | Path]) -> dict[int, bytes]:
     """What tells the content of the files that have a copy among them."""
     sizes = _shared({number: _size(path) for number, path in files.items()})
-    tails = each_file(_tail, {number: files[number] for number in sizes})
+    tails = _each_file(_tail, {number: files[number] for number in sizes})
     alike = _shared({number: (sizes[number], tail) if tail else None for number, tail in tails.items()})
     small = {number: tail for number, (size, tail) in alike.items() if size <= TAIL_BYTES}
-    large = each_file(digest_of_file, {number: files[number] for number in alike if number not in small})
+    large = _each_file(digest_of_file, {number: files[number] for number in alike if number not in small})
     return small | _shared(large)
 
 
-def each_file(read: Callable[[str | Path], bytes | None], files: Mapping[int, str | Path]) -> dict[int, bytes | None]:
+def _each_file(read: Callable[[str | Path], bytes | None], files: Mapping[int, str | Path]) -> dict[int, bytes | None]:
     """What reading gives for each file, many at a time: a disk may be far away."""
     numbers = list(files)
     chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]

@@ -8,9 +8,10 @@ import torch
 
 from tl_toolkit.cache import IDENTITY_BYTES, Store
 from tl_toolkit.data.dataset import Samples
-from tl_toolkit.data.duplicates import digest_of_file, each_file, noted_content
+from tl_toolkit.data.duplicates import digest_of_file, noted_content
 from tl_toolkit.data.images import identity_of, is_path
 from tl_toolkit.errors import ToolkitError
+from tl_toolkit.reading import in_time, readers, reading
 from tl_toolkit.split_note import FINGERPRINT_BYTES
 
 
@@ -64,13 +65,24 @@ def fingerprints(samples: Samples, known: KnownContents | None = None) -> list[b
 def _digests(samples: Samples, files: dict[int, str | Path], known: KnownContents | None) -> dict[int, bytes | None]:
     """Digests of whole files, those that are not known read now."""
     if known is None or not files:
-        return each_file(digest_of_file, files)
-    identities = samples.identities()
+        return _read_digests(files)
+    identities = in_time(samples.identities)
     found = known.find(identities)
-    read = each_file(digest_of_file, {index: path for index, path in files.items() if index not in found})
-    new = {identity: digest for index, digest in read.items() if (identity := identities[index]) and digest}
-    known.add(new)
+    read = _read_digests({index: path for index, path in files.items() if index not in found})
+    known.add({identity: digest for index, digest in read.items() if (identity := identities[index]) and digest})
     return {**found, **read}
+
+
+def _read_digests(files: dict[int, str | Path]) -> dict[int, bytes | None]:
+    """Digests of whole files; None for what cannot be read or does not answer."""
+    outcomes = readers().start(_read_digest, list(files.values())).outcomes()
+    return {index: digest if isinstance(digest, bytes) else None for index, digest in zip(files, outcomes, strict=True)}
+
+
+def _read_digest(path: str | Path) -> bytes | None:
+    """That of a file; None for a pipe or a device, which may never end."""
+    with reading(path):
+        return digest_of_file(path) if Path(path).is_file() else None
 
 
 def _short(digest: bytes | None) -> bytes | None:

@@ -158,6 +158,12 @@ def test_load_of_a_folder_without_a_model_says_what_to_give(tiny_run: Run, tmp_p
     assert str(error.value) == (
         f"{begun} has no model.safetensors in it. Its run has not come so far: tl finetune --resume {begun}"
     )
+    with pytest.raises(UsageError) as error:
+        tl.load(runs)
+    assert str(error.value) == (
+        f"{runs} has no model.safetensors in it, only begun. Give a run folder, or a .safetensors file or a full model "
+        "that tl wrote."
+    )
     content = (tiny_run.path / "model.safetensors").read_bytes()
     (runs / "whole").mkdir()
     (runs / "whole" / "model.safetensors").write_bytes(content)

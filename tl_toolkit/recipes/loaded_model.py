@@ -14,7 +14,7 @@ from tl_toolkit.artifact import MODEL_FILE, ModelCard, read_card, read_weights
 from tl_toolkit.config import Head, Precision
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
-from tl_toolkit.errors import NEAREST, ModelFileError, ToolkitError, UsageError, shown
+from tl_toolkit.errors import NEAREST, ModelFileError, ToolkitError, UsageError, listing, shown
 from tl_toolkit.files import is_file, is_folder, user_path
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import blank_image, resolve_arch
@@ -208,25 +208,26 @@ def find_model_file(path: str | Path) -> Path:
     if is_file(file):
         return file
     if is_folder(place):
-        raise UsageError(f"{place} has no {MODEL_FILE} in it. {_instead_of(place)}")
+        raise UsageError(f"{place} has no {MODEL_FILE} in it{_instead_of(place)}")
     raise UsageError(f"There is no model {str(path)!r}. {GIVE}")
 
 
 def _instead_of(folder: Path) -> str:
-    """What can be given in place of a folder that is no run, or of a run that is not so far."""
+    """What is in a folder that is no run, or is one that has not come so far, and what can be given in its place."""
     if is_file(folder / CONFIG_FILE):
-        return f"Its run has not come so far: tl finetune --resume {shlex.quote(str(folder))}"
+        return f". Its run has not come so far: tl finetune --resume {shlex.quote(str(folder))}"
     try:
         runs = sorted((path.parent for path in folder.glob(f"*/{MODEL_FILE}")), key=lambda run: run.stat().st_mtime)
-        files = sorted(path for path in islice(folder.iterdir(), MOST_LOOKED_AT) if _has_card(path))
+        inside = sorted(islice((path for path in folder.iterdir() if path.name[:1] != "."), MOST_LOOKED_AT))
     except OSError:
-        return GIVE
-    near = [str(path) for path in (*reversed(runs), *files)][:NEAREST]
-    return f"Did you mean {' or '.join(near)}?" if near else GIVE
+        return f". {GIVE}"
+    if near := [str(path) for path in (*reversed(runs), *filter(_has_card, inside))][:NEAREST]:
+        return f". Did you mean {' or '.join(near)}?"
+    return f", only {listing([path.name for path in inside])}. {GIVE}" if inside else f". {GIVE}"
 
 
 def _has_card(path: Path) -> bool:
-    """Whether a path is one of a safetensors file that tl wrote of a model."""
+    """Whether there is a model that tl wrote as safetensors, whatever the name of its file."""
     try:
         return is_file(path) and kind_of(path) == "safetensors" and bool(read_card(path))
     except ModelFileError:

@@ -13,6 +13,7 @@ from tl_toolkit.config import Loss
 from tl_toolkit.errors import MOST_SHOWN, ModelFileError, shown
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.json_values import mapping, whole_number
+from tl_toolkit.split_note import SplitNote
 from tl_toolkit.tensor_files import read_sealed, write_sealed
 
 FORMAT = "tl_toolkit.model"
@@ -40,6 +41,7 @@ class ModelCard:
         metrics: What was measured, by name.
         training: The run's settings.
         versions: Of the packages that made the file.
+        split_note: Which images it learned from; None where that is not known, as of a file of an earlier version.
     """
 
     architecture: str
@@ -55,6 +57,7 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    split_note: SplitNote | None = None
 
     @property
     def outputs(self) -> int:
@@ -63,6 +66,7 @@ class ModelCard:
 
     def to_metadata(self) -> dict[str, str]:
         """The card as a safetensors header takes it: text by text. Numbers, lists and mappings are JSON."""
+        noted = {"split_note": json.dumps(self.split_note.to_dict())} if self.split_note else {}
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -80,6 +84,7 @@ class ModelCard:
             "metrics": json.dumps(dict(self.metrics)),
             "training": json.dumps(dict(self.training)),
             "versions": json.dumps(dict(self.versions)),
+            **noted,
         }
 
     @classmethod
@@ -90,7 +95,12 @@ class ModelCard:
             ModelFileError: Something is missing or makes no sense.
         """
         if metadata.get("format") != FORMAT:
-            raise ModelFileError("it was not written by tl finetune or tl export --to safetensors")
+            if "checkpoint" in metadata:
+                raise ModelFileError("it is the checkpoint of a run; give the run's folder, or its model.safetensors")
+            raise ModelFileError(
+                "it was not written by tl finetune or tl export --to safetensors: it is without class names. "
+                "Weights alone can be trained with: tl finetune --weights FILE"
+            )
         if metadata.get("format_version") != FORMAT_VERSION:
             found = metadata.get("format_version", "unknown")[:MOST_SHOWN]
             raise ModelFileError(f"its format is version {found}, this tl reads {FORMAT_VERSION}; update tl")
@@ -122,6 +132,9 @@ class ModelCard:
                 metrics=mapping(json.loads(metadata["metrics"]), "metrics"),
                 training=mapping(json.loads(metadata["training"]), "training"),
                 versions=mapping(json.loads(metadata["versions"]), "versions"),
+                split_note=SplitNote.from_dict(json.loads(metadata["split_note"]))
+                if "split_note" in metadata
+                else None,
             )
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelFileError(f"its header is damaged ({error})") from error

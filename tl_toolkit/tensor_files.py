@@ -72,7 +72,9 @@ def read_sealed(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not iterable
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
+        raise ModelFileError(f"it is damaged: {error}") from error
+    except OSError as error:
         raise ModelFileError(str(error)) from error
     expected = metadata.pop(DIGEST, None)
     if expected is not None and (found := _digest(tensors, metadata)) != expected:

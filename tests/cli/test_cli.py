@@ -113,7 +113,9 @@ def test_finetune_with_a_bad_image_ends_with_three(photos: Path, tmp_path: Path)
         (["finetune", "--save", "foo"], 2, "save must be state-dict or full-model"),
         (["finetune", "--lr", "0"], 2, "learning_rate must be above 0"),
         (["finetune", "--config", "nowhere.yaml"], 2, "Cannot read the config file nowhere.yaml"),
-        (["predict", "cat.png"], 2, "There is no run in"),
+        (["predict", "."], 2, "There is no image in ."),
+        (["predict", "cat.png"], 2, "There is no file or folder 'cat.png'."),
+        (["predict", "cat.png", "dog*.png"], 2, "None of these is there: 'cat.png', 'dog*.png'."),
         (["predict", "cat.png", "--out", "x.txt"], 2, "x.txt ends in none of .json, .jsonl, .csv; say --format"),
         (["predict"], 2, "Say which images: files, folders or globs"),
         (["evaluate", "--model", "nowhere"], 2, "There is no model 'nowhere'"),
@@ -130,6 +132,75 @@ def test_mistakes_end_with_their_code_and_one_message(in_folder: Path, arguments
     assert done.exit_code == code, done.output
     assert message in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_predict_without_a_run_says_so(in_folder: Path, tiny_data: Path):
+    done = tl("predict", tiny_data)
+    assert done.exit_code == 2
+    assert "There is no run in" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
+def test_predict_of_a_missing_file_says_so_without_a_table(form: str, tiny_run: Run, in_folder: Path):
+    (in_folder / "cat.png").touch()
+    done = tl("predict", in_folder / "cet.png", "-m", tiny_run.path, "-f", form)
+    near = in_folder / "cat.png"
+    assert (done.exit_code, done.stdout) == (2, "")
+    message = f"Error: There is no file or folder {str(in_folder / 'cet.png')!r}. Did you mean {near}?"
+    assert "".join(done.stderr.split()) == "".join(message.split())
+
+
+def test_predict_lists_a_missing_file_beside_others(tiny_run: Run, tiny_data: Path, in_folder: Path):
+    image = min((tiny_data / "test" / "1").iterdir())
+    done = tl("predict", image, "cat.png", "-m", tiny_run.path, "-f", "csv")
+    assert done.exit_code == 3
+    assert done.stdout.splitlines()[2] == "cat.png,,,No such file or directory"
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
+@pytest.mark.parametrize("stdin", ["", "\n \n"])
+def test_predict_of_an_empty_stdin_prints_nothing_but_a_message(form: str, stdin: str, tiny_run: Run, tmp_path: Path):
+    done = tl("predict", "-", "-m", tiny_run.path, "-f", form, stdin=stdin)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        "Error: No path came on stdin: - reads one on each line, as in: find photos -name '*.jpg' | tl predict -\n"
+    )
+
+
+def test_help_of_predict_says_what_a_probability_means():
+    shown = " ".join(tl("predict", "--help").stdout.split())
+    assert "how sure the network is among the classes that it knows" in shown
+    assert 'There is no "none of these"' in shown
+    assert "It is not calibrated" in shown
+
+
+@pytest.mark.parametrize(
+    "command", [["predict", "IMAGE", "-m"], ["evaluate", "-m"], ["export", "--to", "state-dict", "--out", "x.pt"]]
+)
+def test_commands_given_an_image_as_model_say_what_it_is(command: list[str], tiny_data: Path, in_folder: Path):
+    image = min((tiny_data / "test" / "1").iterdir())
+    done = tl(*(image if word == "IMAGE" else word for word in command), image)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{image} is an image (PNG), not a model. Give a run folder" in done.stderr
+
+
+def test_evaluate_of_the_runs_own_images_judges_what_it_has_not_seen(photos: Path, in_folder: Path):
+    arguments = ["--arch", "lenet5", "--weights", "none", "--tune", "full", "--epochs", 1, "--val-split", 0.2]
+    assert tl("finetune", "--data", photos, *arguments, "--quiet").exit_code == 0
+    done = tl("evaluate")
+    assert done.exit_code == 0, done.output
+    assert "split     val of the run  6 of 30 images; the model learned from the rest" in done.stderr
+    assert "photos, val of the run" in done.stdout
+    assert re.search(r"learned from +none", done.stdout)
+    as_json = json.loads(tl("evaluate", "--json").stdout)
+    keys = ("split", "split_of_run", "images", "seen_images", "left_out_images")
+    assert [as_json[key] for key in keys] == ["val", True, 6, 0, 24]
+    train = tl("evaluate", "--split", "train")
+    assert re.search(r"learned from +24 \(80.0 %\)", train.stdout)
+    assert "The model learned from 24 of these 30 images (80.0 %)" in train.stderr
+    grid = tl("predict", "--grid", "grid.png")
+    assert "split     val of the run  6 of 30 images; the model learned from the rest" in grid.stderr
+    assert re.search(r"grid\.png  val of the run, photos, 6 images, \d of 6 right", grid.stderr)
 
 
 def test_predict_prints_a_table_and_says_which_model_it_took(
@@ -311,7 +382,8 @@ def test_plot_of_what_is_no_run_says_so(tiny_run: Run, in_folder: Path):
 def test_predict_grid_draws_the_models_own_test_images(tiny_run: Run, in_folder: Path):
     done = tl("predict", "--grid", "grid.png", "--model", tiny_run.path)
     assert done.exit_code == 0, done.output
-    assert re.search(r"grid\.png  test of .*, 18 images, \d+ of 18 right", done.stderr)
+    assert re.search(r"grid\.png  test, .*, 18 images, \d+ of 18 right", done.stderr)
+    assert "unseen    all 18 images  the model learned from none of them" in done.stderr
     assert (in_folder / "grid.png").is_file()
     assert done.stdout == ""
 

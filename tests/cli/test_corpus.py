@@ -107,7 +107,7 @@ def test_evaluate_of_every_kind_judges_the_good_and_lists_the_bad(
     corpus: dict[str, Kind], trained: tuple[Path, object]
 ):
     data = Path(next(iter(corpus))).parents[2]
-    done = tl("evaluate", "--data", data, "-m", trained[0], "--json", "--workers", 1)
+    done = tl("evaluate", "--data", data, "-m", trained[0], "--split", "train", "--json", "--workers", 1)
     assert done.exit_code == 3, done.output
     result = json.loads(done.stdout)
     assert sorted(image["path"] for image in result["bad_images"]) == bad_paths(corpus)

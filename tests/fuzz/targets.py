@@ -116,14 +116,19 @@ def card(data: bytes) -> None:
         made = ModelCard.from_metadata(ModelCard.from_metadata(metadata).to_metadata())  # JSON joins surrogates once.
         assert ModelCard.from_metadata(made.to_metadata()) == made or "nan" in str(made)
         assert made.input_spec.enough > 0
+        if made.split_note:
+            made.split_note.seen()
 
 
 def _card() -> Any:
     from tl_toolkit.artifact import ModelCard
     from tl_toolkit.input_spec import InputSpec
+    from tl_toolkit.split_note import SplitNote
 
     spec = InputSpec(1, 28, 28, (0.5,), (0.5,), crop_fraction=1.0)
-    return ModelCard("timm:lenet5", "swap", 10, ("ant", "Biene 🐝", "c"), spec, metrics={"val_accuracy": 0.5})
+    note = SplitNote.of({"train": [b"12345", b"abcde"], "val": []}, ("train",))
+    names = ("ant", "Biene 🐝", "c")
+    return ModelCard("timm:lenet5", "swap", 10, names, spec, metrics={"val_accuracy": 0.5}, split_note=note)
 
 
 def _card_seeds() -> list[bytes]:
@@ -133,7 +138,7 @@ def _card_seeds() -> list[bytes]:
 
 def _metadata_in_layers(metadata: dict[str, str]) -> dict[str, Any]:
     """With objects where it has JSON as text, so that mutations come to them."""
-    inner = ("class_names", "input_spec", "metrics", "arch_options")
+    inner = ("class_names", "input_spec", "metrics", "arch_options", "split_note")
     return {name: json.loads(value) if name in inner else value for name, value in metadata.items()}
 
 

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 
 from tl_toolkit.artifact import ModelCard
 from tl_toolkit.errors import UnsafeFileError, WeightsError
@@ -249,3 +250,32 @@ def test_read_weight_file_of_a_network_that_lacks_its_parameters_says_so(tmp_pat
     torch.save(network, path)
     with pytest.raises(WeightsError, match="is damaged: its network has no state_dict"):
         read_weight_file(path)
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "weights.pth", "weights.safetensors"])
+def test_read_weight_file_goes_by_content(name: str, tmp_path: Path):
+    path = tmp_path / name
+    state = {"weight": torch.arange(3.0)}
+    save_file(state, path)
+    assert torch.equal(read_weight_file(path).state["weight"], state["weight"])
+    torch.save(state, path)
+    assert torch.equal(read_weight_file(path).state["weight"], state["weight"])
+    path.write_text("arch: resnet18")
+    with pytest.raises(WeightsError) as error:
+        read_weight_file(path)
+    assert str(error.value) == (
+        f"{path} is a text file and holds no weights: give a safetensors file, or one of torch.save."
+    )
+    path.write_bytes(b"")
+    with pytest.raises(
+        WeightsError, match="holds no weights: expected a safetensors file or one of .* but it is empty"
+    ):
+        read_weight_file(path)
+
+
+def test_load_backbone_from_a_folder_says_to_name_a_file(tmp_path: Path):
+    with pytest.raises(WeightsError) as error:
+        load(str(tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path} is a folder: say which file in it holds the weights, such as a run's model.safetensors."
+    )

@@ -11,6 +11,7 @@ from tl_toolkit.data.dataset import Samples
 from tl_toolkit.errors import DataError, ModelFileError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.recipes.evaluate import by_name
+from tl_toolkit.split_note import FINGERPRINT_BYTES, SplitNote
 from tl_toolkit.training.losses import predicted_classes, probabilities, ranked_classes
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=2, max_size=12, unique=True)
@@ -57,6 +58,7 @@ PLAIN = st.recursive(
     max_leaves=5,
 )
 OBJECTS = st.dictionaries(st.text(string.ascii_letters, max_size=8), PLAIN, max_size=3)
+PRINTS = st.lists(st.binary(min_size=FINGERPRINT_BYTES, max_size=FINGERPRINT_BYTES), max_size=5)
 CARDS = st.builds(
     ModelCard,
     architecture=st.text(max_size=20),
@@ -71,6 +73,8 @@ CARDS = st.builds(
     metrics=OBJECTS,
     training=OBJECTS,
     versions=OBJECTS,
+    split_note=st.none()
+    | st.builds(lambda train, val: SplitNote.of({"train": train, "val": val}, ("train",)), PRINTS, PRINTS),
 )
 
 

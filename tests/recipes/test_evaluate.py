@@ -6,8 +6,10 @@ import pytest
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
-from tl_toolkit.errors import DataError, UnknownNameError
-from tl_toolkit.recipes.events import Chosen, Event, Warned
+from tl_toolkit.data.dataset import Samples
+from tl_toolkit.errors import DataError, UnknownNameError, UsageError
+from tl_toolkit.recipes.evaluate import by_name
+from tl_toolkit.recipes.events import Chosen, Event
 
 
 def test_evaluate_of_a_run_gives_the_summarys_figures(tiny_run: Run, tiny_data: Path):
@@ -20,11 +22,9 @@ def test_evaluate_of_a_run_gives_the_summarys_figures(tiny_run: Run, tiny_data: 
 
 def test_evaluate_matches_classes_by_name(tiny_run: Run, tiny_data: Path, tmp_path: Path):
     shutil.copytree(tiny_data / "test" / "7", tmp_path / "data" / "7")
-    events: list[Event] = []
-    result = tl.evaluate(tiny_run.model, tmp_path / "data", listener=events.append)
+    result = tl.evaluate(tiny_run.model, tmp_path / "data")
     sevens = tl.evaluate(tiny_run.model, tiny_data).class_accuracy["7"]
     assert result.class_accuracy == {"7": pytest.approx(sevens)}
-    assert any(isinstance(event, Warned) and "has no test or val split" in event.message for event in events)
 
 
 def test_evaluate_with_a_class_that_the_model_does_not_know_lists_it(tiny_run: Run, tmp_path: Path):
@@ -50,5 +50,49 @@ def test_evaluate_tells_the_split_it_chose(tiny_run: Run, tiny_data: Path):
     events: list[Event] = []
     tl.evaluate(tiny_run.model, tiny_data, listener=events.append)
     assert [event for event in events if isinstance(event, Chosen)] == [
-        Chosen("split", "test", f"{tiny_data.name} has test, train")
+        Chosen("split", "test", f"{tiny_data.name} has test, train"),
+        Chosen("unseen", "all 18 images", "the model learned from none of them"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "advice"),
+    [
+        (("Ants", "BEES"), 2, " Some names differ in case only: rename Ants to ants, BEES to bees."),
+        (("Ants", "bees"), 1, " A name differs in case only: rename Ants to ants."),
+        (
+            ("2023", "2024"),
+            2,
+            " If these folders are no classes, their images have no truth to be judged by: name them with tl predict.",
+        ),
+        (("wasps", "bees"), 1, ""),
+    ],
+)
+def test_evaluate_with_class_names_that_differ_says_how(names: tuple[str, str], count: int, advice: str):
+    with pytest.raises(DataError) as error:
+        by_name(Samples(["a", "b"], [0, 1]), names, ("ants", "bees"))
+    unknown = ", ".join(names[:count])
+    assert str(error.value) == (
+        f"The model does not know {count} of the data's 2 classes: {unknown}. It knows ants, bees.{advice}"
+    )
+
+
+def test_match_by_name_keeps_that_images_may_change():
+    matched = by_name(Samples(["a"], [1], fixed=False), ("ants", "bees"), ("bees", "ants"))
+    assert (matched.targets, matched.fixed) == ([0], False)
+
+
+def test_evaluate_of_images_without_labels_says_tl_predict(tiny_run: Run, tiny_data: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_data / "test" / "7", tmp_path / "new photos")
+    with pytest.raises(UsageError) as error:
+        tl.evaluate(tiny_run.model, folder)
+    assert str(error.value) == (
+        f"{folder} has 6 files and no class folders, so nothing says what is in them. To name the likeliest classes: "
+        f"tl predict '{folder}'"
+    )
+    image = min(folder.iterdir())
+    with pytest.raises(UsageError) as error:
+        tl.evaluate(tiny_run.model, str(image))
+    assert str(error.value) == (
+        f"{image} is a file, and nothing says what is in it. To name the likeliest classes: tl predict '{image}'"
+    )

@@ -33,7 +33,8 @@ from tl_toolkit.training.records import EvalRecord
 
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",
-    "train_images", "val_images", "test_images", "val_accuracy", "val_loss", "test_accuracy",
+    "train_images", "val_images", "test_images", "val_images_seen", "test_images_seen",
+    "val_accuracy", "val_loss", "test_accuracy",
     "class_accuracy", "best_stage", "best_epoch", "refit_on_val", "stages",
     "train_loss", "seconds", "images_per_second", "precision", "device", "bad_images",
     "dropped_images", "versions",

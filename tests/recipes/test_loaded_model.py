@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import tl_toolkit as tl
 from tl_toolkit.api import Run
@@ -111,3 +112,81 @@ def test_load_of_a_truncated_model_raises(tiny_run: Run, tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelFileError, match="is no model that tl can load"):
         tl.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.bin", "photo.jpg", "model"])
+def test_load_of_a_renamed_model_goes_by_its_content(name: str, tiny_run: Run, tmp_path: Path):
+    shutil.copy(tiny_run.path / "model.safetensors", tmp_path / name)
+    shutil.copy(tiny_run.path / "full_model.pt", tmp_path / "full.safetensors")
+    assert tl.load(tmp_path / name).card == tl.load(tmp_path / "full.safetensors").card == tl.load(tiny_run.path).card
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "photo.jpg"])
+def test_load_of_what_is_no_model_says_what_it_is(name: str, tmp_path: Path):
+    path, give = tmp_path / name, "Give a run folder, or a .safetensors file or a full model that tl wrote."
+    Image.new("RGB", (9, 7)).save(path, "JPEG")
+    with pytest.raises(UsageError) as error:
+        tl.load(path)
+    assert str(error.value) == f"{path} is an image (JPEG), not a model. {give}"
+    path.write_text("arch: resnet18\n")
+    with pytest.raises(UsageError) as error:
+        tl.load(path)
+    assert str(error.value) == f"{path} is a text file, not a model. {give}"
+    path.write_bytes(bytes(range(9)))
+    with pytest.raises(ModelFileError, match="is no model that tl can load: expected a safetensors file or one of"):
+        tl.load(path)
+
+
+def test_load_of_another_file_of_a_run_says_where_its_model_is(tiny_run: Run):
+    with pytest.raises(UsageError) as error:
+        tl.load(tiny_run.path / "curves.png")
+    assert str(error.value) == (
+        f"{tiny_run.path / 'curves.png'} is an image (PNG), not a model. The model of that run is in its folder: "
+        f"{tiny_run.path}"
+    )
+    with pytest.raises(ModelFileError, match="it is the checkpoint of a run; give the run's folder, or its model"):
+        tl.load(tiny_run.path / "checkpoint.safetensors")
+
+
+def test_load_of_a_folder_without_a_model_says_what_to_give(tiny_run: Run, tmp_path: Path):
+    runs = tmp_path / "runs"
+    begun = runs / "begun"
+    begun.mkdir(parents=True)
+    (begun / "config.yaml").touch()
+    with pytest.raises(UsageError) as error:
+        tl.load(begun)
+    assert str(error.value) == (
+        f"{begun} has no model.safetensors in it. Its run has not come so far: tl finetune --resume {begun}"
+    )
+    with pytest.raises(UsageError) as error:
+        tl.load(runs)
+    assert str(error.value) == (
+        f"{runs} has no model.safetensors in it, only begun. Give a run folder, or a .safetensors file or a full model "
+        "that tl wrote."
+    )
+    content = (tiny_run.path / "model.safetensors").read_bytes()
+    (runs / "whole").mkdir()
+    (runs / "whole" / "model.safetensors").write_bytes(content)
+    (runs / "best.bin").write_bytes(content)
+    (runs / "cut.bin").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UsageError) as error:
+        tl.load(runs)
+    assert str(error.value) == (
+        f"{runs} has no model.safetensors in it. Did you mean {runs / 'whole'} or {runs / 'best.bin'}?"
+    )
+
+
+def test_load_of_a_model_cut_short_says_that_it_is_damaged(tiny_run: Run, tmp_path: Path):
+    for name in ("model.safetensors", "full_model.pt"):
+        content = (tiny_run.path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(ModelFileError, match="is damaged"):
+            tl.load(tmp_path / name)
+
+
+def test_load_of_weights_without_class_names_says_what_can_be_done(tmp_path: Path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.bin")
+    with pytest.raises(
+        ModelFileError, match=r"it is without class names\. Weights alone can be trained with: tl finetune"
+    ):
+        tl.load(tmp_path / "other.bin")

@@ -7,8 +7,9 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tl_toolkit.api import Run
+from tl_toolkit.artifact import read_card
 from tl_toolkit.recipes import advance, frozen
-from tl_toolkit.recipes.events import Chosen, Counted, Event
+from tl_toolkit.recipes.events import Chosen, Counted, Event, Warned
 
 
 @pytest.fixture
@@ -69,3 +70,19 @@ def test_auto_that_goes_on_to_fine_tuning_keeps_what_val_chose(train: Any, monke
     monkeypatch.setattr(advance, "_why_not", lambda *_: "")
     run, events = train(probe_epochs=1, learning_rate=0.001)
     assert run.summary["refit_on_val"] == (run.summary["best_stage"] == "probe") == bool(refits(events))
+
+
+def test_model_whose_head_learned_from_val_does_not_call_it_unseen(train: Any, photos: Path):
+    run, _ = train()
+    notes = [read_card(run.path / name).split_note for name in ("model.safetensors", "last.safetensors")]
+    assert [note.learned for note in notes if note] == [("train", "val"), ("train",)]
+    events: list[Event] = []
+    result = tl.evaluate(tl.load(run.path), photos, listener=events.append)
+    assert (result.split, result.scores.images, result.seen) == ("train", 30, 30)
+    right = f"{run.summary['val_accuracy']:.1%}".replace("%", " %")
+    assert [event for event in events if isinstance(event, Warned)] == [
+        Warned(
+            "The model learned from all of these images: accuracy on them says nothing of new images. Val was judged "
+            f"before the head was solved on train and val together: {right} of 3 images right."
+        )
+    ]

@@ -34,7 +34,8 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="train, val or test.", show_default="test, else val, else all")
+        str | None,
+        typer.Option(help="train, val or test.", show_default="test, else val, else what the model did not learn from"),
     ] = None,
     data_root: DataRootOption = None,
     download: DownloadOption = False,
@@ -46,11 +47,12 @@ def evaluate(
 ) -> None:
     """Judge a model on labelled images: loss, top-1, top-5 and the accuracy of each class.
 
-    Classes are matched by name.
+    Classes are matched by name. Of the data that a model was trained on, it is
+    judged by what it has not seen. Where it learned from some of the images
+    that are judged, their share is told.
     """
     from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.data.sources import open_source
-    from tl_toolkit.recipes.evaluate import evaluate
+    from tl_toolkit.recipes.evaluate import evaluate, open_labelled
     from tl_toolkit.recipes.events import Chosen, download_progress
     from tl_toolkit.recipes.loaded_model import load
     from tl_toolkit.recipes.run_folder import newest_run
@@ -64,7 +66,7 @@ def evaluate(
             raise UsageError(f"{place} does not say what it was trained on: say --data.")
         narration(Chosen("data", spec, "" if data else "what the model was trained on"))
         root = data_root or Path(loaded.card.training.get("data_root", DATA_ROOT))
-        source = open_source(spec, root, download, download_progress(narration))
+        source = open_labelled(spec, root, download, download_progress(narration))
         result = evaluate(loaded, source, split, workers=workers, listener=narration)
     if as_json:
         console.tell_json(_plain(result, place, spec))
@@ -82,7 +84,10 @@ def _plain(result: "Evaluation", model: str, data: str) -> dict[str, Any]:
         "model": model,
         "data": data,
         "split": result.split,
+        "split_of_run": result.of_run,
         "images": scores.images,
+        "seen_images": result.seen,
+        "left_out_images": result.left_out,
         "loss": scores.loss,
         "accuracy": scores.accuracy,
         "top5_accuracy": scores.top5_accuracy,
@@ -93,13 +98,17 @@ def _plain(result: "Evaluation", model: str, data: str) -> dict[str, Any]:
 
 def _print(result: "Evaluation") -> None:
     scores = result.scores
+    seen = "not known"
+    if result.seen is not None:
+        seen = f"{result.seen:,} ({console.percent(result.seen / scores.images)})" if result.seen else "none"
     rows = [
         ["images", f"{scores.images:,}"],
+        ["learned from", seen],
         ["loss", f"{scores.loss:.4f}"],
         ["accuracy", console.percent(scores.accuracy)],
     ]
     if scores.top5_accuracy is not None:
         rows.append(["top-5 accuracy", console.percent(scores.top5_accuracy)])
-    console.print_table(["", result.split], rows, f"{result.data}, {result.split}", numbers=1)
+    console.print_table(["", result.title], rows, f"{result.data}, {result.title}", numbers=1)
     classes = [[name, console.percent(accuracy)] for name, accuracy in result.class_accuracy.items()]
     console.print_table(["class", "accuracy"], classes, numbers=1)

@@ -1,11 +1,14 @@
 """``tl predict``."""
 
 import csv
+import glob
 import io
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,8 +16,9 @@ import typer
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DeviceOption, ModelOption, PrecisionOption, TrustOption
-from tl_toolkit.errors import UsageError
+from tl_toolkit.errors import NEAREST, UsageError, listing
 from tl_toolkit.files import atomic_file
+from tl_toolkit.reading import in_time
 
 if TYPE_CHECKING:
     from tl_toolkit.recipes.loaded_model import LoadedModel, Prediction
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from tl_toolkit.report.pictures import Picture
 
 Format = Literal["table", "json", "jsonl", "csv"]
+STDIN = "-"
 
 
 def predict(
@@ -41,30 +46,39 @@ def predict(
         Path | None,
         typer.Option(
             help="Draw images with truth and prediction to this .png, .pdf or .svg file; without IMAGES, images of "
-            "the test split of the model's own data."
+            "the model's own data, of test or others that it has not seen."
         ),
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trust: TrustOption = False,
 ) -> None:
-    """Name the likeliest classes of images."""
+    """Name the likeliest classes of images.
+
+    A probability says how sure the network is among the classes that it knows.
+    There is no "none of these": a model of ants and bees calls a flower one of
+    the two, perhaps at 100 %. It is not calibrated either: of images at 90 %,
+    more or fewer than nine in ten may be right.
+    """
     chosen = _format(output, out)
     _check_files(images, out, grid)
     from tl_toolkit.recipes.loaded_model import load
     from tl_toolkit.recipes.predict import find_images, predict_stream
     from tl_toolkit.recipes.run_folder import newest_run
 
+    paths = find_images(_paths(images or []))
+    first = next(paths, None)
+    if images and first is None:
+        raise UsageError(_nothing_in(images))
     place = model or str(newest_run())
     loaded = load(place, device=device, precision=precision, trust=trust)
     console.tell_choice(console.narrator(to_stderr=True), "model", place, "" if model else "the newest run")
-    if grid is not None and not images:
+    if first is None:
+        assert grid is not None  # Else there would be IMAGES.
         _draw_own_images(loaded, place, grid)
         return
     tally = Tally(_most_pictures() if grid else 0)
-    _write(tally.counted(predict_stream(loaded, find_images(_paths(images or [])), top_k)), chosen, out)
-    if not tally.done:
-        raise UsageError(f"There is no image in {', '.join(images or [])}.")
+    _write(tally.counted(predict_stream(loaded, chain([first], paths), top_k)), chosen, out)
     if grid is not None and tally.first:
         from tl_toolkit.recipes.pictures import predicted_pictures
 
@@ -110,11 +124,12 @@ def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) 
     """Refuses what cannot be read or written before any work is done."""
     if not images and grid is None:
         raise UsageError(
-            "Say which images: files, folders or globs. With --grid FILE.png alone, images of the model's test split "
-            "are drawn."
+            "Say which images: files, folders or globs. With --grid FILE.png alone, images of the model's own data are "
+            "drawn."
         )
     if not images and out is not None:
         raise UsageError("--out is for the results of IMAGES: say which.")
+    _check_there(images or [])
     for path in (out, grid):
         if path is not None and path.exists():
             raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another name.")
@@ -122,6 +137,41 @@ def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) 
         from tl_toolkit.report.figures import format_of
 
         format_of(grid)
+
+
+def _check_there(images: list[str]) -> None:
+    """Refuses names of which none is there. Where others are, or come on stdin, a missing one is listed as unreadable.
+
+    Raises:
+        UsageError: None of them is.
+    """
+    if not images or any(given == STDIN or in_time(_is_there, given) for given in images):
+        return
+    missing = listing([repr(given) for given in images])
+    first = Path(images[0])
+    near = get_close_matches(first.name, in_time(_names_in, first.parent), n=NEAREST)
+    hint = f" Did you mean {' or '.join(str(first.with_name(name)) for name in near)}?" if near else ""
+    what = f"There is no file or folder {missing}." if len(images) == 1 else f"None of these is there: {missing}."
+    raise UsageError(f"{what}{hint}")
+
+
+def _is_there(given: str) -> bool:
+    """Whether a name is that of anything, or a pattern that something fits."""
+    fitting = glob.iglob(given, recursive=True) if glob.has_magic(given) else iter(())  # noqa: PTH207  # as find_images
+    return os.path.lexists(given) or next(fitting, None) is not None
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except (OSError, ValueError):
+        return []
+
+
+def _nothing_in(images: list[str]) -> str:
+    if images == [STDIN]:
+        return "No path came on stdin: - reads one on each line, as in: find photos -name '*.jpg' | tl predict -"
+    return f"There is no image in {listing(images)}."
 
 
 def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> None:
@@ -136,19 +186,23 @@ def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> Non
 
 
 def _draw_own_images(model: "LoadedModel", place: str, grid: Path) -> None:
-    """Draws images of the data that the model was trained on, of test where there is one."""
+    """Draws images of the data that the model was trained on, those that it has not seen where there are any."""
     from tl_toolkit.cli.progress import Narration
     from tl_toolkit.data.sources import open_source
-    from tl_toolkit.recipes.evaluate import by_name, choose_split
-    from tl_toolkit.recipes.pictures import sample_pictures
+    from tl_toolkit.recipes.evaluate import by_name
+    from tl_toolkit.recipes.pictures import draw_sample, sample_pictures
+    from tl_toolkit.recipes.unseen import choose_images, tell_seen
 
     training = model.card.training
     if not training.get("data"):
         raise UsageError(f"{place} does not say what it was trained on: say which IMAGES.")
     source = open_source(training["data"], Path(training.get("data_root", DATA_ROOT)))
-    split = choose_split(source, Narration(console.narrator(to_stderr=True)))
-    samples = by_name(source.split(split), source.class_names, model.class_names)
-    _draw(sample_pictures(model, samples, training.get("seed", 0)), grid, f"{split} of {source.name},")
+    listener, seed = Narration(console.narrator(to_stderr=True)), training.get("seed", 0)
+    chosen = choose_images(model.card, source, None, listener)
+    samples = draw_sample(by_name(chosen.samples, source.class_names, model.class_names), seed)
+    pictures = sample_pictures(model, samples, seed)
+    tell_seen(model.card, samples, listener)
+    _draw(pictures, grid, f"{chosen.title}, {source.name},")
 
 
 def _draw(pictures: "list[Picture]", grid: Path, which: str) -> None:
@@ -175,7 +229,7 @@ def _format(output: Format | None, out: Path | None) -> Format:
 
 def _paths(images: Iterable[str]) -> Iterator[str]:
     for given in images:
-        if given == "-":
+        if given == STDIN:
             lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
             yield from (line for line in lines if line.strip())
         else:

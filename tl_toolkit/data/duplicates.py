@@ -93,7 +93,7 @@ def compared(splits: Mapping[str, Samples]) -> dict[str, Samples]:
     files: dict[int, str | Path] = {}
     for number, (split, index) in enumerate(places):
         if not isinstance(images[split], list):
-            keys[number] = _noted(images[split], index)
+            keys[number] = noted_content(images[split], index)
         elif is_path(image := images[split][index]):
             files[number] = image
         else:
@@ -121,10 +121,10 @@ def find_copies(splits: Mapping[str, Samples]) -> Copies:
     return Copies([group for group in groups.values() if len(group) > 1])
 
 
-def _noted(images: Sequence[Any], index: int) -> bytes | None:
+def noted_content(images: Sequence[Any], index: int) -> bytes | None:
     """What tells the content of an image that was read from a dataset."""
     if isinstance(images, Picked):
-        return _noted(images.images, images.indices[index])
+        return noted_content(images.images, images.indices[index])
     return images.contents.get(index) if isinstance(images, DatasetImages) else None
 
 
@@ -140,7 +140,7 @@ def _shared_files(files: Mapping[int, str | Path]) -> dict[int, bytes]:
     tails = _each_file(_tail, {number: files[number] for number in sizes})
     alike = _shared({number: (sizes[number], tail) if tail else None for number, tail in tails.items()})
     small = {number: tail for number, (size, tail) in alike.items() if size <= TAIL_BYTES}
-    large = _each_file(_whole, {number: files[number] for number in alike if number not in small})
+    large = _each_file(digest_of_file, {number: files[number] for number in alike if number not in small})
     return small | _shared(large)
 
 
@@ -178,7 +178,7 @@ def _tail(path: str | Path) -> bytes | None:
         return None
 
 
-def _whole(path: str | Path) -> bytes | None:
+def digest_of_file(path: str | Path) -> bytes | None:
     """A digest of a whole file."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # quicker

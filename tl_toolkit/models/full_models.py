@@ -41,7 +41,7 @@ def load_pickled(path: Path, trust: bool = False) -> Any:
         allowed = _look_through(path)
         with _allowing, safe_globals(allowed), warnings.catch_warnings():  # All three are one for the process.
             warnings.filterwarnings("ignore", "Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return _torch_load(path, weights_only=True)
     except (UnsafeFileError, pickle.UnpicklingError) as error:
         if trust:
             return _load_trusted(path)
@@ -80,10 +80,18 @@ def _look_through(path: Path) -> Allowed:
     return allowed_globals(torch._C.PyTorchFileReader(str(path)).get_record("data.pkl"), unknown)
 
 
+def _torch_load(path: Path, weights_only: bool) -> Any:
+    """torch.load, which goes by the name of a file: a pickle that is called .safetensors it would not read."""
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", weights_only=weights_only)
+    with path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=weights_only)
+
+
 def _load_trusted(path: Path) -> Any:
     log.warning("%s is loaded because you said trust: code that is in it runs now, with all your rights.", path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        return _torch_load(path, weights_only=False)
     except Exception as error:
         raise ModelFileError(f"{path} cannot be loaded: {_reason(error)}") from error
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.models.file_kinds import describe_other, describe_unknown, kind_of
 from tl_toolkit.models.full_models import card_of, load_pickled
 from tl_toolkit.tensor_files import read_sealed
 
@@ -48,7 +49,7 @@ class WeightFile:
 
 
 def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
-    """Reads a safetensors file, or a state_dict or a whole network that torch.save wrote.
+    """Reads a safetensors file, or a state_dict or a whole network that torch.save wrote, whatever its name.
 
     Args:
         path: The file.
@@ -61,7 +62,10 @@ def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}.")
     try:
-        if path.suffix == ".safetensors":
+        kind = kind_of(path)
+        if kind is None:
+            raise WeightsError(_no_weights(path))
+        if kind == "safetensors":
             return _read_safetensors(path)
         loaded = load_pickled(path, trust)
     except ModelFileError as error:
@@ -73,8 +77,15 @@ def _read_safetensors(path: Path) -> WeightFile:
     try:
         metadata, state = read_sealed(path)
     except ModelFileError as error:
-        raise WeightsError(f"{path} is damaged or no weights file: {error}.") from error
+        raise WeightsError(f"{path} holds no weights that can be used: {error}.") from error
     return WeightFile(state, metadata)
+
+
+def _no_weights(path: Path) -> str:
+    """Why there are none in a file."""
+    if what := describe_other(path):
+        return f"{path} is {what} and holds no weights: give a safetensors file, or one of torch.save."
+    return f"{path} holds no weights: {describe_unknown(path)}."
 
 
 def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], origin: str) -> LoadReport:

@@ -13,7 +13,7 @@ from torch import nn
 from tl_toolkit.config import NAMED_WEIGHTS
 from tl_toolkit.download import Progress
 from tl_toolkit.errors import ModelFileError, WeightsError, listing
-from tl_toolkit.files import is_file, user_path
+from tl_toolkit.files import is_file, is_folder, user_path
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.libraries import torchvision
 from tl_toolkit.models import backbones, hub, package_weights
@@ -258,6 +258,10 @@ def _from_hub(request: Request) -> Pretrained:
 
 def _from_file(request: Request) -> Pretrained:
     path = user_path(request.weights)
+    if is_folder(path):
+        raise WeightsError(
+            f"{request.weights} is a folder: say which file in it holds the weights, such as a run's model.safetensors."
+        )
     if not is_file(path):
         raise WeightsError(
             f"There is no weights file {request.weights!r}. Besides a file, --weights takes "

@@ -32,6 +32,7 @@ from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.recipes.refit import refit_head, why_not_refit
 from tl_toolkit.recipes.stages import open_stage
 from tl_toolkit.recipes.stopping import Stopping
+from tl_toolkit.recipes.unseen import note_refit, seen_in_split
 from tl_toolkit.report.curves import Curve, draw_curves
 from tl_toolkit.report.tensorboard import TensorBoard, open_board
 from tl_toolkit.training.checkpoint import check_weights, restore_position, restore_random
@@ -173,7 +174,10 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
             test = bench.score(model, "test", splits.test) if splits.test else None
             if board:
                 _show_on_board(board, model, config, splits, val, test, job.listener)
+            note = note_refit(job.card.split_note) if refits else job.card.split_note
             outcome = {
+                "val_images_seen": seen_in_split(note, "val"),
+                "test_images_seen": seen_in_split(note, "test"),
                 "val_accuracy": val.accuracy,
                 "val_loss": val.loss,
                 "test_accuracy": test.accuracy if test else None,
@@ -187,7 +191,8 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
                 "images_per_second": round(_images_per_second(keeper.records), 1),
             }
             summary = _summary(job, folder, keeper.records[-1].epochs, outcome)
-            model.card = dataclasses.replace(job.card, metrics={key: summary[key] for key in METRICS})
+            metrics = {key: summary[key] for key in METRICS}
+            model.card = dataclasses.replace(job.card, metrics=metrics, split_note=note)
             _write_results(job, folder, model, summary, keeper.records)
     except KeyboardInterrupt:
         raise StoppedError("Stopped at once.", resume_command(folder)) from None

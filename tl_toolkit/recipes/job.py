@@ -24,7 +24,9 @@ from tl_toolkit.recipes.plan import Settings, plan
 from tl_toolkit.recipes.preparation import check_classes, prepare_splits
 from tl_toolkit.recipes.rank import RankedNetwork, check_auto, choose_arch, largest_input
 from tl_toolkit.recipes.stages import Bench
+from tl_toolkit.recipes.unseen import note_splits
 from tl_toolkit.report.tensorboard import check_tensorboard
+from tl_toolkit.split_note import SplitNote
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.optimizers import check_optimizer
 
@@ -91,7 +93,8 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     compute = choose_compute(config.device, config.precision, network.module)
     splits = splits or prepare_splits(source, config, network.input_spec.enough, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
-    return Job(config, asked, source, bench, stages, _card(config, network, source), listener, ranked)
+    card = _card(config, network, source, note_splits(splits, config.uses_cache))
+    return Job(config, asked, source, bench, stages, card, listener, ranked)
 
 
 def tell_choices(job: Job) -> None:
@@ -153,7 +156,7 @@ def _build(config: FinetuneConfig, outputs: int, listener: Listener, trust: bool
     return network
 
 
-def _card(config: FinetuneConfig, network: Network, source: Source) -> ModelCard:
+def _card(config: FinetuneConfig, network: Network, source: Source, note: SplitNote | None) -> ModelCard:
     return ModelCard(
         architecture=str(network.arch),
         arch_options=config.options_of_arch,
@@ -167,6 +170,7 @@ def _card(config: FinetuneConfig, network: Network, source: Source) -> ModelCard
         weights_license=network.license,
         training=config.to_dict(),
         versions=versions(),
+        split_note=note,
     )
 
 

@@ -1,7 +1,9 @@
 """A model read from a run or a file, ready to predict."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import get_args, overload
 
@@ -12,20 +14,25 @@ from tl_toolkit.artifact import MODEL_FILE, ModelCard, read_card, read_weights
 from tl_toolkit.config import Head, Precision
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
-from tl_toolkit.errors import ModelFileError, UsageError, shown
+from tl_toolkit.errors import NEAREST, ModelFileError, ToolkitError, UsageError, listing, shown
 from tl_toolkit.files import is_file, is_folder, user_path
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
+from tl_toolkit.models.file_kinds import describe_other, describe_unknown, kind_of
 from tl_toolkit.models.full_models import CARD_ATTRIBUTE, card_of, load_pickled
 from tl_toolkit.reading import readers
+from tl_toolkit.recipes.run_folder import CONFIG_FILE
 from tl_toolkit.training.compute import Compute, choose_compute
 from tl_toolkit.training.losses import probabilities, ranked_classes
 
 DEFAULT_TOP_K = 5
-SAFETENSORS = ".safetensors"
+GIVE = "Give a run folder, or a .safetensors file or a full model that tl wrote."
 BATCH = 32
 """Images that are decoded and run at a time."""
+
+MOST_LOOKED_AT = 100
+"""Files of a folder in which a model is looked for, where it is no run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +179,21 @@ def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto
     """Loads a model; nothing in the file is run as code.
 
     Args:
-        path: A run folder, a model.safetensors or a full model that tl saved, wherever it lies.
+        path: A run folder, a model.safetensors or a full model that tl saved, wherever it lies and whatever its name.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" is bf16 where the device computes it natively.
         trust: Load a full model even where code that is in the file would run.
 
     Raises:
-        UsageError: There is no such file, or it says nothing of classes and preprocessing.
+        UsageError: There is no such file, it is of another kind, or it says nothing of classes and preprocessing.
         ModelFileError: The file is damaged or not the toolkit's.
         UnsafeFileError: Without `trust`, loading it could run code.
     """
     file = find_model_file(path)
-    module, card = _read(file) if file.suffix == SAFETENSORS else _read_full_model(file, trust)
+    kind = kind_of(file)
+    if kind is None:
+        raise _no_model(file)
+    module, card = _read(file) if kind == "safetensors" else _read_full_model(file, trust)
     return LoadedModel(module, card, choose_compute(device, precision, module))
 
 
@@ -195,10 +205,44 @@ def find_model_file(path: str | Path) -> Path:
     """
     place = user_path(path)
     file = place / MODEL_FILE if is_folder(place) else place
-    if not is_file(file):
-        what = f"{place} has no {MODEL_FILE} in it" if is_folder(place) else f"There is no model {str(path)!r}"
-        raise UsageError(f"{what}. Give a run folder, or a .safetensors file or a full model that tl wrote.")
-    return file
+    if is_file(file):
+        return file
+    if is_folder(place):
+        raise UsageError(f"{place} has no {MODEL_FILE} in it{_instead_of(place)}")
+    raise UsageError(f"There is no model {str(path)!r}. {GIVE}")
+
+
+def _instead_of(folder: Path) -> str:
+    """What is in a folder that is no run, or is one that has not come so far, and what can be given in its place."""
+    if is_file(folder / CONFIG_FILE):
+        return f". Its run has not come so far: tl finetune --resume {shlex.quote(str(folder))}"
+    try:
+        runs = sorted((path.parent for path in folder.glob(f"*/{MODEL_FILE}")), key=lambda run: run.stat().st_mtime)
+        inside = sorted(islice((path for path in folder.iterdir() if path.name[:1] != "."), MOST_LOOKED_AT))
+    except OSError:
+        return f". {GIVE}"
+    if near := [str(path) for path in (*reversed(runs), *filter(_has_card, inside))][:NEAREST]:
+        return f". Did you mean {' or '.join(near)}?"
+    return f", only {listing([path.name for path in inside])}. {GIVE}" if inside else f". {GIVE}"
+
+
+def _has_card(path: Path) -> bool:
+    """Whether there is a model that tl wrote as safetensors, whatever the name of its file."""
+    try:
+        return is_file(path) and kind_of(path) == "safetensors" and bool(read_card(path))
+    except ModelFileError:
+        return False
+
+
+def _no_model(file: Path) -> ToolkitError:
+    """Says what a file is that holds no model."""
+    what = describe_other(file)
+    if not what:
+        return ModelFileError(f"{file} is no model that tl can load: {describe_unknown(file)}.")
+    beside = file.parent / MODEL_FILE
+    of_run = beside != file and is_file(beside)
+    instead = f"The model of that run is in its folder: {file.parent}" if of_run else GIVE
+    return UsageError(f"{file} is {what}, not a model. {instead}")
 
 
 def _read(file: Path) -> tuple[nn.Module, ModelCard]:

@@ -13,6 +13,12 @@ from tl_toolkit.recipes.loaded_model import LoadedModel, Prediction
 from tl_toolkit.report.pictures import MOST_PICTURES, Picture
 
 
+def draw_sample(samples: Samples, seed: int) -> Samples:
+    """As many images of every class as a picture has room for; all of them where there are no more."""
+    count = min(MOST_PICTURES, len(samples))
+    return samples.subset(stratified_sample(samples.targets, samples.names(), count, seed)[1])
+
+
 def sample_pictures(model: LoadedModel, samples: Samples, seed: int) -> list[Picture]:
     """Images of every class, with what the model says of them.
 
@@ -21,8 +27,7 @@ def sample_pictures(model: LoadedModel, samples: Samples, seed: int) -> list[Pic
         samples: Their targets are the model's own.
         seed: Another seed draws other images.
     """
-    count = min(MOST_PICTURES, len(samples))
-    chosen = samples.subset(stratified_sample(samples.targets, samples.names(), count, seed)[1])
+    chosen = draw_sample(samples, seed)
     channels = model.input_spec.channels
     open_one = partial(in_time, chosen.open) if chosen.are_files else chosen.open
     pictures: list[Picture] = []

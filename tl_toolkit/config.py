@@ -152,19 +152,17 @@ class FinetuneConfig:
         None,
         "Peak learning rate.",
         TRAINING,
-        flag="--lr",
         above=0,
         automatic="by optimizer and network; --probe-lr with linear-probe",
     )
     head_learning_rate: float | None = setting(
-        None, "Peak learning rate of the head.", TRAINING, flag="--head-lr", above=0, automatic="as --lr"
+        None, "Peak learning rate of the head.", TRAINING, above=0, automatic="as --lr"
     )
     probe_learning_rate: str | None = setting(
         None,
         "Train the probe by gradient descent at this peak learning rate; auto tries a grid of rates and weight decays "
         "and keeps the best by val.",
         TRAINING,
-        flag="--probe-lr",
         automatic="solved by L-BFGS, without one",
         number_too=True,
     )
@@ -266,7 +264,6 @@ class FinetuneConfig:
         True,
         "Keep what frozen layers give on disk, for later epochs and runs; else they compute it in every epoch.",
         OUTPUT,
-        flag="--feature-cache/--no-feature-cache",
     )
     cache_size: str | None = setting(
         None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from tl_toolkit.errors import shown
 from tl_toolkit.files import parse_size
+from tl_toolkit.naming import named
 from tl_toolkit.settings import read_yaml
 
 AUTO = "auto"
@@ -23,26 +24,31 @@ def problems_between(config: Any) -> list[str]:
     """
     problems: list[str] = []
     if config.in_channels == 2:
-        problems.append("in_channels must be 1 or 3, not 2.")
+        problems.append(f"{named('in_channels')} must be 1 or 3, not 2.")
     if config.classes == 1 and config.loss == "cross-entropy":
-        problems.append("loss must be bce with one logit (classes 1): cross-entropy compares two or more.")
+        problems.append(
+            f"{named('loss')} must be bce with one logit ({named('classes', 1)}): cross-entropy compares two or more."
+        )
     if config.class_weights == config.sampler == "balanced":
         problems.append(
-            "class_weights and sampler are both balanced, which would make rare classes count twice: choose one."
+            f"{named('class_weights')} and {named('sampler')} are both balanced, which would make rare classes count "
+            "twice: choose one."
         )
     rate = config.probe_learning_rate
     if isinstance(rate, str) and rate != AUTO and not _is_rate(rate):
-        problems.append(f"probe_learning_rate must be auto or a number above 0, not {shown(rate)}.")
+        problems.append(f"{named('probe_learning_rate')} must be auto or a number above 0, not {shown(rate)}.")
     if isinstance(config.cache_size, str) and parse_size(config.cache_size) is None:
-        problems.append(f"cache_size must be a size such as 500MB or 20GiB, not {shown(config.cache_size)}.")
+        problems.append(f"{named('cache_size')} must be a size such as 500MB or 20GiB, not {shown(config.cache_size)}.")
     every = config.checkpoint_every
     if isinstance(every, str) and not re.fullmatch(CHECKPOINT_EVERY, every):
         problems.append(
-            f"checkpoint_every must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
+            f"{named('checkpoint_every')} must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
             f"not {shown(every)}."
         )
     if isinstance(config.time_budget, str) and not re.fullmatch(TIME, config.time_budget):
-        problems.append(f"time_budget must be a time such as 90s, 10m or 2h, not {shown(config.time_budget)}.")
+        problems.append(
+            f"{named('time_budget')} must be a time such as 90s, 10m or 2h, not {shown(config.time_budget)}."
+        )
     if isinstance(config.arch_options, tuple):
         problems += [problem for option in config.arch_options if (problem := _problem_with_option(option))]
     return problems
@@ -53,11 +59,11 @@ def _problem_with_option(option: Any) -> str | None:
         return None  # The list's own problem.
     name, _, value = option.partition("=")
     if not re.fullmatch(r"[A-Za-z_]\w*=.+", option):
-        return f"arch_options must be KEY=VALUE, not {shown(option)}."
+        return f"{named('arch_options')} must be KEY=VALUE, not {shown(option)}."
     try:
         json.dumps(read_yaml(value))  # As the model file will have it.
     except (ValueError, TypeError, RecursionError) as error:
-        return f"arch_options must have plain values, but that of {shown(name)} is not: {error}."
+        return f"{named('arch_options')} must have plain values, but that of {shown(name)} is not: {error}."
     return None
 
 

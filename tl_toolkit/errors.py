@@ -103,7 +103,7 @@ class UnknownNameError(UsageError):
     """
 
     def __init__(self, kind: str, name: str, choices: Iterable[str], hint: str = "") -> None:
-        known = list(choices)
+        known = list(dict.fromkeys(choices))
         near = get_close_matches(name[:MOST_SHOWN], known, n=NEAREST, cutoff=0.5)
         message = f"No {kind} is named {shown(name)}."
         if near:

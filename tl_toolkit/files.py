@@ -12,12 +12,18 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tl_toolkit.errors import ToolkitError
+from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.reading import reading
 
 
 def user_path(text: str | Path) -> Path:
-    """A path as a user wrote it, with ~ filled in where that user exists."""
+    """A path as a user wrote it, with ~ filled in where that user exists.
+
+    Raises:
+        UsageError: It is empty, which would be the current folder.
+    """
+    if not str(text).strip():
+        raise UsageError("A path is empty, perhaps a variable that is not set. Say which file or folder is meant.")
     try:
         return Path(text).expanduser()
     except (RuntimeError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from tl_toolkit.errors import LARGEST, shown
+from tl_toolkit.naming import flag_of, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,6 @@ class Setting:
 
     help: str
     panel: str
-    flag: str = ""
-    """The flag, where it is not the field's name."""
     minimum: float | None = None
     above: float | None = None
     maximum: float | None = None
@@ -39,8 +38,7 @@ def setting(default: Any, help: str, panel: str, **limits: Any) -> Any:
 
 def flag_name(field: "dataclasses.Field[Any]") -> str:
     """The name of a field's flag as Python and YAML write it: `lr` for `learning_rate`."""
-    flag: str = field.metadata["setting"].flag
-    return flag.partition("/")[0].removeprefix("--").replace("-", "_") or field.name
+    return flag_of(field.name).removeprefix("--").replace("-", "_")
 
 
 def choices_of(annotation: Any) -> tuple[str, ...]:
@@ -85,17 +83,19 @@ def problem_with(field: dataclasses.Field[Any], value: Any) -> str | None:
     if choices := choices_of(kind):
         given = value if typing.get_origin(kind) is tuple else (value,)
         if not isinstance(given, tuple) or any(item not in choices for item in given):
-            return f"{field.name} must be {' or '.join(choices)}, not {shown(value)}."
+            return f"{named(field.name)} must be {' or '.join(choices)}, not {shown(value)}."
         return None
     if typing.get_origin(kind) is tuple:
         texts = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-        return None if texts else f"{field.name} must be a list of text, not {shown(value)}."
+        return None if texts else f"{named(field.name)} must be a list of text, not {shown(value)}."
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
         value = float(value)
     if type(value) is not kind:
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        return f"{field.name} must be {words[kind]}, not {shown(value)}."
-    return _out_of_range(field.name, field.metadata["setting"], value)
+        return f"{named(field.name)} must be {words[kind]}, not {shown(value)}."
+    if isinstance(value, str) and not value.strip():
+        return f"{named(field.name)} must not be empty: leave it out, or say what it is."
+    return _out_of_range(named(field.name), field.metadata["setting"], value)
 
 
 def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
@@ -113,7 +113,7 @@ def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
     finite = not isinstance(value, float) or math.isfinite(value)
     if finite and all(holds(value, bound) for _, bound, holds in asked):
         return None
-    wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in asked)
+    wanted = " and ".join(f"{words} {bound}" for words, bound, _ in asked)
     return f"{name} must be {wanted}, not {value!r}."
 
 

@@ -22,12 +22,13 @@ from tests.conftest import copy_digits
 from tl_toolkit.api import Run
 from tl_toolkit.cli.main import app
 from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.naming import flag_of
 
 TINY = [
     *("--arch", "resnet18", "--weights", "bundled", "--tune", "lp-ft", "--image-size", "32"),
     *("--epochs", "1", "--probe-epochs", "2"),
 ]
-FLAGS = [field.metadata["setting"].flag or f"--{field.name.replace('_', '-')}" for field in fields(FinetuneConfig)]
+FLAGS = [flag_of(field.name) for field in fields(FinetuneConfig)]
 OWN_FLAGS = ["--config", "--resume", "--quiet", "--json", "--trust"]
 
 
@@ -60,7 +61,7 @@ def test_unknown_allocator_exits_with_2_and_says_which_there_are(monkeypatch: py
 def test_help_of_finetune_shows_every_flag_and_default():
     shown = tl("finetune", "--help").stdout
     for flag in [*FLAGS, *OWN_FLAGS]:
-        assert flag.partition("/")[0] in shown
+        assert flag in shown
     assert "[default: stratified]" in shown
 
 

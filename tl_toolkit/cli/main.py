@@ -2,6 +2,7 @@
 
 import gc
 import io
+import itertools
 import logging
 import sys
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 from tl_toolkit import allocator
 from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict, rank
 from tl_toolkit.errors import StoppedError, ToolkitError, UsageError
+from tl_toolkit.naming import naming_flags
 from tl_toolkit.version import __version__
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
@@ -30,8 +32,10 @@ class Commands(TyperGroup):
             typer.Exit: It failed; the reason has been told.
         """
         try:
-            allocator.tune()
-            return super().invoke(ctx)
+            with naming_flags():
+                _refuse_empty(ctx.args)
+                allocator.tune()
+                return super().invoke(ctx)
         except StoppedError as error:
             console.tell_warning(str(error))
             raise typer.Exit(INTERRUPTED) from error
@@ -41,6 +45,20 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             console.tell_error("Interrupted.")
             raise typer.Exit(INTERRUPTED) from error
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuses what a variable that is not set leaves of a value: as a path it would be the current folder.
+
+    Raises:
+        UsageError: An argument, or the value of a flag, is empty.
+    """
+    for before, argument in itertools.pairwise(["", *arguments]):
+        flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if (flag and not equals) or value.strip():
+            continue
+        what = next((name for name in (flag, before) if name.startswith("-")), "An argument")
+        raise UsageError(f"{what} is empty, perhaps a variable that is not set. Give it a value, or leave it out.")
 
 
 app = typer.Typer(

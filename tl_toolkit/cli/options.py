@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.config import FinetuneConfig, Precision
+from tl_toolkit.naming import flag_of
 from tl_toolkit.settings import Setting, choices_of, without_none
 
 UNREADABLE = 3
@@ -59,13 +60,13 @@ def given(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     setting: Setting = field.metadata["setting"]
-    kind = without_none(field.type)
+    kind, flag = without_none(field.type), flag_of(field.name)
     metavar = None
     if typing.get_origin(kind) is tuple:  # Typer knows no list of Literals; FinetuneConfig checks the values.
         metavar = "|".join(choices_of(kind)) or "KEY=VALUE"
         kind = list[str]
     option = typer.Option(
-        setting.flag or f"--{field.name.replace('_', '-')}",
+        f"{flag}/--no-{flag[2:]}" if field.default is True else flag,
         help=f"{setting.help}{_shown_default(field, setting)}",
         metavar=metavar,
         show_default=False,

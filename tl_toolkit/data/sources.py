@@ -12,6 +12,7 @@ from tl_toolkit.data.folder import class_folders, find_splits, folder_samples
 from tl_toolkit.download import Progress
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError, listing
 from tl_toolkit.files import is_file, is_folder, user_path
+from tl_toolkit.naming import named
 from tl_toolkit.reading import in_time
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -116,7 +117,8 @@ def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
     for kind, dataset in IDX_FOLDERS.items():
         if is_folder(folder / kind / "raw"):
             raise DataError(
-                f"{folder} holds {kind} as torchvision stores it: say --data {PREFIX}{dataset} --data-root {folder}."
+                f"{folder} holds {kind} as torchvision stores it: say {named('data', PREFIX + dataset)} and "
+                f"{named('data_root', folder)}."
             )
     split_folders, notes = find_splits(folder)
     first = next(split for split in ("train", "val", "test") if split in split_folders)

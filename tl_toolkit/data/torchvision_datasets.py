@@ -12,6 +12,7 @@ from tl_toolkit.data.idx import find_idx, read_idx
 from tl_toolkit.download import Progress
 from tl_toolkit.errors import DataError, UnknownNameError
 from tl_toolkit.libraries import torchvision
+from tl_toolkit.naming import named
 
 datasets = torchvision.datasets
 
@@ -134,5 +135,5 @@ def _missing(name: str, root: Path, download: bool, error: Exception) -> str:
         return f"torchvision:{name} could not be downloaded to {root}: {reason}"
     return (
         f"torchvision:{name} cannot be read from {root} ({reason}). "
-        f"Fetch it with `tl data get {name} --data-root {root}`, or add --download."
+        f"Fetch it with `tl data get {name} --data-root {root}`, or say {named('download', True)}."
     )

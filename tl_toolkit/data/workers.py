@@ -15,6 +15,7 @@ from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 
 from tl_toolkit import allocator
 from tl_toolkit.errors import DataError, ImageError, ToolkitError
+from tl_toolkit.naming import named
 from tl_toolkit.reading import reason_to_give_up, watch_this_thread
 
 DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*?)\.?\s*(?:Details are lost|$)", re.MULTILINE)
@@ -175,7 +176,7 @@ def _end_of(process: int) -> str:
 
 
 def _death(told: dict[int, str]) -> DataError:
-    advice = "If it was memory that ran out, fewer --workers or a smaller --batch-size need less"
+    advice = f"If it was memory that ran out, fewer {named('workers')} or a smaller {named('batch_size')} need less"
     for process, how in told.items():
         for notes in _loaders:
             if image := notes.read_by(process):

@@ -13,6 +13,7 @@ from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.files import atomic_file, show_size
 from tl_toolkit.models.classic.resnet_digits import ResNetDigits, to_torchvision
 from tl_toolkit.models.full_models import CARD_ATTRIBUTE
+from tl_toolkit.naming import named
 
 ExportFormat = Literal["state-dict", "full-model", "safetensors"]
 Layout = Literal["own", "torchvision"]
@@ -40,12 +41,12 @@ def export(
         ToolkitError: It cannot be written.
     """
     if path.exists() and not replace:
-        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another --out.")
+        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another {named('out')}.")
     plain = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
     if layout == "torchvision":
         if to != "state-dict" or not isinstance(plain, ResNetDigits):
             raise UsageError(
-                f"--layout torchvision is for the state-dict of a resnet18_digits, not for the {to} of "
+                f"{named('layout', 'torchvision')} is for the state-dict of a resnet18_digits, not for the {to} of "
                 f"{card.architecture}: leave it out, torchvision's own networks have torchvision's keys."
             )
         _save(to_torchvision(plain.state_dict()), path)

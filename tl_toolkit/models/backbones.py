@@ -13,6 +13,7 @@ from tl_toolkit.errors import ModelError, ToolkitError, UnknownNameError, UsageE
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.libraries import timm, torchvision
 from tl_toolkit.models.classic import CLASSIC, ClassicNetwork
+from tl_toolkit.naming import named
 
 Library = Literal["torchvision", "timm"]
 IMAGENET_CLASSES = 1000
@@ -68,7 +69,7 @@ def resolve_arch(spec: str, options: Mapping[str, Any] | None = None) -> Arch:
     """
     chosen = dict(options or {})
     if taken := [name for name in chosen if name in CHOOSING_WEIGHTS]:
-        raise UsageError(f"No network has the option {listing(taken)}: --weights says what it begins with.")
+        raise UsageError(f"No network has the option {listing(taken)}: {named('weights')} says what it begins with.")
     library, _, name = spec.rpartition(":")
     if library in ("", "torchvision") and name in _torchvision_names():
         return Arch("torchvision", name, chosen)
@@ -187,7 +188,7 @@ def adapt_first_conv(module: nn.Module, in_channels: int) -> str | None:
         return str(name)
     raise ModelError(
         f"This network does not begin with a convolution over 3 channels, so it cannot take {in_channels}. "
-        "Keep --in-channels 3: grayscale images are converted."
+        f"Keep {named('in_channels', 3)}: grayscale images are converted."
     )
 
 
@@ -204,7 +205,7 @@ def check_input(module: nn.Module, arch: Arch, spec: InputSpec) -> None:
         own = default_input_spec(arch)
         raise ModelError(
             f"{arch} does not take images of {spec.height}x{spec.width} px ({str(error).splitlines()[0]}). "
-            f"Its own size is --image-size {own.height}."
+            f"Its own size is {named('image_size', own.height)}."
         ) from error
 
 

@@ -10,6 +10,7 @@ import torch
 from tl_toolkit.download import Progress, download
 from tl_toolkit.errors import DownloadError, WeightsError
 from tl_toolkit.files import is_file
+from tl_toolkit.naming import named
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(?:pth|pt|safetensors|bin|npz)$")
 """torch.hub's convention: the file name ends in the first digits of its SHA-256 (torch/hub.py)."""
@@ -34,7 +35,8 @@ def cached_download(url: str, progress: Progress | None, sha256: str | None = No
     """
     expected = sha256 or hash_in_name(_name(url))
     if expected is None:
-        raise WeightsError(f"{url} has no hash in its name; download it yourself and say --weights FILE.")
+        say = named("weights", "FILE")
+        raise WeightsError(f"{url} has no hash in its name; download it yourself and say {say}.")
     path = cache_path(url, expected)
     if is_file(path):
         if not file_sha256(path).startswith(expected):
@@ -47,7 +49,7 @@ def cached_download(url: str, progress: Progress | None, sha256: str | None = No
     except DownloadError as error:
         raise WeightsError(
             f"{path.name} is not in the cache, and {error}\n"
-            f"Put the file of {url} at {path}, or choose --weights FILE, bundled (resnet18 only) or none."
+            f"Put the file of {url} at {path}, or choose {named('weights', 'FILE')}, bundled (resnet18 only) or none."
         ) from error
     return path
 

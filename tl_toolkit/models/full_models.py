@@ -14,6 +14,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from tl_toolkit.errors import ModelFileError, UnsafeFileError, listing
 from tl_toolkit.models.allowed_globals import CALLED, Allowed, allowed_globals, is_kind_of_tensor
 from tl_toolkit.models.pickle_uses import named_globals
+from tl_toolkit.naming import named
 
 CARD_ATTRIBUTE = "tl_card"
 """Attribute of a saved network that holds its model card: names and texts, as in the header of a model.safetensors."""
@@ -53,7 +54,7 @@ def load_pickled(path: Path, trust: bool = False) -> Any:
         raise UnsafeFileError(
             f"{path} is refused, as loading it could run code: {reason}{naming} tl takes pickled networks of "
             "torch's, torchvision's, timm's and its own classes alone. Save the state_dict() and give that, or, if you "
-            "trust whoever wrote the file, say --trust (in Python trust=True)."
+            f"trust whoever wrote the file, say {named('trust', True)}."
         ) from error
     except Exception as error:  # Damaged pickles and archives fail with errors of every type.
         raise ModelFileError(f"{path} is damaged or no file of torch.save: {_reason(error)}") from error

@@ -8,6 +8,7 @@ from torch import nn
 from tl_toolkit.config import Head
 from tl_toolkit.errors import ModelError
 from tl_toolkit.models.backbones import Arch
+from tl_toolkit.naming import named
 
 MLP_WIDTH = 512
 MLP_DROPOUT = 0.5
@@ -25,7 +26,8 @@ def classifier_path(module: nn.Module, arch: Arch) -> str:
     """
     paths = classifier_paths(module, arch)
     if len(paths) > 1:
-        raise ModelError(f"{arch} has several classifiers ({', '.join(paths)}); only --head swap can change them.")
+        swap = named("head", "swap")
+        raise ModelError(f"{arch} has several classifiers ({', '.join(paths)}); only {swap} can change them.")
     return paths[0]
 
 
@@ -80,10 +82,10 @@ def check_head(module: nn.Module, arch: Arch, head: Head, classes: int, images: 
             shape = tuple(module.eval()(images).shape)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         raise ModelError(
-            f"{arch} does not work with --head {head} ({str(error).splitlines()[0]}). Choose another."
+            f"{arch} does not work with {named('head', head)} ({str(error).splitlines()[0]}). Choose another."
         ) from error
     if shape != (len(images), classes):
-        raise ModelError(f"{arch} does not work with --head {head}: its output is {shape}. Choose another.")
+        raise ModelError(f"{arch} does not work with {named('head', head)}: its output is {shape}. Choose another.")
 
 
 def _swap(module: nn.Module, arch: Arch, classes: int) -> None:
@@ -129,8 +131,8 @@ def _linear(module: nn.Module, arch: Arch, head: Head) -> nn.Linear:
         raise ModelError(f"{arch} is an encoder without a classifier: it has no {path}.") from error
     if not isinstance(layer, nn.Linear):
         raise ModelError(
-            f"--head {head} needs a network that ends in a Linear, but {arch} ends in a {type(layer).__name__} "
-            f"({path}). Choose --head swap."
+            f"{named('head', head)} needs a network that ends in a Linear, but {arch} ends in a {type(layer).__name__} "
+            f"({path}). Choose {named('head', 'swap')}."
         )
     return layer
 

@@ -19,6 +19,7 @@ from tl_toolkit.files import is_file
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.libraries import timm
 from tl_toolkit.models.download import cache_path, cached_download, file_sha256
+from tl_toolkit.naming import named
 
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 """Safe format first, as timm itself looks for them (timm/models/_hub.py)."""
@@ -189,5 +190,5 @@ def _unreachable(repository: str, names: Sequence[str], error: Exception) -> str
         f"{names[0]} of hf-hub:{repository} is not in the cache, and the Hub cannot be asked ({reason}).\n"
         f"On a machine with a network run `hf download {repository}` and copy the folder "
         f"{Path(huggingface_hub.constants.HF_HUB_CACHE) / ('models--' + repository.replace('/', '--'))}, "
-        "or choose --weights FILE or none."
+        f"or choose {named('weights', 'FILE')} or none."
     )

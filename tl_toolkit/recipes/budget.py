@@ -12,6 +12,7 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.files import show_seconds
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.multiply_adds import count_multiply_adds
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.plan import PROBE, Settings
 from tl_toolkit.recipes.stages import Bench
 
@@ -71,7 +72,8 @@ class TimeBudget:
         """
         if self.used(1):
             raise UsageError(
-                f"--time-budget {show_seconds(self.seconds)} is too short: starting took {show_seconds(self.elapsed)}."
+                f"{named('time_budget')} is too short with {show_seconds(self.seconds)}: starting took "
+                f"{show_seconds(self.elapsed)}."
             )
 
     @property
@@ -151,9 +153,9 @@ def check_budget(bench: Bench, budget: TimeBudget) -> None:
     if needed > budget.seconds:
         images = sum(len(samples) for samples in bench.splits.present.values())
         raise UsageError(
-            f"--time-budget {show_seconds(budget.seconds)} is too short: {images:,} images take about "
-            f"{show_seconds(needed)} with the head alone. Give at least that, or fewer images (--train-images), a "
-            "smaller --image-size or a smaller network."
+            f"{named('time_budget')} is too short with {show_seconds(budget.seconds)}: {images:,} images take about "
+            f"{show_seconds(needed)} with the head alone. Give at least that, or fewer images "
+            f"({named('train_images')}), a smaller {named('image_size')} or a smaller network."
         )
     budget.reserve = WRITING_SECONDS + cost.final
 

@@ -11,6 +11,7 @@ import torch
 
 from tl_toolkit.errors import ModelFileError, shown
 from tl_toolkit.json_values import duration, mapping, record, whole_number
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.plan import Settings
 from tl_toolkit.tensor_files import read_sealed, write_sealed
 from tl_toolkit.training.checkpoint import StageState
@@ -121,6 +122,6 @@ def _premises(kept: Any) -> dict[str, Any]:
 
 def _unusable(path: Path, reason: str) -> ModelFileError:
     return ModelFileError(
-        f"{path} is no checkpoint that tl can go on from ({reason}). Without it --resume trains the run from its "
-        "beginning."
+        f"{path} is no checkpoint that tl can go on from ({reason}). Without it {named('resume')} trains the run from "
+        "its beginning."
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tl_toolkit.balance import is_unbalanced
 from tl_toolkit.errors import listing
+from tl_toolkit.naming import named
 
 FEW_IMAGES = 10
 
@@ -53,6 +54,6 @@ def imbalance(counts: Sequence[int], class_names: Sequence[str]) -> list[str]:
     smallest = min((index for index in range(len(counts)) if counts[index]), key=lambda index: counts[index])
     return [
         f"train is unbalanced: its largest class, {class_names[largest]}, has {counts[largest]:,} images, its "
-        f"smallest, {class_names[smallest]}, {counts[smallest]:,}. --sampler balanced shows each class as often, "
-        "--class-weights balanced counts rare ones more in the loss."
+        f"smallest, {class_names[smallest]}, {counts[smallest]:,}. {named('sampler', 'balanced')} shows each class as "
+        f"often, {named('class_weights', 'balanced')} counts rare ones more in the loss."
     ]

@@ -8,6 +8,7 @@ from tl_toolkit.data.checking import BadImage
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.duplicates import Copies, Copy, compared, find_copies
 from tl_toolkit.errors import DataError, bullets, listing
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.events import Chosen, Listener, Warned
 
 SHOWN = 5
@@ -18,8 +19,6 @@ KEEPERS: Mapping[str, tuple[str, ...]] = {"train": ("test", "val"), "val": ("tes
 
 LEARNERS: Mapping[str, tuple[str, ...]] = {"test": ("train", "val"), "val": ("train",), "train": ()}
 """Of each split those that must not have its images."""
-
-DROP = "--duplicates drop leaves out the copies, --duplicates fail stops."
 
 
 def settle_copies(
@@ -47,7 +46,7 @@ def settle_copies(
     if policy == "warn" or not copies.groups:
         return dict(splits), []
     if policy == "fail":
-        remedy = "Remove the copies, or leave them out with --duplicates drop."
+        remedy = f"Remove the copies, or leave them out with {named('duplicates', 'drop')}."
         raise DataError("\n".join([*describe_copies(copies, class_names), remedy]))
     dropped = [(copy, why) for group in copies.groups for copy, why in _dropped(group, class_names)]
     gone = {split: {copy.index for copy, _ in dropped if copy.split == split} for split in splits}
@@ -56,7 +55,7 @@ def settle_copies(
     if dropped:
         counts = Counter(copy.split for copy, _ in dropped)
         value = ", ".join(f"{count:,} of {split}" for split, count in counts.items())
-        listener(Chosen("copies", f"{value} left out", "--duplicates drop"))
+        listener(Chosen("copies", f"{value} left out", named("duplicates", "drop")))
     return kept, [BadImage(copy.split, copy.name, why) for copy, why in dropped]
 
 
@@ -64,8 +63,9 @@ def tell_copies(
     splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, listener: Listener
 ) -> None:
     """Warns of the identical images of splits that were compared."""
+    remedy = f"{named('duplicates', 'drop')} leaves out the copies, {named('duplicates', 'fail')} stops."
     for message in describe_copies(find_copies(splits), class_names):
-        listener(Warned(f"{message}\n{DROP}" if policy == "warn" else message))
+        listener(Warned(f"{message}\n{remedy}" if policy == "warn" else message))
 
 
 def describe_copies(copies: Copies, class_names: Sequence[str]) -> list[str]:
@@ -130,7 +130,7 @@ def _check_classes_remain(before: Samples | None, after: Samples | None, class_n
     if lost := sorted(set(before.targets) - set(after.targets)):
         raise DataError(
             f"Without its copies train has no image of {listing([class_names[target] for target in lost])}: all are in "
-            "val, test or another class too. Take them out there, or say --duplicates warn."
+            f"val, test or another class too. Take them out there, or say {named('duplicates', 'warn')}."
         )
 
 

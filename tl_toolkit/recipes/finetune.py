@@ -17,6 +17,7 @@ from tl_toolkit.config import RESUMABLE, FinetuneConfig, read_config_file
 from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError, listing
 from tl_toolkit.exporting.weights import export
+from tl_toolkit.naming import named
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.advance import fit_to_budget
 from tl_toolkit.recipes.budget import TimeBudget, check_budget
@@ -123,7 +124,9 @@ def resume(
         finished = run_folder.read_summary(folder)
         longer = config.epochs if "epochs" in changes else None
         if finished and (longer or 0) <= finished["epochs"]:
-            listener(Chosen("resume", "nothing to do", f"{folder} is finished; --epochs N trains it for longer"))
+            listener(
+                Chosen("resume", "nothing to do", f"{folder} is finished; {named('epochs', 'N')} trains it for longer")
+            )
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {run_folder.CHECKPOINT_FILE}.")
@@ -260,9 +263,10 @@ def _resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
     """
     fixed = [name for name in changes if name not in RESUMABLE]
     if fixed:
+        kept, free = (listing([named(name) for name in names]) for names in (fixed, sorted(RESUMABLE)))
         raise UsageError(
-            f"A run that goes on keeps its settings, those of its {run_folder.CONFIG_FILE}: {listing(fixed)} cannot be "
-            f"given anew, only {listing(sorted(RESUMABLE))}. For other settings, train a new run."
+            f"A run that goes on keeps its settings, those of its {run_folder.CONFIG_FILE}: {kept} cannot be given "
+            f"anew, only {free}. For other settings, train a new run."
         )
     return FinetuneConfig.from_values(read_config_file(folder / run_folder.CONFIG_FILE), changes)
 
@@ -271,7 +275,7 @@ def _check_epochs(stage: Stage, position: Position) -> None:
     done = position.epoch(len(stage.train))
     if done > stage.epochs:
         raise UsageError(
-            f"The run has come to epoch {done} of the {stage.name} stage: --epochs must be {done} or more."
+            f"The run has come to epoch {done} of the {stage.name} stage: {named('epochs')} must be {done} or more."
         )
 
 
@@ -279,7 +283,7 @@ def _check_fits(checkpoint: Checkpoint, job: Job) -> None:
     if checkpoint.stage >= len(job.stages):
         raise ModelFileError(
             f"The checkpoint is one of stage {checkpoint.stage + 1}, but the run has {len(job.stages)}. Without its "
-            f"{run_folder.CHECKPOINT_FILE} --resume trains the run from its beginning."
+            f"{run_folder.CHECKPOINT_FILE} {named('resume')} trains the run from its beginning."
         )
     check_weights(job.bench.network.module, checkpoint.weights_of_best())
 
@@ -358,7 +362,8 @@ def _write_results(
     listener(Wrote(folder / run_folder.CURVES_FILE, "loss and accuracy over the epochs"))
     listener(Wrote(folder / run_folder.CONFIG_FILE, "the settings, to run again"))
     listener(Wrote(folder / run_folder.METRICS_FILE, "a line for each evaluation"))
-    listener(Wrote(folder / run_folder.CHECKPOINT_FILE, "all that --resume needs to train for more --epochs"))
+    longer = f"all that {named('resume')} needs to train for more {named('epochs')}"
+    listener(Wrote(folder / run_folder.CHECKPOINT_FILE, longer))
     if config.tensorboard:
         listener(Wrote(folder / run_folder.TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}"))
     # The last: a run that has it is finished.

@@ -18,6 +18,7 @@ from tl_toolkit.errors import ToolkitError, listing
 from tl_toolkit.files import short_path, show_size
 from tl_toolkit.models.build import Network
 from tl_toolkit.models.frozen_prefix import FrozenPrefix
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 from tl_toolkit.training.compute import Compute
 from tl_toolkit.training.frozen_features import ComputedFeatures, EvalFeatures, FeatureBatches, Features, ViewOrder
@@ -127,7 +128,7 @@ class FrozenFeatures:
     def _stored(self, split: str, samples: Samples, views: int) -> Features | None:
         """The features, if they can be held."""
         if not self._config.feature_cache:
-            self._tell(split, "computed whenever they are needed: --no-feature-cache")
+            self._tell(split, f"computed whenever they are needed: {named('feature_cache', False)}")
             return None
         identities = samples.identities()
         found = [self._store(view).find(identities) for view in range(views)]
@@ -169,7 +170,7 @@ class FrozenFeatures:
                 self._give_up(str(error))
             else:
                 self._give_up(
-                    f"The features take {show_size(needed)}, more than --cache-size {show_size(limit)} allows."
+                    f"The features take {show_size(needed)}, and {named('cache_size')} is {show_size(limit)}."
                 )
         return "" if needed <= MEMORY_BYTES else f"{show_size(needed)} are much for memory, and not kept on disk"
 

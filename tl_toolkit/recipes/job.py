@@ -18,6 +18,7 @@ from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.weights import Overrides
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.budget import TimeBudget
 from tl_toolkit.recipes.events import Chosen, Listener, Warned, download_progress
 from tl_toolkit.recipes.plan import Settings, plan
@@ -115,7 +116,7 @@ def tell_choices(job: Job) -> None:
     arch = ("arch", " ".join([str(network.arch), *config.arch_options]), _where_found(network.arch) if bare else "")
     for what, value, why in (
         *([] if job.ranked else [arch]),  # A network that was ranked is told already.
-        ("weights", network.origin, f"--weights {job.asked}"),
+        ("weights", network.origin, named("weights", job.asked)),
         ("data", f"{source.name}, {len(source.class_names)} classes, {counts}", ""),
         ("val", f"{len(splits.val):,} images", splits.val_origin),
         (

@@ -15,6 +15,7 @@ from torch import nn
 from tl_toolkit.artifact import MODEL_FILE, ModelCard, save_model
 from tl_toolkit.config import FinetuneConfig, Tune
 from tl_toolkit.errors import StoppedError, UsageError, listing
+from tl_toolkit.naming import named, names_flags
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.events import Chosen, Listener
@@ -158,7 +159,7 @@ class Keeper:
             self._keep(stepped, place)
 
     def _why_over(self) -> str:
-        return "--time-budget" if self._out_of_time() else f"--patience {self._config.patience}"
+        return named("time_budget") if self._out_of_time() else named("patience", self._config.patience)
 
     def write_best(self) -> None:
         """Writes the best weights so far to the model file, where they are not there yet."""
@@ -264,7 +265,7 @@ def is_best(
 
 def resume_command(folder: Path) -> str:
     """What goes on with a run."""
-    return f"tl finetune --resume {shlex.quote(str(folder))}"
+    return f"tl finetune --resume {shlex.quote(str(folder))}" if names_flags() else f'tl_toolkit.resume("{folder}")'
 
 
 def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
@@ -286,9 +287,11 @@ def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path
         before, after = kept.get("settings", {}), now["settings"]
         differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         what.append(f"{listing(differing)} in {run_folder.CONFIG_FILE}")
+    settings = folder / run_folder.CONFIG_FILE
+    anew = f"tl finetune --config {shlex.quote(str(settings))}" if names_flags() else f"its settings are in {settings}"
     raise UsageError(
         f"{folder} cannot be gone on with exactly: {' and '.join(what)} changed since its checkpoint. Put back what "
-        f"was there, or train a new run: tl finetune --config {shlex.quote(str(folder / run_folder.CONFIG_FILE))}"
+        f"was there, or train a new run: {anew}"
     )
 
 

@@ -21,6 +21,7 @@ from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
 from tl_toolkit.models.file_kinds import describe_other, describe_unknown, kind_of
 from tl_toolkit.models.full_models import CARD_ATTRIBUTE, card_of, load_pickled
+from tl_toolkit.naming import named
 from tl_toolkit.reading import readers
 from tl_toolkit.recipes.run_folder import CONFIG_FILE
 from tl_toolkit.training.compute import Compute, choose_compute
@@ -273,7 +274,7 @@ def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelCard]:
         what = "a network" if isinstance(module, nn.Module) else "weights" if isinstance(module, dict) else "something"
         raise UsageError(
             f"{file} holds {what} without class names and InputSpec, so nothing can be predicted with it. Give a run "
-            f"folder, its {MODEL_FILE}, or a full model that tl saved; or train with it: tl finetune --weights {file}."
+            f"folder, its {MODEL_FILE}, or a full model that tl saved; or train with it: {named('weights', str(file))}."
         )
     delattr(module, CARD_ATTRIBUTE)
     try:

@@ -7,6 +7,7 @@ from torch import nn
 
 from tl_toolkit.config import FinetuneConfig, Tune
 from tl_toolkit.errors import UsageError
+from tl_toolkit.naming import named
 from tl_toolkit.training.norms import has_batch_norm, has_depthwise_convolution
 from tl_toolkit.training.optimizers import LBFGS, Start, default_rates
 from tl_toolkit.training.records import EvalRecord
@@ -125,8 +126,9 @@ def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> Set
         optimizer = (config.optimizer if alone else None) or (LBFGS if _is_solved(config) else PROBE_OPTIMIZER)
     if optimizer == LBFGS and not _is_solved(config):
         raise UsageError(
-            "--optimizer lbfgs solves a linear head on all features at once: leave out --head mlp, --views, --sampler "
-            "balanced, --drop-last, --no-feature-cache, --lr and --probe-lr."
+            f"{named('optimizer', LBFGS)} solves a linear head on all features at once: leave out "
+            f"{named('head', 'mlp')}, {named('views')}, {named('sampler', 'balanced')}, {named('drop_last', True)}, "
+            f"{named('feature_cache', False)}, {named('learning_rate')} and {named('probe_learning_rate')}."
         )
     rate = (config.learning_rate if alone else None) or config.probe_rate
     decay = config.weight_decay if alone else None
@@ -160,7 +162,9 @@ def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Sett
     """The head has the backbone's learning rate where it has none of its own."""
     optimizer = config.optimizer or "adamw"
     if optimizer == LBFGS:
-        raise UsageError("--optimizer lbfgs solves a linear head, and goes with --tune linear-probe alone.")
+        raise UsageError(
+            f"{named('optimizer', LBFGS)} solves a linear head, and goes with {named('tune', 'linear-probe')} alone."
+        )
     pretrained: Start = "frozen" if norm_is_frozen(config, module) else "batch"
     start: Start = pretrained if config.weights != "none" else "scratch" if has_batch_norm(module) else "frozen"
     rates = default_rates(optimizer, start, config.learning_rate, config.weight_decay)

@@ -11,6 +11,7 @@ from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.sources import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
 from tl_toolkit.errors import ConfigError, DataError, ImageError, bullets, listing
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.class_sizes import count_classes, imbalance, lonely_classes
 from tl_toolkit.recipes.copies import settle_copies, tell_copies
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
@@ -79,7 +80,10 @@ def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listen
     _check_every_class_remains(splits, source.class_names)
     if config.drop_last and len(splits.train) < config.batch_size:
         raise ConfigError(
-            [f"drop_last leaves no batch: train has {_images(len(splits.train))}, batch_size is {config.batch_size}."]
+            [
+                f"{named('drop_last')} leaves no batch: train has {_images(len(splits.train))}, {named('batch_size')} "
+                f"is {config.batch_size}."
+            ]
         )
     tell_copies(splits.present, source.class_names, config.duplicates, listener)
     _check_val(splits, source, listener)
@@ -101,14 +105,11 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
             f"{source.name} has no train split, only {', '.join(source.splits)}: there is nothing to learn from."
         )
     found = len(source.class_names)
+    has = f"{source.name} has {found} classes ({listing(source.class_names)})"
     if config.one_logit and found != 2:
-        raise ConfigError(
-            [f"classes is 1, one logit for two classes, but {source.name} has {found} ({listing(source.class_names)})."]
-        )
+        raise ConfigError([f"{named('classes')} is 1, one logit for two classes, but {has}."])
     if config.classes is not None and not config.one_logit and config.classes != found:
-        raise ConfigError(
-            [f"classes is {config.classes}, but {source.name} has {found} classes ({listing(source.class_names)})."]
-        )
+        raise ConfigError([f"{named('classes')} is {config.classes}, but {has}."])
     if found < 2:
         raise DataError(
             f"{source.name} has one class only ({source.class_names[0]}); telling images apart takes two or more."
@@ -135,7 +136,7 @@ def _divide(
         train = _sample(train, source, "train", config.train_images, config)
     if config.test_images is not None:
         if test is None:
-            raise ConfigError([f"test_images is {config.test_images}, but {source.name} has no test split."])
+            raise ConfigError([f"{named('test_images')} is {config.test_images}, but {source.name} has no test split."])
         test = _sample(test, source, "test", config.test_images, config)
     return Splits(train, val, test, bad, dropped, val_origin, "val" not in whole)
 
@@ -150,7 +151,8 @@ def _check_val(splits: Splits, source: Source, listener: Listener) -> None:
     if not len(val):
         raise DataError(f"val has no readable images to choose by ({splits.val_origin}). Add images.")
     if len(val) < FEW_TO_CHOOSE_BY:
-        listener(Warned(f"val has {_images(len(val))} only, so chance has a say in what is best: see --val-split."))
+        poor = f"val has {_images(len(val))} only, so chance has a say in what is best: see {named('val_split')}."
+        listener(Warned(poor))
     if missing := _missing(val, source.class_names):
         listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
 
@@ -159,7 +161,7 @@ def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[S
     """Train without val, val, and how it came to be."""
     count = config.val_images
     if count is not None and count >= len(train):
-        raise ConfigError([f"val_images is {count}, but train has {_images(len(train))}: some must remain."])
+        raise ConfigError([f"{named('val_images')} is {count}, but train has {_images(len(train))}: some must remain."])
     if config.draw == "in-order":
         first = len(train) - (count or max(1, round(len(train) * config.val_split)))
         kept, taken = list(range(first)), list(range(first, len(train)))
@@ -176,7 +178,7 @@ def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[S
 def _sample(samples: Samples, source: Source, split: str, count: int, config: FinetuneConfig) -> Samples:
     """So many images of a split."""
     if count > len(samples):
-        raise ConfigError([f"{split}_images is {count}, but {split} has {_images(len(samples))}."])
+        raise ConfigError([f"{named(f'{split}_images')} is {count}, but {split} has {_images(len(samples))}."])
     if config.draw == "in-order":
         return samples.subset(range(count))
     return samples.subset(stratified_sample(samples.targets, _split_names(samples, source), count, config.seed)[1])
@@ -185,7 +187,8 @@ def _sample(samples: Samples, source: Source, split: str, count: int, config: Fi
 def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
     report = bullets([str(ImageError(image.path, image.reason)) for image in bad])
     if strict:
-        raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\nMend or remove them, or leave out --strict.")
+        remedy = f"Mend or remove them, or leave out {named('strict')}."
+        raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\n{remedy}")
     listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))
 
 
@@ -213,7 +216,7 @@ def _check_every_class_remains(splits: Splits, class_names: tuple[str, ...]) -> 
         raise DataError(
             f"train has no image left of {_names(empty, class_names)}: val has {_images(len(splits.val))} "
             f"({splits.val_origin}), train {_images(len(splits.train))} of the rest. Add images of these classes, or "
-            "see --draw stratified, --train-images and --val-images."
+            f"see {named('draw', 'stratified')}, {named('train_images')} and {named('val_images')}."
         )
 
 
@@ -228,11 +231,11 @@ def _tell_class_sizes(train: Samples, class_names: tuple[str, ...], config: Fine
     for message in lonely_classes(counts, class_names):
         listener(Warned(message))
     if config.sampler == "balanced":
-        listener(Chosen("balance", "each class is shown as often", "--sampler balanced"))
+        listener(Chosen("balance", "each class is shown as often", named("sampler", "balanced")))
     elif config.class_weights == "balanced":
         weights = balanced_weights(train.targets, len(class_names))
         value = f"images count {weights.min():.3g} to {weights.max():.3g} times in the loss"
-        listener(Chosen("balance", value, "--class-weights balanced"))
+        listener(Chosen("balance", value, named("class_weights", "balanced")))
     else:
         for message in imbalance(counts, class_names):
             listener(Warned(message))

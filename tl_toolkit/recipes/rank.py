@@ -21,6 +21,7 @@ from tl_toolkit.models.freezing import freeze_except
 from tl_toolkit.models.multiply_adds import count_multiply_adds
 from tl_toolkit.models.weight_sources import weight_sources
 from tl_toolkit.models.weights import BUNDLED_ARCH, Overrides
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.budget import TimeBudget
 from tl_toolkit.recipes.events import Chosen, Counted, Event, Listener, log_event
 from tl_toolkit.recipes.frozen import FrozenFeatures
@@ -222,11 +223,13 @@ def check_auto(config: FinetuneConfig) -> None:
     """
     if config.weights not in ("auto", "imagenet", "package", "bundled"):
         raise UsageError(
-            f"--weights {config.weights} belongs to one network, but --arch is auto: name the network, such as "
-            "--arch resnet18."
+            f"{named('weights', config.weights)} belongs to one network, but {named('arch')} is auto: name the "
+            f"network, such as {named('arch', 'resnet18')}."
         )
     if config.arch_options:
-        raise UsageError("--arch-options belong to one network, but --arch is auto: name the network.")
+        raise UsageError(
+            f"{named('arch_options')} belong to one network, but {named('arch')} is auto: name the network."
+        )
 
 
 def largest_input(config: FinetuneConfig, archs: Sequence[str] = ()) -> int:
@@ -258,9 +261,9 @@ def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch
             found.append((arch, chosen[0]))
     if not found:
         raise UsageError(
-            f"--arch auto chooses among {listing([str(arch) for arch in CANDIDATES])}, but with --weights "
-            f"{config.weights} the weights of none are on this machine. Name a network: --arch resnet18 downloads its "
-            "weights; `tl models --here` lists what needs no download."
+            f"{named('arch', AUTO)} chooses among {listing([str(arch) for arch in CANDIDATES])}, but with "
+            f"{named('weights', config.weights)} the weights of none are on this machine. Name a network: "
+            f"{named('arch', 'resnet18')} downloads its weights; `tl models --here` lists what needs no download."
         )
     return found
 
@@ -286,7 +289,7 @@ def _sample(train: Samples, source: Source, seed: int) -> Samples:
     if len(classes) == len(train):
         raise DataError(
             f"{source.name} has a single image of each class in train: networks cannot be judged by them. Name one: "
-            "--arch resnet18."
+            f"{named('arch', 'resnet18')}."
         )
     if len(classes) > SAMPLE_CLASSES:
         step = len(classes) / SAMPLE_CLASSES

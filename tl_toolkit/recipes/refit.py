@@ -3,6 +3,7 @@
 import dataclasses
 
 from tl_toolkit.data.dataset import Samples
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.events import Chosen, Event, Warned
 from tl_toolkit.recipes.plan import PROBE, Settings
 from tl_toolkit.recipes.preparation import Splits
@@ -20,7 +21,7 @@ def why_not_refit(bench: Bench, probe: Settings, best_stage: str) -> str:
         best_stage: The stage whose weights are kept.
     """
     if bench.config.tune != "auto" or best_stage != PROBE:
-        return "only a probe that --tune auto keeps can be solved again at no cost"
+        return f"only a probe that {named('tune', 'auto')} keeps can be solved again at no cost"
     if probe.optimizer != LBFGS:
         return "the probe was trained by gradient descent"
     splits = bench.splits

@@ -17,6 +17,7 @@ from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
 from tl_toolkit.json_values import mapping, number, record, whole_number
+from tl_toolkit.naming import named
 from tl_toolkit.training.records import EvalRecord, Record, StepRecord
 
 RUNS = Path("runs")
@@ -56,7 +57,7 @@ def create_run_folder(out: str | None, arch: str, data: str) -> Path:
                 number += 1
     except OSError as error:
         raise ToolkitError(
-            f"Cannot make the run's folder {out or RUNS}: {error.strerror}. Choose another --out."
+            f"Cannot make the run's folder {out or RUNS}: {error.strerror}. Choose another {named('out')}."
         ) from error
 
 
@@ -69,9 +70,11 @@ def check_out(out: str | None) -> None:
     if out is None:
         return
     if "\\udc" in ascii(out):
-        raise UsageError(f"The name of --out, {out!a}, is no valid UTF-8; safetensors cannot be written there.")
+        raise UsageError(
+            f"The name of {named('out')}, {out!a}, is no valid UTF-8; safetensors cannot be written there."
+        )
     if user_path(out).exists():
-        raise UsageError(f"The folder {out} exists; nothing is ever overwritten. Choose another --out.")
+        raise UsageError(f"The folder {out} exists; nothing is ever overwritten. Choose another {named('out')}.")
 
 
 @contextlib.contextmanager
@@ -223,15 +226,16 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         ToolkitError: The file is damaged.
     """
     path = folder / SUMMARY_FILE
+    again = f"Remove it, and {named('resume')} writes it again"
     try:
         summary = mapping(json.loads(path.read_text(encoding="utf-8")), "it")
         _check_summary(summary)
     except FileNotFoundError:
         return None
     except KeyError as error:
-        raise ToolkitError(f"{path} is damaged: it lacks {error}. Remove it, and --resume writes it again.") from error
+        raise ToolkitError(f"{path} is damaged: it lacks {error}. {again}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ToolkitError(f"{path} is damaged: {error}. Remove it, and --resume writes it again.") from error
+        raise ToolkitError(f"{path} is damaged: {error}. {again}.") from error
     return summary
 
 

@@ -21,6 +21,7 @@ from tl_toolkit.errors import TrainingError
 from tl_toolkit.models.build import Network
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.frozen_prefix import find_prefix, frozen_digest
+from tl_toolkit.naming import named
 from tl_toolkit.recipes.evaluate import score
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 from tl_toolkit.recipes.frozen import FrozenFeatures, Images
@@ -346,7 +347,8 @@ def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> It
     try:
         if bench.frozen is None:
             if sweeps:
-                message = f"--probe-lr auto needs stored features; the probe has {settings.learning_rate:g}."
+                asked = named("probe_learning_rate", AUTO)
+                message = f"{asked} needs stored features; the probe has {settings.learning_rate:g}."
                 bench.listener(Warned(message))
             settings = _in_batches(bench, settings, "the network has no frozen part that can be run alone")
             yield bench.stage_on_images(settings, trainable, begun), settings

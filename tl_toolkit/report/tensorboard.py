@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tl_toolkit.errors import UsageError
+from tl_toolkit.naming import named
 from tl_toolkit.report.pictures import Picture, picture_grid
 from tl_toolkit.training.records import EvalRecord, Record
 
@@ -25,7 +26,8 @@ def check_tensorboard() -> None:
         UsageError: The package tensorboard is not installed.
     """
     if importlib.util.find_spec("tensorboard") is None:
-        raise UsageError("--tensorboard needs the package tensorboard: pip install 'tl_toolkit[tensorboard]'.")
+        needed = f"{named('tensorboard')} needs the package tensorboard"
+        raise UsageError(f"{needed}: pip install 'tl_toolkit[tensorboard]'.")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from torch import nn
 from tl_toolkit import allocator
 from tl_toolkit.config import Precision
 from tl_toolkit.errors import UsageError
+from tl_toolkit.naming import named
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -121,7 +122,9 @@ def choose_compute(device: str, precision: Precision, module: nn.Module | None =
     chosen = _device(device)
     native, how = _native_bf16(chosen)
     if precision == "bf16" and not native:
-        raise UsageError(f"--precision bf16 was asked for, but {chosen} has no bf16 instructions. Use fp32 or auto.")
+        raise UsageError(
+            f"{named('precision', 'bf16')} was asked for, but {chosen} has no bf16 instructions. Use fp32 or auto."
+        )
     auto = precision == "auto"
     forward: ComputePrecision = ("bf16" if native else "fp32") if precision == "auto" else precision
     training, reason = forward, how if auto else "as asked"

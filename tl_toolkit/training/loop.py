@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tl_toolkit.errors import TrainingError
+from tl_toolkit.naming import named
 from tl_toolkit.training.averaging import averaged, update_average
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.metrics import FullMeter, Meter, Scores
@@ -349,7 +350,8 @@ def _why_step_failed(stage: str, error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "DataLoader worker" in lines[0]:  # The worker's own error is the last line of its traceback.
         return f"The {stage} stage cannot go on: {lines[-1].partition('Error: ')[2]}"
-    advice = " A smaller --batch-size or --image-size needs less." if "memory" in lines[0].lower() else ""
+    less = f" A smaller {named('batch_size')} or {named('image_size')} needs less."
+    advice = less if "memory" in lines[0].lower() else ""
     return f"A step of the {stage} stage failed: {lines[0]}{advice}"
 
 
@@ -358,5 +360,6 @@ def _check_finite(loss: float, stage: str, epoch: int) -> None:
         raise TrainingError(
             f"The loss became {loss} in epoch {epoch} of the {stage} stage. "
             "The best weights of earlier epochs are kept. "
-            "Try a tenth of the learning rate (--lr, --head-lr, --probe-lr), --clip-gradient 1 or --precision fp32."
+            f"Try a tenth of the learning rate ({named('learning_rate')}, {named('head_learning_rate')}, "
+            f"{named('probe_learning_rate')}), {named('clip_gradient', 1)} or {named('precision', 'fp32')}."
         )

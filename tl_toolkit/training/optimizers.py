@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tl_toolkit.errors import UnknownNameError, UsageError
+from tl_toolkit.naming import named
 
 FUSED = ("adam", "adamw", "momentum", "sgd")
 """Those that torch updates in one pass over the memory: on 2 cores a step of ResNet18's AdamW took 12 ms, not 20."""
@@ -106,8 +107,8 @@ def default_rates(optimizer: str, start: Start, learning_rate: float | None, wei
         return Rates(learning_rate, weight_decay)
     if optimizer not in DEFAULTS and optimizer != LBFGS:
         raise UsageError(
-            f"The optimizer {optimizer} has no default learning rate and weight decay here: say --lr and "
-            f"--weight-decay. {' and '.join(DEFAULTS)} have defaults."
+            f"The optimizer {optimizer} has no default learning rate and weight decay here: say "
+            f"{named('learning_rate')} and {named('weight_decay')}. {' and '.join(DEFAULTS)} have defaults."
         )
     rates = LBFGS_RATES if optimizer == LBFGS else DEFAULTS[optimizer][start]
     return Rates(

@@ -9,6 +9,7 @@ from torch import nn
 
 from tl_toolkit.errors import ModelError, UnknownNameError
 from tl_toolkit.libraries import timm
+from tl_toolkit.naming import named
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -58,7 +59,8 @@ def classic_network(build: Callable[..., Network]) -> Callable[..., Network]:
     def entry(*arguments: Any, **given: Any) -> Network:
         from_timm = {key: given.pop(key) for key in TIMMS_OWN if key in given}
         if from_timm.get("pretrained"):
-            raise ModelError(f"{name} has no pretrained weights: it is trained from scratch. Say --weights none.")
+            none = named("weights", "none")
+            raise ModelError(f"{name} has no pretrained weights: it is trained from scratch. Say {none}.")
         if "in_chans" in given:
             given["in_channels"] = given.pop("in_chans")
         for option, value in given.items():

@@ -13,12 +13,12 @@ from tl_toolkit.config import Loss
 from tl_toolkit.errors import MOST_SHOWN, ModelFileError, shown
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.json_values import mapping, whole_number
+from tl_toolkit.own_files import MODEL_FILE as MODEL_FILE
 from tl_toolkit.split_note import SplitNote
 from tl_toolkit.tensor_files import read_sealed, write_sealed
 
 FORMAT = "tl_toolkit.model"
 FORMAT_VERSION = "1"
-MODEL_FILE = "model.safetensors"
 MOST_CLASSES = 2**20
 """Outputs of a pretrained classifier that are believed of a file: it is built before it is replaced."""
 

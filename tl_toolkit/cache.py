@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.files import write_text
+from tl_toolkit.own_files import ENTRY_FILE
 from tl_toolkit.reading import begin_file, end_file
 from tl_toolkit.tensor_files import write_tensors
 
@@ -34,7 +35,6 @@ FORMAT = "2"
 """Part of every digest: a store of another format is never looked at."""
 
 CACHE_VARIABLE = "TL_CACHE"
-ENTRY_FILE = "entry.json"
 MOST_BYTES = 10 * 2**30
 FREE_SHARE = 0.5
 """By default the cache takes 10 GiB, or half of what is free where that is less."""

@@ -4,7 +4,9 @@ A message is made where something is found, which may be far below who shows it:
 """
 
 import contextlib
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 _in_terminal = False
 """Of the whole process: messages are also made in threads."""
@@ -39,8 +41,8 @@ def named(name: str, value: object = None) -> str:
         value: What to set it to. A word in capitals stands for a value, such as FILE.
     """
     if not _in_terminal:
-        text = f'"{value}"' if isinstance(value, str) and not value.isupper() else value
+        text = f'"{value}"' if isinstance(value, str | Path) and not str(value).isupper() else value
         return name if value is None else f"{name}={text}"
     if value is None or value is True:
         return flag_of(name)
-    return f"--no-{flag_of(name)[2:]}" if value is False else f"{flag_of(name)} {value}"
+    return f"--no-{flag_of(name)[2:]}" if value is False else f"{flag_of(name)} {shlex.quote(str(value))}"

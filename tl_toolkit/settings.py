@@ -93,7 +93,7 @@ def problem_with(field: dataclasses.Field[Any], value: Any) -> str | None:
     if type(value) is not kind:
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
         return f"{named(field.name)} must be {words[kind]}, not {shown(value)}."
-    if isinstance(value, str) and not value.strip():
+    if isinstance(value, str) and not value.strip(" \t\n"):
         return f"{named(field.name)} must not be empty: leave it out, or say what it is."
     return _out_of_range(named(field.name), field.metadata["setting"], value)
 

@@ -62,7 +62,7 @@ def _no_images() -> Iterator[Kind]:
     yield Kind("text.jpg", write(b"This is no image.\n" * 20), Bad(UNKNOWN))
     yield Kind("page.jpg", write(b"<!doctype html><title>404</title>"), Bad(UNKNOWN))
     yield Kind("vector.svg", write(b'<svg xmlns="http://www.w3.org/2000/svg"/>'), Bad(UNKNOWN))
-    yield Kind("document.pdf", lambda path: picture().save(path, "PDF"), Bad(UNKNOWN))
+    yield Kind("document.jpg", lambda path: picture().save(path, "PDF"), Bad(UNKNOWN))
     yield Kind("archive.jpg", write(b"PK\x03\x04" + bytes(200)), Bad(UNKNOWN))
     yield Kind("zeros.jpg", write(bytes(5000)), Bad(UNKNOWN))
     yield Kind("one-byte.jpg", write(b"\xff"), Bad(UNKNOWN))

@@ -6,12 +6,12 @@ from tl_toolkit.data.sources import open_source
 
 def test_check_splits_with_bad_files_tells_each(photos: Path):
     (photos / "0" / "a.jpg").touch()
-    (photos / "7" / "z.txt").write_text("notes")
+    (photos / "7" / "z.jpg").write_text("notes")
     told: list[tuple[int, int]] = []
     checked = check_splits(open_source(photos).splits, lambda done, total: told.append((done, total)))["train"]
     assert [(image.split, Path(image.path).name, image.reason) for image in checked.bad] == [
         ("train", "a.jpg", "the file is empty"),
-        ("train", "z.txt", "not an image that Pillow can read"),
+        ("train", "z.jpg", "not an image that Pillow can read"),
     ]
     assert len(checked.facts) == len(checked.readable) == 30
     assert {(fact.width, fact.height, fact.mode) for fact in checked.facts.values()} == {(8, 8, "L")}

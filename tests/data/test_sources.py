@@ -39,7 +39,7 @@ def test_open_source_with_a_class_that_is_spelt_otherwise_names_the_nearest(tmp_
 
 def test_open_source_with_empty_class_folders_says_so(tmp_path: Path):
     (tmp_path / "a").mkdir()
-    with pytest.raises(DataError, match="has no files in its class folders"):
+    with pytest.raises(DataError, match=r"has no images in its class folders \(a\); expected"):
         open_source(tmp_path)
 
 
@@ -155,5 +155,5 @@ def test_open_source_of_what_cannot_be_a_path_says_there_is_none(spec: str):
 
 def test_open_source_of_torchvisions_own_folder_says_how_to_name_it(tmp_path: Path):
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
-    with pytest.raises(DataError, match=f"say --data torchvision:mnist --data-root {tmp_path}"):
+    with pytest.raises(DataError, match=f'say data="torchvision:mnist" and data_root="{tmp_path}"'):
         open_source(tmp_path)

@@ -85,7 +85,7 @@ def test_open_source_downloads_what_is_missing_once(idx_files: Path, tmp_path: P
         monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
         monkeypatch.setattr(datasets.FashionMNIST, "resources", resources)
         root = tmp_path / "downloaded"
-        with pytest.raises(DataError, match="Fetch it with `tl data get fashion-mnist --data-root .*add --download"):
+        with pytest.raises(DataError, match="Fetch it with `tl data get fashion-mnist --data-root .*say download=True"):
             open_source("torchvision:fashion-mnist", root)
         assert asked == []
         source = open_source("torchvision:fashion-mnist", root, download=True)

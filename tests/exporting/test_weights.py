@@ -88,5 +88,5 @@ def test_exported_resnet18_digits_in_torchvisions_layout_gives_its_logits_in_tor
 @pytest.mark.parametrize(("name", "form"), [("lenet5", "state-dict"), ("resnet18_digits", "full-model")])
 def test_export_in_torchvisions_layout_of_what_has_none_refuses(name: str, form: str, tmp_path: Path):
     card = ModelCard(f"timm:{name}", "swap", 10, tuple("0123456789"), InputSpec())
-    with pytest.raises(UsageError, match="--layout torchvision is for the state-dict of a resnet18_digits, not for"):
+    with pytest.raises(UsageError, match='layout="torchvision" is for the state-dict of a resnet18_digits, not for'):
         export(timm.create_model(name), card, form, tmp_path / "w.pt", layout="torchvision")

@@ -82,7 +82,7 @@ def test_adapt_first_conv_to_one_channel_sums_the_weights():
 
 
 def test_adapt_first_conv_of_a_network_without_one_refuses():
-    with pytest.raises(ModelError, match="so it cannot take 1. Keep --in-channels 3"):
+    with pytest.raises(ModelError, match="so it cannot take 1. Keep in_channels=3"):
         adapt_first_conv(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), 1)
 
 
@@ -96,7 +96,7 @@ def test_build_backbone_of_a_vit_for_another_size_takes_that_size():
 def test_check_input_of_a_size_that_does_not_fit_names_one_that_does():
     arch = Arch("torchvision", "alexnet")
     spec = InputSpec(height=16, width=16)
-    with pytest.raises(ModelError, match=r"does not take images of 16x16 px \(.*\)\. Its own size is --image-size 224"):
+    with pytest.raises(ModelError, match=r"does not take images of 16x16 px \(.*\)\. Its own size is image_size=224"):
         check_input(build_backbone(arch, 5, spec), arch, spec)
 
 
@@ -123,7 +123,7 @@ def test_every_network_is_built_and_its_head_changed_or_the_error_says_why():
 
 @pytest.mark.parametrize("name", ["pretrained", "checkpoint_path", "pretrained_cfg_overlay"])
 def test_resolve_arch_with_an_option_that_would_choose_weights_is_refused(name: str):
-    with pytest.raises(UsageError, match=f"No network has the option {name}: --weights says"):
+    with pytest.raises(UsageError, match=f"No network has the option {name}: weights says"):
         resolve_arch("timm:test_vit", {name: "evil.pth"})
 
 

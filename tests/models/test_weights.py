@@ -75,7 +75,7 @@ def test_auto_without_network_and_bundled_says_which_file_goes_where():
     message = str(error.value)
     assert "vgg16-397923af.pth is not in the cache" in message
     assert f"at {Path(torch.hub.get_dir()) / 'checkpoints' / 'vgg16-397923af.pth'}" in message
-    assert "--weights FILE" in message
+    assert "weights=FILE" in message
 
 
 def test_timm_without_network_says_what_to_fetch():
@@ -208,7 +208,7 @@ def test_file_that_would_run_code_is_refused(tmp_path: Path):
 
 def test_weights_that_do_not_exist_list_the_choices():
     with pytest.raises(
-        WeightsError, match="Besides a file, --weights takes auto, imagenet, package, bundled, none, a URL"
+        WeightsError, match="Besides a file, weights takes auto, imagenet, package, bundled, none, a URL"
     ):
         load("imagnet")
 
@@ -239,7 +239,7 @@ def test_file_that_is_torn_is_a_weights_error(tmp_path: Path, cut: float, legacy
 
 
 def test_load_backbone_of_a_classic_network_says_that_it_is_trained_from_scratch():
-    with pytest.raises(WeightsError, match="lenet5 has no pretrained weights: say --weights none --tune full"):
+    with pytest.raises(WeightsError, match='lenet5 has no pretrained weights: say weights="none" and tune="full"'):
         load("auto", resolve_arch("lenet5"))
 
 

@@ -118,7 +118,7 @@ def test_auto_trains_as_many_epochs_as_the_default_limit_allows(cost: Any):
     cost(StageCost(0.5 * limit, 0.15 * limit, 0), StageCost(1, 1, 1))
     settings, events = decide(LAST_STAGE, judged(probe=0.5))
     assert settings == settings_of(LAST_STAGE, 3)
-    assert events == [Chosen(LAST_STAGE, "3 of 6 epochs", "the default; see --time-budget")]
+    assert events == [Chosen(LAST_STAGE, "3 of 6 epochs", "the default; see time_budget")]
 
 
 @pytest.mark.parametrize(("epochs", "left_out"), [(6, True), (1, False)])
@@ -128,7 +128,7 @@ def test_auto_leaves_out_a_stage_that_can_do_one_epoch_of_several(epochs: int, l
     settings, events = decide(LAST_STAGE, judged(probe=0.5), epochs=epochs)
     assert (settings is None) == left_out
     if left_out:
-        assert events == [Chosen(LAST_STAGE, "left out", "it would take about 6 min 10 s: see --time-budget")]
+        assert events == [Chosen(LAST_STAGE, "left out", "it would take about 6 min 10 s: see time_budget")]
 
 
 def test_stages_that_the_user_named_are_trained_whatever_they_cost(cost: Any):
@@ -142,7 +142,7 @@ def test_time_budget_cuts_fine_tuning_to_the_epochs_that_fit(tune: str, cost: An
     cost(StageCost(0, 1e30, 0), StageCost(10, 5, 2))
     settings, events = decide(TUNE, judged(probe=0.5, last_stage=0.6), Clock(27), tune)
     assert settings == settings_of(TUNE, 3)
-    assert events == [Chosen(TUNE, "3 of 6 epochs", "--time-budget 90s")]
+    assert events == [Chosen(TUNE, "3 of 6 epochs", 'time_budget="90s"')]
 
 
 def test_time_budget_in_which_no_epoch_fits_leaves_the_stage_out(cost: Any):
@@ -154,7 +154,7 @@ def test_time_budget_in_which_no_epoch_fits_leaves_the_stage_out(cost: Any):
 
 def test_time_budget_in_which_the_only_stage_does_not_fit_is_refused(cost: Any):
     cost(StageCost(0, 1, 0), StageCost(0, 50, 2))
-    with pytest.raises(UsageError, match="--time-budget 90s is too short for tune: an epoch takes 50 s, and 12 s are"):
+    with pytest.raises(UsageError, match='time_budget="90s" is too short for tune: an epoch takes 50 s, and 12 s are'):
         decide(TUNE, [], Clock(12), "full")
 
 

@@ -109,7 +109,9 @@ def test_check_budget_keeps_in_reserve_what_the_end_will_take(bench: Bench, monk
     limited = TimeBudget(60.0, time.perf_counter())
     check_budget(bench, limited)
     assert limited.reserve == 20 + budget.WRITING_SECONDS
-    with pytest.raises(UsageError, match=r"--time-budget 30 s is too short: 54 images take about 3\d s with the head"):
+    with pytest.raises(
+        UsageError, match=r"time_budget is too short with 30 s: 54 images take about 3\d s with the head"
+    ):
         check_budget(bench, TimeBudget(30.0, time.perf_counter()))
     check_budget(bench, TimeBudget(None, time.perf_counter()))
 
@@ -129,7 +131,9 @@ def chosen(events: list[Event], what: str) -> list[tuple[str, str]]:
 def test_finetune_with_a_second_is_refused_with_advice_before_anything_is_written(
     photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]
 ):
-    with pytest.raises(UsageError, match=r"--time-budget 1 s is too short: 30 images .* fewer images \(--train-images"):
+    with pytest.raises(
+        UsageError, match=r"time_budget is too short with 1 s: 30 images .* fewer images \(train_images"
+    ):
         tl.finetune(data=photos, out=tmp_path / "run", time_budget="1s", **tiny_settings)
     assert not (tmp_path / "run").exists()
 
@@ -140,7 +144,7 @@ def test_finetune_whose_epochs_do_not_all_fit_trains_fewer(
     monkeypatch.setattr(advance, "time_stage", lambda *_: StageCost(0, 1500, 0))
     events: list[Event] = []
     run = tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **limited)
-    assert ("2 of 3 epochs", "--time-budget 1h") in chosen(events, "tune")
+    assert ("2 of 3 epochs", 'time_budget="1h"') in chosen(events, "tune")
     assert run.summary["epochs"] == 2
     told: list[Event] = []
     assert tl.resume(run.path, listener=told.append).summary == run.summary
@@ -161,7 +165,7 @@ def test_finetune_that_the_clock_ends_keeps_the_best_so_far(
     events: list[Event] = []
     limited["batch_size"] = 8
     run = tl.finetune(data=photos, out=tmp_path / "run", listener=listener, log_every=1, **limited)
-    assert chosen(events, "stopped") == [("tune after step 2", "--time-budget")]
+    assert chosen(events, "stopped") == [("tune after step 2", "time_budget")]
     assert (run.summary["best_stage"], run.summary["best_epoch"]) == ("probe", 4)
     plain = tl.finetune(data=photos, out=tmp_path / "plain", **{**limited, "tune": "linear-probe", "epochs": 4})
     assert run.summary["val_loss"] == plain.summary["val_loss"]
@@ -174,7 +178,7 @@ def test_finetune_of_everything_that_the_clock_would_end_before_any_evaluation_h
     events: list[Event] = []
     settings = {**limited, "tune": "full"}
     run = tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **settings)
-    assert chosen(events, "stopped") == [("tune after step 2", "--time-budget")]
+    assert chosen(events, "stopped") == [("tune after step 2", "time_budget")]
     assert (run.summary["best_stage"], run.summary["best_epoch"]) == ("tune", 1)
 
 
@@ -182,5 +186,5 @@ def test_finetune_of_everything_in_which_no_epoch_fits_is_refused(
     photos: Path, tmp_path: Path, limited: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(advance, "time_stage", lambda *_: StageCost(0, 4000, 0))
-    with pytest.raises(UsageError, match="--time-budget 1h is too short for tune: an epoch takes 1 h"):
+    with pytest.raises(UsageError, match='time_budget="1h" is too short for tune: an epoch takes 1 h'):
         tl.finetune(data=photos, out=tmp_path / "run", **{**limited, "tune": "full"})

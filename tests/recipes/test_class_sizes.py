@@ -30,18 +30,18 @@ def unequal(tmp_path: Path) -> Path:
 
 def test_prepare_splits_of_unequal_classes_names_the_remedy(unequal: Path):
     assert (
-        "train is unbalanced: its largest class, 0, has 40 images, its smallest, 1, 4. --sampler balanced shows each "
-        "class as often, --class-weights balanced counts rare ones more in the loss."
+        "train is unbalanced: its largest class, 0, has 40 images, its smallest, 1, 4. "
+        'sampler="balanced" shows each class as often, class_weights="balanced" counts rare ones more in the loss.'
     ) in warnings(events_of(unequal))
 
 
 @pytest.mark.parametrize(
     ("settings", "choice"),
     [
-        ({"sampler": "balanced"}, Chosen("balance", "each class is shown as often", "--sampler balanced")),
+        ({"sampler": "balanced"}, Chosen("balance", "each class is shown as often", 'sampler="balanced"')),
         (
             {"class_weights": "balanced"},
-            Chosen("balance", "images count 0.55 to 5.5 times in the loss", "--class-weights balanced"),
+            Chosen("balance", "images count 0.55 to 5.5 times in the loss", 'class_weights="balanced"'),
         ),
     ],
 )
@@ -63,6 +63,6 @@ def test_prepare_splits_with_a_single_image_of_a_class_says_so(tmp_path: Path):
 
 def test_prepare_splits_whose_val_takes_the_last_image_of_a_class_says_what_to_change(tmp_path: Path):
     copy_digits(tmp_path, ["0", "1"], 10)
-    message = r"train has no image left of 1: val has 12 images \(the last 12 of train, .* --draw stratified"
+    message = r'train has no image left of 1: val has 12 images \(the last 12 of train, .* draw="stratified"'
     with pytest.raises(DataError, match=message):
         events_of(tmp_path, draw="in-order", val_images=12)

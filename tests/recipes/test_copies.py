@@ -52,13 +52,13 @@ def test_prepare_splits_with_leaks_warns_and_keeps_them(leaky: Path):
     assert len(examples) == 4
     assert examples[0].count(" = ") == 1
     assert "leak a.png" in examples[0]
-    assert remedy == "--duplicates drop leaves out the copies, --duplicates fail stops."
+    assert remedy == 'duplicates="drop" leaves out the copies, duplicates="fail" stops.'
 
 
 def test_prepare_splits_that_drops_leaves_test_as_it_is(leaky: Path):
     splits, events = prepare(leaky, duplicates="drop")
     assert sizes(splits) == [17, 8, 11]
-    assert Chosen("copies", "3 of train, 1 of val left out", "--duplicates drop") in events
+    assert Chosen("copies", "3 of train, 1 of val left out", 'duplicates="drop"') in events
     assert not [each for each in warnings(events) if "several splits" in each]
     reasons = [(image.split, image.reason) for image in splits.dropped]
     assert reasons[0] == ("train", f"also in test: {leaky / 'test' / '0' / 'leak a.png'}")
@@ -67,14 +67,14 @@ def test_prepare_splits_that_drops_leaves_test_as_it_is(leaky: Path):
 
 
 def test_prepare_splits_that_fails_on_copies_names_them(leaky: Path):
-    with pytest.raises(DataError, match=r"(?s)several splits: 2 of test .*leak a\.png.*--duplicates drop"):
+    with pytest.raises(DataError, match=r'(?s)several splits: 2 of test .*leak a\.png.*duplicates="drop"'):
         prepare(leaky, duplicates="fail")
 
 
 def test_prepare_splits_without_copies_is_silent(photos: Path):
     splits, events = prepare(photos, duplicates="fail")
     assert splits.dropped == []
-    assert warnings(events) == ["val has 3 images only, so chance has a say in what is best: see --val-split."]
+    assert warnings(events) == ["val has 3 images only, so chance has a say in what is best: see val_split."]
 
 
 def test_prepare_splits_that_drops_keeps_the_first_of_repeats_and_none_of_two_classes(tmp_path: Path):

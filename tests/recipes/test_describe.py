@@ -10,6 +10,7 @@ def test_describe_counts_and_warns_of_oddities(photos: Path):
     (photos / "0" / "bad.png").touch()
     Image.new("RGB", (50, 20)).save(photos / "1" / "colour.png")
     (photos / "nothing").mkdir()
+    (photos / "nothing" / "bad.png").touch()
     (photos / "lonely").mkdir()
     Image.new("L", (8, 8)).save(photos / "lonely" / "1.png")
     described = describe(open_source(photos), lambda event: None)
@@ -20,8 +21,9 @@ def test_describe_counts_and_warns_of_oddities(photos: Path):
     assert described.oddities == (
         "train has no image of nothing.",
         "train has a single image of lonely: too few to learn from, or to take one for val.",
-        "train is unbalanced: its largest class, 1, has 11 images, its smallest, lonely, 1. --sampler balanced shows "
-        "each class as often, --class-weights balanced counts rare ones more in the loss.",
+        "train is unbalanced: its largest class, 1, has 11 images, its smallest, lonely, 1. "
+        'sampler="balanced" shows each class as often, class_weights="balanced" counts rare ones more in the loss.',
         f"Cannot be read: {photos}/0/bad.png: the file is empty",
+        f"Cannot be read: {photos}/nothing/bad.png: the file is empty",
         "Not all images are L: RGB 1. They are converted.",
     )

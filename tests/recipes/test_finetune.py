@@ -163,7 +163,7 @@ def test_finetune_of_a_network_with_two_heads_trains_both(photos: Path, tmp_path
         ({"optimizer": "adamx"}, UnknownNameError, "No optimizer is named 'adamx'"),
         ({"device": "tpu"}, UsageError, "There is no device 'tpu' here"),
         ({"arch": "resnet18", "weights": "missing.pth"}, ToolkitError, r"There is no weights file '.*missing\.pth'"),
-        ({"arch": "squeezenet1_1", "weights": "none", "head": "append"}, ToolkitError, "Choose --head swap"),
+        ({"arch": "squeezenet1_1", "weights": "none", "head": "append"}, ToolkitError, 'Choose head="swap"'),
     ],
 )
 def test_finetune_with_a_wrong_setting_says_so_before_work(
@@ -181,7 +181,7 @@ def test_finetune_into_an_existing_folder_refuses(photos: Path, tmp_path: Path):
 
 def test_finetune_into_a_file_says_what_cannot_be_made(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
     (tmp_path / "file").touch()
-    with pytest.raises(ToolkitError, match="Cannot make the run's folder .*Choose another --out"):
+    with pytest.raises(ToolkitError, match="Cannot make the run's folder .*Choose another out"):
         tl.finetune(data=photos, out=tmp_path / "file" / "run", **tiny_settings)
 
 

@@ -79,7 +79,7 @@ def test_finetune_with_a_warm_cache_computes_nothing_and_gives_the_same_bits(tra
 def test_finetune_without_the_feature_cache_gives_the_same_model(train: Train, cache: Path, photos: Path, tune: str):
     without, events = train(tune=tune, feature_cache=False)
     assert not cache.exists()
-    assert told(events)[0].endswith("computed whenever they are needed: --no-feature-cache")
+    assert told(events)[0].endswith("computed whenever they are needed: feature_cache=False")
     cached, _ = train(tune=tune)
     images = [str(path) for path in sorted(photos.glob("*/*.png"))]
     torch.testing.assert_close(without.model.logits(images), cached.model.logits(images), atol=1e-4, rtol=0)
@@ -174,7 +174,7 @@ def test_finetune_whose_disk_fills_up_with_more_than_memory_holds_goes_on(
 def test_finetune_whose_features_exceed_the_cache_size_says_so_and_goes_on(train: Train, cache: Path):
     plain, _ = train(cache_size="0", tune="last-stage")
     run, events = train(cache_size="20kB", tune="last-stage")
-    assert "more than --cache-size 19.5 KiB allows" in warnings(events)[0]
+    assert "and cache_size is 19.5 KiB." in warnings(events)[0]
     assert not any("up to layer4" in entry.what for entry in list_entries(cache))
     assert_same(plain, run)
 
@@ -235,7 +235,7 @@ def test_probe_lr_auto_without_a_frozen_prefix_says_what_it_takes(train: Train):
     _, events = train(
         arch="timm:levit_128s", weights="none", image_size=224, probe_learning_rate="auto", probe_epochs=1
     )
-    assert any("--probe-lr auto needs stored features" in message for message in warnings(events))
+    assert any('probe_learning_rate="auto" needs stored features' in message for message in warnings(events))
 
 
 def test_last_stage_of_a_dataset_that_may_augment_reads_it_in_every_epoch(

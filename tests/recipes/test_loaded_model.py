@@ -74,7 +74,7 @@ def test_load_of_something_else_says_what_is_needed(tmp_path: Path, tiny_run: Ru
         tl.load(tmp_path)
     with pytest.raises(UsageError, match="There is no model 'nothing'"):
         tl.load("nothing")
-    with pytest.raises(UsageError, match="holds weights without class names and InputSpec.* tl finetune --weights"):
+    with pytest.raises(UsageError, match="holds weights without class names and InputSpec.* train with it: weights="):
         tl.load(tiny_run.path / "state_dict.pt")
     torch.save(tiny_run.model.module, tmp_path / "plain.pt")
     with pytest.raises(UsageError, match="holds a network without class names and InputSpec"):

@@ -53,7 +53,7 @@ def test_plan_of_a_probe_that_cannot_be_solved_at_once_descends_its_gradient(set
     [probe] = stages(tune="linear-probe", **settings)
     assert probe == ("probe", 48, "adamw")
     if "probe_learning_rate" not in settings:
-        with pytest.raises(UsageError, match="--optimizer lbfgs solves a linear head on all features at once: leave"):
+        with pytest.raises(UsageError, match='optimizer="lbfgs" solves a linear head on all features at once: leave'):
             stages(tune="linear-probe", optimizer="lbfgs", **settings)
 
 
@@ -70,7 +70,7 @@ def test_plan_of_a_probe_alone_takes_the_epochs_rate_and_optimizer_given():
 
 def test_plan_of_fine_tuning_by_lbfgs_is_refused():
     for tune in ("auto", "full", "lp-ft", "last-stage"):
-        with pytest.raises(UsageError, match="lbfgs solves a linear head, and goes with --tune linear-probe alone"):
+        with pytest.raises(UsageError, match='solves a linear head, and goes with tune="linear-probe" alone'):
             stages(tune=tune, optimizer="lbfgs")
 
 

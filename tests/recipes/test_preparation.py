@@ -54,7 +54,7 @@ def test_prepare_splits_with_many_bad_images_lists_the_first(photos: Path):
 
 def test_prepare_splits_warns_of_a_val_that_is_too_small_to_choose_by(photos: Path):
     _, events = prepare(photos)
-    assert Warned("val has 3 images only, so chance has a say in what is best: see --val-split.") in events
+    assert Warned("val has 3 images only, so chance has a say in what is best: see val_split.") in events
 
 
 def test_prepare_splits_with_numbers_of_images_takes_just_these(tmp_path: Path):

@@ -214,7 +214,7 @@ def test_rank_of_an_unknown_network_suggests_the_nearest(rank_arrays: Any):
 def test_rank_without_weights_on_this_machine_says_what_to_do(digits: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ranking, "weight_sources", lambda _: [])
     for run in (tl.rank, tl.finetune):
-        with pytest.raises(UsageError, match="but with --weights auto the weights of none are on this machine. Name a"):
+        with pytest.raises(UsageError, match='but with weights="auto" the weights of none are on this machine. Name a'):
             run(data=digits)
 
 
@@ -226,9 +226,9 @@ def test_rank_by_weights_of_one_kind_takes_the_networks_that_have_them(digits: P
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weights": "mine.pth"}, "mine.pth belongs to one network, but --arch is auto: name the network"),
-        ({"weights": "none"}, "--weights none belongs to one network"),
-        ({"arch_options": ("drop_rate=0.1",)}, "--arch-options belong to one network, but --arch is auto"),
+        ({"weights": "mine.pth"}, 'mine.pth" belongs to one network, but arch is auto: name the network'),
+        ({"weights": "none"}, 'weights="none" belongs to one network'),
+        ({"arch_options": ("drop_rate=0.1",)}, "arch_options belong to one network, but arch is auto"),
     ],
 )
 def test_finetune_of_any_network_with_what_belongs_to_one_is_refused(

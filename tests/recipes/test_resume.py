@@ -100,7 +100,7 @@ def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: di
     whole = tl.finetune(out=tmp_path / "whole", **settings)
     records = len(metrics(whole.path))
     out = tmp_path / "stopped"
-    with pytest.raises(StoppedError, match="Go on with: tl finetune --resume"):
+    with pytest.raises(StoppedError, match=r'Go on with: tl_toolkit\.resume\("'):
         tl.finetune(out=out, listener=stop_at(records // 2), **settings)
     assert tl.load(out).class_names == ("0", "1", "7")  # the best so far
     with pytest.raises(StoppedError):
@@ -148,7 +148,7 @@ def test_resume_of_a_finished_run_says_that_it_is_finished(tiny_run: Run):
     told: list[Event] = []
     again = tl.resume(tiny_run.path, listener=told.append)
     assert again.summary == tiny_run.summary
-    assert told == [Chosen("resume", "nothing to do", f"{tiny_run.path} is finished; --epochs N trains it for longer")]
+    assert told == [Chosen("resume", "nothing to do", f"{tiny_run.path} is finished; epochs=N trains it for longer")]
 
 
 def test_resume_of_a_finished_run_with_more_epochs_goes_on(settings: dict[str, Any], tmp_path: Path):
@@ -164,7 +164,7 @@ def test_resume_of_a_finished_run_with_more_epochs_goes_on(settings: dict[str, A
 def test_resume_with_fewer_epochs_than_are_done_is_refused(settings: dict[str, Any], tmp_path: Path):
     with pytest.raises(StoppedError):
         tl.finetune(out=tmp_path / "run", tune="full", epochs=3, listener=stop_at(7), **settings)
-    with pytest.raises(UsageError, match="--epochs must be 2 or more"):
+    with pytest.raises(UsageError, match="epochs must be 2 or more"):
         tl.resume(tmp_path / "run", epochs=1)
 
 
@@ -338,7 +338,7 @@ def test_resume_of_a_run_that_patience_ended_stays_ended(settings: dict[str, Any
     evaluated = [line for line in metrics(run.path) if "val_loss" in line]
     assert 2 <= len(evaluated) < 5
     told = [event for event in events if isinstance(event, Chosen) and event.what == "stopped"]
-    assert told == [Chosen("stopped", f"tune after step {3 * len(evaluated)}", "--patience 1")]
+    assert told == [Chosen("stopped", f"tune after step {3 * len(evaluated)}", "patience=1")]
     again = shutil.copytree(run.path, tmp_path / "again")
     for name in ("summary.json", "model.safetensors", "last.safetensors"):
         (again / name).unlink()

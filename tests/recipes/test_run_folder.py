@@ -23,7 +23,7 @@ def test_create_run_folder_makes_exactly_out(tmp_path: Path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_create_run_folder_where_nothing_can_be_written_says_so(tmp_path: Path):
     tmp_path.chmod(0o500)
-    with pytest.raises(ToolkitError, match="Permission denied. Choose another --out"):
+    with pytest.raises(ToolkitError, match="Permission denied. Choose another out"):
         create_run_folder(str(tmp_path / "run"), "vgg16", "x")
 
 
@@ -70,5 +70,5 @@ def test_read_metrics_of_a_field_of_another_type_says_which(tmp_path: Path):
 )
 def test_read_summary_that_is_damaged_says_what_to_do(text: str, message: str, tmp_path: Path):
     (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(ToolkitError, match=f"is damaged: {message}.* Remove it, and --resume writes it again"):
+    with pytest.raises(ToolkitError, match=f"is damaged: {message}.* Remove it, and resume writes it again"):
         read_summary(tmp_path)

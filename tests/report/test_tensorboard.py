@@ -66,5 +66,5 @@ def test_add_graph_of_a_network_that_cannot_be_traced_says_why(tmp_path: Path):
 
 def test_check_tensorboard_without_the_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"--tensorboard needs the package tensorboard: pip install 'tl_toolkit\[tens"):
+    with pytest.raises(UsageError, match=r"tensorboard needs the package tensorboard: pip install 'tl_toolkit\[tens"):
         check_tensorboard()

@@ -52,7 +52,9 @@ def test_default_rates_depend_on_whether_batchnorm_learns():
 
 
 def test_default_rates_of_other_optimizers_are_not_guessed():
-    with pytest.raises(UsageError, match="lion has no default learning rate and weight decay here: say --lr and"):
+    with pytest.raises(
+        UsageError, match="lion has no default learning rate and weight decay here: say learning_rate and"
+    ):
         default_rates("lion", "frozen", None, 0.1)
     assert default_rates("lion", "frozen", 0.2, 0.1).learning_rate == 0.2
 

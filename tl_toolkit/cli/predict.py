@@ -62,11 +62,12 @@ def predict(
     """
     chosen = _format(output, out)
     _check_files(images, out, grid)
+    from tl_toolkit.cli.progress import Narration
     from tl_toolkit.recipes.loaded_model import load
     from tl_toolkit.recipes.predict import find_images, predict_stream
     from tl_toolkit.recipes.run_folder import newest_run
 
-    paths = find_images(_paths(images or []))
+    paths = find_images(_paths(images or []), Narration(console.narrator(to_stderr=True)))
     first = next(paths, None)
     if images and first is None:
         raise UsageError(_nothing_in(images))

@@ -1,14 +1,16 @@
 """Folders of images: one folder a class, with or without splits."""
 
 import difflib
-import mimetypes
-import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.listing import Contents, PassedOver, images_below, list_folder
 from tl_toolkit.errors import DataError, listing
-from tl_toolkit.reading import begin_file, reading
+from tl_toolkit.naming import named
+from tl_toolkit.own_files import is_run_folder
 
 SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",
@@ -28,16 +30,64 @@ OTHER_SPLIT_NAMES = {
 }
 """What others call the splits."""
 
-SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
-"""Litter that Windows leaves in folders of images; hidden files are passed over anyway."""
-
-DOCUMENTS = (".md", ".txt", ".csv", ".json", ".yaml", ".yml", ".xml", ".html", ".pdf")
-"""Endings of files that often lie beside class folders and describe them."""
-
 EXPECTED = "expected FOLDER/CLASS/image.jpg, or FOLDER/train/CLASS/image.jpg beside val/ and test/"
 
+DEEPEST = 4
+"""Levels below a folder without images in which those that may be meant are looked for."""
 
-def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
+
+@dataclass(frozen=True)
+class FolderImages:
+    """What a folder of images holds.
+
+    Attributes:
+        splits: Samples by the name of their split.
+        class_names: In the order of the targets.
+        notes: What was passed over, or is odd.
+    """
+
+    splits: dict[str, Samples]
+    class_names: list[str]
+    notes: list[str]
+
+
+def read_folder(folder: Path) -> FolderImages:
+    """Finds the images of each class of each split; whether one can be read shows when it is decoded.
+
+    Raises:
+        DataError: It cannot be said which images are of which class.
+    """
+    if is_run_folder(folder):
+        raise DataError(f"{folder} is a run that tl wrote, no folder of images; {EXPECTED}.")
+    passed_over = PassedOver()
+    top = list_folder(folder)
+    passed_over.add(top.passed_over)
+    split_folders, notes = find_splits(folder, top)
+    first = next(split for split in ("train", "val", "test") if split in split_folders)
+    classes: dict[str, dict[str, Contents]] = {}
+    for split, path in split_folders.items():
+        within = top if path == folder else list_folder(path)
+        if path != folder:
+            passed_over.add(within.passed_over)
+            notes += _note_loose(path, within)
+        classes[split] = {name: list_folder(path / name) for name in within.folders}
+        if not classes[split]:
+            raise DataError(f"{path} has no class folders; {EXPECTED}.")
+    _check_own_images(split_folders[first], classes[first])
+    class_names = list(classes[first])
+    for split, path in split_folders.items():
+        _check_same_classes(first, class_names, split, list(classes[split]))
+        for name, contents in classes[split].items():
+            passed_over.add(contents.passed_over)
+            _check_nothing_deeper(path / name, contents, passed_over)
+    return FolderImages(
+        {split: _samples(path, classes[split], class_names) for split, path in split_folders.items()},
+        class_names,
+        [*notes, *_odd_names(class_names), *passed_over.notes()],
+    )
+
+
+def find_splits(folder: Path, contents: Contents) -> tuple[dict[str, Path], list[str]]:
     """Says which folder holds which split; a plain folder of classes is all "train".
 
     Returns:
@@ -46,7 +96,7 @@ def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
     Raises:
         DataError: It cannot be said whether the folders are classes or splits.
     """
-    names = [entry.name for entry in _visible(folder) if _is_folder(entry)]
+    names = contents.folders
     if not names:
         raise DataError(f"{folder} has no folders in it; {EXPECTED}.")
     splits: dict[str, Path] = {}
@@ -60,8 +110,7 @@ def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
             )
         splits[split] = folder / name
     others = [name for name in names if name.lower() not in SPLIT_FOLDERS]
-    loose = sum(_could_be_an_image(entry) for entry in _visible(folder))
-    notes = [f"Passed over in {folder}, in no class folder: {loose} files."] if loose else []
+    notes = _note_loose(folder, contents)
     if not splits:
         _refuse_near_splits(folder, others)
         return {"train": folder}, notes
@@ -76,7 +125,13 @@ def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return splits, notes
 
 
-def _refuse_near_splits(folder: Path, names: list[str]) -> None:
+def _note_loose(folder: Path, contents: Contents) -> list[str]:
+    count = len(contents.images)
+    images = f"{count:,} image{'' if count == 1 else 's'}"
+    return [f"Passed over in {folder}, in no class folder: {images}."] if count else []
+
+
+def _refuse_near_splits(folder: Path, names: Sequence[str]) -> None:
     """Refuses folders that are called almost like splits and hold folders themselves.
 
     Raises:
@@ -85,94 +140,111 @@ def _refuse_near_splits(folder: Path, names: list[str]) -> None:
     for name in names:
         lower = name.lower()
         near = difflib.get_close_matches(lower, SPLIT_FOLDERS, n=1, cutoff=0.7) + list(OTHER_SPLIT_NAMES.get(lower, ()))
-        if near and any(_is_folder(entry) for entry in _visible(folder / name)):
+        if near and list_folder(folder / name).folders:
             raise DataError(
                 f"{folder / name} could be a class or a split: it holds folders and its name is near {near[-1]!r}. "
                 f"Call it {near[-1]}/ if it is a split, or put train/ above the classes."
             )
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Names of the classes of one split, sorted.
+def _check_own_images(split_folder: Path, classes: Mapping[str, Contents]) -> None:
+    """Refuses class folders without images of their own in the split that says which classes there are.
 
     Raises:
-        DataError: There are none.
+        DataError: There are some; the message says which folder may be meant.
     """
-    names = sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
-    if not names:
-        raise DataError(f"{folder} has no class folders; {EXPECTED}.")
-    return names
+    lacking = [name for name, contents in classes.items() if not contents.images]
+    if not lacking:
+        return
+    having = [name for name in classes if name not in lacking]
+    if having and any(images_below(split_folder / name)[0] for name in lacking):
+        return  # They lie deeper, which is told.
+    if having:
+        one = len(lacking) == 1
+        raise DataError(
+            f"{listing([str(split_folder / name) for name in lacking])} {'has' if one else 'have'} no images, beside "
+            f"folders that have ({listing(having)}): {'it is' if one else 'they are'} no class to learn. Add images, "
+            f"or take {'it' if one else 'them'} out of {split_folder}."
+        )
+    meant = [str(path) for path in _data_folders_below(split_folder, list(classes))]
+    what = f"{split_folder} has no images in its class folders ({listing(lacking)})"
+    if not meant:
+        raise DataError(f"{what}; {EXPECTED}.")
+    if len(meant) == 1:
+        raise DataError(f"{what}, but {meant[0]} has folders of images: say {named('data', meant[0])}.")
+    raise DataError(
+        f"{what}, but each of {listing(meant)} has folders of images. If those are classes, say one of these, such as "
+        f"{named('data', meant[0])}; if not, put the images into {listing(meant)} themselves."
+    )
 
 
-def folder_samples(folder: Path, class_names: list[str]) -> Samples:
-    """Every visible file below the class folders, sorted; whether it is an image shows when it is decoded.
+def _data_folders_below(folder: Path, names: Sequence[str], depth: int = 1) -> list[Path]:
+    """The highest folders below one that have folders with images, those of splits taken together."""
+    if depth > DEEPEST:
+        return []
+    found: list[Path] = []
+    for name in names:
+        here = folder / name
+        below = list_folder(here).folders
+        splits = [split for split in below if split.lower() in SPLIT_FOLDERS]
+        classes = [here / split / kind for split in splits for kind in list_folder(here / split).folders]
+        if any(list_folder(path).images for path in [*classes, *(here / kind for kind in below)]):
+            found.append(here)
+        else:
+            found += _data_folders_below(here, below, depth + 1)
+    return found
 
-    Args:
-        folder: Holds one folder for each class.
-        class_names: The classes, in the order of their indices; one without a folder has no samples.
+
+def _check_nothing_deeper(folder: Path, contents: Contents, passed_over: PassedOver) -> None:
+    """Refuses images that lie deeper than in a class folder itself; what else lies there is passed over.
+
+    Raises:
+        DataError: There are some.
     """
+    for name in contents.folders:
+        images, others = images_below(folder / name)
+        passed_over.add(others)
+        if images:
+            what = "an image" if len(images) == 1 else f"{len(images):,} images"
+            raise DataError(
+                f"{folder / name} has {what} (such as {images[0]}): nobody can say whether {folder.name} is their "
+                f"class. If it is, put them into {folder} itself; if not, take {name} out of it."
+            )
+
+
+def _check_same_classes(first: str, expected: Sequence[str], split: str, found: Sequence[str]) -> None:
+    if unknown := sorted(set(found) - set(expected)):
+        near = [f"{name!r} may be {nearest!r}" for name in unknown if (nearest := _nearest_class(name, expected))]
+        raise DataError(
+            f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({listing(unknown)}) that {first} lacks. "
+            f"Class folders must have the same names in every split.{f' {listing(near)}.' if near else ''}"
+        )
+
+
+def _nearest_class(name: str, expected: Sequence[str]) -> str:
+    """The class that is called most like `name`, in whatever case; empty where none is."""
+    by_lower = {known.lower(): known for known in expected}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else ""
+
+
+def _odd_names(class_names: Sequence[str]) -> list[str]:
+    """A note on classes that differ in case only."""
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name in class_names:
+        alike[name.casefold()].append(name)
+    groups = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    return [
+        f"Classes that differ in case only are learned as several: {listing(groups)}. If they are one, put their "
+        "images into one folder."
+    ] * bool(groups)
+
+
+def _samples(folder: Path, classes: Mapping[str, Contents], class_names: Sequence[str]) -> Samples:
     images: list[str] = []  # A Path takes six times the memory, and Python's garbage collector looks through them all.
     targets: list[int] = []
     for target, name in enumerate(class_names):
-        files = files_below(folder / name)
+        files = [str(folder / name / image) for image in classes[name].images] if name in classes else []
         images += files
         targets += [target] * len(files)
     return Samples(images, targets)
-
-
-def files_below(folder: Path) -> list[str]:
-    """Paths of every visible file below a folder, sorted; links to folders are followed, but none twice."""
-    found: list[str] = []
-    seen: set[tuple[int, int]] = set()
-    pending = [folder] if folder.is_dir() else []
-    while pending:
-        here = pending.pop()
-        with reading(here):
-            status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        entries = _visible(here)
-        if not entries and _is_called_like_an_image(here):
-            found.append(str(here))  # Perhaps a copy that went wrong; it is not passed over.
-        for entry in entries:
-            if _is_folder(entry):
-                pending.append(here / entry.name)
-            elif entry.name.lower() not in SYSTEM_FILES:
-                found.append(str(here / entry.name))
-    return sorted(found)
-
-
-def _is_called_like_an_image(path: Path) -> bool:
-    return (mimetypes.guess_type(path.name)[0] or "").startswith("image/")
-
-
-def _could_be_an_image(entry: os.DirEntry[str]) -> bool:
-    name = entry.name.lower()
-    return not (_is_folder(entry) or name in SYSTEM_FILES or name.endswith(DOCUMENTS))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder; False for a link that leads in circles."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries that are not hidden, by name.
-
-    Raises:
-        DataError: The folder cannot be listed.
-    """
-    visible = []
-    try:
-        with reading(folder), os.scandir(folder) as entries:
-            for entry in entries:
-                begin_file(folder)  # It answered.
-                if not entry.name.startswith("."):
-                    visible.append(entry)
-    except OSError as error:
-        raise DataError(f"Cannot read the folder {folder}: {error.strerror}.") from error
-    return sorted(visible, key=lambda entry: entry.name)

@@ -1,5 +1,6 @@
 """Decoding: how any image becomes RGB or grayscale pixels, the same in training and in prediction."""
 
+import importlib.metadata
 import os
 import stat
 import warnings
@@ -38,6 +39,12 @@ OTHER_FILES = {
     stat.S_IFBLK: "a device",
 }
 """What a name can be instead of a file; opening it may wait for ever."""
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Of files as phones write them, after `ftyp` in the fifth byte (ISO/IEC 23008-12)."""
+
+AVIF_BRANDS = (b"avif", b"avis")
+HEIF_PACKAGE = "pillow-heif"
 
 TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 TURNED = (5, 6, 7, 8)
@@ -83,6 +90,34 @@ def inspect_image(source: ImageLike, name: str = "", at_least: int = 0) -> Image
         ImageError: The image cannot be read.
     """
     return _decode(source, 3, name, at_least)[1]
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a file is an image by its content, whatever it is called; also where it is one that cannot be decoded.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    status = os.stat(path)  # noqa: PTH116  # quicker
+    if not stat.S_ISREG(status.st_mode):
+        return True  # Opening it may wait for ever. It is told where it is read.
+    try:
+        with Image.open(path):
+            return True
+    except UnidentifiedImageError:
+        return _brand(path) in (*HEIF_BRANDS, *AVIF_BRANDS)
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001  # Plugins answer damaged images with errors of every type.
+        return True
+
+
+def heif_version() -> str:
+    """The version of the package that reads HEIC files; empty where it is not installed."""
+    try:
+        return importlib.metadata.version(HEIF_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def identity_of(source: object) -> bytes | None:
@@ -135,7 +170,7 @@ def _decode_file(path: str | Path, channels: int, at_least: int) -> tuple[Image.
         raise ValueError(f"{what}, not a file")
     if stat.S_ISREG(status.st_mode) and not status.st_size:
         raise ValueError("the file is empty")
-    with Image.open(path) as file:
+    with _open_file(path) as file:
         if file.format == PROGRAM_FORMAT:
             raise ValueError(f"{PROGRAM_FORMAT} is a program that draws, not an image; save it as PNG")
         if file.mode == "CMYK" and file.format in JPEG_FORMATS and "adobe" not in file.info:
@@ -152,6 +187,37 @@ def _decode_file(path: str | Path, channels: int, at_least: int) -> tuple[Image.
         if shown:
             image.info[EXTENT] = shown
         return image, facts
+
+
+def _open_file(path: str | Path) -> Image.Image:
+    """Opens an image; where Pillow cannot, and it is a phone's, with pillow-heif, which is not imported before.
+
+    Raises:
+        UnidentifiedImageError: Pillow does not know it.
+        ValueError: A package that would read it is missing.
+    """
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        brand = _brand(path)
+        if brand in AVIF_BRANDS:
+            raise ValueError("AVIF, which this Pillow was built without: pip install --upgrade pillow") from None
+        if brand not in HEIF_BRANDS:
+            raise
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ValueError("HEIC, as phones write it: pip install 'tl_toolkit[heic]' to read it") from None
+    # Images are decoded on all cores anyway. A thumbnail in the file has other pixels.
+    pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False)
+    return Image.open(path)
+
+
+def _brand(path: str | Path) -> bytes:
+    """What kind of ISO media file this is; empty where it is none."""
+    with open(path, "rb") as file:  # noqa: PTH123  # quicker
+        head = file.read(12)
+    return head[8:] if head[4:8] == b"ftyp" else b""
 
 
 def _extent(facts: ImageFacts, file: Image.Image) -> tuple[float, float]:

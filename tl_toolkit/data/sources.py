@@ -8,9 +8,9 @@ from typing import Any
 from tl_toolkit.config import DIGITS
 from tl_toolkit.data.arrays import array_samples, dataset_samples
 from tl_toolkit.data.dataset import Samples
-from tl_toolkit.data.folder import class_folders, find_splits, folder_samples
+from tl_toolkit.data.folder import read_folder
 from tl_toolkit.download import Progress
-from tl_toolkit.errors import DataError, UnknownNameError, UsageError, listing
+from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 from tl_toolkit.files import is_file, is_folder, user_path
 from tl_toolkit.naming import named
 from tl_toolkit.reading import in_time
@@ -120,31 +120,8 @@ def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
                 f"{folder} holds {kind} as torchvision stores it: say {named('data', PREFIX + dataset)} and "
                 f"{named('data_root', folder)}."
             )
-    split_folders, notes = find_splits(folder)
-    first = next(split for split in ("train", "val", "test") if split in split_folders)
-    class_names = class_folders(split_folders[first])
-    for split, path in split_folders.items():
-        _check_same_classes(first, class_names, split, class_folders(path))
-    splits = {split: folder_samples(path, class_names) for split, path in split_folders.items()}
-    if not any(len(samples) for samples in splits.values()):
-        raise DataError(f"{folder} has no files in its class folders ({listing(class_names)}).")
-    return Source(name, splits, tuple(class_names), mirror, folder, notes)
-
-
-def _check_same_classes(first: str, expected: list[str], split: str, found: list[str]) -> None:
-    if unknown := sorted(set(found) - set(expected)):
-        near = [f"{name!r} may be {nearest!r}" for name in unknown if (nearest := _nearest_class(name, expected))]
-        raise DataError(
-            f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({listing(unknown)}) that {first} lacks. "
-            f"Class folders must have the same names in every split.{f' {listing(near)}.' if near else ''}"
-        )
-
-
-def _nearest_class(name: str, expected: list[str]) -> str:
-    """The class that is called most like `name`, in whatever case; empty where none is."""
-    by_lower = {known.lower(): known for known in expected}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return by_lower[near[0]] if near else ""
+    found = read_folder(folder)
+    return Source(name, found.splits, tuple(found.class_names), mirror, folder, found.notes)
 
 
 def _not_found(spec: str, folder: Path) -> str:

@@ -18,7 +18,7 @@ from tl_toolkit.download import Progress
 from tl_toolkit.errors import DataError, UsageError, listing
 from tl_toolkit.files import is_file, user_path
 from tl_toolkit.reading import in_time
-from tl_toolkit.recipes.events import Counted, Listener, log_event
+from tl_toolkit.recipes.events import Counted, Listener, Warned, log_event
 from tl_toolkit.recipes.loaded_model import LoadedModel
 from tl_toolkit.recipes.unseen import choose_images, split_title, tell_seen
 from tl_toolkit.training.loop import evaluate_batches
@@ -84,6 +84,8 @@ def evaluate(
         UnknownNameError: There is no such split.
     """
     source = source if isinstance(source, Source) else open_labelled(source)
+    for note in source.notes:
+        listener(Warned(note))
     chosen = choose_images(model.card, source, split, listener)
     name, samples = chosen.split, by_name(chosen.samples, source.class_names, model.class_names)
     checked = check_splits(

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from tl_toolkit.data.folder import files_below
+from tl_toolkit.data.listing import images_below
 from tl_toolkit.errors import ImageError
 from tl_toolkit.files import is_folder
 from tl_toolkit.reading import Job, in_time, readers
+from tl_toolkit.recipes.events import Listener, Warned, log_event
 from tl_toolkit.recipes.loaded_model import BATCH, LoadedModel, Prediction
 
 BATCHES_AHEAD = 2
@@ -32,28 +33,36 @@ class Unpredicted:
 Result = Prediction | Unpredicted
 
 
-def find_images(inputs: Iterable[str]) -> Iterator[str]:
+def find_images(inputs: Iterable[str], listener: Listener = log_event) -> Iterator[str]:
     """Paths of images: files as they are, folders opened, patterns filled in.
 
     A path that does not exist is given all the same, so that it is reported and not lost.
 
     Args:
         inputs: Files, folders and globs.
+        listener: Told what of a folder was passed over.
     """
     for given in inputs:
         if in_time(is_folder, Path(given)):
-            yield from in_time(files_below, Path(given))
+            yield from _images_in(Path(given), listener)
         elif glob.has_magic(given) and not os.path.lexists(given):
             found = glob.glob(given, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute patterns
             # With ** a folder and the files below it are found: each file is given once.
-            files = (path for name in found for path in _files_of(Path(name)))
+            files = (path for name in found for path in _files_of(Path(name), listener))
             yield from sorted(dict.fromkeys(files)) or [given]
         else:
             yield given
 
 
-def _files_of(path: Path) -> list[str]:
-    return files_below(path) if is_folder(path) else [str(path)]
+def _files_of(path: Path, listener: Listener) -> list[str]:
+    return _images_in(path, listener) if is_folder(path) else [str(path)]
+
+
+def _images_in(folder: Path, listener: Listener) -> list[str]:
+    images, passed_over = in_time(images_below, folder)
+    for note in passed_over.notes():
+        listener(Warned(note))
+    return images
 
 
 def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iterator[Result]:

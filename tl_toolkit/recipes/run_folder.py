@@ -18,14 +18,14 @@ from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
 from tl_toolkit.json_values import mapping, number, record, whole_number
 from tl_toolkit.naming import named
+from tl_toolkit.own_files import CHECKPOINT_FILE as CHECKPOINT_FILE
+from tl_toolkit.own_files import CONFIG_FILE as CONFIG_FILE
+from tl_toolkit.own_files import LOCK_FILE
+from tl_toolkit.own_files import METRICS_FILE as METRICS_FILE
 from tl_toolkit.training.records import EvalRecord, Record, StepRecord
 
 RUNS = Path("runs")
-CHECKPOINT_FILE = "checkpoint.safetensors"
-LOCK_FILE = ".lock"
 LAST_FILE = "last.safetensors"
-CONFIG_FILE = "config.yaml"
-METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 BAD_IMAGES_FILE = "bad_images.csv"
 CURVES_FILE = "curves.png"

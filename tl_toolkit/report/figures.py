@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import atomic_file
+from tl_toolkit.own_files import SOFTWARE
 
 DOTS_PER_INCH = 150
 FORMATS = ("png", "pdf", "svg")
@@ -44,6 +45,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         UsageError: It ends in something else.
     """
     ending = format_of(path)
+    # By it a figure that lies among images is known.
+    metadata = {"Software": SOFTWARE} if ending == "png" else None
     with atomic_file(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box in the title is no loss.
-        figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH)
+        figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)

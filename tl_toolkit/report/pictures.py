@@ -1,7 +1,6 @@
 """A grid of images titled with what they are and what a model took them for."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tl_toolkit.files import atomic_file
-from tl_toolkit.report.figures import DOTS_PER_INCH, format_of
+from tl_toolkit.report.figures import save_figure
 
 MOST_PICTURES = 25
 COLUMNS = 5
@@ -84,10 +82,7 @@ def write_grid(pictures: Sequence[Picture], path: Path) -> None:
     Raises:
         UsageError: The file's name ends in something else.
     """
-    ending = format_of(path)
-    with atomic_file(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        picture_grid(pictures).savefig(temporary, format=ending, dpi=DOTS_PER_INCH)
+    save_figure(picture_grid(pictures), path)
 
 
 def _short(name: str) -> str:

@@ -100,15 +100,18 @@ class UnknownNameError(UsageError):
         name: What was given.
         choices: Every name that exists.
         hint: Where to see them all, as a full sentence.
+        tells_all: Whether the message itself lists them, however many there are.
     """
 
-    def __init__(self, kind: str, name: str, choices: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, choices: Iterable[str], hint: str = "", *, tells_all: bool = False
+    ) -> None:
         known = list(dict.fromkeys(choices))
         near = get_close_matches(name[:MOST_SHOWN], known, n=NEAREST, cutoff=0.5)
         message = f"No {kind} is named {shown(name)}."
         if near:
             message += f" Did you mean {' or '.join(near)}?"
-        elif len(known) <= 12:
+        if tells_all or (not near and len(known) <= 12):
             message += f" Choose from {', '.join(known)}."
         super().__init__(f"{message} {hint}".strip())
 

@@ -92,7 +92,15 @@ def test_open_image_of_arrays_and_tensors_gives_white(source: object):
     ("source", "reason"),
     [
         (np.zeros((2, 2, 2), np.uint8), r"an image of shape \(2, 2, 2\) has no 1, 3 or 4 channels"),
-        (np.full((2, 2), 2.5), r"floating-point pixels must lie in 0\.\.1, not 2\.5\.\.2\.5"),
+        (np.full((2, 2), 2.5), "floating-point pixels must lie in 0 to 1, not 2.5 to 2.5: divide them by 255"),
+        (
+            np.full((2, 2), -1.5),
+            "floating-point pixels must lie in 0 to 1, not -1.5 to -1.5: do not normalize them, tl",
+        ),
+        (np.full((2, 2), np.nan), "some pixels are NaN or infinite"),
+        (np.zeros((3, 8, 8), np.uint8), "its channels come first, those of an array last: np.moveaxis"),
+        (torch.zeros(8, 8, 3), "its channels come last, those of a tensor first: tensor.movedim"),
+        (np.zeros((2, 8, 8, 3), np.uint8), r"shape \(2, 8, 8, 3\) is that of several images: give them as a list"),
         (np.zeros((2, 2), np.int64), "pixels of type int64 have no defined range"),
         (Image.new("F", (2, 2)), "pixels of mode F have no defined range"),
     ],

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
+import numpy as np
+import torch
+
 from tl_toolkit.data.dataset import Samples
-from tl_toolkit.data.images import identity_of
+from tl_toolkit.data.images import ARRAYS, identity_of, problem_with_shape, problem_with_values
 from tl_toolkit.errors import DataError
 
 TARGET_ATTRIBUTES = ("targets", "labels", "_labels", "_samples")
@@ -83,7 +86,8 @@ def array_samples(images: Any, targets: Any) -> tuple[Samples, tuple[str, ...]]:
     """Samples and class names of images (N, H, W), (N, H, W, C) or tensors (N, C, H, W), or a list of images.
 
     Raises:
-        DataError: There are not as many images as targets, or the targets are not the numbers 0 to N-1.
+        DataError: There are not as many images as targets, the targets are not the numbers 0 to N-1, or an array's
+            shape, type or values are no images'.
     """
     try:
         numbers = [int(target) for target in targets]
@@ -91,7 +95,29 @@ def array_samples(images: Any, targets: Any) -> tuple[Samples, tuple[str, ...]]:
         raise DataError(f"Data as a pair must be (images, targets), with whole numbers as targets: {error}.") from error
     if len(images) != len(numbers):
         raise DataError(f"There are {len(images)} images but {len(numbers)} targets.")
+    if len(images) and (isinstance(images, torch.Tensor) or _has_numbers(images)):
+        _check_array(images)
     return Samples(list(images), numbers), _names(numbers, None)
+
+
+def _has_numbers(images: Any) -> bool:
+    """Whether it is an array of pixels, rather than one of PIL images or paths."""
+    return isinstance(images, np.ndarray) and images.dtype.kind in "biufc"
+
+
+def _check_array(images: np.ndarray | torch.Tensor) -> None:
+    """Refuses an array of which no image, or not every image, could be read: all have one shape, type and range.
+
+    Raises:
+        DataError: It is one; the message says how it becomes images.
+    """
+    found = f"The images are {'a tensor' if isinstance(images, torch.Tensor) else 'an array'} of shape"
+    shape, depth = tuple(images.shape), images.ndim - 1
+    problem = problem_with_shape(images[0]) if depth in (2, 3) else f"an image has 2 or 3 dimensions, not {depth}"
+    if problem:
+        raise DataError(f"{found} {shape}: {problem}. {ARRAYS}")
+    if problem := problem_with_values(images):
+        raise DataError(f"The images cannot be read: {problem}. {ARRAYS}")
 
 
 def _names(targets: Sequence[int], classes: Any) -> tuple[str, ...]:

@@ -50,6 +50,13 @@ TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 TURNED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 
+CHANNELS = (1, 3, 4)
+RANGED_TYPES = (np.uint8, np.uint16, np.bool_)
+ARRAYS = (
+    "Arrays of images are (N, H, W) or (N, H, W, C), channels last, tensors (N, C, H, W); with 1, 3 or 4 channels, as "
+    "uint8 from 0 to 255 or as floating-point numbers from 0 to 1."
+)
+
 EXTENT = "tl_extent"
 WHITE = (255, 255, 255, 255)
 
@@ -260,6 +267,8 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 def _from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
     if isinstance(source, Image.Image):
         return source
+    if problem := problem_with_shape(source) or problem_with_values(source):
+        raise ValueError(problem)
     if isinstance(source, torch.Tensor):
         pixels = source.detach().cpu()
         array = (pixels.permute(1, 2, 0) if pixels.ndim == 3 else pixels).numpy()
@@ -267,19 +276,54 @@ def _from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.Image
         array = source
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise ValueError(f"an image of shape {array.shape} has no 1, 3 or 4 channels")
     if np.issubdtype(array.dtype, np.floating):
-        if array.size and not (array.min() >= 0 and array.max() <= 1):
-            raise ValueError(f"floating-point pixels must lie in 0..1, not {array.min():g}..{array.max():g}")
+        if not np.isfinite(array).all():
+            raise ValueError("some pixels are NaN or infinite")
         array = np.rint(array * 255).astype(np.uint8)
     elif array.dtype == np.uint16:
         array = (array // 257).astype(np.uint8)
     elif array.dtype == bool:
         array = array.astype(np.uint8) * 255
-    elif array.dtype != np.uint8:
-        raise ValueError(f"pixels of type {array.dtype} have no defined range; use uint8, uint16 or 0..1 floats")
     return Image.fromarray(np.ascontiguousarray(array))
+
+
+def problem_with_shape(image: np.ndarray | torch.Tensor) -> str:
+    """What is wrong with the shape of an image in memory, and how it becomes right; empty where it is."""
+    shape, is_tensor = tuple(image.shape), isinstance(image, torch.Tensor)
+    if len(shape) == 4:
+        return f"shape {shape} is that of several images: give them as a list"
+    if len(shape) not in (2, 3):
+        return f"an image of shape {shape} is none: height and width, and channels, are expected"
+    at, other = (0, -1) if is_tensor else (-1, 0)
+    if len(shape) == 2 or shape[at] in CHANNELS:
+        return ""
+    if shape[other] in CHANNELS:
+        mend = "tensor.movedim(-1, -3)" if is_tensor else "np.moveaxis(array, -3, -1)"
+        is_where, should = ("last", "first") if is_tensor else ("first", "last")
+        return f"its channels come {is_where}, those of {'a tensor' if is_tensor else 'an array'} {should}: {mend}"
+    return f"an image of shape {shape} has no 1, 3 or 4 channels"
+
+
+def problem_with_values(pixels: np.ndarray | torch.Tensor) -> str:
+    """What is wrong with the type and the finite values of one image or many, and how they become right."""
+    if isinstance(pixels, torch.Tensor):
+        whole = pixels.detach().cpu()
+        array = (whole.float() if whole.is_floating_point() else whole).numpy()
+    else:
+        array = pixels
+    if array.dtype in RANGED_TYPES:
+        return ""
+    if array.dtype.kind != "f":
+        mend = "tensor.to(torch.uint8)" if isinstance(pixels, torch.Tensor) else "array.astype(np.uint8)"
+        return f"pixels of type {array.dtype} have no defined range; from 0 to 255 they are uint8: {mend}"
+    finite = np.isfinite(array)
+    if not finite.any():
+        return ""
+    lowest, highest = array.min(where=finite, initial=np.inf), array.max(where=finite, initial=-np.inf)
+    if lowest >= 0 and highest <= 1:
+        return ""
+    mend = "divide them by 255" if lowest >= 0 else "do not normalize them, tl does"
+    return f"floating-point pixels must lie in 0 to 1, not {lowest:g} to {highest:g}: {mend}"
 
 
 def is_path(source: object) -> bool:

@@ -1,7 +1,10 @@
 """Backbones: names, and plain torchvision and timm networks built from them."""
 
+import dataclasses
 import fnmatch
 import functools
+import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,6 +27,11 @@ OWN_NORMALIZATION = ("googlenet", "inception_v3")
 
 CHOOSING_WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 """Arguments of `timm.create_model` that fetch or read weights: a model file may come from anywhere, and may not."""
+
+
+UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
+GIVEN_OPTIONS = ("num_classes", "in_chans", "img_size", "image_size", "init_weights", "device", "dtype")
+"""Arguments of networks that are no options here: they follow from the classes and the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,7 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
         timm_options: More keyword arguments of `timm.create_model`.
 
     Raises:
+        UnknownNameError: The network has no such option.
         ModelError: The library cannot build it so.
     """
     try:
@@ -153,6 +162,9 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
     except ToolkitError:
         raise
     except Exception as error:  # The libraries answer odd options with errors of every type.
+        refused = UNKNOWN_OPTION.search(str(error))
+        if refused and refused[1] in arch.options:
+            raise UnknownNameError(f"option of {arch}", refused[1], _options(arch, spec), tells_all=True) from error
         raise ModelError(f"{arch} cannot be built for {spec.height}x{spec.width} px: {error}") from error
     return module
 
@@ -257,6 +269,15 @@ def _needs_size(name: str, spec: InputSpec) -> bool:
 
 def _default_weights(name: str) -> Any:
     return torchvision.models.get_model_weights(name).DEFAULT
+
+
+def _options(arch: Arch, spec: InputSpec) -> list[str]:
+    """The options that a network can be built with: the arguments of its class that have a default."""
+    with torch.device("meta"):
+        module = build_backbone(dataclasses.replace(arch, options={}), IMAGENET_CLASSES, spec)
+    arguments = inspect.signature(type(module)).parameters.values()
+    optional = [argument.name for argument in arguments if argument.default is not inspect.Parameter.empty]
+    return [name for name in optional if name not in GIVEN_OPTIONS]
 
 
 def _torchvision_options(arch: Arch, num_classes: int, spec: InputSpec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from tl_toolkit.cache import cache_folder
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.data.checking import BadImage, KnownImages, check_splits
 from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.sources import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
 from tl_toolkit.errors import ConfigError, DataError, ImageError, bullets, listing
@@ -74,7 +75,7 @@ def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listen
     bad = [image for result in checked.values() for image in result.bad]
     if bad:
         _report_bad(bad, config.strict, listener)
-    _check_every_class_has_images(readable["train"], source.class_names)
+    _check_every_class_has_images(readable["train"], source, bad)
     whole, dropped = settle_copies(readable, source.class_names, config.duplicates, listener)
     splits = _divide(whole, source, config, bad, dropped)
     _check_every_class_remains(splits, source.class_names)
@@ -204,11 +205,16 @@ def _images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def _check_every_class_has_images(train: Samples, class_names: tuple[str, ...]) -> None:
-    if empty := _missing(train, class_names):
-        raise DataError(
-            f"train has no readable image of {_names(empty, class_names)}. Add images, or remove the empty folders."
-        )
+def _check_every_class_has_images(train: Samples, source: Source, bad: list[BadImage]) -> None:
+    empty = _missing(train, source.class_names)
+    if not empty:
+        return
+    found = f"train has no readable image of {_names(empty, source.class_names)}"
+    if source.root is not None:
+        raise DataError(f"{found}. Add images, or remove the empty folders.")
+    if bad:
+        raise DataError(f"{found}; the first that cannot be read is {ImageError(bad[0].path, bad[0].reason)}. {ARRAYS}")
+    raise DataError(f"{found}. Targets are the numbers from 0 on, without gaps: leave out classes without images.")
 
 
 def _check_every_class_remains(splits: Splits, class_names: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ import yaml
 from tl_toolkit.config import FinetuneConfig, read_config_file
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError, shown
 from tl_toolkit.files import write_text
+from tl_toolkit.settings import without_none
 
 
 def test_config_with_many_wrong_values_reports_all_together():
@@ -221,3 +222,13 @@ def test_config_by_default_leaves_to_the_run_what_depends_on_data_and_network():
     left_open = ("epochs", "probe_epochs", "optimizer", "learning_rate", "norm", "ema", "label_smoothing", "patience")
     assert all(getattr(config, name) is None for name in left_open)
     assert FinetuneConfig.from_values(yaml.safe_load(config.to_yaml())) == config
+
+
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+@pytest.mark.parametrize(
+    "name",
+    [field.name for field in dataclasses.fields(FinetuneConfig) if without_none(field.type) is str],
+)
+def test_config_with_an_empty_path_or_name_refuses_it(name: str, value: str):
+    with pytest.raises(ConfigError, match=f"^(- )?{name} must not be empty: leave it out, or say what it is."):
+        FinetuneConfig(**{name: value})

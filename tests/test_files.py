@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from tl_toolkit.errors import ToolkitError
+import tl_toolkit as tl
+from tl_toolkit.api import Run
+from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.files import atomic_file, parse_size, short_path, show_size, write_text
 
 
@@ -57,3 +59,11 @@ def test_short_path_has_a_tilde_for_home(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert short_path(tmp_path / ".cache" / "ä") == str(Path("~/.cache/ä"))
     assert short_path(Path("/elsewhere")) == str(Path("/elsewhere"))
+
+
+def test_user_path_that_is_empty_is_not_the_current_folder(tiny_run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tiny_run.path)
+    empty = "A path is empty, perhaps a variable that is not set. Say which file or folder is meant."
+    for use in (tl.load, tl.resume, tl.open_source):
+        with pytest.raises(UsageError, match=empty):
+            use("")

@@ -1,5 +1,6 @@
 """Files that show something, in every format and mode."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -198,6 +199,23 @@ def _other_formats() -> Iterator[Kind]:
         Good(tolerance=LOSSY),
         avif,
     )
+    heic = "" if importlib.util.find_spec("pillow_heif") else "pillow-heif is not installed"
+    yield Kind("plain.heic", lambda path: save_heic(picture(), path), Good(tolerance=LOSSY), heic)
+    turned = picture().transpose(Image.Transpose(UNDO[6]))
+    yield Kind("turned.heic", lambda path: save_heic(turned, path, 6), Good(tolerance=LOSSY), heic)
+    yield Kind("really-a.heic.jpg", lambda path: save_heic(picture(), path), Good(tolerance=LOSSY), heic)
+
+
+def save_heic(image: Image.Image, path: Path, orientation: int = 1) -> None:
+    """Writes a HEIC file as a phone does, with the orientation in it twice: in the container and in EXIF."""
+    import pillow_heif
+
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    file = pillow_heif.from_pillow(image)
+    file.info["exif"] = exif.tobytes()
+    with path.open("wb") as stream:
+        file.save(stream, quality=95)
 
 
 def _odd_files() -> Iterator[Kind]:

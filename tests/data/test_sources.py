@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from tests.data.test_folder import make
+from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.sources import open_source
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 
@@ -157,3 +158,49 @@ def test_open_source_of_torchvisions_own_folder_says_how_to_name_it(tmp_path: Pa
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     with pytest.raises(DataError, match=f'say data="torchvision:mnist" and data_root="{tmp_path}"'):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            np.zeros((4, 3, 8, 8), np.uint8),
+            "The images are an array of shape (4, 3, 8, 8): its channels come first, those of an array last: "
+            "np.moveaxis(array, -3, -1).",
+        ),
+        (
+            torch.zeros(4, 8, 8, 3),
+            "The images are a tensor of shape (4, 8, 8, 3): its channels come last, those of a tensor first: "
+            "tensor.movedim(-1, -3).",
+        ),
+        (
+            np.zeros((4, 64), np.uint8),
+            "The images are an array of shape (4, 64): an image has 2 or 3 dimensions, not 1.",
+        ),
+        (
+            np.full((4, 8, 8), 255.0),
+            "The images cannot be read: floating-point pixels must lie in 0 to 1, not 255 to 255: divide them by 255.",
+        ),
+        (
+            torch.full((4, 3, 8, 8), -1.0),
+            "The images cannot be read: floating-point pixels must lie in 0 to 1, not -1 to -1: do not normalize "
+            "them, tl does.",
+        ),
+        (
+            np.zeros((4, 8, 8), np.int64),
+            "The images cannot be read: pixels of type int64 have no defined range; from 0 to 255 they are uint8: "
+            "array.astype(np.uint8).",
+        ),
+    ],
+)
+def test_open_source_of_arrays_that_are_no_images_says_how_they_become_some(images: object, message: str):
+    with pytest.raises(DataError) as error:
+        open_source((images, [0, 1, 0, 1]))
+    assert str(error.value) == f"{message} {ARRAYS}"
+
+
+@pytest.mark.parametrize(
+    "images", [np.array(["a.png", "b.png"]), np.zeros((2, 8, 8), np.uint16), torch.zeros(2, 8, 8).bool()]
+)
+def test_open_source_of_other_arrays_takes_them(images: object):
+    assert len(open_source((images, [0, 1])).split("train")) == 2

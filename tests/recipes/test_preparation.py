@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import copy_digits
 from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.sources import open_source
 from tl_toolkit.errors import ConfigError, DataError
 from tl_toolkit.recipes.events import Event, Warned
@@ -89,3 +91,26 @@ def test_prepare_splits_with_more_than_there_is_says_so(tmp_path: Path, settings
     copy_digits(tmp_path, ["0", "1"], 10)
     with pytest.raises(ConfigError, match=message):
         prepare(tmp_path, **settings)
+
+
+def test_prepare_splits_of_arrays_of_nan_advises_on_arrays():
+    images = np.full((6, 8, 8, 3), np.nan)
+    with pytest.raises(DataError) as error:
+        prepare_splits(open_source((images, [0, 1] * 3)), FinetuneConfig(), 0, lambda event: None)
+    assert str(error.value) == (
+        "train has no readable image of 0, 1; the first that cannot be read is image 0: some pixels are NaN or "
+        f"infinite. {ARRAYS}"
+    )
+
+
+def test_prepare_splits_of_arrays_with_a_gap_in_their_targets_advises_on_targets():
+    images = np.zeros((6, 8, 8, 3), np.uint8)
+    with pytest.raises(DataError, match="train has no readable image of 1. Targets are the numbers from 0 on, without"):
+        prepare_splits(open_source((images, [0, 2] * 3)), FinetuneConfig(), 0, lambda event: None)
+
+
+def test_prepare_splits_of_arrays_with_nan_in_one_image_leaves_it_out():
+    images = np.zeros((40, 8, 8))
+    images[3, 0, 0] = np.nan
+    splits = prepare_splits(open_source((images, [0, 1] * 20)), FinetuneConfig(), 0, lambda event: None)
+    assert [(image.path, image.reason) for image in splits.bad] == [("image 3", "some pixels are NaN or infinite")]

@@ -77,10 +77,10 @@ def resume(
 
     Args:
         run: Its folder.
-        data: The same objects as before, for a run that was trained on Python objects.
+        data: The same objects as before, for a run that was trained on Python objects; or where its images are now.
         listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
         trust: Load its pretrained weights even where that runs code from their file.
-        changes: `epochs`, to train for longer; `workers`; `checkpoint_every`.
+        changes: `epochs`, to train for longer; `workers`; `checkpoint_every`; `time_budget`; `data_root`.
 
     Returns:
         The run; one that was finished already is given as it is.
@@ -88,4 +88,6 @@ def resume(
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
+    if isinstance(data, str | Path):
+        changes, data = {**changes, "data": str(data)}, None
     return finetune_recipe.resume(run, changes, data, listener, trust=trust)

@@ -34,8 +34,8 @@ SaveFormat = Literal["state-dict", "full-model"]
 DIGITS = "digits"
 """The data that come with the toolkit."""
 
-RESUMABLE = {"epochs", "workers", "checkpoint_every", "time_budget"}
-"""Settings that may be given anew to a run that goes on."""
+RESUMABLE = {"epochs", "workers", "checkpoint_every", "time_budget", "data", "data_root"}
+"""Settings that may be given anew to a run that goes on; of its images the contents must be the same."""
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -377,7 +377,7 @@ class FinetuneConfig:
         """The same settings with full paths, so that they mean the same in any working directory."""
         return dataclasses.replace(
             self,
-            data=self.data if self.data == DIGITS or ":" in self.data else _full_path(self.data),
+            data=_full_path(self.data) if is_data_path(self.data) else self.data,
             weights=self.weights if self.weights in NAMED_WEIGHTS or ":" in self.weights else _full_path(self.weights),
             data_root=_full_path(self.data_root),
         )
@@ -389,7 +389,7 @@ class FinetuneConfig:
 
     def to_resume(self) -> dict[str, Any]:
         """`to_dict` without what may change while a run goes on: the rest decides what it learns."""
-        free = RESUMABLE | {"feature_cache", "cache_size", "strict", "download", "data_root", "save", "tensorboard"}
+        free = RESUMABLE | {"feature_cache", "cache_size", "strict", "download", "save", "tensorboard"}
         return {name: value for name, value in self.to_dict().items() if name not in free}
 
     def to_yaml(self) -> str:
@@ -417,6 +417,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold `setting: value` lines, but it holds a {type(values).__name__}.")
     return values
+
+
+def is_data_path(data: str) -> bool:
+    """Whether images are named by their folder, rather than by a name that stands for them."""
+    return data != DIGITS and ":" not in data
 
 
 def _full_path(spec: str) -> str:

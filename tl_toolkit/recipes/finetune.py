@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from tl_toolkit.artifact import MODEL_FILE, save_model
-from tl_toolkit.config import RESUMABLE, FinetuneConfig, read_config_file
+from tl_toolkit.config import RESUMABLE, FinetuneConfig, is_data_path, read_config_file
 from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError, listing
 from tl_toolkit.exporting.weights import export
+from tl_toolkit.files import is_folder, user_path
 from tl_toolkit.naming import named
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.advance import fit_to_budget
@@ -107,7 +108,7 @@ def resume(
 
     Args:
         run: Its folder.
-        changes: Settings that may be given anew: more `epochs`, `workers`, `checkpoint_every`.
+        changes: Settings that may be given anew, those of `RESUMABLE`.
         data: The same Python objects as before, if the run was given any.
         listener: Told of choices, warnings and progress.
         trust: See `finetune`.
@@ -268,7 +269,13 @@ def _resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
             f"A run that goes on keeps its settings, those of its {run_folder.CONFIG_FILE}: {kept} cannot be given "
             f"anew, only {free}. For other settings, train a new run."
         )
-    return FinetuneConfig.from_values(read_config_file(folder / run_folder.CONFIG_FILE), changes)
+    config = FinetuneConfig.from_values(read_config_file(folder / run_folder.CONFIG_FILE), changes)
+    if is_data_path(config.data) and "data" not in changes and not is_folder(user_path(config.data)):
+        raise UsageError(
+            f"The images of {folder} are not where they were: there is no folder {config.data}. Say with "
+            f"{named('data')} where they are now; they must be the same ones."
+        )
+    return config
 
 
 def _check_epochs(stage: Stage, position: Position) -> None:

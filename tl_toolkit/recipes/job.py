@@ -94,7 +94,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     compute = choose_compute(config.device, config.precision, network.module)
     splits = splits or prepare_splits(source, config, network.input_spec.enough, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
-    card = _card(config, network, source, note_splits(splits, config.uses_cache))
+    card = _card(config, network, source, note_splits(splits))
     return Job(config, asked, source, bench, stages, card, listener, ranked)
 
 

@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from tl_toolkit.artifact import MODEL_FILE, ModelCard, save_model
-from tl_toolkit.config import FinetuneConfig, Tune
-from tl_toolkit.errors import StoppedError, UsageError, listing
+from tl_toolkit.config import RESUMABLE, FinetuneConfig, Tune
+from tl_toolkit.errors import MOST_SHOWN, StoppedError, UsageError, listing
 from tl_toolkit.naming import named, names_flags
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.checkpoint_file import Checkpoint
 from tl_toolkit.recipes.events import Chosen, Listener
 from tl_toolkit.recipes.plan import PROBE, STAGES, Settings, best_by_stage
+from tl_toolkit.recipes.preparation import CLASSES, contents_of
 from tl_toolkit.recipes.stopping import Stopping
 from tl_toolkit.report.tensorboard import TensorBoard
 from tl_toolkit.training.checkpoint import keep_state
@@ -279,12 +280,12 @@ def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path
     Raises:
         UsageError: They are not.
     """
-    changed = [name for name in now if kept.get(name) != now[name]]
+    changed = [name for name in now if _differs(name, kept, now)]
     if not changed:
         return
-    what = [f"{name} ({kept.get(name)} before, {now[name]} now)" for name in changed if name != "settings"]
+    what = [f"{name} ({_cut(kept.get(name))} before, {_cut(now[name])} now)" for name in changed if name != "settings"]
     if "settings" in changed:
-        before, after = kept.get("settings", {}), now["settings"]
+        before, after = _fixed(kept), now["settings"]
         differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         what.append(f"{listing(differing)} in {run_folder.CONFIG_FILE}")
     settings = folder / run_folder.CONFIG_FILE
@@ -293,6 +294,29 @@ def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path
         f"{folder} cannot be gone on with exactly: {' and '.join(what)} changed since its checkpoint. Put back what "
         f"was there, or train a new run: {anew}"
     )
+
+
+def _differs(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a premise no longer holds. Images may have moved where their contents are the same.
+
+    Of earlier versions' checkpoints some tell neither contents nor classes.
+    """
+    if name == "settings":
+        return bool(_fixed(kept) != now[name])
+    if name.startswith(contents_of("")) or (name == CLASSES and name not in kept):
+        return False
+    contents = contents_of(name)
+    return bool(kept.get(name) != now[name]) and (contents not in now or kept.get(contents) != now[contents])
+
+
+def _fixed(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a checkpoint that may not change; earlier versions kept some that may."""
+    return {name: value for name, value in kept.get("settings", {}).items() if name not in RESUMABLE}
+
+
+def _cut(premise: object) -> str:
+    text = str(premise)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _copies(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

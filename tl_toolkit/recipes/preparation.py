@@ -1,5 +1,7 @@
 """From a source to the splits of a run: what can be read, divided, with the classes checked."""
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -8,6 +10,7 @@ from tl_toolkit.cache import cache_folder
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.data.checking import BadImage, KnownImages, check_splits
 from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.fingerprints import KnownContents, fingerprints
 from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.sources import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
@@ -18,6 +21,7 @@ from tl_toolkit.recipes.copies import settle_copies, tell_copies
 from tl_toolkit.recipes.events import Chosen, Counted, Listener, Warned
 
 FEW_TO_CHOOSE_BY = 20
+CLASSES = "classes"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Splits:
         dropped: Copies that were left out.
         val_origin: How val came to be.
         val_from_train: Whether val was taken out of train, rather than being the data's own.
+        known_files: Whether files that earlier runs read need not be read again to know their contents.
+        class_names: In the order of the targets.
     """
 
     train: Samples
@@ -41,6 +47,8 @@ class Splits:
     dropped: list[BadImage]
     val_origin: str
     val_from_train: bool = False
+    known_files: bool = False
+    class_names: tuple[str, ...] = ()
 
     @property
     def present(self) -> dict[str, Samples]:
@@ -49,9 +57,23 @@ class Splits:
         return {name: samples for name, samples in splits.items() if samples is not None}
 
     def fingerprints(self) -> dict[str, str]:
-        """What tells of each split whether it is still the same: how many images, and a digest of them."""
-        present = self.present
-        return {name: _fingerprint(present[name]) if present.get(name) else "none" for name in ("train", "val", "test")}
+        """What tells of each split whether it is still the same: how many images, and a digest of them.
+
+        Under `contents_of(split)` stands what tells it wherever the images lie, if they are the same in each reading.
+        """
+        prints = {CLASSES: ", ".join(self.class_names)}
+        for name in ("train", "val", "test"):
+            samples, contents = self.present.get(name), self.contents.get(name, [])
+            prints[name] = _fingerprint(samples) if samples else "none"
+            if samples and all(contents):
+                prints[contents_of(name)] = _digest(contents, samples)
+        return prints
+
+    @functools.cached_property
+    def contents(self) -> dict[str, list[bytes | None]]:
+        """A fingerprint of each image's content, by split; None for an image that may be another each time."""
+        known = KnownContents(cache_folder()) if self.known_files else None
+        return {name: fingerprints(samples, known) for name, samples in self.present.items()}
 
 
 def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listener: Listener) -> Splits:
@@ -139,7 +161,7 @@ def _divide(
         if test is None:
             raise ConfigError([f"{named('test_images')} is {config.test_images}, but {source.name} has no test split."])
         test = _sample(test, source, "test", config.test_images, config)
-    return Splits(train, val, test, bad, dropped, val_origin, "val" not in whole)
+    return Splits(train, val, test, bad, dropped, val_origin, "val" not in whole, config.uses_cache, source.class_names)
 
 
 def _check_val(splits: Splits, source: Source, listener: Listener) -> None:
@@ -193,12 +215,24 @@ def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
     listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))
 
 
+def contents_of(split: str) -> str:
+    """What the fingerprint of a split's contents is called."""
+    return f"contents of {split}"
+
+
 def _fingerprint(samples: Samples) -> str:
+    identities = [
+        identity or samples.name(index).encode("utf-8", "surrogateescape")
+        for index, identity in enumerate(samples.identities())
+    ]
+    return f"{_images(len(samples))}, {_digest(identities, samples)}"
+
+
+def _digest(identities: Sequence[bytes | None], samples: Samples) -> str:
     digest = blake2b(digest_size=8)
-    for index, (identity, target) in enumerate(zip(samples.identities(), samples.targets, strict=True)):
-        digest.update(identity or samples.name(index).encode("utf-8", "surrogateescape"))
-        digest.update(f" {target}\n".encode())
-    return f"{_images(len(samples))}, {digest.hexdigest()}"
+    for identity, target in zip(identities, samples.targets, strict=True):
+        digest.update((identity or b"") + f" {target}\n".encode())
+    return digest.hexdigest()
 
 
 def _images(count: int) -> str:

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tl_toolkit.artifact import ModelCard
-from tl_toolkit.cache import cache_folder
 from tl_toolkit.data.checking import read_each
 from tl_toolkit.data.dataset import Samples
-from tl_toolkit.data.fingerprints import KnownContents, fingerprints
+from tl_toolkit.data.fingerprints import fingerprints
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.data.sources import Source
 from tl_toolkit.recipes.events import Chosen, Listener, Warned
@@ -52,21 +51,18 @@ def split_title(split: str, of_run: bool) -> str:
     return f"{split} of the run" if of_run and split != UNSEEN else split
 
 
-def note_splits(splits: Splits, known_files: bool) -> SplitNote | None:
+def note_splits(splits: Splits) -> SplitNote | None:
     """Notes which images train, val and test hold, by content.
 
     Args:
         splits: Of a run; it learns from train.
-        known_files: Whether files that earlier runs read need not be read again.
 
     Returns:
         None where images may be others each time they are read.
     """
-    known = KnownContents(cache_folder()) if known_files else None
-    noted = {split: fingerprints(samples, known) for split, samples in splits.present.items()}
-    if not any(noted["train"]):
+    if not any(splits.contents["train"]):
         return None
-    return SplitNote.of({split: filter(None, prints) for split, prints in noted.items()}, ("train",))
+    return SplitNote.of({split: filter(None, prints) for split, prints in splits.contents.items()}, ("train",))
 
 
 def note_refit(note: SplitNote | None) -> SplitNote | None:

@@ -107,15 +107,15 @@ def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny
 
 def test_finetune_leaves_out_bad_images_and_lists_them(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
     (photos / "0" / "empty.png").touch()
-    (photos / "1" / "notes, and more.txt").write_text("no image")
+    (photos / "1" / "notes, and more.jpg").write_text("no image")
     run = tl.finetune(data=photos, out=tmp_path / "run", **tiny_settings)
     rows = (run.path / "bad_images.csv").read_text().splitlines()
     assert rows == [
         "split,path,reason",
         f"train,{photos}/0/empty.png,the file is empty",
-        f'train,"{photos}/1/notes, and more.txt",not an image that Pillow can read',
+        f'train,"{photos}/1/notes, and more.jpg",not an image that Pillow can read',
     ]
-    assert [Path(image["path"]).name for image in run.summary["bad_images"]] == ["empty.png", "notes, and more.txt"]
+    assert [Path(image["path"]).name for image in run.summary["bad_images"]] == ["empty.png", "notes, and more.jpg"]
     assert run.summary["train_images"] + run.summary["val_images"] == 30
 
 
@@ -193,6 +193,7 @@ def test_finetune_of_one_class_says_it_takes_two(tmp_path: Path):
 
 def test_finetune_with_a_class_without_images_names_it(photos: Path, tiny_settings: dict[str, Any]):
     (photos / "empty").mkdir()
+    (photos / "empty" / "1.png").touch()
     with pytest.raises(DataError, match="train has no readable image of empty"):
         tl.finetune(data=photos, **tiny_settings)
 

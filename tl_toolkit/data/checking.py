@@ -13,7 +13,7 @@ import torch
 
 from tl_toolkit.cache import Store
 from tl_toolkit.data.dataset import Samples
-from tl_toolkit.data.images import ImageFacts
+from tl_toolkit.data.images import HEIF_PACKAGE, ImageFacts, heif_version
 from tl_toolkit.errors import ImageError, ToolkitError
 from tl_toolkit.reading import in_time, readers
 
@@ -63,7 +63,7 @@ class KnownImages:
     """
 
     def __init__(self, folder: Path) -> None:
-        versions = {"pillow": PIL.__version__}
+        versions = {"pillow": PIL.__version__} | ({HEIF_PACKAGE: heif} if (heif := heif_version()) else {})
         self._store = Store(folder, {"what": "readable", "versions": versions}, "which images can be read")
         self._new: dict[bytes, ImageFacts] = {}
 

@@ -106,13 +106,13 @@ def test_finetune_with_a_bad_image_ends_with_three(photos: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["finetune", "--classes", "5"], 2, "Error: classes is 5, but digits has 10 classes"),
+        (["finetune", "--classes", "5"], 2, "Error: --classes is 5, but digits has 10 classes"),
         (["finetune", "--arch", "resnt18"], 2, "Error: No architecture is named 'resnt18'. Did you mean resnet18"),
         (["finetune", "--arch", "vgg16", "--classes", "10"], 1, "vgg16-397923af.pth is not in the cache"),
         (["finetune", "--data", "nowhere"], 2, "Error: There is no folder 'nowhere'"),
         (["finetune", "--head", "foo"], 2, "'foo' is not one of"),
-        (["finetune", "--save", "foo"], 2, "save must be state-dict or full-model"),
-        (["finetune", "--lr", "0"], 2, "learning_rate must be above 0"),
+        (["finetune", "--save", "foo"], 2, "--save must be state-dict or full-model"),
+        (["finetune", "--lr", "0"], 2, "--lr must be above 0"),
         (["finetune", "--config", "nowhere.yaml"], 2, "Cannot read the config file nowhere.yaml"),
         (["predict", "."], 2, "There is no image in ."),
         (["predict", "cat.png"], 2, "There is no file or folder 'cat.png'."),
@@ -327,11 +327,11 @@ def test_finetune_with_resume_of_a_finished_run_shows_its_results(tiny_run: Run)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--resume", "RUN", "--lr", "0.1"], "learning_rate cannot be given anew"),
+        (["--resume", "RUN", "--lr", "0.1"], "--lr cannot be given anew"),
         (["--resume", "RUN", "--config", "RUN/config.yaml"], "leave out --config"),
         (["--resume", "nowhere"], "nowhere is no run"),
-        (["--checkpoint-every", "often"], "checkpoint_every must be a number of steps such as 50"),
-        (["--checkpoint-every", "0"], "checkpoint_every must be"),
+        (["--checkpoint-every", "often"], "--checkpoint-every must be a number of steps such as 50"),
+        (["--checkpoint-every", "0"], "--checkpoint-every must be"),
     ],
 )
 def test_finetune_with_a_wrong_resume_says_so(arguments: list[str], message: str, tiny_run: Run):

@@ -89,7 +89,7 @@ def test_models_show_takes_an_input_classes_and_options():
         (["resnet18", "--input", "32"], "--input must be channels, height and width, such as 1,32,32, not '32'"),
         (["lenet5", "--input", "3,28,30"], "lenet5 takes images of shape (N, 3, 28, 28), not (1, 3, 28, 30)"),
         (["lenet5", "--arch-options", "depth=3"], "No option of lenet5 is named 'depth'"),
-        (["resnet18", "--arch-options", "depth=3"], "unexpected keyword argument 'depth'"),
+        (["resnet18", "--arch-options", "depth=3"], "No option of torchvision:resnet18 is named 'depth'. Choose from"),
     ],
 )
 def test_models_show_of_what_cannot_be_says_why(arguments: list[str], message: str):

@@ -79,7 +79,7 @@ def test_rank_plot_writes_a_picture(small: list[str], tmp_path: Path):
         (["--plot", "there.png"], "there.png exists; nothing is ever overwritten"),
         (["--plot", "front.gif"], "A plot ends in .png, .pdf, .svg, but front.gif does not"),
         (["--arch", "resnt18"], "No architecture is named 'resnt18'. Did you mean resnet18"),
-        (["--tune", "everything"], "tune must be auto or linear-probe"),
+        (["--tune", "everything"], "--tune must be auto or linear-probe"),
         (["--image-size", "4"], "Invalid value for '--image-size'"),
         (["--device", "tpu"], "There is no device 'tpu' here"),
         (["--data", "nowhere"], "There is no folder 'nowhere'"),

@@ -15,7 +15,7 @@ import torch
 from tl_toolkit.artifact import MODEL_FILE, save_model
 from tl_toolkit.config import RESUMABLE, FinetuneConfig, is_data_path, read_config_file
 from tl_toolkit.data.workers import naming_dead_workers
-from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError, listing
+from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
 from tl_toolkit.exporting.weights import export
 from tl_toolkit.files import is_folder, user_path
 from tl_toolkit.naming import named
@@ -264,7 +264,7 @@ def _resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
     """
     fixed = [name for name in changes if name not in RESUMABLE]
     if fixed:
-        kept, free = (listing([named(name) for name in names]) for names in (fixed, sorted(RESUMABLE)))
+        kept, free = (", ".join(named(name) for name in names) for names in (fixed, sorted(RESUMABLE)))
         raise UsageError(
             f"A run that goes on keeps its settings, those of its {run_folder.CONFIG_FILE}: {kept} cannot be given "
             f"anew, only {free}. For other settings, train a new run."

@@ -50,3 +50,8 @@ def test_list_folder_knows_the_figures_that_tl_drew_among_other_pngs(tmp_path: P
     assert found.images == ["mine.png", "noise.png"]
     assert found.passed_over.own == [str(tmp_path / "grid.png")]
     assert found.passed_over.no_images == [str(tmp_path / "grid.pdf")]
+
+
+def test_images_below_an_empty_folder_that_is_called_like_an_image_gives_it(tmp_path: Path):
+    (tmp_path / "photo.jpg").mkdir()
+    assert images_below(tmp_path / "photo.jpg")[0] == images_below(tmp_path)[0] == [str(tmp_path / "photo.jpg")]

@@ -43,7 +43,7 @@ def valid(name: str) -> st.SearchStrategy[Any]:
     elif kind is bool:
         values = st.booleans()
     elif kind is str:
-        values = st.text(max_size=30)
+        values = st.text(max_size=30).filter(lambda text: text.strip(" \t\n"))
     elif kind is int:
         values = st.integers(int(limits.minimum or 0), int(limits.maximum or 2**63 - 1))
     else:

@@ -113,8 +113,8 @@ def _sort_folder(entry: os.DirEntry[str], path: Path, found: Contents) -> None:
         found.passed_over.loops.append(str(path))
     elif is_own_folder(path):
         found.passed_over.own.append(f"{path}{os.sep}")
-    elif entry.name.rpartition(".")[2].lower() in IMAGE_ENDINGS and not _visible(path):
-        found.images.append(entry.name)  # Perhaps a copy that went wrong; it is not passed over.
+    elif _is_no_copy(path):
+        found.images.append(entry.name)
     else:
         found.folders.append(entry.name)
 
@@ -148,12 +148,19 @@ def images_below(folder: Path) -> tuple[list[str], PassedOver]:
     Raises:
         DataError: A folder cannot be listed.
     """
+    if _is_no_copy(folder):
+        return [str(folder)], PassedOver()
     images: list[str] = []
     passed_over = PassedOver()
     for here, found in walk(folder):
         images += [str(here / name) for name in found.images]
         passed_over.add(found.passed_over)
     return sorted(images), passed_over
+
+
+def _is_no_copy(folder: Path) -> bool:
+    """Whether an empty folder is called like an image: perhaps a copy that went wrong, which is not passed over."""
+    return folder.suffix[1:].lower() in IMAGE_ENDINGS and not _visible(folder)
 
 
 def _leads_above(link: Path) -> bool:

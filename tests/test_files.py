@@ -5,7 +5,7 @@ import pytest
 import tl_toolkit as tl
 from tl_toolkit.api import Run
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.files import atomic_file, parse_size, short_path, show_size, write_text
+from tl_toolkit.files import atomic_file, parse_size, short_path, show_count, show_size, write_text
 
 
 def test_write_text_over_a_file_replaces_it(tmp_path: Path):
@@ -53,6 +53,23 @@ def test_show_size_chooses_the_unit():
         "5.0 MiB",
         "3000.0 GiB",
     ]
+
+
+def test_short_path_is_normalised_and_begins_where_it_is_shortest(in_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Path, "home", lambda: in_folder.parent)
+    assert short_path(in_folder / "runs" / "one") == str(Path("runs/one"))
+    assert short_path("./photos//cats/") == str(Path("photos/cats"))
+    assert short_path("../photos") == str(Path("~/photos"))
+    assert short_path("../photos", tilde=False) == str(Path("../photos"))
+    assert short_path(in_folder) == "."
+    assert short_path("link/../photos") == str(Path("link/../photos"))  # The link may lead elsewhere.
+
+
+def test_show_count_has_g_for_10_to_the_9():
+    counts = (0, 999, 4_800, 11_689_512, 35_406_848, 1_814_073_344, 15_470_264_320)
+    assert [show_count(count) for count in counts] == [
+        "0", "999", "4.8 k", "11.7 M", "35.4 M", "1.81 G", "15.47 G"
+    ]  # fmt: skip
 
 
 def test_short_path_has_a_tilde_for_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -30,12 +30,30 @@ def user_path(text: str | Path) -> Path:
         return Path(text)
 
 
-def short_path(path: Path) -> str:
-    """A path to show, with ~ for the user's own folder."""
+def short_path(path: str | Path, tilde: bool = True) -> str:
+    """A path to show: from the working directory where that is shorter, else with ~ for the user's own folder.
+
+    Args:
+        path: Any path; a `..` behind a name stays, as the name may be a link to elsewhere.
+        tilde: Whether ~ may stand in it; within the quotes of a command no shell fills it in.
+    """
+    given = Path(path)
+    if ".." in given.parts[1:]:
+        return str(given)
     try:
-        return str(Path("~") / path.relative_to(Path.home()))
-    except (ValueError, RuntimeError):
-        return str(path)
+        full = Path(os.path.abspath(given))  # noqa: PTH100  # Path.absolute keeps a leading `..`.
+        forms = [os.path.relpath(full), str(full)]
+    except (OSError, ValueError):  # The working directory was removed; on Windows, another drive.
+        return str(given)
+    with contextlib.suppress(ValueError, RuntimeError):
+        if tilde:
+            forms.insert(1, str(Path("~") / full.relative_to(Path.home())))
+    return min(forms, key=len)
+
+
+def short_data(spec: str) -> str:
+    """What --data takes, to show: the path of a folder short, other names as they are."""
+    return spec if ":" in spec else short_path(spec)
 
 
 def is_folder(path: Path) -> bool:
@@ -84,6 +102,14 @@ def show_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError("the loop ends with GiB")
+
+
+def show_count(count: float) -> str:
+    """Parameters or multiply-adds in words: 11,689,512 is 11.7 M, 1,814,073,344 is 1.81 G."""
+    for prefix, factor, decimals in (("G", 1e9, 2), ("M", 1e6, 1), ("k", 1e3, 1)):
+        if count >= factor:
+            return f"{count / factor:,.{decimals}f} {prefix}"
+    return f"{count:,.0f}"
 
 
 def show_seconds(seconds: float) -> str:

@@ -10,6 +10,9 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.naming import named
 from tl_toolkit.training.norms import has_batch_norm, has_depthwise_convolution
 from tl_toolkit.training.optimizers import LBFGS, Start, default_rates
+from tl_toolkit.training.records import LAST_STAGE as LAST_STAGE
+from tl_toolkit.training.records import PROBE as PROBE
+from tl_toolkit.training.records import TUNE as TUNE
 from tl_toolkit.training.records import EvalRecord
 
 DEFAULT_EPOCHS = 6
@@ -32,8 +35,6 @@ changes in its fourth digit by then, that of ants and bees no more."""
 
 DEFAULT_EMA = 0.98
 WARMUP, LONG_WARMUP = 0.1, 0.4
-
-PROBE, LAST_STAGE, TUNE = "probe", "last-stage", "tune"
 
 STAGES: dict[Tune, tuple[str, ...]] = {
     "auto": (PROBE, LAST_STAGE, TUNE),
@@ -181,8 +182,13 @@ def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Sett
 
 def best_by_stage(records: Sequence[EvalRecord]) -> dict[str, float]:
     """The best val accuracy of each stage; of a probe the last, which is the one that counts."""
-    best: dict[str, float] = {}
+    return {stage: record.val_accuracy for stage, record in best_records(records).items()}
+
+
+def best_records(records: Sequence[EvalRecord]) -> dict[str, EvalRecord]:
+    """The best evaluation of each stage, in the same way."""
+    best: dict[str, EvalRecord] = {}
     for record in records:
-        before = 0.0 if record.stage == PROBE else best.get(record.stage, 0.0)
-        best[record.stage] = max(before, record.val_accuracy)
+        if record.stage == PROBE or record.improves_on(best.get(record.stage)):
+            best[record.stage] = record
     return best

@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 from typing import Self
 
+PROBE, LAST_STAGE, TUNE = "probe", "last-stage", "tune"
+"""The stages that there are: of the head on frozen features, of the last stage, of everything."""
+
+TRAINED = {PROBE: "the head", LAST_STAGE: "the last stage", TUNE: "everything"}
+"""What of the network each trains, in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

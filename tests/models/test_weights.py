@@ -66,7 +66,10 @@ def test_auto_without_network_takes_the_bundled_with_a_warning_and_soon():
     loaded = load("auto")
     assert time.perf_counter() - started < 10
     assert loaded.origin.startswith("bundled")
-    assert "Took the bundled weights, which know far less than ImageNet's: resnet18-f37072fd.pth" in loaded.warnings[0]
+    assert loaded.warnings == [
+        "The bundled weights know far less than ImageNet's: `tl models show resnet18` says more."
+    ]
+    assert loaded.fallback.startswith("resnet18-f37072fd.pth is not in the cache, and ")
 
 
 def test_auto_without_network_and_bundled_says_which_file_goes_where():

@@ -31,6 +31,7 @@ class Network:
         origin: Where the pretrained weights come from.
         license: Their licence; empty where it is unknown.
         warnings: What the user must know about them.
+        fallback: Why better ones could not be had; empty where these are the best.
     """
 
     module: nn.Module
@@ -43,6 +44,7 @@ class Network:
     origin: str
     license: str = ""
     warnings: tuple[str, ...] = ()
+    fallback: str = ""
 
 
 def build_network(
@@ -84,6 +86,7 @@ def build_network(
         backbone.origin,
         backbone.license,
         tuple(backbone.warnings),
+        backbone.fallback,
     )
 
 

@@ -86,6 +86,11 @@ def fetch_timm_repository(repository: str) -> TimmRepository:
     return TimmRepository(_fetch(repository, WEIGHT_NAMES), architecture, classes, spec, stated)
 
 
+def hub_folder(repository: str) -> Path:
+    """Where the Hub's cache keeps a repository."""
+    return Path(huggingface_hub.constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
 def _weight_names(config: Any) -> Sequence[str]:
     return (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHT_NAMES
 
@@ -189,6 +194,6 @@ def _unreachable(repository: str, names: Sequence[str], error: Exception) -> str
     return (
         f"{names[0]} of hf-hub:{repository} is not in the cache, and the Hub cannot be asked ({reason}).\n"
         f"On a machine with a network run `hf download {repository}` and copy the folder "
-        f"{Path(huggingface_hub.constants.HF_HUB_CACHE) / ('models--' + repository.replace('/', '--'))}, "
+        f"{hub_folder(repository)}, "
         f"or choose {named('weights', 'FILE')} or none."
     )

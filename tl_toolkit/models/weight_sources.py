@@ -5,9 +5,13 @@ from typing import Literal
 
 from tl_toolkit.models import backbones, package_weights
 from tl_toolkit.models.backbones import Arch
+from tl_toolkit.models.download import cache_path
+from tl_toolkit.models.hub import hub_folder
 from tl_toolkit.models.weights import BUNDLED_ARCH, BUNDLED_LICENSE, BUNDLED_ORIGIN, cached_imagenet_file
 
 Here = Literal["cached", "package", "bundled"]
+
+BUNDLED_NOTE = "they know far less than ImageNet's; --weights auto takes them only where it has no others"
 
 PLACES: dict[str, Here] = {"imagenet": "cached", "package": "package", "bundled": "bundled"}
 """What weights that are on this machine are called, by the value of --weights."""
@@ -22,12 +26,14 @@ class WeightSource:
         origin: Where they come from.
         license: Their licence; empty where it is unknown.
         here: Whether they are on this machine.
+        note: How to have them here, or what to know of them.
     """
 
     weights: Literal["imagenet", "package", "bundled"]
     origin: str
     license: str
     here: bool
+    note: str = ""
 
 
 def weight_sources(arch: Arch) -> list[WeightSource]:
@@ -38,15 +44,25 @@ def weight_sources(arch: Arch) -> list[WeightSource]:
     sources = []
     if backbones.has_pretrained(arch):
         url, licence = backbones.pretrained_url(arch), backbones.pretrained_license(arch)
-        sources.append(WeightSource("imagenet", url, licence, cached_imagenet_file(arch) is not None))
+        here = cached_imagenet_file(arch) is not None
+        sources.append(WeightSource("imagenet", url, licence, here, "" if here else _how_to_have(url)))
     if package := package_weights.find_package(arch):
         origin = f"{package.origin}: {package.source}"
-        sources.append(
-            WeightSource("package", origin, package.license, package_weights.locate_file(package) is not None)
-        )
+        here = package_weights.locate_file(package) is not None
+        sources.append(WeightSource("package", origin, package.license, here, "" if here else package.install_command))
     if arch == BUNDLED_ARCH:
-        sources.append(WeightSource("bundled", BUNDLED_ORIGIN, BUNDLED_LICENSE, True))
+        sources.append(WeightSource("bundled", BUNDLED_ORIGIN, BUNDLED_LICENSE, True, BUNDLED_NOTE))
     return sources
+
+
+def _how_to_have(url: str) -> str:
+    """How a library's own weights come to this machine, with and without a network here."""
+    repository = url.removeprefix("hf-hub:")
+    if repository != url:
+        where = f"run `hf download {repository}` elsewhere and copy its folder to {hub_folder(repository)}"
+    else:
+        where = f"put the file at {cache_path(url)}"
+    return f"downloaded when they are needed; without a network {where}"
 
 
 def weights_here(arch: Arch) -> Here | None:

@@ -46,6 +46,7 @@ class Pretrained:
         origin: The weights in a few words, with the file's name.
         license: Their licence; empty where it is unknown.
         warnings: What the user must know about them.
+        fallback: Why better ones could not be had; empty where these are the best.
     """
 
     module: nn.Module
@@ -55,6 +56,7 @@ class Pretrained:
     origin: str
     license: str = ""
     warnings: list[str] = field(default_factory=list)
+    fallback: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,18 +125,23 @@ def cached_imagenet_file(arch: Arch) -> Path | None:
 def _auto(request: Request) -> Pretrained:
     """Loads from the first source that has the weights, and warns of damaged ones before it."""
     _require_pretrained(request.arch)
+    cached = cached_imagenet_file(request.arch) is not None
     failures: list[WeightsError] = []
+    damaged: list[WeightsError] = []
     for load in _sources(request.arch):
         try:
             loaded = load(request)
         except WeightsError as error:
             failures.append(error)
+            damaged += [error] if cached or load is not _imagenet else []
             continue
-        which = (
-            "bundled weights, which know far less than ImageNet's" if load is _bundled else f"{loaded.choice} weights"
-        )
-        warnings = [f"Took the {which}: {str(failure).splitlines()[0]}" for failure in failures]
-        return dataclasses.replace(loaded, warnings=warnings + loaded.warnings)
+        warnings = [f"Took the {loaded.choice} weights: {str(failure).splitlines()[0]}" for failure in damaged]
+        if load is _bundled:
+            warnings.append(
+                f"The bundled weights know far less than ImageNet's: `tl models show {request.arch.name}` says more."
+            )
+        fallback = str(failures[-1]) if failures else ""
+        return dataclasses.replace(loaded, warnings=warnings + loaded.warnings, fallback=fallback)
     raise WeightsError("\n".join(map(str, failures))) from failures[-1]
 
 

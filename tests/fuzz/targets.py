@@ -352,6 +352,7 @@ def _metrics_seeds() -> list[bytes]:
 
 def summary(data: bytes) -> None:
     """A summary.json."""
+    from tl_toolkit.files import show_seconds
     from tl_toolkit.recipes.run_folder import SUMMARY_FILE, read_summary
 
     folder = _folder() / f"{os.getpid()}-run"
@@ -360,13 +361,19 @@ def summary(data: bytes) -> None:
     with _only_toolkit_errors():
         read = read_summary(folder)
         assert read
-        assert f"{read['val_images']:,} {read['val_accuracy']:.1%} {read['seconds']:.0f}"
+        assert f"{read['val_images']:,} {read['val_accuracy']:.1%} {show_seconds(read['seconds'])}"
+        if "stages" in read:
+            assert read["stages"][read["best_stage"]] is not None
 
 
 def _summary_seeds() -> list[bytes]:
     counts = {"epochs": 3, "val_images": 5, "test_images": 0}
     results = {"val_accuracy": 0.5, "test_accuracy": None, "seconds": 1.5, "class_accuracy": {"a": 0.5, "ü": 1}}
-    return [json.dumps({"run": "runs/a", "bad_images": [], **counts, **results}).encode()]
+    early = {"run": "runs/a", "bad_images": [], **counts, **results}
+    stages = {"probe": {"val_accuracy": 0.5, "epoch": 3}, "tune": 0.25}
+    return [
+        json.dumps(early | more).encode() for more in ({}, {"best_stage": "probe", "best_epoch": 3, "stages": stages})
+    ]
 
 
 # Images

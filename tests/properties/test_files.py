@@ -91,13 +91,23 @@ SUMMARIES = st.fixed_dictionaries(
         "bad_images": st.just([]),
         "class_accuracy": st.dictionaries(st.text(max_size=5), NUMBERS, max_size=3),
         **dict.fromkeys(("epochs", "val_images", "test_images"), COUNTS),
-        **dict.fromkeys(("seconds", "val_accuracy"), NUMBERS),
+        "seconds": st.floats(0, 1e9),
+        "val_accuracy": NUMBERS,
         "test_accuracy": st.none() | NUMBERS,
     }
 )
+STAGES = NUMBERS | st.fixed_dictionaries({"val_accuracy": NUMBERS, "epoch": COUNTS})
+FULL_SUMMARIES = st.builds(
+    lambda summary, stage: {**summary, "best_stage": "probe", "best_epoch": 1, "stages": {"probe": stage}},
+    SUMMARIES,
+    STAGES,
+)
 
 
-@given(summary=SUMMARIES, lost=st.sampled_from(["run", "epochs", "val_accuracy", "bad_images", "class_accuracy"]))
+@given(
+    summary=SUMMARIES | FULL_SUMMARIES,
+    lost=st.sampled_from(["run", "epochs", "val_accuracy", "bad_images", "class_accuracy"]),
+)
 def test_summary_written_and_read_is_the_same_and_refused_without_a_field(
     summary: dict[str, Any], lost: str, folder: Path
 ):

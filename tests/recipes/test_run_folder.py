@@ -72,3 +72,37 @@ def test_read_summary_that_is_damaged_says_what_to_do(text: str, message: str, t
     (tmp_path / "summary.json").write_text(text)
     with pytest.raises(ToolkitError, match=f"is damaged: {message}.* Remove it, and resume writes it again"):
         read_summary(tmp_path)
+
+
+FINISHED = {
+    "run": "runs/one", "epochs": 4, "val_images": 10, "test_images": 0, "seconds": 2.5, "val_accuracy": 0.9,
+    "test_accuracy": None, "class_accuracy": {"a": 0.9}, "bad_images": [],
+}  # fmt: skip
+STAGES = {"best_stage": "probe", "best_epoch": 4, "stages": {"probe": {"val_accuracy": 0.9, "epoch": 4}}}
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [{}, STAGES, {**STAGES, "stages": {"probe": 0.9}}],
+    ids=["first version", "this version", "accuracies alone"],
+)
+def test_read_summary_reads_those_of_every_version(stages: dict[str, object], tmp_path: Path):
+    (tmp_path / "summary.json").write_text(json.dumps({**FINISHED, **stages}))
+    assert read_summary(tmp_path) == {**FINISHED, **stages}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages": []}, r"stages must be a mapping, not \[\]"),
+        ({"best_stage": "tune"}, "its best_stage 'tune' is none of its stages"),
+        ({"best_epoch": "4"}, "best_epoch must be a whole number of 0 or more, not '4'"),
+        ({"stages": {"probe": {"epoch": 4}}}, "it lacks 'val_accuracy'"),
+        ({"stages": {"probe": "all"}}, "val_accuracy of probe must be a number, not 'all'"),
+        ({"seconds": -1}, "seconds must be 0 or more seconds, not -1"),
+    ],
+)
+def test_read_summary_of_stages_that_make_no_sense_says_so(change: dict[str, object], message: str, tmp_path: Path):
+    (tmp_path / "summary.json").write_text(json.dumps({**FINISHED, **STAGES, **change}))
+    with pytest.raises(ToolkitError, match=f"is damaged: {message}"):
+        read_summary(tmp_path)

@@ -14,9 +14,9 @@ import filelock
 
 from tl_toolkit.artifact import MODEL_FILE
 from tl_toolkit.data.checking import BadImage
-from tl_toolkit.errors import ToolkitError, UsageError
+from tl_toolkit.errors import ToolkitError, UsageError, shown
 from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
-from tl_toolkit.json_values import mapping, number, record, whole_number
+from tl_toolkit.json_values import duration, mapping, number, record, whole_number
 from tl_toolkit.naming import named
 from tl_toolkit.own_files import CHECKPOINT_FILE as CHECKPOINT_FILE
 from tl_toolkit.own_files import CONFIG_FILE as CONFIG_FILE
@@ -248,13 +248,33 @@ def _check_summary(summary: dict[str, Any]) -> None:
     """
     for name in ("epochs", "val_images", "test_images"):
         whole_number(summary[name], name)
-    measured = {name: summary[name] for name in ("seconds", "val_accuracy", "test_accuracy")}
+    duration(summary["seconds"], "seconds")
+    measured = {name: summary[name] for name in ("val_accuracy", "test_accuracy")}
     if measured["test_accuracy"] is None:  # Without a test split.
         del measured["test_accuracy"]
     for name, value in (measured | mapping(summary["class_accuracy"], "class_accuracy")).items():
         number(value, name)
     if not isinstance(summary["run"], str) or not isinstance(summary["bad_images"], list):
         raise ValueError("its run is no text, or its bad_images are no list")
+    if "stages" in summary:  # Runs of earlier versions do not have them.
+        _check_stages(mapping(summary["stages"], "stages"), summary)
+
+
+def _check_stages(stages: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Looks at what each stage brought; in runs of earlier versions its best accuracy stands there alone.
+
+    Raises:
+        KeyError: Something is missing.
+        ValueError: Something makes no sense.
+    """
+    whole_number(summary["best_epoch"], "best_epoch")
+    if summary["best_stage"] not in list(stages):
+        raise ValueError(f"its best_stage {shown(summary['best_stage'])} is none of its stages")
+    for stage, best in stages.items():
+        if isinstance(best, dict):
+            whole_number(best["epoch"], f"epoch of {stage}")
+            best = best["val_accuracy"]
+        number(best, f"val_accuracy of {stage}")
 
 
 def write_bad_images(folder: Path, bad: Sequence[BadImage]) -> Path:

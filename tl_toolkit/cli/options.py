@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperOption
 
 from tl_toolkit.config import FinetuneConfig, Precision
+from tl_toolkit.errors import UsageError, shown
+from tl_toolkit.files import user_path
 from tl_toolkit.naming import flag_of
 from tl_toolkit.settings import Setting, choices_of, without_none
+
+COMMON = {
+    "arch", "weights", "tune", "time_budget", "val_split", "epochs", "learning_rate", "seed", "augment", "image_size",
+    "out",
+}  # fmt: skip
+"""The settings that most people use, which --help shows; --help-all shows all."""
 
 UNREADABLE = 3
 """Exit code of a command that is done, but could not read some images."""
@@ -38,39 +47,58 @@ DataRootOption = Annotated[
 DownloadOption = Annotated[
     bool, typer.Option("--download", help="Download a torchvision dataset that is not there yet.")
 ]
+DataArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="DATA", help="Images: a folder, `digits` or `torchvision:NAME`; --data says the same."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
 
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command a flag for every field of FinetuneConfig, passed to its `**settings`.
+    """Gives a command a flag for every field of FinetuneConfig, passed to its `**settings`, and --help-all.
 
     A flag that is not given is None, so that a config file's value can stand.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     flags = [_flag(field) for field in dataclasses.fields(FinetuneConfig)]
-    command.__signature__ = signature.replace(parameters=[*flags, *own])  # type: ignore[attr-defined]
+    command.__signature__ = signature.replace(parameters=[*own, *flags, _HELP_ALL])  # type: ignore[attr-defined]
     return command
 
 
+def only_data(argument: str | None, flag: str | None) -> str | None:
+    """The images that were named, as an argument or by --data.
+
+    Raises:
+        UsageError: Both, and they differ.
+    """
+    if argument is not None and flag is not None and user_path(argument) != user_path(flag):
+        raise UsageError(f"Images are named twice, {shown(argument)} and --data {shown(flag)}: leave out one.")
+    return flag if argument is None else argument
+
+
 def given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings whose flags were used."""
-    return {name: value for name, value in settings.items() if value is not None and value != []}
+    """The settings whose flags were used; --help-all is none."""
+    names = [field.name for field in dataclasses.fields(FinetuneConfig)]
+    return {name: settings[name] for name in names if settings[name] is not None and settings[name] != []}
 
 
 def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     setting: Setting = field.metadata["setting"]
     kind, flag = without_none(field.type), flag_of(field.name)
-    metavar = None
+    choices = choices_of(kind)
+    metavar = "NAME" if choices else None  # A list of them would take the room of the help, which names them.
+    unnamed = "" if all(choice in setting.help for choice in choices) else f" One of {', '.join(choices)}."
     if typing.get_origin(kind) is tuple:  # Typer knows no list of Literals; FinetuneConfig checks the values.
-        metavar = "|".join(choices_of(kind)) or "KEY=VALUE"
+        metavar = metavar or "KEY=VALUE"
         kind = list[str]
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if field.default is True else flag,
-        help=f"{setting.help}{_shown_default(field, setting)}",
+        help=f"{setting.help}{unnamed}{_shown_default(field, setting)}",
         metavar=metavar,
         show_default=False,
         rich_help_panel=setting.panel,
+        hidden=field.name not in COMMON,
     )
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -80,4 +108,31 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
 def _shown_default(field: "dataclasses.Field[Any]", setting: Setting) -> str:
     """The real default, which Typer does not know: its own is None, for a flag that was not given."""
     default = setting.automatic or str(field.default)
-    return "" if field.default in ((), False) else f" [dim]\\[default: {default}][/]"
+    return "" if field.default == () or field.default is False else f" [dim]\\[default: {default}][/]"
+
+
+def _show_all_help(context: typer.Context, wanted: bool) -> None:
+    """Shows a command's help with the options that --help leaves out, and ends."""
+    if not wanted:
+        return
+    for parameter in context.command.params:
+        if isinstance(parameter, TyperOption):
+            parameter.hidden = False
+    typer.echo(context.get_help())
+    raise typer.Exit
+
+
+_HELP_ALL = inspect.Parameter(
+    "help_all",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool,
+        typer.Option(
+            "--help-all",
+            callback=_show_all_help,
+            is_eager=True,
+            help=f"Show all {len(dataclasses.fields(FinetuneConfig))} settings, and exit.",
+        ),
+    ],
+)

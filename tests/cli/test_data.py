@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -22,10 +23,20 @@ def leak(folder: Path) -> None:
     shutil.copy(min((folder / "train" / "0").iterdir()), folder / "test" / "0" / "leak.png")
 
 
+def test_data_check_tells_errors_in_a_column_of_their_own(digits: Path):
+    (digits / "train" / "0" / "empty.png").touch()
+    done = tl("data", "check", digits)
+    assert done.exit_code == 3
+    heading, image = done.stderr.partition("Warning: 1 image cannot be read:\n")[2].splitlines()
+    assert re.fullmatch(r"image +error", heading.rstrip())
+    assert image.rstrip() == f"{digits}/train/0/empty.png  the file is empty"
+    assert "problems" not in done.stdout
+
+
 def test_data_check_without_faults_exits_with_0(digits: Path):
     done = tl("data", "check", digits)
     assert done.exit_code == 0, done.output
-    assert "digits: 2 classes, 24 train, 12 test images that can be read." in done.stdout
+    assert "digits, 2 classes: 24 train, 12 test images that can be read\nproblems    none\n" in done.stdout
 
 
 def test_data_check_with_a_leak_exits_with_1_and_writes_it(digits: Path, tmp_path: Path):

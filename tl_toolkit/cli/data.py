@@ -8,9 +8,13 @@ import typer
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DataRootOption, DownloadOption, JsonOption
 from tl_toolkit.errors import UsageError
+from tl_toolkit.files import short_path
 
 WRONG = 1
 """Exit code of a check that found what would make the figures of a run wrong."""
+
+MOST_LISTED = 20
+"""Images that cannot be read which are listed where --csv lists all."""
 
 app = typer.Typer(help="Look at images before training, or download a dataset.", no_args_is_help=True)
 
@@ -42,10 +46,13 @@ def info(
         totals = ["all", *(f"{described.splits[split].images:,}" for split in splits)]
         title = f"{described.name}, {len(described.class_names)} classes"
         console.print_table(["class", *splits], [*rows, totals], title, numbers=len(splits))
-        console.print_table(["", "smallest", "median", "largest"], described.size_rows(), numbers=3)
-        console.tell_result("modes: " + ", ".join(f"{mode} {count:,}" for mode, count in described.modes.items()))
+        console.print_blank()
+        console.print_table(["pixels", "smallest", "median", "largest"], described.size_rows(), numbers=3)
+        console.print_blank()
+        console.print_rows([("modes", ", ".join(f"{mode} {count:,}" for mode, count in described.modes.items()))])
         for oddity in described.oddities:
             console.tell_warning(oddity)
+        console.tell_bad_images([(image.path, image.reason) for image in described.bad_images])
     if described.bad_images:
         raise typer.Exit(UNREADABLE)
 
@@ -78,13 +85,17 @@ def check(
         console.tell_json(found.to_dict())
     else:
         counts = ", ".join(f"{sum(sizes):,} {split}" for split, sizes in found.class_counts.items())
-        console.tell_result(f"{found.name}: {len(found.class_names)} classes, {counts} images that can be read.")
+        console.print_rows(
+            [("data", f"{found.name}, {len(found.class_names)} classes: {counts} images that can be read")]
+        )
+        bad = [(each.path, each.reason) for each in found.problems if each.problem == "unreadable"]
+        console.tell_bad_images(bad, MOST_LISTED)
         for warning in found.warnings:
             console.tell_warning(warning)
-        if not found.warnings:
-            console.tell_result("Nothing is wrong with them.")
+        if not (bad or found.warnings):
+            console.print_rows([("problems", "none")])
         if csv is not None:
-            console.tell_result(f"Wrote {csv}: {len(found.problems):,} images.")
+            console.print_rows([("report", f"{short_path(csv)}: {len(found.problems):,} images")])
     if found.wrong:
         raise typer.Exit(WRONG)
     if found.unreadable:
@@ -106,4 +117,10 @@ def get(
     with Narration(console.narrator(to_stderr=True)) as narration:
         splits, class_names, _ = open_torchvision(name, root, True, download_progress(narration))
     counts = ", ".join(f"{len(samples):,} {split}" for split, samples in splits.items())
-    console.tell_result(f"torchvision:{name} is in {root}: {len(class_names)} classes, {counts} images.")
+    console.print_rows(
+        [
+            ("data", f"torchvision:{name}, {len(class_names)} classes: {counts} images"),
+            ("folder", short_path(root)),
+        ]
+    )
+    console.print_commands([["tl", "finetune", f"torchvision:{name}"]])

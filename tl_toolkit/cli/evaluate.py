@@ -10,6 +10,7 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.options import (
     DATA_ROOT,
     UNREADABLE,
+    DataArgument,
     DataRootOption,
     DeviceOption,
     DownloadOption,
@@ -18,14 +19,17 @@ from tl_toolkit.cli.options import (
     PrecisionOption,
     TrustOption,
     WorkersOption,
+    only_data,
 )
-from tl_toolkit.errors import ImageError, UsageError
+from tl_toolkit.errors import UsageError
+from tl_toolkit.files import short_data, short_path
 
 if TYPE_CHECKING:
     from tl_toolkit.recipes.evaluate import Evaluation
 
 
 def evaluate(
+    images: DataArgument = None,
     model: ModelOption = None,
     data: Annotated[
         str | None,
@@ -51,6 +55,7 @@ def evaluate(
     judged by what it has not seen. Where it learned from some of the images
     that are judged, their share is told.
     """
+    data = only_data(images, data)
     from tl_toolkit.cli.progress import Narration
     from tl_toolkit.recipes.evaluate import evaluate, open_labelled
     from tl_toolkit.recipes.events import Chosen, download_progress
@@ -60,11 +65,11 @@ def evaluate(
     with Narration(console.narrator(to_stderr=True)) as narration:
         place = model or str(newest_run())
         loaded = load(place, device=device, precision=precision, trust=trust)
-        narration(Chosen("model", place, "" if model else "the newest run"))
+        narration(Chosen("model", short_path(place), "" if model else "the newest run"))
         spec = data or loaded.card.training.get("data")
         if not spec:
             raise UsageError(f"{place} does not say what it was trained on: say --data.")
-        narration(Chosen("data", spec, "" if data else "what the model was trained on"))
+        narration(Chosen("data", short_data(spec), "" if data else "what the model was trained on"))
         root = data_root or Path(loaded.card.training.get("data_root", DATA_ROOT))
         source = open_labelled(spec, root, download, download_progress(narration))
         result = evaluate(loaded, source, split, workers=workers, listener=narration)
@@ -73,8 +78,7 @@ def evaluate(
     else:
         _print(result)
     if result.bad_images:
-        for image in result.bad_images:
-            console.tell_warning(f"Not judged: {ImageError(image.path, image.reason)}")
+        console.tell_bad_images([(image.path, image.reason) for image in result.bad_images])
         raise typer.Exit(UNREADABLE)
 
 
@@ -100,15 +104,12 @@ def _print(result: "Evaluation") -> None:
     scores = result.scores
     seen = "not known"
     if result.seen is not None:
-        seen = f"{result.seen:,} ({console.percent(result.seen / scores.images)})" if result.seen else "none"
-    rows = [
-        ["images", f"{scores.images:,}"],
-        ["learned from", seen],
-        ["loss", f"{scores.loss:.4f}"],
-        ["accuracy", console.percent(scores.accuracy)],
-    ]
-    if scores.top5_accuracy is not None:
-        rows.append(["top-5 accuracy", console.percent(scores.top5_accuracy)])
-    console.print_table(["", result.title], rows, f"{result.data}, {result.title}", numbers=1)
+        count = f"{result.seen:,} ({console.percent(result.seen / scores.images)})" if result.seen else "none"
+        seen = f"{count} in training"
+    console.print_accuracy(f"{console.percent(scores.accuracy)} of {scores.images:,} images")
+    top5 = [] if scores.top5_accuracy is None else [("top-5", console.percent(scores.top5_accuracy))]
+    rows = [("images", f"{result.data}, {result.title}"), ("seen", seen), *top5]
+    console.print_rows([*rows, ("loss", f"{scores.loss:.4f}")])
+    console.print_blank()
     classes = [[name, console.percent(accuracy)] for name, accuracy in result.class_accuracy.items()]
     console.print_table(["class", "accuracy"], classes, numbers=1)

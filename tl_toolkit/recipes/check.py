@@ -15,7 +15,7 @@ from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.duplicates import Copies, Copy, compared, find_copies, ordered
 from tl_toolkit.data.near_duplicates import ENOUGH, SMALLEST, Fingerprint, fingerprint, near_pairs
 from tl_toolkit.data.sources import Source
-from tl_toolkit.errors import ImageError, bullets
+from tl_toolkit.errors import ImageError
 from tl_toolkit.files import write_csv
 from tl_toolkit.recipes.class_sizes import count_classes, odd_sizes
 from tl_toolkit.recipes.copies import describe_copies, describe_near
@@ -57,7 +57,7 @@ class DataCheck:
         name: Of the source.
         class_names: Its classes.
         class_counts: Readable images of each class, by split.
-        warnings: What is odd, in words.
+        warnings: What is odd, in words, beside images that cannot be read.
         wrong: Whether a figure of a run would be wrong: images are in several splits or classes.
         problems: Every image that something is wrong with.
     """
@@ -105,7 +105,6 @@ def check_data(source: Source, listener: Listener) -> DataCheck:
     warnings = [
         *source.notes,
         *odd_sizes(counts, source.class_names),
-        *_describe_bad([image for _, image in bad]),
         *describe_copies(copies, source.class_names),
         *describe_near(near),
     ]
@@ -171,11 +170,6 @@ def _find_near(splits: Mapping[str, Samples], prints: Sequence[Fingerprint | Non
         if len(numbers) > 1 and (None in contents or len(contents) > 1):
             groups.append([_copy(splits, *places[number]) for number in numbers])
     return Copies(sorted(groups, key=_alone))
-
-
-def _describe_bad(bad: Sequence[BadImage]) -> list[str]:
-    lines = bullets([f"{image.path}: {image.reason}" for image in bad])
-    return [f"{len(bad):,} image{'' if len(bad) == 1 else 's'} cannot be read:\n{lines}"] if bad else []
 
 
 def _alone(group: Sequence[Copy]) -> tuple[bool, bool]:

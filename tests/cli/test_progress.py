@@ -1,6 +1,7 @@
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -17,46 +18,135 @@ def _record(stage: str, epoch: int, epochs: int, loss: float, train: float, val:
 
 
 EVENTS: list[Event] = [
-    Chosen("arch", "torchvision:resnet18", "resnet18 is in torchvision"),
-    Warned("1 image cannot be read and is left out."),
+    Chosen("arch", "resnet18, 64 px", "best of 4 in a quick probe: 96.3 %"),
+    Chosen("workers", "2", "by cores and images", detail=True),
+    Warned("The bundled weights know far less than ImageNet's."),
     Counted("features", 64, 128),
-    _record("probe", 1, 1, 2.0, 0.3, 0.4, 9000.0),
+    _record("probe", 1, 2, 2.1, 0.2, 0.8, 9000.0),
+    _record("probe", 2, 2, 2.0, 0.3, 0.7, 9000.0),
     Progress("tune", 1, 2, 5, 10, 1.5, 0.5, 250.0),
     StepRecord("tune", 1, 7, 1.45, 0.5, 0.0123),
     eval_record("tune", 1, 2, step=8, train_loss=1.5, train_accuracy=0.5, val_accuracy=0.5, images_per_second=245.0),
     _record("tune", 1, 2, 1.4, 0.5, 0.625, 245.0),
-    _record("tune", 2, 2, 1.2, 0.6, 0.75, 245.0),
+    _record("tune", 2, 2, 1.2, 0.6, 1.0, 245.0),
+    Chosen("refit", "the head"),
     Wrote(Path("run/model.safetensors"), "the best weights"),
 ]
+HISTORY = """
+arch        resnet18, 64 px  best of 4 in a quick probe: 96.3 %
+
+Warning: The bundled weights know far less than ImageNet's.
+
+probe         2/2  loss 2.000  train  30.0 %  val  70.0 %
+tune        step 7  loss 1.450  train  50.0 %  lr 0.0123
+tune          1/2  loss 1.500  train  50.0 %  val  50.0 %  at step 8
+tune          1/2  loss 1.400  train  50.0 %  val  62.5 %  245 images/s
+tune          2/2  loss 1.200  train  60.0 %  val 100.0 %  245 images/s
+refit       the head
+
+"""[1:]
 
 
-def drawn(width: int, terminal: bool, quiet: bool = False) -> str:
+def draw(events: list[Event], width: int = 100, terminal: bool = False, **options: Any) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False)
-    with Narration(console, quiet) as narration:
-        for event in EVENTS:
+    with Narration(console, **options) as narration:
+        for event in events:
             narration(event)
-    assert narration.written == [(Path("run/model.safetensors"), "the best weights")]
+    assert narration.written == [(event.path, event.what) for event in events if isinstance(event, Wrote)]
     return console.file.getvalue()
 
 
-def test_narration_without_a_terminal_writes_a_line_for_each_epoch():
-    assert drawn(100, terminal=False).splitlines()[2:] == [
-        "probe 1/1 loss 2.000 acc 30.0 % val 40.0 % 9,000 images/s",
-        "tune epoch 1 step 7 loss 1.450 acc 50.0 % lr 0.0123",
-        "tune 1/2 loss 1.500 acc 50.0 % val 50.0 % 245 images/s at step 8",
-        "tune 1/2 loss 1.400 acc 50.0 % val 62.5 % 245 images/s",
-        "tune 2/2 loss 1.200 acc 60.0 % val 75.0 % 245 images/s",
+def without_escapes(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_narration_without_a_terminal_tells_choices_warnings_and_each_epoch_in_parts():
+    assert draw(EVENTS) == HISTORY
+
+
+def test_narration_in_a_terminal_leaves_the_same_history_and_no_bar():
+    shown = without_escapes(draw(EVENTS, terminal=True))
+    lines = [line.rstrip() for line in shown.splitlines() if not any(bar in line for bar in "━╸╺")]
+    assert [line for line in lines if line.strip()] == [line for line in HISTORY.splitlines() if line]
+    assert "features   ━" in shown
+
+
+def test_narration_in_a_terminal_shows_the_best_val_so_far_in_green():
+    shown = draw(EVENTS, terminal=True)
+    assert re.findall(r"\x1b\[32mval +(\S+) %\x1b\[0m", shown) == ["70.0", "100.0"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_narration_in_a_terminal_fits_into_its_width(width: int):
+    shown = without_escapes(draw(EVENTS, width=width, terminal=True))
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
+    assert ("245 images/s" in shown) == (width == 80)
+
+
+def test_narration_at_60_columns_wraps_a_reason_between_words_below_the_value():
+    choice = Chosen("tune", "auto", "the head, the last stage, then everything, while val gains")
+    assert [line for line in without_escapes(draw([choice], width=60, terminal=True)).splitlines() if line] == [
+        "tune        auto  the head, the last stage, then everything,",
+        "            while val gains",
     ]
 
 
-@pytest.mark.parametrize("width", [60, 100])
-def test_narration_in_a_terminal_draws_a_bar_for_each_stage(width: int):
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn(width, terminal=True))
-    last = text.splitlines()[-3:]
-    assert [line.split()[0] for line in last] == ["features", "probe", "tune"]
-    assert "val 75.0 %" in last[2]
-    assert all(len(line) <= width for line in text.splitlines())
-
-
 def test_narration_when_quiet_draws_warnings_alone():
-    assert drawn(100, terminal=False, quiet=True) == "Warning: 1 image cannot be read and is left out.\n"
+    assert draw(EVENTS, quiet=True) == "Warning: The bundled weights know far less than ImageNet's.\n"
+
+
+def test_narration_when_verbose_draws_details_too():
+    assert "workers     2  by cores and images\n" in draw(EVENTS, verbose=True)
+
+
+def test_narration_without_a_terminal_tells_every_half_minute_how_far_a_long_epoch_is():
+    times = iter(range(0, 1000, 10))  # Ten seconds between any two looks at the clock.
+    steps = [Progress("tune", 1, 2, step, 100, 1.5, 0.5, 250.0) for step in range(10, 100, 10)]
+    lines = draw(steps, clock=lambda: float(next(times))).splitlines()[:-1]
+    assert [line.split("images/s")[0] for line in lines] == ["tune          1/2  loss 1.500  train 50.0 %  250 "] * len(
+        lines
+    )
+    assert len(lines) == 3
+    assert re.fullmatch(r".*images/s  [1-9]\d* min( \d+ s)? left", lines[0])
+
+
+def test_narration_without_a_terminal_tells_how_far_a_long_task_is():
+    times = iter([0.0, 0.0, 0.0, 40.0, 40.0, 40.0])
+    events: list[Event] = [Counted("check", 0, 10_000), Counted("check", 4_000, 10_000)]
+    assert draw(events, clock=lambda: next(times)) == "check       4,000 of 10,000 images  1 min left\n\n"
+
+
+def test_narration_sets_what_prepares_a_run_apart_from_its_choices():
+    times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 80.0])
+    events: list[Event] = [
+        Counted("rank resnet18 64 px", 500, None),
+        Chosen("arch", "resnet18"),
+        Counted("features", 5, 10),
+        Chosen("tune", "left out"),
+    ]
+    assert (
+        draw(events, clock=lambda: next(times))
+        == """
+rank resnet18 64 px  500 images
+
+arch        resnet18
+
+features    5 of 10 images
+tune        left out
+
+"""[1:]
+    )
+
+
+def test_narration_tells_the_epochs_of_a_long_probe_every_half_minute():
+    now = [0.0]
+
+    def epochs() -> list[Event]:
+        return [_record("probe", epoch, 4, 1.0, 0.5, 0.5, 9.0) for epoch in range(1, 5)]
+
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    with Narration(console, clock=lambda: now[0]) as narration:
+        for event in epochs():
+            now[0] += 20
+            narration(event)
+    assert [line.split()[1] for line in console.file.getvalue().splitlines()[:-1]] == ["2/4", "4/4"]

@@ -37,13 +37,21 @@ def small(monkeypatch: pytest.MonkeyPatch, photos: Path) -> list[str]:
 def test_rank_prints_a_table_and_how_to_go_on(small: list[str], photos: Path):
     done = tl(*small)
     assert done.exit_code == 0, done.output
-    for text in ("resnet10t", "resnet18", "32 px", " ± ", "MB", "chosen"):
+    for text in ("resnet10t", "resnet18", "32 px", " ± ", " MiB", "chosen"):
         assert text in done.stdout
     assert done.stdout.count("chosen") == 1
     row = next(line for line in done.stdout.splitlines() if "chosen" in line)
     arch = {"resnet10t": "timm:resnet10t", "resnet18": "torchvision:resnet18"}[row.split()[0]]
-    command = f"tl finetune --data {shlex.quote(str(photos))} --arch {arch} --weights none --image-size 32"
-    assert f"Try it: {command}" in " ".join(done.stdout.split())
+    command = f"tl finetune {shlex.quote(str(photos))} --arch {arch} --weights none --image-size 32"
+    assert done.stdout.endswith(f"next        {command}\n")
+
+
+def test_rank_takes_the_images_as_its_argument(small: list[str], photos: Path):
+    small.remove("--data")
+    assert tl(*small).exit_code == 0
+    done = tl(*small, "--data", "digits")
+    assert done.exit_code == 2
+    assert done.stderr == f"Error: Images are named twice, '{photos}' and --data 'digits': leave out one.\n"
 
 
 def test_rank_again_says_that_the_features_are_cached(small: list[str]):
@@ -68,7 +76,7 @@ def test_rank_by_default_compares_what_comes_with_the_toolkit(small: list[str], 
 def test_rank_plot_writes_a_picture(small: list[str], tmp_path: Path):
     done = tl(*small, "--plot", tmp_path / "front.png")
     assert done.exit_code == 0, done.output
-    assert f"Wrote {tmp_path / 'front.png'}" in done.stdout.replace("\n", "")
+    assert f"plot        {tmp_path / 'front.png'}: accuracy over time\n" in done.stdout
     with Image.open(tmp_path / "front.png") as image:
         assert image.format == "PNG"
 

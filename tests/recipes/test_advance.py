@@ -15,7 +15,7 @@ from tl_toolkit.recipes import advance
 from tl_toolkit.recipes.advance import fit_to_budget
 from tl_toolkit.recipes.budget import DEFAULT_MULTIPLY_ADDS, StageCost
 from tl_toolkit.recipes.events import Chosen, Event
-from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings, best_by_stage
+from tl_toolkit.recipes.plan import LAST_STAGE, PROBE, TUNE, Settings, best_by_stage, best_records
 from tl_toolkit.training.records import EvalRecord
 
 VAL_IMAGES = 100
@@ -170,6 +170,7 @@ def test_best_by_stage_takes_the_last_of_a_probe_and_the_best_of_the_others():
         *(eval_record(TUNE, epoch, 3, val_accuracy=value) for epoch, value in ((1, 0.6), (2, 0.8), (3, 0.1))),
     ]
     assert best_by_stage(records) == {PROBE: 0.7, TUNE: 0.8}
+    assert {stage: record.epoch for stage, record in best_records(records).items()} == {PROBE: 3, TUNE: 2}
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,7 @@ def test_auto_ends_with_no_less_val_than_the_probe(
     monkeypatch.setattr(advance, "_why_not", lambda *_: "")
     settings = {**tiny_settings, "tune": "auto", "learning_rate": rate, "val_images": 30, "epochs": 2}
     run = tl.finetune(data=noise, out=tmp_path / "run", **settings)
-    stages = run.summary["stages"]
+    stages = {stage: best["val_accuracy"] for stage, best in run.summary["stages"].items()}
     assert list(stages) == ["probe", "last-stage", "tune"]
     assert run.summary["val_accuracy"] >= stages["probe"] - 1e-9
     # A later stage must have two images more right.
@@ -199,7 +200,7 @@ def test_auto_after_a_probe_without_mistakes_is_the_probe(
     events: list[Event] = []
     settings = {**tiny_settings, "tune": "auto", "val_images": 3, "probe_epochs": None, "views": 1}
     run = tl.finetune(data=tiny_data, out=tmp_path / "run", listener=events.append, **settings)
-    assert run.summary["stages"] == {"probe": 1.0}
+    assert run.summary["stages"] == {"probe": {"val_accuracy": 1.0, "epoch": 12}}
     assert (run.summary["best_stage"], run.summary["best_epoch"]) == ("probe", 12)
     left_out = [event for event in events if isinstance(event, Chosen) and event.value == "left out"]
     assert [event.what for event in left_out] == ["last-stage", "tune"]

@@ -58,7 +58,7 @@ def test_prepare_splits_with_leaks_warns_and_keeps_them(leaky: Path):
 def test_prepare_splits_that_drops_leaves_test_as_it_is(leaky: Path):
     splits, events = prepare(leaky, duplicates="drop")
     assert sizes(splits) == [17, 8, 11]
-    assert Chosen("copies", "3 of train, 1 of val left out", 'duplicates="drop"') in events
+    assert Chosen("copies", "3 images of train, 1 image of val left out", 'duplicates="drop"') in events
     assert not [each for each in warnings(events) if "several splits" in each]
     reasons = [(image.split, image.reason) for image in splits.dropped]
     assert reasons[0] == ("train", f"also in test: {leaky / 'test' / '0' / 'leak a.png'}")

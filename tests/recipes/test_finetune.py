@@ -98,11 +98,28 @@ def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny
     events: list[Event] = []
     tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **{**tiny_settings, "weights": "auto"})
     chosen = {event.what: event for event in events if isinstance(event, Chosen)}
-    assert chosen["arch"] == Chosen("arch", "torchvision:resnet18", "resnet18 is in torchvision")
-    assert chosen["val"] == Chosen("val", "3 images", "10% of each class of train, seed 0")
+    assert chosen["arch"] == Chosen("arch", "torchvision:resnet18, 32 px", "resnet18 is in torchvision")
+    assert chosen["data"].value == "photos, 3 classes: 27 train, 3 val, no test"
+    assert chosen["weights"] == Chosen("weights", "bundled", "Tiny ImageNet")
+    assert chosen["tune"] == Chosen("tune", "lp-ft", "the head, then everything")
+    assert chosen["run"].value.endswith("/run")
+    assert chosen["val"] == Chosen("val", "3 images", "10% of each class of train, seed 0", detail=True)
     assert chosen["input"].value == "colour, 32x32 px"
-    assert chosen["tune"].why == "probe 4 epochs (adamw, lr 0.01) then tune 1 epochs (adamw, lr 0.0005)"
-    assert next(event.message for event in events if isinstance(event, Warned)).startswith("Took the bundled weights")
+    assert chosen["stages"].value == "probe 4 epochs (adamw, lr 0.01), then tune 1 epochs (adamw, lr 0.0005)"
+    assert chosen["fallback"].why.startswith("resnet18-f37072fd.pth is not in the cache, and ")
+    main = [event.what for event in events if isinstance(event, Chosen) and not event.detail]
+    assert main == ["data", "arch", "weights", "tune", "augment", "device", "run"]
+
+
+def test_finetune_tells_what_the_bundled_weights_are_in_one_line_after_the_choices(
+    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]
+):
+    events: list[Event] = []
+    tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **{**tiny_settings, "weights": "auto"})
+    warning = Warned("The bundled weights know far less than ImageNet's: `tl models show resnet18` says more.")
+    run = next(event for event in events if isinstance(event, Chosen) and event.what == "run")
+    assert events.index(warning) > events.index(run)
+    assert not any(isinstance(event, EvalRecord) for event in events[: events.index(warning)])
 
 
 def test_finetune_leaves_out_bad_images_and_lists_them(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):

@@ -96,8 +96,11 @@ def test_finetune_takes_the_network_of_the_ranking_and_computes_nothing_twice(
     assert (config["arch"], config["weights"], config["image_size"]) == (best.arch, best.weights, best.image_size)
     assert (run.summary["arch"], run.model.input_spec.height) == (best.arch, best.image_size)
     chosen = next(event for event in events if isinstance(event, Chosen) and event.what == "arch")
-    assert chosen.value.startswith(f"{best.name} at {best.image_size} px ")
-    assert "of a linear probe on 56 images; " in chosen.why
+    assert chosen.value == f"{best.arch}, {best.image_size} px"
+    rule = "best" if best is ranked[0][0] else "as good as the best, and cheaper,"
+    assert chosen.why == f"{rule} of {len(ranked[0])} in a probe: {100 * best.accuracy:.1f} %"
+    tried = [event.value for event in events if isinstance(event, Chosen) and event.what == "ranked"]
+    assert tried == [str(each) for each in ranked[0]]
     features = [event.why for event in events if isinstance(event, Chosen) and event.what == "features"]
     assert any("all from" in why for why in features)
     assert counted(events, "features") == {8}  # Val alone.

@@ -29,7 +29,7 @@ def show(context: typer.Context, as_json: JsonOption = False) -> None:
         console.tell_json([entry.to_dict() for entry in entries])
         return
     if not entries:
-        console.tell_result(f"The cache is empty: {folder}")
+        console.print_rows([("cache", f"{short_path(folder)}: empty")])
         return
     rows = [[entry.what, _when(entry.used), f"{entry.images:,}", show_size(entry.size)] for entry in entries]
     total = show_size(sum(entry.size for entry in entries))
@@ -46,7 +46,7 @@ def clear(
     entries = list_entries(cache_folder())
     what = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {show_size(sum(e.size for e in entries))}"
     if entries and not yes:
-        typer.confirm(f"Remove {what}, from {cache_folder()}?", abort=True)
+        typer.confirm(f"Remove {what}, from {short_path(cache_folder())}?", abort=True)
     remove(entries)
     console.tell_result(f"Removed {what}.")
 

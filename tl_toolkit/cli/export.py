@@ -7,6 +7,7 @@ import typer
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import TrustOption
+from tl_toolkit.files import short_path
 
 Form = Literal["state-dict", "full-model", "safetensors"]
 Layout = Literal["own", "torchvision"]
@@ -30,6 +31,6 @@ def export(
 
     model = load(run, device="cpu", precision="fp32", trust=trust)
     export(model.module, model.card, to, out, layout)
-    console.tell_result(f"Wrote {out}: {to} of {model.card.architecture} with {len(model.class_names)} classes.")
+    console.print_rows([("wrote", f"{short_path(out)}: {to} of {model.card.architecture}")])
     if to != "safetensors":
-        console.tell_result(f"Its classes, in order: {', '.join(model.class_names)}")
+        console.print_rows([("classes", f"{', '.join(model.class_names)}, in this order")])

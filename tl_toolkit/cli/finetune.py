@@ -7,7 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import UNREADABLE, JsonOption, TrustOption, given, takes_settings
+from tl_toolkit.cli.options import (
+    UNREADABLE,
+    DataArgument,
+    JsonOption,
+    TrustOption,
+    given,
+    only_data,
+    takes_settings,
+)
 from tl_toolkit.config import FinetuneConfig, read_config_file
 from tl_toolkit.errors import UsageError
 
@@ -15,6 +23,7 @@ from tl_toolkit.errors import UsageError
 @takes_settings
 def finetune(
     *,
+    images: DataArgument = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="YAML file of settings; flags win over it.")
     ] = None,
@@ -26,6 +35,9 @@ def finetune(
             "--epochs also with a finished one.",
         ),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every choice, class and file, with the reasons.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the run's folder, and warnings on stderr; nothing else.")
     ] = False,
@@ -39,14 +51,18 @@ def finetune(
     """
     started = time.perf_counter()  # A time budget counts the imports below.
     flags = given(settings)
+    if (data := only_data(images, flags.get("data"))) is not None:
+        flags["data"] = data
     if resume and config:
         raise UsageError("--resume reads the run's own config.yaml: leave out --config.")
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose are opposites: leave out one.")
     chosen = FinetuneConfig.from_values(read_config_file(config) if config else {}, flags)
     from tl_toolkit.cli.progress import Narration
+    from tl_toolkit.cli.results import print_results
     from tl_toolkit.recipes import finetune as recipe
 
-    narrator = console.narrator(to_stderr=as_json or quiet)
-    with Narration(narrator, quiet) as narration:
+    with Narration(console.narrator(to_stderr=as_json or quiet), quiet, verbose) as narration:
         if resume:
             run = recipe.resume(resume, flags, listener=narration, trust=trust, started=started)
         else:
@@ -56,20 +72,7 @@ def finetune(
     elif quiet:
         console.tell_result(str(run.path))
     else:
-        _tell_results(run.summary)
-        console.print_classes(run.summary["class_accuracy"])
-        console.print_files(narrator, narration.written)
-        console.tell_result("\nTry it: tl predict IMAGE")
+        trained = time.perf_counter() - started if narration.written else None
+        print_results(run.path, run.summary, narration.written, trained, verbose)
     if run.summary["bad_images"]:
         raise typer.Exit(UNREADABLE)
-
-
-def _tell_results(summary: dict[str, Any]) -> None:
-    rows = [["val", f"{summary['val_images']:,}", console.percent(summary["val_accuracy"])]]
-    if summary["test_accuracy"] is not None:
-        rows.append(["test", f"{summary['test_images']:,}", console.percent(summary["test_accuracy"])])
-    title = f"\n{summary['run']} after {summary['seconds']:.0f} s"
-    if stages := summary.get("stages"):  # Runs of earlier versions do not have it.
-        reached = ", ".join(f"{stage} {console.percent(accuracy)}" for stage, accuracy in stages.items())
-        title += f"\nkept: {summary['best_stage']} epoch {summary['best_epoch']}, of val at best: {reached}"
-    console.print_table(["split", "images", "accuracy"], rows, title, numbers=2)

@@ -1,7 +1,7 @@
 """``tl models`` and ``tl models show``."""
 
 import dataclasses
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -9,6 +9,10 @@ from typer.core import TyperGroup
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import JsonOption
 from tl_toolkit.errors import UnknownNameError, UsageError
+from tl_toolkit.files import show_count, show_size
+
+if TYPE_CHECKING:
+    from tl_toolkit.models.weight_sources import WeightSource
 
 MOST_COUNTED = 100
 """Networks in a listing up to which each is built (without memory for its weights) to count its parameters."""
@@ -74,7 +78,7 @@ def list_models(
             model["arch"],
             "yes" if model["pretrained"] else "no",
             model["here"] or "",
-            f"{model['parameters'] / 1e6:.1f} M" if counted else "",
+            show_count(model["parameters"]) if counted else "",
             "x".join(map(str, model["input_size"])),
         ]
         for model in found
@@ -122,29 +126,44 @@ def show(
             layer.kind,
             "x".join(map(str, layer.output)),
             f"{layer.parameters:,}" if layer.parameters else "",
-            f"{layer.multiply_adds / 1e6:,.2f} M" if layer.multiply_adds else "",
+            show_count(layer.multiply_adds) if layer.multiply_adds else "",
         ]
         for layer in summary.layers
     ]
     spec = summary.input_spec
     title = f"{summary.arch}, input {spec.channels}x{spec.height}x{spec.width}, {summary.classes:,} classes"
-    console.print_table(["layer", "type", "output", "parameters", "mult-adds"], rows, title, numbers=3)
-    console.tell_result(
-        f"{summary.parameters:,} parameters, {summary.multiply_adds / 1e6:,.2f} M multiply-adds for one image"
-    )
+    console.print_table(["layer", "type", "output", "parameters", "multiply-adds"], rows, title, numbers=3)
     memory = (
         ("parameters", summary.parameter_bytes),
         ("input", summary.input_bytes),
         ("forward and backward", summary.activation_bytes),
     )
-    each = ", ".join(f"{what} {count / 1e6:,.2f} MB" for what, count in memory)
-    console.tell_result(f"memory for one image in float32: {each}")
+    console.print_blank()
+    console.print_rows(
+        [
+            ("parameters", f"{summary.parameters:,}"),
+            ("operations", f"{show_count(summary.multiply_adds)} multiply-adds for one image"),
+            ("memory", f"{', '.join(f'{what} {show_size(size)}' for what, size in memory)}, for one image in float32"),
+        ]
+    )
+    _print_weights(sources)
+
+
+def _print_weights(sources: "list[WeightSource]") -> None:
+    """A few lines for each origin of pretrained weights."""
     if not sources:
-        console.tell_result("no pretrained weights: --weights none --tune full trains it from scratch")
+        console.print_rows([("weights", "none: --weights none --tune full trains it from scratch")])
     for source in sources:
-        where = "on this machine" if source.here else "not on this machine"
-        licence = source.license or "not stated"
-        console.tell_result(f"--weights {source.weights}: {source.origin}; {where}; licence: {licence}")
+        note = f": {source.note}" if source.note else ""
+        console.print_blank()
+        console.print_rows(
+            [
+                ("weights", f"--weights {source.weights}"),
+                ("origin", source.origin),
+                ("here", f"{'yes' if source.here else 'no'}{note}"),
+                ("licence", source.license or "not stated"),
+            ]
+        )
 
 
 def _input_size(text: str | None) -> tuple[int, int, int] | None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.files import short_path
 
 PLOT = Path("plot.png")
 
@@ -23,4 +24,4 @@ def plot(
     labels = [Path(run).absolute().name for run in runs]
     labels = labels if len(set(labels)) == len(runs) else runs
     draw_curves([Curve(label, read_metrics(run)) for label, run in zip(labels, runs, strict=True)], out)
-    console.tell_result(f"Wrote {out}: loss and accuracy of {', '.join(labels)}.")
+    console.print_rows([("wrote", f"{short_path(out)}: loss and accuracy of {', '.join(labels)}")])

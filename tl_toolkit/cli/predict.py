@@ -17,7 +17,7 @@ import typer
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DeviceOption, ModelOption, PrecisionOption, TrustOption
 from tl_toolkit.errors import NEAREST, UsageError, listing
-from tl_toolkit.files import atomic_file
+from tl_toolkit.files import atomic_file, short_path
 from tl_toolkit.reading import in_time
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json", "jsonl", "csv"]
 STDIN = "-"
+
+ALWAYS_SHOWN = ("image", "class", "probability")
+"""Columns of the table; the others are shown where something is in them."""
 
 
 def predict(
@@ -73,7 +76,10 @@ def predict(
         raise UsageError(_nothing_in(images))
     place = model or str(newest_run())
     loaded = load(place, device=device, precision=precision, trust=trust)
-    console.tell_choice(console.narrator(to_stderr=True), "model", place, "" if model else "the newest run")
+    narrator = console.narrator(to_stderr=True)
+    console.print_row(narrator, "model", short_path(place), "" if model else "the newest run")
+    if chosen == "table":
+        console.print_blank(narrator)
     if first is None:
         assert grid is not None  # Else there would be IMAGES.
         _draw_own_images(loaded, place, grid)
@@ -213,7 +219,8 @@ def _draw(pictures: "list[Picture]", grid: Path, which: str) -> None:
     known = [picture for picture in pictures if picture.truth is not None]
     right = sum(picture.truth == picture.predicted for picture in known)
     judged = f", {right} of {len(known)} right" if known else ""
-    console.tell_choice(console.narrator(to_stderr=True), "grid", str(grid), f"{which} {len(pictures)} images{judged}")
+    shown = f"{which} {len(pictures)} images{judged}"
+    console.print_row(console.narrator(to_stderr=True), "grid", short_path(grid), shown)
 
 
 def _format(output: Format | None, out: Path | None) -> Format:
@@ -274,8 +281,10 @@ def _print_table(results: "Iterable[Result]") -> None:
     rows = []
     for result in results:
         if isinstance(result, Unpredicted):
-            rows.append([result.path, result.error, "", ""])
+            rows.append([result.path, "", "", "", result.error])
             continue
         others = ", ".join(f"{each.class_name} {console.percent(each.probability)}" for each in result.top_k[1:])
-        rows.append([result.path, result.class_name, console.percent(result.probability), others])
-    console.print_table(["image", "class", "probability", "then"], rows)
+        rows.append([result.path, result.class_name, console.percent(result.probability), others, ""])
+    columns = ["image", "class", "probability", "next likeliest", "error"]
+    used = [index for index, name in enumerate(columns) if name in ALWAYS_SHOWN or any(row[index] for row in rows)]
+    console.print_table([columns[index] for index in used], [[row[index] for index in used] for row in rows])

@@ -1,43 +1,67 @@
-"""Drawing a run: what was chosen, a bar for each stage, the results."""
+"""Drawing a run: what was chosen, a bar for what is going on, a line for each epoch."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
-from tl_toolkit.cli.console import percent, tell_choice, tell_warning
+from tl_toolkit.cli.console import BEST, GAP, NAME_WIDTH, percent, print_blank, print_row, tell_warning
+from tl_toolkit.files import show_seconds
 from tl_toolkit.recipes.events import Chosen, Counted, Event, Warned, Wrote
-from tl_toolkit.training.records import EvalRecord, Progress, StepRecord
+from tl_toolkit.training.records import PROBE, EvalRecord, Progress, StepRecord
+
+Part = Literal["preparing", "choices", "warnings", "training"]
 
 NARROW = 80
-"""Columns below which the bars are short."""
+"""Columns below which bars are short, and speeds are left out."""
+
+EPOCH_WIDTH = 5
+"""Columns of an epoch such as 12/12."""
+
+LINE_SECONDS = 30.0
+"""Where there is no bar, a line at least so often says how far it is."""
 
 
 class Narration:
-    """A listener that draws; without a terminal it writes a line for each epoch in place of bars.
+    """A listener that draws: in a terminal a bar for what is going on, everywhere a line for what is done.
 
     Args:
         console: Where to draw.
         quiet: Draw nothing but warnings.
+        verbose: Draw the details of choices too.
+        clock: Tells the time, in seconds.
     """
 
-    def __init__(self, console: Console, quiet: bool = False) -> None:
+    def __init__(
+        self, console: Console, quiet: bool = False, verbose: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.console = console
         self.quiet = quiet
+        self.verbose = verbose
         self.written: list[tuple[Path, str]] = []
+        self._clock = clock
         self._bars = Bars(
             TextColumn("{task.description}", style="bold"),
             BarColumn(bar_width=8 if console.width < NARROW else 20),
             TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TimeRemainingColumn(compact=True),
             console=console,
+            transient=True,  # What is done stands in the lines.
             disable=quiet or not console.is_terminal,
         )
-        self._task: dict[str, TaskID] = {}
-        self._val: dict[str, float] = {}
+        self._bar: TaskID | None = None
+        self._task = ""
+        self._began = (0.0, 0.0)  # When the task was first heard of, and how far it was then.
+        self._last_line = clock()
+        self._part: Part | None = None
+        self._has_chosen = self._trains = False
+        self._best_val = 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -47,49 +71,93 @@ class Narration:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+        if self._part and not (self.quiet or error):
+            print_blank(self.console)
 
     def __call__(self, event: Event) -> None:
         """Draws an event."""
         if isinstance(event, Warned):
+            self._open("warnings")
             tell_warning(event.message, self.console)
         elif isinstance(event, Wrote):
             self.written.append((event.path, event.what))
         elif self.quiet:
             return
         elif isinstance(event, Chosen):
-            tell_choice(self.console, event.what, event.value, event.why)
+            if self.verbose or not event.detail:
+                self._open("training" if self._trains else "choices")
+                self._has_chosen = True
+                print_row(self.console, event.what, event.value, event.why)
         elif isinstance(event, Counted):
-            self._count(event)
+            numbers = f"{event.done:,}" + (f" of {event.total:,}" if event.total else "") + f" {event.unit}"
+            self._show_progress(event.task, event.done, event.total, numbers)
         elif isinstance(event, Progress):
-            self._draw_stage(event, event.epoch - 1 + event.step / event.steps, event.loss, event.accuracy)
+            done = event.epoch - 1 + event.step / event.steps
+            self._show_progress(event.stage, done, event.epochs, self._numbers(event).plain)
         elif isinstance(event, StepRecord):
-            numbers = f"loss {event.train_loss:.3f} acc {percent(event.train_accuracy)} lr {event.learning_rate:.3g}"
-            self.console.print(f"{event.stage} epoch {event.epoch} step {event.step:,} {numbers}", soft_wrap=True)
+            numbers = f"loss {event.train_loss:.3f}  train {percent(event.train_accuracy):>7}"
+            self._line(event.stage, Text(f"step {event.step:,}  {numbers}  lr {event.learning_rate:.3g}"))
         else:
-            self._val[event.stage] = event.val_accuracy
-            line = self._draw_stage(event, event.step / event.steps, event.train_loss, event.train_accuracy)
-            if not event.ends_epoch:
-                line += f" at step {event.step:,}"
-            if self._bars.disable and (event.stage == "tune" or event.epoch == event.epochs):
-                self.console.print(f"{event.stage} {line}", soft_wrap=True)
+            self._end_epoch(event)
 
-    def _count(self, event: Counted) -> None:
-        numbers = f"{event.done:,}" + (f" of {event.total:,} {event.unit}" if event.total else f" {event.unit}")
-        self._draw(event.task, event.done, event.total, numbers)
+    def _end_epoch(self, record: EvalRecord) -> None:
+        """A line that stays; a probe's epochs are quick, and those of its last are the weights that are kept."""
+        done = record.step / record.steps
+        passing = record.stage == PROBE and record.ends_epoch and record.epoch < record.epochs
+        if not passing or self._line_is_due():
+            self._line(record.stage, self._numbers(record))
+            self._best_val = max(self._best_val, record.val_accuracy)
+        self._show_progress(record.stage, done, record.epochs, self._numbers(record).plain)
 
-    def _draw_stage(self, event: Progress | EvalRecord, epochs_done: float, loss: float, accuracy: float) -> str:
+    def _numbers(self, event: Progress | EvalRecord) -> Text:
+        """Epoch, loss and accuracies of a line or a bar; the best val so far is green."""
         wide = self.console.width >= NARROW
-        line = f"{event.epoch}/{event.epochs} loss {loss:.3f}"
-        if wide or event.stage not in self._val:
-            line += f" acc {percent(accuracy)}"
-        if event.stage in self._val:
-            line += f" val {percent(self._val[event.stage])}"
-        if wide:
-            line += f" {event.images_per_second:,.0f} images/s"
-        self._draw(event.stage, epochs_done, event.epochs, line)
-        return line
+        text = Text(f"{event.epoch}/{event.epochs}".rjust(EPOCH_WIDTH))
+        if isinstance(event, Progress):
+            text.append(f"  loss {event.loss:.3f}  train {percent(event.accuracy)}")
+        else:
+            text.append(f"  loss {event.train_loss:.3f}")
+            if wide or event.ends_epoch:
+                text.append(f"  train {percent(event.train_accuracy):>7}")
+            style = BEST if event.val_accuracy > self._best_val else ""
+            text.append("  ").append(f"val {percent(event.val_accuracy):>7}", style)
+            if not event.ends_epoch:
+                return text.append(f"  at step {event.step:,}")
+        if wide and event.stage != PROBE:
+            text.append(f"  {event.images_per_second:,.0f} images/s")
+        return text
 
-    def _draw(self, name: str, done: float, total: int | None, numbers: str) -> None:
-        if name not in self._task:
-            self._task[name] = self._bars.add_task(name, total=total, numbers=numbers)
-        self._bars.update(self._task[name], completed=done, total=total, numbers=numbers)
+    def _show_progress(self, task: str, done: float, total: int | None, numbers: str) -> None:
+        """Moves the bar of a task, which takes the place of the one before; without bars, a line every so often."""
+        if task != self._task:
+            self._task, self._began = task, (self._clock(), done)
+            if self._bar is not None:
+                self._bars.remove_task(self._bar)
+            self._bar = self._bars.add_task(task.ljust(NAME_WIDTH), total=total, numbers=numbers)
+        assert self._bar is not None  # Made with the task.
+        self._bars.update(self._bar, completed=done, total=total, numbers=numbers)
+        if self._line_is_due():
+            self._line(task, Text(f"{numbers}{self._time_left(done, total)}"))
+
+    def _line_is_due(self) -> bool:
+        """Whether there is no bar, and nothing was heard for long."""
+        return self._bars.disable and self._clock() - self._last_line >= LINE_SECONDS
+
+    def _time_left(self, done: float, total: int | None) -> str:
+        """Of a task, at the pace that it has had; empty where nobody knows."""
+        began, at = self._began
+        if total is None or done <= at:
+            return ""
+        return f"  {show_seconds((self._clock() - began) / (done - at) * (total - done))} left"
+
+    def _line(self, name: str, text: Text) -> None:
+        self._open("training" if self._has_chosen else "preparing")
+        self._last_line = self._clock()
+        self.console.print(Text.assemble((f"{name:<{NAME_WIDTH}}{' ' * GAP}", "bold"), text), soft_wrap=True)
+
+    def _open(self, part: Part) -> None:
+        """An empty line between what was chosen, warnings and training."""
+        if self._part not in (None, part) and not self.quiet:
+            print_blank(self.console)
+        self._part = part
+        self._trains = self._trains or part == "training"

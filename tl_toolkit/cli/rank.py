@@ -1,19 +1,22 @@
 """``tl rank``."""
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import DeviceOption, JsonOption, PrecisionOption
-from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.cli.options import DataArgument, DeviceOption, JsonOption, PrecisionOption, only_data
+from tl_toolkit.config import DIGITS, FinetuneConfig
+from tl_toolkit.files import short_path, show_size
 
 
 def rank(
-    data: Annotated[str, typer.Option(help="Images: a folder, `digits` or `torchvision:NAME`.")] = "digits",
+    images: DataArgument = None,
+    data: Annotated[
+        str | None, typer.Option(help="Images: a folder, `digits` or `torchvision:NAME`.", show_default=DIGITS)
+    ] = None,
     arch: Annotated[
         str | None,
         typer.Option(
@@ -42,6 +45,8 @@ def rank(
     Each is judged by a cross-validated linear probe on its frozen features of up to 1,000 images of train, at its own
     input size and at smaller ones. `tl finetune` chooses among the same by default.
     """
+    named = only_data(images, data)
+    data = DIGITS if named is None else named
     values: dict[str, Any] = {"data": data, "weights": weights, "tune": tune, "image_size": image_size, "seed": seed}
     config = FinetuneConfig.from_values(values, {"device": device, "precision": precision})
     if plot:
@@ -75,16 +80,15 @@ def rank(
             f"{console.percent(network.accuracy)} ± {100 * network.standard_error:.1f}",
             f"{network.feature_seconds:.1f} s" if network.feature_seconds else "cached",
             f"{network.training_seconds:.0f} s",
-            f"{network.parameter_bytes / 1e6:.1f} MB",
+            show_size(network.parameter_bytes),
             "chosen" if network is chosen else "",
         ]
         for network in ranked
     ]
     columns = ["network", "input", "accuracy", "features", "training", "file", ""]
     console.print_table(columns, rows, "Linear probe, cross-validated", numbers=6)
-    flags = (
-        f"--data {shlex.quote(data)} --arch {chosen.arch} --weights {chosen.weights} --image-size {chosen.image_size}"
-    )
-    console.tell_result(f"\nTry it: tl finetune {flags}")
+    console.print_blank()
     if plot:
-        console.tell_result(f"Wrote {plot}: accuracy over time.")
+        console.print_rows([("plot", f"{short_path(plot)}: accuracy over time")])
+    flags = ["--arch", chosen.arch, "--weights", chosen.weights, "--image-size", str(chosen.image_size)]
+    console.print_commands([["tl", "finetune", data, *flags]])

@@ -54,7 +54,7 @@ def settle_copies(
     _check_classes_remain(splits.get("train"), kept.get("train"), class_names)
     if dropped:
         counts = Counter(copy.split for copy, _ in dropped)
-        value = ", ".join(f"{count:,} of {split}" for split, count in counts.items())
+        value = ", ".join(f"{count:,} image{'' if count == 1 else 's'} of {split}" for split, count in counts.items())
         listener(Chosen("copies", f"{value} left out", named("duplicates", "drop")))
     return kept, [BadImage(copy.split, copy.name, why) for copy, why in dropped]
 

@@ -12,11 +12,19 @@ log = logging.getLogger("tl_toolkit")
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Something was decided: what, how, and why."""
+    """Something was decided.
+
+    Attributes:
+        what: By the name of its flag, where it has one.
+        value: How it was decided.
+        why: In a few words.
+        detail: Whether it is for those alone who ask for details.
+    """
 
     what: str
     value: str
     why: str = ""
+    detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)

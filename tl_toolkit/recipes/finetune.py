@@ -17,7 +17,7 @@ from tl_toolkit.config import RESUMABLE, FinetuneConfig, is_data_path, read_conf
 from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
 from tl_toolkit.exporting.weights import export
-from tl_toolkit.files import is_folder, user_path
+from tl_toolkit.files import is_folder, short_path, user_path
 from tl_toolkit.naming import named
 from tl_toolkit.recipes import run_folder
 from tl_toolkit.recipes.advance import fit_to_budget
@@ -29,7 +29,7 @@ from tl_toolkit.recipes.job import Job, prepare_job, tell_choices, versions
 from tl_toolkit.recipes.keeping import Keeper, Place, check_premises, resume_command
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
 from tl_toolkit.recipes.pictures import sample_pictures
-from tl_toolkit.recipes.plan import Settings, best_by_stage
+from tl_toolkit.recipes.plan import Settings, best_records
 from tl_toolkit.recipes.preparation import Splits
 from tl_toolkit.recipes.refit import refit_head, why_not_refit
 from tl_toolkit.recipes.stages import open_stage
@@ -86,9 +86,9 @@ def finetune(
     run_folder.check_out(config.out)
     budget.check_not_spent()
     job = prepare_job(config, data, listener, trust, budget)
-    tell_choices(job)
     check_budget(job.bench, budget)
     folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
+    tell_choices(job, folder)
     with run_folder.locked(folder):
         run_folder.write_config(folder, job.config.to_yaml())
         return _run(job, folder, None, budget)
@@ -125,9 +125,8 @@ def resume(
         finished = run_folder.read_summary(folder)
         longer = config.epochs if "epochs" in changes else None
         if finished and (longer or 0) <= finished["epochs"]:
-            listener(
-                Chosen("resume", "nothing to do", f"{folder} is finished; {named('epochs', 'N')} trains it for longer")
-            )
+            why = f"{short_path(folder)} is finished; {named('epochs', 'N')} trains it for longer"
+            listener(Chosen("resume", "nothing to do", why))
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {run_folder.CHECKPOINT_FILE}.")
@@ -138,8 +137,8 @@ def resume(
         if checkpoint:
             check_premises(checkpoint.premises, job.bench.premises(), folder)
             _check_fits(checkpoint, job)
-        listener(Chosen("resume", str(folder), _where_it_goes_on(job, checkpoint)))
-        tell_choices(job)
+        listener(Chosen("resume", short_path(folder), _where_it_goes_on(job, checkpoint)))
+        tell_choices(job, folder)
         run_folder.write_config(folder, job.config.to_yaml())
         (folder / run_folder.SUMMARY_FILE).unlink(missing_ok=True)  # It is no longer finished.
         return _run(job, folder, checkpoint, budget)
@@ -189,7 +188,10 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
                 "best_stage": keeper.best_record.stage,
                 "best_epoch": keeper.best_record.epoch,
                 "refit_on_val": refits,
-                "stages": best_by_stage(keeper.records),
+                "stages": {
+                    stage: {"val_accuracy": best.val_accuracy, "epoch": best.epoch}
+                    for stage, best in best_records(keeper.records).items()
+                },
                 "train_loss": keeper.records[-1].train_loss,
                 "seconds": round(keeper.seconds, 2),
                 "images_per_second": round(_images_per_second(keeper.records), 1),

@@ -268,7 +268,7 @@ class FrozenFeatures:
             return self.prefix(self._images.prepare(images.to(self._compute.device, non_blocking=True)))
 
     def _tell(self, split: str, where: str) -> None:
-        self._listener(Chosen("features", f"{split}, up to {self.prefix.cut}", where))
+        self._listener(Chosen("features", f"{split}, up to {self.prefix.cut}", where, detail=True))
 
 
 def _changed(samples: Samples, index: int, before: bytes | None) -> bool:

@@ -13,7 +13,8 @@ from tl_toolkit.artifact import ModelCard
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.config_checks import AUTO
 from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
-from tl_toolkit.errors import UsageError
+from tl_toolkit.errors import UsageError, listing
+from tl_toolkit.files import short_data, short_path
 from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.classic import CLASSIC
@@ -21,7 +22,7 @@ from tl_toolkit.models.weights import Overrides
 from tl_toolkit.naming import named
 from tl_toolkit.recipes.budget import TimeBudget
 from tl_toolkit.recipes.events import Chosen, Listener, Warned, download_progress
-from tl_toolkit.recipes.plan import Settings, plan
+from tl_toolkit.recipes.plan import STAGES, Settings, plan
 from tl_toolkit.recipes.preparation import check_classes, prepare_splits
 from tl_toolkit.recipes.rank import RankedNetwork, check_auto, choose_arch, largest_input
 from tl_toolkit.recipes.stages import Bench
@@ -30,6 +31,10 @@ from tl_toolkit.report.tensorboard import check_tensorboard
 from tl_toolkit.split_note import SplitNote
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.optimizers import check_optimizer
+from tl_toolkit.training.records import TRAINED
+
+MOST_NAMED = 20
+"""Classes that are named among the details."""
 
 PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
 
@@ -98,39 +103,85 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     return Job(config, asked, source, bench, stages, card, listener, ranked)
 
 
-def tell_choices(job: Job) -> None:
-    """Says what was chosen and why."""
+def tell_choices(job: Job, folder: Path) -> None:
+    """Says what was chosen and why: what matters at a glance, then the details, then what to know of the weights.
+
+    Args:
+        job: What the run does.
+        folder: Where it does it.
+    """
+    bench, listener = job.bench, job.bench.listener
+    for choice in (*_main_choices(job, folder), *_details(job)):
+        listener(choice)
+    for warning in bench.network.warnings:
+        listener(Warned(warning))
+
+
+def _main_choices(job: Job, folder: Path) -> list[Chosen]:
     config, source, bench = job.config, job.source, job.bench
-    network, compute = bench.network, bench.compute
-    spec, splits = network.input_spec, bench.splits
-    bare = ":" not in config.arch
-    counts = f"{len(splits.train):,} train, {len(splits.val):,} val, {len(splits.test or ()):,} test"
-    channels = "grayscale" if spec.channels == 1 else "colour"
-    courses = " then ".join(
-        f"{stage.name} {stage.epochs} epochs ({stage.optimizer}, lr {stage.learning_rate:g})" for stage in job.stages
-    )
+    network, splits = bench.network, bench.splits
+    counts = [f"{len(splits.train):,} train", f"{len(splits.val):,} val"]
+    counts.append(f"{len(splits.test):,} test" if splits.test is not None else "no test")
+    val = "val is taken from train" if splits.val_from_train else ""
+    arch = " ".join([str(network.arch), *config.arch_options])
+    spec = network.input_spec
+    size = f"{spec.height} px" if spec.height == spec.width else f"{spec.height}x{spec.width} px"
+    origin, where = short_data(network.origin), ""
+    if origin.endswith(")"):  # As those of weights that have a name do.
+        origin, _, where = network.origin[:-1].partition(" (")
+    *earlier, last = (TRAINED[name] for name in STAGES[config.tune])
+    stages = f"{', '.join(earlier)}, then {last}" if earlier else last
     mirrored = "mirrored" if source.mirror else f"not mirrored: {source.name} has left and right"
     random = "shifts" if config.augment == "pad-crop" else "random crops"
-    outputs = ", one logit: 0 or more is " + source.class_names[1] if config.one_logit else ""
-    size = "as asked" if config.image_size else "as the weights expect"
-    arch = ("arch", " ".join([str(network.arch), *config.arch_options]), _where_found(network.arch) if bare else "")
-    for what, value, why in (
-        *([] if job.ranked else [arch]),  # A network that was ranked is told already.
-        ("weights", network.origin, named("weights", job.asked)),
-        ("data", f"{source.name}, {len(source.class_names)} classes, {counts}", ""),
-        ("val", f"{len(splits.val):,} images", splits.val_origin),
-        (
-            "input",
-            f"{channels}, {spec.height}x{spec.width} px",
-            "chosen with the network" if job.ranked else size,
-        ),
-        ("head", f"{config.head}, new: {', '.join(network.head_modules)}{outputs}", ""),
-        ("tune", config.tune, courses),
-        ("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
-        ("device", str(compute), compute.reason),
+    head = f"one logit: 0 or more is {source.class_names[1]}" if config.one_logit else "as asked"
+    return [
+        Chosen("data", f"{source.name}, {len(source.class_names)} classes: {', '.join(counts)}", val),
+        Chosen("arch", f"{arch}, {size}", _why_this_arch(job)),
+        Chosen("weights", origin, where.split(",")[0]),
+        *([] if config.head == "swap" and not config.one_logit else [Chosen("head", config.head, head)]),
+        Chosen("tune", config.tune, f"{stages}{', while val gains' if config.tune == AUTO else ''}"),
+        Chosen("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
+        Chosen("device", str(bench.compute)),
+        Chosen("run", short_path(folder)),
+    ]
+
+
+def _details(job: Job) -> list[Chosen]:
+    """The rest, and the reasons."""
+    config, source, bench = job.config, job.source, job.bench
+    network, compute, spec = bench.network, bench.compute, bench.network.input_spec
+    channels = "grayscale" if spec.channels == 1 else "colour"
+    courses = ", then ".join(
+        f"{stage.name} {stage.epochs} epochs ({stage.optimizer}, lr {stage.learning_rate:g})" for stage in job.stages
+    )
+    size = "chosen with the network" if job.ranked else "as asked" if config.image_size else "as the weights expect"
+    details = [
+        ("folder", short_data(config.data), ""),
+        ("classes", listing(source.class_names, MOST_NAMED), ""),
+        ("val", f"{len(bench.splits.val):,} images", bench.splits.val_origin),
+        *(("ranked", str(each), "of a linear probe, cross-validated") for each in job.ranked),
+        ("origin", network.origin, named("weights", job.asked)),
+        *([("fallback", "", " ".join(network.fallback.split("\n")))] if network.fallback else []),
+        ("licence", network.license or "not stated", "of the weights"),
+        ("input", f"{channels}, {spec.height}x{spec.width} px", size),
+        ("head", f"{config.head}, new: {', '.join(network.head_modules)}", ""),
+        ("stages", courses, ""),
+        ("precision", compute.precision, compute.reason),
         ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
-    ):
-        bench.listener(Chosen(what, value, why))
+    ]
+    return [Chosen(what, value, why, detail=True) for what, value, why in details]
+
+
+def _why_this_arch(job: Job) -> str:
+    if not job.ranked:
+        return _where_found(job.bench.network.arch) if ":" not in job.config.arch else ""
+    config = job.config
+    chosen = next(each for each in job.ranked if (each.arch, each.image_size) == (config.arch, config.image_size))
+    accuracy = f"{100 * chosen.accuracy:.1f} %"
+    if len(job.ranked) == 1:
+        return f"the only candidate: {accuracy} in a probe"
+    rule = "best" if chosen is job.ranked[0] else "as good as the best, and cheaper,"
+    return f"{rule} of {len(job.ranked)} in a probe: {accuracy}"
 
 
 def _where_found(arch: Arch) -> str:
@@ -151,10 +202,7 @@ def _build(config: FinetuneConfig, outputs: int, listener: Listener, trust: bool
     overrides = Overrides(config.image_size, config.in_channels)
     arch = resolve_arch(config.arch, config.options_of_arch)
     progress = download_progress(listener)
-    network = build_network(arch, outputs, config.head, config.weights, overrides, progress, trust)
-    for warning in network.warnings:
-        listener(Warned(warning))
-    return network
+    return build_network(arch, outputs, config.head, config.weights, overrides, progress, trust)
 
 
 def _card(config: FinetuneConfig, network: Network, source: Source, note: SplitNote | None) -> ModelCard:

@@ -23,7 +23,7 @@ from tl_toolkit.models.weight_sources import weight_sources
 from tl_toolkit.models.weights import BUNDLED_ARCH, Overrides
 from tl_toolkit.naming import named
 from tl_toolkit.recipes.budget import TimeBudget
-from tl_toolkit.recipes.events import Chosen, Counted, Event, Listener, log_event
+from tl_toolkit.recipes.events import Counted, Event, Listener, log_event
 from tl_toolkit.recipes.frozen import FrozenFeatures
 from tl_toolkit.recipes.plan import DEFAULT_EPOCHS, LAST_STAGE, STAGES, TUNE
 from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
@@ -198,7 +198,7 @@ def choose_arch(
         source: The images.
         splits: They, divided.
         compute: Where and in which precision networks run.
-        listener: Told of progress and of the choice.
+        listener: Told of progress.
         budget: The time that the run may take.
 
     Raises:
@@ -206,13 +206,7 @@ def choose_arch(
     """
     ranked = rank_networks(config, source, splits, compute, listener, out_of_time=lambda: budget.used(RANKING_SHARE))
     chosen = choose_network(ranked, PROBE_SHARE * budget.remaining() if budget.is_set else 0.0)
-    others = [str(network) for network in ranked if network is not chosen]
-    rule = "cheapest within one standard error of the best" if chosen is not ranked[0] else "best"
-    why = f"{rule} of a linear probe on {min(len(splits.train), SAMPLE_IMAGES):,} images; {', '.join(others)}"
-    listener(Chosen("arch", str(chosen), why if others else "the only candidate"))
-    return dataclasses.replace(config, arch=chosen.arch, weights=chosen.weights, image_size=chosen.image_size), list(
-        ranked
-    )
+    return dataclasses.replace(config, arch=chosen.arch, weights=chosen.weights, image_size=chosen.image_size), ranked
 
 
 def check_auto(config: FinetuneConfig) -> None:

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tl_toolkit.cli.main import app
+from tl_toolkit.cpu_usage import Usage
 from tl_toolkit.errors import UsageError
 from tl_toolkit.recipes import finetune as recipe
 
@@ -17,8 +18,8 @@ def test_finetune_in_a_long_process_counts_the_budget_from_the_command(
 ):
     counted_from: list[float] = []
 
-    def note(*_: Any, started: float, **__: Any) -> None:
-        counted_from.append(started)
+    def note(*_: Any, started: Usage, **__: Any) -> None:
+        counted_from.append(started.time)
         raise UsageError("enough")
 
     monkeypatch.setattr(recipe, name, note)

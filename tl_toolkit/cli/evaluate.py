@@ -16,6 +16,7 @@ from tl_toolkit.cli.options import (
     JsonOption,
     ModelOption,
     PrecisionOption,
+    ThreadsOption,
     TrustOption,
     WorkersOption,
 )
@@ -40,6 +41,7 @@ def evaluate(
     data_root: DataRootOption = None,
     download: DownloadOption = False,
     workers: WorkersOption = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trust: TrustOption = False,
@@ -67,7 +69,7 @@ def evaluate(
         narration(Chosen("data", spec, "" if data else "what the model was trained on"))
         root = data_root or Path(loaded.card.training.get("data_root", DATA_ROOT))
         source = open_labelled(spec, root, download, download_progress(narration))
-        result = evaluate(loaded, source, split, workers=workers, listener=narration)
+        result = evaluate(loaded, source, split, workers=workers, threads=threads, listener=narration)
     if as_json:
         console.tell_json(_plain(result, place, spec))
     else:

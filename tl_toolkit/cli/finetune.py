@@ -1,6 +1,5 @@
 """``tl finetune``."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import UNREADABLE, JsonOption, TrustOption, given, takes_settings
 from tl_toolkit.config import FinetuneConfig, read_config_file
+from tl_toolkit.cpu_usage import usage
 from tl_toolkit.errors import UsageError
 
 
@@ -37,7 +37,7 @@ def finetune(
 
     Without any option: the network that suits the handwritten digits that come with tl, offline.
     """
-    started = time.perf_counter()  # A time budget counts the imports below.
+    started = usage()  # A time budget counts the imports below.
     flags = given(settings)
     if resume and config:
         raise UsageError("--resume reads the run's own config.yaml: leave out --config.")

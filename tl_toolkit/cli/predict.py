@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DeviceOption, ModelOption, PrecisionOption, TrustOption
+from tl_toolkit.cli.options import (
+    DATA_ROOT,
+    UNREADABLE,
+    DeviceOption,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    TrustOption,
+)
 from tl_toolkit.errors import NEAREST, UsageError, listing
 from tl_toolkit.files import atomic_file
 from tl_toolkit.reading import in_time
@@ -30,6 +38,7 @@ STDIN = "-"
 
 
 def predict(
+    ctx: typer.Context,
     images: Annotated[
         list[str] | None,
         typer.Argument(
@@ -49,6 +58,7 @@ def predict(
             "the model's own data, of test or others that it has not seen."
         ),
     ] = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trust: TrustOption = False,
@@ -66,7 +76,9 @@ def predict(
     from tl_toolkit.recipes.loaded_model import load
     from tl_toolkit.recipes.predict import find_images, predict_stream
     from tl_toolkit.recipes.run_folder import newest_run
+    from tl_toolkit.training.threads import computing_with
 
+    ctx.with_resource(computing_with(threads))
     paths = find_images(_paths(images or []), Narration(console.narrator(to_stderr=True)))
     first = next(paths, None)
     if images and first is None:

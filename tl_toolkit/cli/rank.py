@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import DeviceOption, JsonOption, PrecisionOption
+from tl_toolkit.cli.options import DeviceOption, JsonOption, PrecisionOption, ThreadsOption
 from tl_toolkit.config import FinetuneConfig
 
 
@@ -35,6 +35,7 @@ def rank(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare networks on your images in seconds, before training any.
@@ -43,7 +44,7 @@ def rank(
     input size and at smaller ones. `tl finetune` chooses among the same by default.
     """
     values: dict[str, Any] = {"data": data, "weights": weights, "tune": tune, "image_size": image_size, "seed": seed}
-    config = FinetuneConfig.from_values(values, {"device": device, "precision": precision})
+    config = FinetuneConfig.from_values(values, {"device": device, "precision": precision, "threads": threads})
     if plot:
         from tl_toolkit.report.figures import check_figure_file
 

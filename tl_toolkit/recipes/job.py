@@ -30,6 +30,7 @@ from tl_toolkit.report.tensorboard import check_tensorboard
 from tl_toolkit.split_note import SplitNote
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.optimizers import check_optimizer
+from tl_toolkit.training.threads import Threads
 
 PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
 
@@ -47,6 +48,7 @@ class Job:
         card: Describes the model.
         listener: Told how it goes.
         ranked: The networks that --arch auto tried, best first; empty where the network was named.
+        threads: That it computes with.
     """
 
     config: FinetuneConfig
@@ -57,9 +59,12 @@ class Job:
     card: ModelCard
     listener: Listener
     ranked: list[RankedNetwork]
+    threads: Threads
 
 
-def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bool, budget: TimeBudget) -> Job:
+def prepare_job(
+    config: FinetuneConfig, data: Any, listener: Listener, trust: bool, budget: TimeBudget, threads: Threads
+) -> Job:
     """Opens the images, builds the network and plans the stages; nothing is written yet.
 
     Args:
@@ -68,6 +73,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
         listener: Told of what is odd.
         trust: See `finetune`.
         budget: The time that the run may take.
+        threads: That it computes with.
 
     Raises:
         ToolkitError: Something does not fit; see `tl_toolkit.errors`.
@@ -95,7 +101,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     splits = splits or prepare_splits(source, config, network.input_spec.enough, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
     card = _card(config, network, source, note_splits(splits))
-    return Job(config, asked, source, bench, stages, card, listener, ranked)
+    return Job(config, asked, source, bench, stages, card, listener, ranked, threads)
 
 
 def tell_choices(job: Job) -> None:
@@ -128,6 +134,7 @@ def tell_choices(job: Job) -> None:
         ("tune", config.tune, courses),
         ("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
         ("device", str(compute), compute.reason),
+        ("threads", str(job.threads.count), job.threads.reason),
         ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
     ):
         bench.listener(Chosen(what, value, why))

@@ -122,10 +122,11 @@ def newest_run(runs: Path = RUNS) -> Path:
     return max(models, key=lambda path: path.stat().st_mtime).parent
 
 
-def write_config(folder: Path, yaml_text: str) -> Path:
-    """Writes the settings, so that the run can be made again."""
+def write_config(folder: Path, yaml_text: str, threads: int) -> Path:
+    """Writes the settings, so that the run can be made again, and with how many threads it then has the same bits."""
     path = folder / CONFIG_FILE
-    write_text(path, f"# Run again with: tl finetune --config {CONFIG_FILE}\n{yaml_text}")
+    bits = f"# Its bits take such a CPU, and: --threads {threads}"
+    write_text(path, f"# Run again with: tl finetune --config {CONFIG_FILE}\n{bits}\n{yaml_text}")
     return path
 
 

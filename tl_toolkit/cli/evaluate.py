@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
     DATA_ROOT,
     UNREADABLE,
@@ -53,10 +54,11 @@ def evaluate(
     judged by what it has not seen. Where it learned from some of the images
     that are judged, their share is told.
     """
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.recipes.evaluate import evaluate, open_labelled
-    from tl_toolkit.recipes.events import Chosen, download_progress
-    from tl_toolkit.recipes.loaded_model import load
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.recipes.evaluate import evaluate, open_labelled
+        from tl_toolkit.recipes.events import Chosen, download_progress
+        from tl_toolkit.recipes.loaded_model import load
     from tl_toolkit.recipes.run_folder import newest_run
 
     with Narration(console.narrator(to_stderr=True)) as narration:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import TrustOption
 
 Form = Literal["state-dict", "full-model", "safetensors"]
@@ -25,8 +26,9 @@ def export(
 
     A state-dict has torchvision's or timm's own keys and loads there with strict=True.
     """
-    from tl_toolkit.exporting.weights import export
-    from tl_toolkit.recipes.loaded_model import load
+    with loading():
+        from tl_toolkit.exporting.weights import export
+        from tl_toolkit.recipes.loaded_model import load
 
     model = load(run, device="cpu", precision="fp32", trust=trust)
     export(model.module, model.card, to, out, layout)

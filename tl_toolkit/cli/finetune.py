@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import UNREADABLE, JsonOption, TrustOption, given, takes_settings
 from tl_toolkit.config import FinetuneConfig, read_config_file
 from tl_toolkit.cpu_usage import usage
@@ -42,8 +43,9 @@ def finetune(
     if resume and config:
         raise UsageError("--resume reads the run's own config.yaml: leave out --config.")
     chosen = FinetuneConfig.from_values(read_config_file(config) if config else {}, flags)
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.recipes import finetune as recipe
+    with loading(quiet):
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.recipes import finetune as recipe
 
     narrator = console.narrator(to_stderr=as_json or quiet)
     with Narration(narrator, quiet) as narration:

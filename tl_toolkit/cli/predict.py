@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
     DATA_ROOT,
     UNREADABLE,
@@ -72,11 +73,12 @@ def predict(
     """
     chosen = _format(output, out)
     _check_files(images, out, grid)
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.recipes.loaded_model import load
-    from tl_toolkit.recipes.predict import find_images, predict_stream
-    from tl_toolkit.recipes.run_folder import newest_run
-    from tl_toolkit.training.threads import computing_with
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.recipes.loaded_model import load
+        from tl_toolkit.recipes.predict import find_images, predict_stream
+        from tl_toolkit.recipes.run_folder import newest_run
+        from tl_toolkit.training.threads import computing_with
 
     ctx.with_resource(computing_with(threads))
     paths = find_images(_paths(images or []), Narration(console.narrator(to_stderr=True)))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DeviceOption, JsonOption, PrecisionOption, ThreadsOption
 from tl_toolkit.config import FinetuneConfig
 
@@ -49,9 +50,10 @@ def rank(
         from tl_toolkit.report.figures import check_figure_file
 
         check_figure_file(plot)
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.recipes.rank import choose_network
-    from tl_toolkit.recipes.rank import rank as recipe
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.recipes.rank import choose_network
+        from tl_toolkit.recipes.rank import rank as recipe
 
     with Narration(console.narrator(to_stderr=True)) as narration:
         ranked = recipe(config, [name.strip() for name in arch.split(",")] if arch else (), listener=narration)

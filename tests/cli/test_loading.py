@@ -33,7 +33,7 @@ COMMANDS = {
     "models show": ["lenet5"],
     "data info": ["DATA"],
     "data check": ["DATA"],
-    "data get": ["nothing"],
+    "data get": ["mnist", "--data-root", "OUT"],
 }
 
 

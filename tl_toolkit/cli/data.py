@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DataRootOption, DownloadOption, JsonOption
 from tl_toolkit.errors import UsageError
@@ -24,6 +25,7 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """Show classes, counts, image sizes and modes, and warn of anything odd. Every image is decoded."""
+    check_early(data=spec)
     with loading():
         from tl_toolkit.cli.progress import Narration
         from tl_toolkit.data.sources import open_source
@@ -68,6 +70,7 @@ def check(
         raise UsageError(f"{csv} exists; nothing is ever overwritten. Choose another name.")
     if csv is not None and not csv.parent.is_dir():
         raise UsageError(f"There is no folder {csv.parent} for {csv.name}. Make it, or choose another.")
+    check_early(data=spec)
     with loading():
         from tl_toolkit.cli.progress import Narration
         from tl_toolkit.data.sources import open_source
@@ -100,12 +103,13 @@ def get(
     data_root: DataRootOption = None,
 ) -> None:
     """Download a torchvision dataset, once, for `--data torchvision:NAME`."""
+    name = name.removeprefix("torchvision:")
+    check_early(data=f"torchvision:{name}")
     with loading():
         from tl_toolkit.cli.progress import Narration
         from tl_toolkit.data.torchvision_datasets import open_torchvision
         from tl_toolkit.recipes.events import download_progress
 
-    name = name.removeprefix("torchvision:")
     root = data_root or Path(DATA_ROOT)
     with Narration(console.narrator(to_stderr=True)) as narration:
         splits, class_names, _ = open_torchvision(name, root, True, download_progress(narration))

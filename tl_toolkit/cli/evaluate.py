@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
     DATA_ROOT,
@@ -54,15 +55,17 @@ def evaluate(
     judged by what it has not seen. Where it learned from some of the images
     that are judged, their share is told.
     """
+    from tl_toolkit.recipes.run_folder import newest_run
+
+    place = model or str(newest_run())
+    check_early(model=place, data=data)
     with loading():
         from tl_toolkit.cli.progress import Narration
         from tl_toolkit.recipes.evaluate import evaluate, open_labelled
         from tl_toolkit.recipes.events import Chosen, download_progress
         from tl_toolkit.recipes.loaded_model import load
-    from tl_toolkit.recipes.run_folder import newest_run
 
     with Narration(console.narrator(to_stderr=True)) as narration:
-        place = model or str(newest_run())
         loaded = load(place, device=device, precision=precision, trust=trust)
         narration(Chosen("model", place, "" if model else "the newest run"))
         spec = data or loaded.card.training.get("data")

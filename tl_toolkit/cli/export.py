@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import TrustOption
 
@@ -26,6 +27,7 @@ def export(
 
     A state-dict has torchvision's or timm's own keys and loads there with strict=True.
     """
+    check_early(model=run, file=out)
     with loading():
         from tl_toolkit.exporting.weights import export
         from tl_toolkit.recipes.loaded_model import load

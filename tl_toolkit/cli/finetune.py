@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import UNREADABLE, JsonOption, TrustOption, given, takes_settings
 from tl_toolkit.config import FinetuneConfig, read_config_file
@@ -43,6 +44,7 @@ def finetune(
     if resume and config:
         raise UsageError("--resume reads the run's own config.yaml: leave out --config.")
     chosen = FinetuneConfig.from_values(read_config_file(config) if config else {}, flags)
+    check_early(run=resume) if resume else check_early(data=chosen.data, out=chosen.out)
     with loading(quiet):
         from tl_toolkit.cli.progress import Narration
         from tl_toolkit.recipes import finetune as recipe

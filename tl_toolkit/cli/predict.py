@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
     DATA_ROOT,
@@ -73,11 +74,14 @@ def predict(
     """
     chosen = _format(output, out)
     _check_files(images, out, grid)
+    from tl_toolkit.recipes.run_folder import newest_run
+
+    place = model or str(newest_run())
+    check_early(model=place)
     with loading():
         from tl_toolkit.cli.progress import Narration
         from tl_toolkit.recipes.loaded_model import load
         from tl_toolkit.recipes.predict import find_images, predict_stream
-        from tl_toolkit.recipes.run_folder import newest_run
         from tl_toolkit.training.threads import computing_with
 
     ctx.with_resource(computing_with(threads))
@@ -85,7 +89,6 @@ def predict(
     first = next(paths, None)
     if images and first is None:
         raise UsageError(_nothing_in(images))
-    place = model or str(newest_run())
     loaded = load(place, device=device, precision=precision, trust=trust)
     console.tell_choice(console.narrator(to_stderr=True), "model", place, "" if model else "the newest run")
     if first is None:

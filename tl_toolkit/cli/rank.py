@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DeviceOption, JsonOption, PrecisionOption, ThreadsOption
 from tl_toolkit.config import FinetuneConfig
@@ -50,6 +51,7 @@ def rank(
         from tl_toolkit.report.figures import check_figure_file
 
         check_figure_file(plot)
+    check_early(data=data)
     with loading():
         from tl_toolkit.cli.progress import Narration
         from tl_toolkit.recipes.rank import choose_network

@@ -12,7 +12,8 @@ import torch
 from tl_toolkit.artifact import ModelCard
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.config_checks import AUTO
-from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
+from tl_toolkit.data.names import PYTHON_PREFIX
+from tl_toolkit.data.sources import Source, open_source
 from tl_toolkit.errors import UsageError
 from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.build import Network, build_network

@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # Read by huggingface_hub when it is imported.
 
 import shutil
+import time
 import urllib.error
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ import tl_toolkit as tl
 from tests.corpus import Kind, write_corpus
 from tl_toolkit import download
 from tl_toolkit.api import Run
+from tl_toolkit.cpu_usage import Usage
 from tl_toolkit.data.sources import digits_folder
+from tl_toolkit.recipes import pace
 from tl_toolkit.training.records import EvalRecord
 
 # The same examples in every run; for other ones, and more of them: --hypothesis-profile=long.
@@ -43,6 +46,13 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     monkeypatch.setattr(download, "open_url", local_only)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub_cache")))
+
+
+@pytest.fixture(autouse=True)
+def _calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run tells does not depend on what else this machine does."""
+    monkeypatch.setattr(pace, "usage", lambda: Usage(time.perf_counter(), None))
+    monkeypatch.setattr(pace, "load_per_core", lambda: 0.0)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -57,6 +57,12 @@ def test_two_commands_of_the_readme_stand_on_lines_of_their_own():
     assert [line.rpartition("&& ")[2] for line in lines] == [".venv/bin/tl finetune", ".venv/bin/python -m pytest"]
 
 
+def test_commands_of_the_readme_show_how_far_pip_is():
+    installing = [line for line in README.splitlines() if "pip install" in line and "-m venv" in line]
+    assert len(installing) == 2
+    assert not [line for line in installing if re.search(r"\s(-q+|--quiet)\b", line)]
+
+
 def test_readme_links_to_files_that_exist():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

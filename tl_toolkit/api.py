@@ -80,7 +80,7 @@ def resume(
         data: The same objects as before, for a run that was trained on Python objects; or where its images are now.
         listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
         trust: Load its pretrained weights even where that runs code from their file.
-        changes: `epochs`, to train for longer; `workers`; `checkpoint_every`; `time_budget`; `data_root`.
+        changes: `epochs`, to train for longer; `workers`; `threads`; `checkpoint_every`; `time_budget`; `data_root`.
 
     Returns:
         The run; one that was finished already is given as it is.

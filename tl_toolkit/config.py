@@ -34,8 +34,11 @@ SaveFormat = Literal["state-dict", "full-model"]
 DIGITS = "digits"
 """The data that come with the toolkit."""
 
-RESUMABLE = {"epochs", "workers", "checkpoint_every", "time_budget", "data", "data_root"}
+RESUMABLE = {"epochs", "workers", "threads", "checkpoint_every", "time_budget", "data", "data_root"}
 """Settings that may be given anew to a run that goes on; of its images the contents must be the same."""
+
+MAX_THREADS = 1024
+"""The system would end a process that asks for far more."""
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -286,6 +289,14 @@ class FinetuneConfig:
     )
     workers: int | None = setting(
         None, "Processes that decode images.", OUTPUT, minimum=0, automatic="by cores and images"
+    )
+    threads: int | None = setting(
+        None,
+        "Cores that the run takes; 1 on a machine that other programs keep busy. Another number rounds sums otherwise.",
+        OUTPUT,
+        minimum=1,
+        maximum=MAX_THREADS,
+        automatic="OMP_NUM_THREADS, else those that it may use",
     )
     out: str | None = setting(None, "Folder of the run; it must not exist.", OUTPUT, automatic="runs/DATE-ARCH-DATA")
     tensorboard: bool = setting(False, "Write TensorBoard's event files into the run folder.", OUTPUT)

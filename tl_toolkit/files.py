@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tl_toolkit.errors import ToolkitError, UsageError
+from tl_toolkit.naming import named
 from tl_toolkit.reading import reading
 
 
@@ -72,6 +73,16 @@ def is_file(path: Path) -> bool:
             return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def check_is_new(path: Path) -> None:
+    """Refuses to write where something is.
+
+    Raises:
+        UsageError: The path exists.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another {named('out')}.")
 
 
 UNFINISHED = ".tmp"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from tl_toolkit.cores import cores_to_use
 from tl_toolkit.errors import DataError, ImageError, printable
 
 Item = TypeVar("Item")
@@ -56,11 +57,6 @@ def reading(path: object) -> Iterator[None]:
             end_file()
         else:
             _files[me] = (*outer,)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Looks:
@@ -196,10 +192,10 @@ class Readers:
     """Threads that read files. They are daemons: one that waits for ever keeps nobody from leaving.
 
     Args:
-        count: How many.
+        count: How many; None for as many as there are cores to use.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int | None) -> None:
         self.closed = False
         self._lock = threading.Lock()
         self._count = count
@@ -210,11 +206,12 @@ class Readers:
 
     def start(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Job[Item, Result]:
         """Begins to read; `Job.outcomes` waits for the results."""
+        count = self._count or cores_to_use()
         with self._lock:
-            while len(self._threads) < self._count:
+            while len(self._threads) < count:
                 self._add_thread()
         job = Job(self, function, items)
-        for _ in range(min(self._count, len(items))):
+        for _ in range(min(count, len(items))):
             self._jobs.put(job)
         return job
 
@@ -257,8 +254,8 @@ class Readers:
 
 @functools.cache
 def readers() -> Readers:
-    """The threads of this process, as many as it has cores."""
-    return Readers(available_cores())
+    """The threads of this process, as many as there are cores to use."""
+    return Readers(None)
 
 
 def in_time(function: Callable[..., Result], *arguments: object) -> Result:

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from tl_toolkit.cores import cores_to_use
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.files import atomic_file
 
@@ -92,7 +93,7 @@ def _digest(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) ->
     whole = blake2b(json.dumps([sorted(metadata.items()), shapes]).encode(), digest_size=DIGEST_BYTES)
     contents = [tensors[name].reshape(-1).view(torch.uint8).numpy().data for name in names]
     chunks = [content[at : at + CHUNK_BYTES] for content in contents for at in range(0, len(content), CHUNK_BYTES)]
-    with ThreadPoolExecutor() as threads:  # zlib lets other threads run meanwhile.
+    with ThreadPoolExecutor(cores_to_use()) as threads:  # zlib lets other threads run meanwhile.
         for checksum in threads.map(zlib.crc32, chunks):
             whole.update(checksum.to_bytes(4, "little"))
     return whole.hexdigest()

@@ -22,10 +22,10 @@ from PIL import Image
 import tl_toolkit as tl
 from tests.benchmarks.side_by_side import TL
 from tests.benchmarks.timing import in_turn, run, show
+from tl_toolkit.cores import usable_cores
 from tl_toolkit.data.images import open_image
 from tl_toolkit.data.transforms import EvalTransform
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.reading import available_cores
 from tl_toolkit.recipes.loaded_model import BATCH
 from tl_toolkit.recipes.predict import predict_stream
 
@@ -76,7 +76,7 @@ def predict(photos: Path, folder: Path, rounds: int) -> None:
 
     def decode() -> float:
         started = time.perf_counter()
-        with ThreadPoolExecutor(available_cores()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             done = sum(1 for _ in pool.map(model.to_pixels, paths[:400]))
         return done / (time.perf_counter() - started)
 

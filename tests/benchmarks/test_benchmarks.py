@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import allocator, limits, precision, side_by_side
+from tests.benchmarks import allocator, busy, limits, precision, side_by_side
 from tests.benchmarks.league import __main__ as league
 from tests.benchmarks.timing import in_turn, run, show
 
@@ -41,6 +41,7 @@ def test_run_of_a_program_that_fails_shows_why():
         (league, "Entrants:"),
         (allocator, "NETWORK"),
         (precision, "NETWORK"),
+        (busy, "--cores"),
     ],
 )
 def test_script_explains_itself(script: object, word: str, capsys: pytest.CaptureFixture[str]):

@@ -165,7 +165,7 @@ def test_finetune_with_a_bad_image_ends_with_three(photos: Path, tmp_path: Path)
         (["finetune", "--save", "foo"], 2, "--save must be state-dict or full-model"),
         (["finetune", "--lr", "0"], 2, "--lr must be above 0"),
         (["finetune", "--config", "nowhere.yaml"], 2, "Cannot read the config file nowhere.yaml"),
-        (["predict", "."], 2, "There is no image in ."),
+        (["predict", "."], 2, "There is no run in"),
         (["predict", "cat.png"], 2, "There is no file or folder 'cat.png'."),
         (["predict", "cat.png", "dog*.png"], 2, "None of these is there: 'cat.png', 'dog*.png'."),
         (["predict", "cat.png", "--out", "x.txt"], 2, "x.txt ends in none of .json, .jsonl, .csv; say --format"),

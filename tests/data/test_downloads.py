@@ -11,8 +11,9 @@ from torchvision import datasets
 from torchvision.datasets import utils
 
 from tl_toolkit.data import downloads
+from tl_toolkit.data.catalogue import CATALOGUE
 from tl_toolkit.data.downloads import MD5, checked_downloads
-from tl_toolkit.data.torchvision_datasets import CATALOGUE, open_torchvision
+from tl_toolkit.data.torchvision_datasets import open_torchvision
 from tl_toolkit.errors import DataError, DownloadError
 
 

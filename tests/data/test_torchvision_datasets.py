@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from torchvision import datasets
 
+from tl_toolkit.data.catalogue import CATALOGUE
 from tl_toolkit.data.idx import read_idx
 from tl_toolkit.data.sources import open_source
-from tl_toolkit.data.torchvision_datasets import CATALOGUE
 from tl_toolkit.errors import DataError
 
 

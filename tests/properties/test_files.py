@@ -145,11 +145,11 @@ def test_checkpoint_written_and_read_is_the_same(
     settings = Settings("tune", 3, "adamw", 0.1, 0.2, 0.3)
     premises = {"settings": {"seed": 1}, "train": "9 images"}
     path = folder / "checkpoint.safetensors"
-    kept = Checkpoint(stage, settings, state, best, best_weights, metrics_bytes, seconds, premises)
+    kept = Checkpoint(stage, settings, state, best, best_weights, metrics_bytes, seconds, premises, 2)
     kept.write(path)
     read = Checkpoint.read(path)
     assert read
-    for name in ("stage", "settings", "best", "metrics_bytes", "seconds", "premises"):
+    for name in ("stage", "settings", "best", "metrics_bytes", "seconds", "premises", "threads"):
         assert getattr(read, name) == getattr(kept, name), name
     assert json.dumps(read.state.values) == json.dumps(state.values)
     same(read.state.tensors, state.tensors)

@@ -449,3 +449,49 @@ def test_resume_of_an_earlier_versions_checkpoint_goes_on_where_its_images_staye
     with pytest.raises(UsageError, match=r"exactly: train \(.* before, .* now\) and val .*changed since"):
         tl.resume(stopped_run, data=moved)
     assert tl.resume(stopped_run).summary["epochs"] == 4
+
+
+def told_by_resume(run: Path, **changes: Any) -> tuple[Run, list[Event]]:
+    told: list[Event] = []
+    return tl.resume(run, listener=told.append, **changes), told
+
+
+def test_resume_with_other_threads_says_what_that_does_to_the_bits(stopped_run: Path):
+    own = torch.get_num_threads()
+    run, told = told_by_resume(stopped_run, threads=own + 1)
+    assert [event.message for event in told if isinstance(event, Warned) and "bits" in event.message] == [
+        f"The run goes on with {own + 1} threads (as asked), but had {own}. Sums are then rounded otherwise: it may "
+        f"not end with the bits that it would have had. threads={own} ends with them."
+    ]
+    assert Chosen("threads", str(own + 1), "as asked") in told
+    assert run.summary["threads"] == own + 1
+    lines = (stopped_run / "config.yaml").read_text().splitlines()
+    assert lines[1] == f"# Its bits take such a CPU, and: --threads {own + 1}"
+    assert f"threads: {own + 1}" in lines
+    assert torch.get_num_threads() == own
+
+
+def test_resume_goes_on_with_the_threads_that_the_run_had(stopped_run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    path = stopped_run / run_folder.CHECKPOINT_FILE
+    kept = Checkpoint.read(path)
+    assert kept
+    own = torch.get_num_threads()
+    assert kept.threads == own
+    dataclasses.replace(kept, threads=own + 1).write(path)
+    run, told = told_by_resume(stopped_run)
+    assert Chosen("threads", str(own + 1), "as the run had before") in told
+    assert not [event for event in told if isinstance(event, Warned) and "bits" in event.message]
+    assert run.summary["threads"] == own + 1
+    assert "threads: null" in (stopped_run / "config.yaml").read_text().splitlines()
+
+
+def test_resume_from_a_checkpoint_that_does_not_tell_its_threads_goes_on(stopped_run: Path):
+    path = stopped_run / run_folder.CHECKPOINT_FILE
+    kept = Checkpoint.read(path)
+    assert kept
+    dataclasses.replace(kept, threads=None).write(path)
+    assert told_by_resume(stopped_run)[0].summary["threads"] == torch.get_num_threads()
+    dataclasses.replace(kept, threads=10**6).write(path)
+    with pytest.raises(ModelFileError, match=r"threads must be 1 to 1024, not 1000000"):
+        tl.resume(stopped_run)

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DataRootOption, DownloadOption, JsonOption
 from tl_toolkit.errors import UsageError
 from tl_toolkit.files import short_path
@@ -27,10 +29,12 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """Show classes, counts, image sizes and modes, and warn of anything odd. Every image is decoded."""
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.data.sources import open_source
-    from tl_toolkit.recipes.describe import describe
-    from tl_toolkit.recipes.events import download_progress
+    check_early(data=spec)
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.data.sources import open_source
+        from tl_toolkit.recipes.describe import describe
+        from tl_toolkit.recipes.events import download_progress
 
     with Narration(console.narrator(to_stderr=True)) as narration:
         source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(narration))
@@ -73,9 +77,11 @@ def check(
         raise UsageError(f"{csv} exists; nothing is ever overwritten. Choose another name.")
     if csv is not None and not csv.parent.is_dir():
         raise UsageError(f"There is no folder {csv.parent} for {csv.name}. Make it, or choose another.")
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.data.sources import open_source
-    from tl_toolkit.recipes.check import check_data
+    check_early(data=spec)
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.data.sources import open_source
+        from tl_toolkit.recipes.check import check_data
 
     with Narration(console.narrator(to_stderr=True)) as narration:
         found = check_data(open_source(spec, data_root or Path(DATA_ROOT), download), narration)
@@ -108,11 +114,13 @@ def get(
     data_root: DataRootOption = None,
 ) -> None:
     """Download a torchvision dataset, once, for `--data torchvision:NAME`."""
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.data.torchvision_datasets import open_torchvision
-    from tl_toolkit.recipes.events import download_progress
-
     name = name.removeprefix("torchvision:")
+    check_early(data=f"torchvision:{name}")
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.data.torchvision_datasets import open_torchvision
+        from tl_toolkit.recipes.events import download_progress
+
     root = data_root or Path(DATA_ROOT)
     with Narration(console.narrator(to_stderr=True)) as narration:
         splits, class_names, _ = open_torchvision(name, root, True, download_progress(narration))

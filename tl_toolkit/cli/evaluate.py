@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
     DATA_ROOT,
     UNREADABLE,
@@ -17,6 +19,7 @@ from tl_toolkit.cli.options import (
     JsonOption,
     ModelOption,
     PrecisionOption,
+    ThreadsOption,
     TrustOption,
     WorkersOption,
     only_data,
@@ -44,6 +47,7 @@ def evaluate(
     data_root: DataRootOption = None,
     download: DownloadOption = False,
     workers: WorkersOption = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trust: TrustOption = False,
@@ -56,14 +60,17 @@ def evaluate(
     that are judged, their share is told.
     """
     data = only_data(images, data)
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.recipes.evaluate import evaluate, open_labelled
-    from tl_toolkit.recipes.events import Chosen, download_progress
-    from tl_toolkit.recipes.loaded_model import load
     from tl_toolkit.recipes.run_folder import newest_run
 
+    place = model or str(newest_run())
+    check_early(model=place, data=data)
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.recipes.evaluate import evaluate, open_labelled
+        from tl_toolkit.recipes.events import Chosen, download_progress
+        from tl_toolkit.recipes.loaded_model import load
+
     with Narration(console.narrator(to_stderr=True)) as narration:
-        place = model or str(newest_run())
         loaded = load(place, device=device, precision=precision, trust=trust)
         narration(Chosen("model", short_path(place), "" if model else "the newest run"))
         spec = data or loaded.card.training.get("data")
@@ -72,7 +79,7 @@ def evaluate(
         narration(Chosen("data", short_data(spec), "" if data else "what the model was trained on"))
         root = data_root or Path(loaded.card.training.get("data_root", DATA_ROOT))
         source = open_labelled(spec, root, download, download_progress(narration))
-        result = evaluate(loaded, source, split, workers=workers, listener=narration)
+        result = evaluate(loaded, source, split, workers=workers, threads=threads, listener=narration)
     if as_json:
         console.tell_json(_plain(result, place, spec))
     else:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import TrustOption
 from tl_toolkit.files import short_path
 
@@ -26,8 +28,10 @@ def export(
 
     A state-dict has torchvision's or timm's own keys and loads there with strict=True.
     """
-    from tl_toolkit.exporting.weights import export
-    from tl_toolkit.recipes.loaded_model import load
+    check_early(model=run, file=out)
+    with loading():
+        from tl_toolkit.exporting.weights import export
+        from tl_toolkit.recipes.loaded_model import load
 
     model = load(run, device="cpu", precision="fp32", trust=trust)
     export(model.module, model.card, to, out, layout)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.early import check_early
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
     UNREADABLE,
     DataArgument,
@@ -17,6 +19,7 @@ from tl_toolkit.cli.options import (
     takes_settings,
 )
 from tl_toolkit.config import FinetuneConfig, read_config_file
+from tl_toolkit.cpu_usage import usage
 from tl_toolkit.errors import UsageError
 
 
@@ -49,7 +52,7 @@ def finetune(
 
     Without any option: the network that suits the handwritten digits that come with tl, offline.
     """
-    started = time.perf_counter()  # A time budget counts the imports below.
+    started = usage()  # A time budget counts the imports below.
     flags = given(settings)
     if (data := only_data(images, flags.get("data"))) is not None:
         flags["data"] = data
@@ -58,9 +61,11 @@ def finetune(
     if quiet and verbose:
         raise UsageError("--quiet and --verbose are opposites: leave out one.")
     chosen = FinetuneConfig.from_values(read_config_file(config) if config else {}, flags)
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.cli.results import print_results
-    from tl_toolkit.recipes import finetune as recipe
+    check_early(run=resume) if resume else check_early(data=chosen.data, out=chosen.out)
+    with loading(quiet):
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.cli.results import print_results
+        from tl_toolkit.recipes import finetune as recipe
 
     with Narration(console.narrator(to_stderr=as_json or quiet), quiet, verbose) as narration:
         if resume:
@@ -72,7 +77,7 @@ def finetune(
     elif quiet:
         console.tell_result(str(run.path))
     else:
-        trained = time.perf_counter() - started if narration.written else None
+        trained = time.perf_counter() - started.time if narration.written else None
         print_results(run.path, run.summary, narration.written, trained, verbose)
     if run.summary["bad_images"]:
         raise typer.Exit(UNREADABLE)

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from tl_toolkit.cli import console
+from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import JsonOption
 from tl_toolkit.errors import UnknownNameError, UsageError
 from tl_toolkit.files import show_count, show_size
@@ -44,9 +45,10 @@ def list_models(
     as_json: JsonOption = False,
 ) -> None:
     """List networks: pretrained or not, weights on this machine, parameters, input size."""
-    from tl_toolkit.models.backbones import default_input_spec, has_pretrained, list_archs
-    from tl_toolkit.models.summary import count_parameters
-    from tl_toolkit.models.weight_sources import weights_here
+    with loading():
+        from tl_toolkit.models.backbones import default_input_spec, has_pretrained, list_archs
+        from tl_toolkit.models.summary import count_parameters
+        from tl_toolkit.models.weight_sources import weights_here
 
     matching = [arch for arch in list_archs(pattern) if not pretrained or has_pretrained(arch)]
     places = {arch: weights_here(arch) for arch in matching}
@@ -108,10 +110,11 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a network's layers, parameters, multiply-adds, memory for one image, and its pretrained weights."""
-    from tl_toolkit.config import FinetuneConfig
-    from tl_toolkit.models.backbones import resolve_arch
-    from tl_toolkit.models.summary import summarize
-    from tl_toolkit.models.weight_sources import weight_sources
+    with loading():
+        from tl_toolkit.config import FinetuneConfig
+        from tl_toolkit.models.backbones import resolve_arch
+        from tl_toolkit.models.summary import summarize
+        from tl_toolkit.models.weight_sources import weight_sources
 
     options = FinetuneConfig(arch_options=tuple(arch_option or ())).options_of_arch
     network = resolve_arch(arch, options)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperOption
 
-from tl_toolkit.config import FinetuneConfig, Precision
+from tl_toolkit.config import MAX_THREADS, FinetuneConfig, Precision
 from tl_toolkit.errors import UsageError, shown
 from tl_toolkit.files import user_path
 from tl_toolkit.naming import flag_of
@@ -39,6 +39,15 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.
 PrecisionOption = Annotated[Precision, typer.Option(help="auto is bf16 where the device computes it natively.")]
 WorkersOption = Annotated[
     int | None, typer.Option(min=0, help="Processes that decode images.", show_default="by cores and images")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MAX_THREADS,
+        help="Cores to take; 1 on a machine that other programs keep busy.",
+        show_default="OMP_NUM_THREADS, else those that it may use",
+    ),
 ]
 DATA_ROOT = "datasets"
 DataRootOption = Annotated[

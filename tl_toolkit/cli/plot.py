@@ -17,11 +17,13 @@ def plot(
 ) -> None:
     """Draw the loss and accuracy of a run, or of several over each other."""
     from tl_toolkit.recipes.run_folder import read_metrics
+
+    records = [read_metrics(run) for run in runs]
     from tl_toolkit.report.curves import Curve, draw_curves
     from tl_toolkit.report.figures import check_figure_file
 
     check_figure_file(out)
     labels = [Path(run).absolute().name for run in runs]
     labels = labels if len(set(labels)) == len(runs) else runs
-    draw_curves([Curve(label, read_metrics(run)) for label, run in zip(labels, runs, strict=True)], out)
+    draw_curves([Curve(label, each) for label, each in zip(labels, records, strict=True)], out)
     console.print_rows([("wrote", f"{short_path(out)}: loss and accuracy of {', '.join(labels)}")])

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DeviceOption, ModelOption, PrecisionOption, TrustOption
+from tl_toolkit.cli.early import check_early
+from tl_toolkit.cli.loading import loading
+from tl_toolkit.cli.options import (
+    DATA_ROOT,
+    UNREADABLE,
+    DeviceOption,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    TrustOption,
+)
 from tl_toolkit.errors import NEAREST, UsageError, listing
 from tl_toolkit.files import atomic_file, short_path
 from tl_toolkit.reading import in_time
@@ -33,6 +43,7 @@ ALWAYS_SHOWN = ("image", "class", "probability")
 
 
 def predict(
+    ctx: typer.Context,
     images: Annotated[
         list[str] | None,
         typer.Argument(
@@ -52,6 +63,7 @@ def predict(
             "the model's own data, of test or others that it has not seen."
         ),
     ] = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trust: TrustOption = False,
@@ -65,16 +77,21 @@ def predict(
     """
     chosen = _format(output, out)
     _check_files(images, out, grid)
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.recipes.loaded_model import load
-    from tl_toolkit.recipes.predict import find_images, predict_stream
     from tl_toolkit.recipes.run_folder import newest_run
 
+    place = model or str(newest_run())
+    check_early(model=place)
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.recipes.loaded_model import load
+        from tl_toolkit.recipes.predict import find_images, predict_stream
+        from tl_toolkit.training.threads import computing_with
+
+    ctx.with_resource(computing_with(threads))
     paths = find_images(_paths(images or []), Narration(console.narrator(to_stderr=True)))
     first = next(paths, None)
     if images and first is None:
         raise UsageError(_nothing_in(images))
-    place = model or str(newest_run())
     loaded = load(place, device=device, precision=precision, trust=trust)
     narrator = console.narrator(to_stderr=True)
     console.print_row(narrator, "model", short_path(place), "" if model else "the newest run")

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.cli.options import DataArgument, DeviceOption, JsonOption, PrecisionOption, only_data
+from tl_toolkit.cli.early import check_early
+from tl_toolkit.cli.loading import loading
+from tl_toolkit.cli.options import (
+    DataArgument,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    ThreadsOption,
+    only_data,
+)
 from tl_toolkit.config import DIGITS, FinetuneConfig
 from tl_toolkit.files import short_path, show_size
 
@@ -38,6 +47,7 @@ def rank(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare networks on your images in seconds, before training any.
@@ -48,14 +58,16 @@ def rank(
     named = only_data(images, data)
     data = DIGITS if named is None else named
     values: dict[str, Any] = {"data": data, "weights": weights, "tune": tune, "image_size": image_size, "seed": seed}
-    config = FinetuneConfig.from_values(values, {"device": device, "precision": precision})
+    config = FinetuneConfig.from_values(values, {"device": device, "precision": precision, "threads": threads})
     if plot:
         from tl_toolkit.report.figures import check_figure_file
 
         check_figure_file(plot)
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.recipes.rank import choose_network
-    from tl_toolkit.recipes.rank import rank as recipe
+    check_early(data=data)
+    with loading():
+        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.recipes.rank import choose_network
+        from tl_toolkit.recipes.rank import rank as recipe
 
     with Narration(console.narrator(to_stderr=True)) as narration:
         ranked = recipe(config, [name.strip() for name in arch.split(",")] if arch else (), listener=narration)

@@ -7,9 +7,9 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from tl_toolkit.balance import balanced_order, numbered_repeats
+from tl_toolkit.cores import cores_to_use
 from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset
 from tl_toolkit.data.workers import WorkerNotes
-from tl_toolkit.reading import available_cores
 from tl_toolkit.seeding import seed_from
 
 IMAGES_PER_WORKER = 500
@@ -132,8 +132,8 @@ class _ViewKeys:
 
 
 def automatic_workers(images: int) -> int:
-    """Worker processes for this machine: none for little work or on few cores, else one for each spare core."""
-    return max(0, min(available_cores() - COMPUTING_CORES, MOST_WORKERS, images // IMAGES_PER_WORKER))
+    """Worker processes for the cores to use: none for little work or on few of them, else one for each spare core."""
+    return max(0, min(cores_to_use() - COMPUTING_CORES, MOST_WORKERS, images // IMAGES_PER_WORKER))
 
 
 def _loader(

@@ -1,6 +1,5 @@
 """Sources: from what a user names to samples with class names."""
 
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,16 @@ from tl_toolkit.config import DIGITS
 from tl_toolkit.data.arrays import array_samples, dataset_samples
 from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.folder import read_folder
+from tl_toolkit.data.names import PREFIX, PYTHON_PREFIX, find_folder
 from tl_toolkit.download import Progress
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
-from tl_toolkit.files import is_file, is_folder, user_path
+from tl_toolkit.files import is_folder
 from tl_toolkit.naming import named
 from tl_toolkit.reading import in_time
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PREFIX = "torchvision:"
-KINDS = "a folder of class folders, `digits` or `torchvision:NAME`"
 IDX_FOLDERS = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist", "KMNIST": "kmnist"}
 """Folders that torchvision makes for MNIST and its kin, and the names of these datasets here."""
-
-PYTHON_PREFIX = "python:"
-"""What a run notes as its data where it was given Python objects."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +102,8 @@ def _open_named(spec: str, data_root: Path, download: bool, progress: Progress |
 
 
 def _open_path(spec: str) -> Source:
-    folder = user_path(spec)
-    if is_folder(folder):
-        return _open_folder(folder, folder.resolve().name, mirror=True)
-    raise UsageError(_not_found(spec, folder))
+    folder = find_folder(spec)
+    return _open_folder(folder, folder.resolve().name, mirror=True)
 
 
 def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
@@ -122,16 +115,3 @@ def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
             )
     found = read_folder(folder)
     return Source(name, found.splits, tuple(found.class_names), mirror, folder, found.notes)
-
-
-def _not_found(spec: str, folder: Path) -> str:
-    if is_file(folder):
-        return f"Data must be a folder of class folders, but {spec} is a file."
-    from tl_toolkit.data.torchvision_datasets import CATALOGUE
-
-    if spec.lower() in CATALOGUE:
-        return f"There is no folder {spec!r}. For torchvision's dataset say `torchvision:{spec.lower()}`."
-    beside = [path.name for path in folder.parent.iterdir() if is_folder(path)] if is_folder(folder.parent) else []
-    near = difflib.get_close_matches(folder.name, [*beside, DIGITS], n=3)
-    suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"There is no folder {spec!r}.{suggestion} Data can be {KINDS}."

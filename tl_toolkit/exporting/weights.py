@@ -10,7 +10,7 @@ from torch import nn
 
 from tl_toolkit.artifact import ModelCard, save_model
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.files import atomic_file, show_size
+from tl_toolkit.files import atomic_file, check_is_new, show_size
 from tl_toolkit.models.classic.resnet_digits import ResNetDigits, to_torchvision
 from tl_toolkit.models.full_models import CARD_ATTRIBUTE
 from tl_toolkit.naming import named
@@ -40,8 +40,8 @@ def export(
         UsageError: The file exists, or the model has no other layout.
         ToolkitError: It cannot be written.
     """
-    if path.exists() and not replace:
-        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another {named('out')}.")
+    if not replace:
+        check_is_new(path)
     plain = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
     if layout == "torchvision":
         if to != "state-dict" or not isinstance(plain, ResNetDigits):

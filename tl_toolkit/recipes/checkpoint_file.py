@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 
+from tl_toolkit.config import MAX_THREADS
 from tl_toolkit.errors import ModelFileError, shown
 from tl_toolkit.json_values import duration, mapping, record, whole_number
 from tl_toolkit.naming import named
@@ -34,6 +35,7 @@ class Checkpoint:
         metrics_bytes: Length of metrics.jsonl.
         seconds: That the run has taken.
         premises: What must still be the same when the run goes on, by name.
+        threads: That the run computed with; None where an earlier version wrote the file.
     """
 
     stage: int
@@ -44,6 +46,7 @@ class Checkpoint:
     metrics_bytes: int
     seconds: float
     premises: Mapping[str, Any]
+    threads: int | None = None
 
     def weights_of_best(self) -> dict[str, torch.Tensor]:
         """Those that `best` speaks of; what they leave out is as the run found it."""
@@ -67,6 +70,7 @@ class Checkpoint:
             "metrics_bytes": self.metrics_bytes,
             "seconds": self.seconds,
             "premises": dict(self.premises),
+            "threads": self.threads,
         }
         best = {f"{BEST}{name}": value for name, value in (self.best_weights or {}).items()}
         write_sealed(path, {**self.state.tensors, **best}, {"checkpoint": json.dumps(values)})
@@ -103,6 +107,7 @@ class Checkpoint:
                 metrics_bytes=whole_number(values["metrics_bytes"], "metrics_bytes"),
                 seconds=duration(values["seconds"], "seconds"),
                 premises=_premises(values["premises"]),
+                threads=_threads(values.get("threads")),
             )
         except KeyError as error:
             raise _unusable(path, f"it lacks {error}") from error
@@ -118,6 +123,12 @@ def _premises(kept: Any) -> dict[str, Any]:
         if name != "settings" and not isinstance(value, str):
             raise ValueError(f"the premise {name} is no text")
     return premises
+
+
+def _threads(kept: Any) -> int | None:
+    if kept is not None and not 1 <= whole_number(kept, "threads") <= MAX_THREADS:
+        raise ValueError(f"threads must be 1 to {MAX_THREADS}, not {kept}")
+    return kept  # type: ignore[no-any-return]  # whole_number gives it back
 
 
 def _unusable(path: Path, reason: str) -> ModelFileError:

@@ -24,6 +24,7 @@ from tl_toolkit.recipes.unseen import choose_images, split_title, tell_seen
 from tl_toolkit.training.loop import evaluate_batches
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.metrics import Scores
+from tl_toolkit.training.threads import computing_with
 
 SHOWN = 10
 BATCH = 64
@@ -67,6 +68,7 @@ def evaluate(
     split: str | None = None,
     *,
     workers: int | None = None,
+    threads: int | None = None,
     listener: Listener = log_event,
 ) -> Evaluation:
     """Judges a model on a split; classes are matched by name.
@@ -76,6 +78,7 @@ def evaluate(
         source: A Source, or anything `open_source` takes.
         split: By default test, else val, else what the model did not learn from; see `choose_images`.
         workers: Processes that decode images.
+        threads: Cores to take; by default OMP_NUM_THREADS, else all that this process may use.
         listener: Told how it goes.
 
     Raises:
@@ -88,13 +91,14 @@ def evaluate(
         listener(Warned(note))
     chosen = choose_images(model.card, source, split, listener)
     name, samples = chosen.split, by_name(chosen.samples, source.class_names, model.class_names)
-    checked = check_splits(
-        {name: samples}, lambda done, total: listener(Counted("check", done, total)), model.input_spec.enough
-    )[name]
-    if not checked.facts:
-        raise DataError(f"{name} of {source.name} has no readable image.")
-    seen = tell_seen(model.card, checked.readable, listener)
-    scores = score(model, checked.readable, workers)
+    with computing_with(threads):
+        checked = check_splits(
+            {name: samples}, lambda done, total: listener(Counted("check", done, total)), model.input_spec.enough
+        )[name]
+        if not checked.facts:
+            raise DataError(f"{name} of {source.name} has no readable image.")
+        seen = tell_seen(model.card, checked.readable, listener)
+        scores = score(model, checked.readable, workers)
     return Evaluation(
         source.name,
         name,

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from tl_toolkit.artifact import MODEL_FILE, save_model
 from tl_toolkit.config import RESUMABLE, FinetuneConfig, is_data_path, read_config_file
+from tl_toolkit.cpu_usage import Usage, usage
 from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
 from tl_toolkit.exporting.weights import export
@@ -28,6 +28,7 @@ from tl_toolkit.recipes.events import Chosen, Listener, Warned, Wrote, log_event
 from tl_toolkit.recipes.job import Job, prepare_job, tell_choices, versions
 from tl_toolkit.recipes.keeping import Keeper, Place, check_premises, resume_command
 from tl_toolkit.recipes.loaded_model import LoadedModel, load
+from tl_toolkit.recipes.pace import PaceWatch, warn_of_other_bits, warn_of_others
 from tl_toolkit.recipes.pictures import sample_pictures
 from tl_toolkit.recipes.plan import Settings, best_records
 from tl_toolkit.recipes.preparation import Splits
@@ -41,6 +42,7 @@ from tl_toolkit.training.checkpoint import check_weights, restore_position, rest
 from tl_toolkit.training.loop import Position, Stage, fit
 from tl_toolkit.training.metrics import Scores
 from tl_toolkit.training.records import EvalRecord
+from tl_toolkit.training.threads import computing_with
 
 METRICS = ("val_accuracy", "val_loss", "test_accuracy", "val_images", "test_images")
 EXPORT_FILES = {"state-dict": run_folder.STATE_DICT_FILE, "full-model": run_folder.FULL_MODEL_FILE}
@@ -68,7 +70,7 @@ def finetune(
     listener: Listener = log_event,
     *,
     trust: bool = False,
-    started: float | None = None,
+    started: Usage | None = None,
 ) -> Run:
     """Fine-tunes a pretrained network and writes everything needed to use it to a new folder.
 
@@ -77,21 +79,24 @@ def finetune(
         data: Images as Python objects, in place of the config's `data`.
         listener: Told of choices, warnings and progress.
         trust: Read a weights file even where code that is in it would run. No setting, so that no config file says it.
-        started: `time.perf_counter()` from which a time budget counts; by default now.
+        started: When a time budget begins to count, and what had been computed then; by default now.
 
     Raises:
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
-    budget = TimeBudget(config.budget_seconds, time.perf_counter() if started is None else started)
+    started = started or usage()
+    budget = TimeBudget(config.budget_seconds, started.time)
     run_folder.check_out(config.out)
     budget.check_not_spent()
-    job = prepare_job(config, data, listener, trust, budget)
-    check_budget(job.bench, budget)
-    folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
-    tell_choices(job, folder)
-    with run_folder.locked(folder):
-        run_folder.write_config(folder, job.config.to_yaml())
-        return _run(job, folder, None, budget)
+    with computing_with(config.threads) as threads:
+        job = prepare_job(config, data, listener, trust, budget, threads)
+        check_budget(job.bench, budget)
+        folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
+        tell_choices(job, folder)
+        warn_of_others(job, started)
+        with run_folder.locked(folder):
+            run_folder.write_config(folder, job.config.to_yaml(), threads.count)
+            return _run(job, folder, None, budget)
 
 
 @naming_dead_workers()
@@ -102,7 +107,7 @@ def resume(
     listener: Listener = log_event,
     *,
     trust: bool = False,
-    started: float | None = None,
+    started: Usage | None = None,
 ) -> Run:
     """Goes on with a run that was stopped or killed, to the weights that it would have had without the break.
 
@@ -119,7 +124,7 @@ def resume(
         ToolkitError: Anything else that keeps the run from going on.
     """
     folder = run_folder.find_run(run)
-    with run_folder.locked(folder):
+    with run_folder.locked(folder), contextlib.ExitStack() as stack:
         config = _resumed_config(folder, changes)
         checkpoint = Checkpoint.read(folder / run_folder.CHECKPOINT_FILE)
         finished = run_folder.read_summary(folder)
@@ -131,15 +136,18 @@ def resume(
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {run_folder.CHECKPOINT_FILE}.")
         before = checkpoint.seconds if checkpoint else 0.0
-        began = time.perf_counter() if started is None else started
-        budget = TimeBudget(config.budget_seconds, began - before)
-        job = prepare_job(config, data, listener, trust, budget)
+        started = started or usage()
+        budget = TimeBudget(config.budget_seconds, started.time - before)
+        threads = stack.enter_context(computing_with(config.threads, checkpoint.threads if checkpoint else None))
+        job = prepare_job(config, data, listener, trust, budget, threads)
         if checkpoint:
             check_premises(checkpoint.premises, job.bench.premises(), folder)
             _check_fits(checkpoint, job)
         listener(Chosen("resume", short_path(folder), _where_it_goes_on(job, checkpoint)))
         tell_choices(job, folder)
-        run_folder.write_config(folder, job.config.to_yaml())
+        warn_of_other_bits(job, checkpoint.threads if checkpoint else None)
+        warn_of_others(job, started)
+        run_folder.write_config(folder, job.config.to_yaml(), threads.count)
         (folder / run_folder.SUMMARY_FILE).unlink(missing_ok=True)  # It is no longer finished.
         return _run(job, folder, checkpoint, budget)
 
@@ -166,6 +174,7 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
                 board,
                 checkpoint,
                 len(splits.val),
+                job.threads.count,
                 budget.is_spent,
             )
             _train(job, keeper, stopping, folder, checkpoint, budget)
@@ -210,6 +219,8 @@ def _train(
 ) -> None:
     """Runs the stages; then the network holds the best weights by val that there have been."""
     bench = job.bench
+    on_cpu = bench.compute.device.type == "cpu"
+    listener = PaceWatch(job.listener, job.threads, folder) if on_cpu else job.listener
     first = checkpoint.stage if checkpoint else 0
     try:
         for number, planned in enumerate(job.stages[first:], start=first):
@@ -232,7 +243,7 @@ def _train(
                     restore_random(begun.state)
                 place = Place(number, settings, stage, premises)
                 with stopping.between_steps():
-                    keeper.follow(fit(stage, bench.accelerator, position), place, job.listener)
+                    keeper.follow(fit(stage, bench.accelerator, position), place, listener)
     except BaseException:
         with contextlib.suppress(ToolkitError):  # What was learned is there to use, but why training ended is told.
             keeper.write_best()
@@ -326,6 +337,7 @@ def _summary(job: Job, folder: Path, epochs: int, outcome: dict[str, Any]) -> di
         **outcome,
         "precision": compute.precision,
         "device": str(compute.device),
+        "threads": job.threads.count,
         "bad_images": [dataclasses.asdict(image) for image in splits.bad],
         "dropped_images": [dataclasses.asdict(image) for image in splits.dropped],
         "versions": versions(),

@@ -12,7 +12,8 @@ import torch
 from tl_toolkit.artifact import ModelCard
 from tl_toolkit.config import FinetuneConfig
 from tl_toolkit.config_checks import AUTO
-from tl_toolkit.data.sources import PYTHON_PREFIX, Source, open_source
+from tl_toolkit.data.names import PYTHON_PREFIX
+from tl_toolkit.data.sources import Source, open_source
 from tl_toolkit.errors import UsageError, listing
 from tl_toolkit.files import short_data, short_path
 from tl_toolkit.models.backbones import Arch, resolve_arch
@@ -32,6 +33,7 @@ from tl_toolkit.split_note import SplitNote
 from tl_toolkit.training.compute import choose_compute
 from tl_toolkit.training.optimizers import check_optimizer
 from tl_toolkit.training.records import TRAINED
+from tl_toolkit.training.threads import Threads
 
 MOST_NAMED = 20
 """Classes that are named among the details."""
@@ -52,6 +54,7 @@ class Job:
         card: Describes the model.
         listener: Told how it goes.
         ranked: The networks that --arch auto tried, best first; empty where the network was named.
+        threads: That it computes with.
     """
 
     config: FinetuneConfig
@@ -62,9 +65,12 @@ class Job:
     card: ModelCard
     listener: Listener
     ranked: list[RankedNetwork]
+    threads: Threads
 
 
-def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bool, budget: TimeBudget) -> Job:
+def prepare_job(
+    config: FinetuneConfig, data: Any, listener: Listener, trust: bool, budget: TimeBudget, threads: Threads
+) -> Job:
     """Opens the images, builds the network and plans the stages; nothing is written yet.
 
     Args:
@@ -73,6 +79,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
         listener: Told of what is odd.
         trust: See `finetune`.
         budget: The time that the run may take.
+        threads: That it computes with.
 
     Raises:
         ToolkitError: Something does not fit; see `tl_toolkit.errors`.
@@ -100,7 +107,7 @@ def prepare_job(config: FinetuneConfig, data: Any, listener: Listener, trust: bo
     splits = splits or prepare_splits(source, config, network.input_spec.enough, listener)
     bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
     card = _card(config, network, source, note_splits(splits))
-    return Job(config, asked, source, bench, stages, card, listener, ranked)
+    return Job(config, asked, source, bench, stages, card, listener, ranked, threads)
 
 
 def tell_choices(job: Job, folder: Path) -> None:
@@ -167,6 +174,7 @@ def _details(job: Job) -> list[Chosen]:
         ("head", f"{config.head}, new: {', '.join(network.head_modules)}", ""),
         ("stages", courses, ""),
         ("precision", compute.precision, compute.reason),
+        ("threads", str(job.threads.count), job.threads.reason),
         ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
     ]
     return [Chosen(what, value, why, detail=True) for what, value, why in details]

@@ -69,6 +69,7 @@ class Keeper:
         board: Shown every record, where there is one.
         begun: Where the run goes on from.
         val_images: How many images val has.
+        threads: That the run computes with.
         out_of_time: Whether fine-tuning must end now.
 
     Attributes:
@@ -86,10 +87,12 @@ class Keeper:
         board: TensorBoard | None,
         begun: Checkpoint | None,
         val_images: int,
+        threads: int,
         out_of_time: Callable[[], bool] = lambda: False,
     ) -> None:
         self._out_of_time = out_of_time
         self._val_images = val_images
+        self._threads = threads
         told = run_folder.begin_metrics(folder, begun.metrics_bytes if begun else 0)
         self.records = [record for record in told if isinstance(record, EvalRecord)]
         self.best = begun.best if begun else None
@@ -231,6 +234,7 @@ class Keeper:
             metrics_bytes=run_folder.sync_metrics(self._folder),
             seconds=self.seconds,
             premises=place.premises(),
+            threads=self._threads,
         ).write(self._folder / run_folder.CHECKPOINT_FILE)
         self._last_time, self._last_step = time.perf_counter(), now.position.step
         self._cost = self._last_time - began
@@ -264,9 +268,13 @@ def is_best(
     return judged.val_accuracy >= needed - ROUNDING
 
 
-def resume_command(folder: Path) -> str:
-    """What goes on with a run."""
-    return f"tl finetune --resume {shlex.quote(str(folder))}" if names_flags() else f'tl_toolkit.resume("{folder}")'
+def resume_command(folder: Path, **changes: object) -> str:
+    """What goes on with a run, with some settings anew."""
+    given = [named(name, value) for name, value in changes.items()]
+    if names_flags():
+        return " ".join(["tl finetune --resume", shlex.quote(str(folder)), *given])
+    words = ", ".join([f'"{folder}"', *given])
+    return f"tl_toolkit.resume({words})"
 
 
 def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

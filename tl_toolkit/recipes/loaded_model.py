@@ -15,7 +15,7 @@ from tl_toolkit.config import Head, Precision
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
 from tl_toolkit.errors import NEAREST, ModelFileError, ToolkitError, UsageError, listing, shown
-from tl_toolkit.files import is_file, is_folder, user_path
+from tl_toolkit.files import is_file, is_folder
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
@@ -23,12 +23,12 @@ from tl_toolkit.models.file_kinds import describe_other, describe_unknown, kind_
 from tl_toolkit.models.full_models import CARD_ATTRIBUTE, card_of, load_pickled
 from tl_toolkit.naming import named
 from tl_toolkit.reading import readers
-from tl_toolkit.recipes.run_folder import CONFIG_FILE
+from tl_toolkit.recipes.run_folder import CONFIG_FILE, find_model
+from tl_toolkit.recipes.run_folder import GIVE_A_MODEL as GIVE
 from tl_toolkit.training.compute import Compute, choose_compute
 from tl_toolkit.training.losses import probabilities, ranked_classes
 
 DEFAULT_TOP_K = 5
-GIVE = "Give a run folder, or a .safetensors file or a full model that tl wrote."
 BATCH = 32
 """Images that are decoded and run at a time."""
 
@@ -204,13 +204,11 @@ def find_model_file(path: str | Path) -> Path:
     Raises:
         UsageError: There is none.
     """
-    place = user_path(path)
+    place = find_model(path)
     file = place / MODEL_FILE if is_folder(place) else place
     if is_file(file):
         return file
-    if is_folder(place):
-        raise UsageError(f"{place} has no {MODEL_FILE} in it{_instead_of(place)}")
-    raise UsageError(f"There is no model {str(path)!r}. {GIVE}")
+    raise UsageError(f"{place} has no {MODEL_FILE} in it{_instead_of(place)}")
 
 
 def _instead_of(folder: Path) -> str:

@@ -30,6 +30,7 @@ from tl_toolkit.recipes.preparation import Splits, check_classes, prepare_splits
 from tl_toolkit.recipes.stages import Bench
 from tl_toolkit.training.compute import Compute, choose_compute
 from tl_toolkit.training.cross_validation import CrossValidation, cross_validate
+from tl_toolkit.training.threads import computing_with
 
 CANDIDATES = (Arch("timm", "tf_efficientnet_lite0"), BUNDLED_ARCH)
 """What --arch auto tries, where their weights are on this machine: those that come with the installation."""
@@ -117,10 +118,11 @@ def rank(
     """
     if config.arch != AUTO or config.arch_options:
         raise UsageError("arch and arch_options belong to one network, but rank compares several: name them as archs.")
-    source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
-    check_classes(source, config)
-    splits = prepare_splits(source, config, largest_input(config, archs), listener)
-    return rank_networks(config, source, splits, choose_compute(config.device, config.precision), listener, archs)
+    with computing_with(config.threads):
+        source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
+        check_classes(source, config)
+        splits = prepare_splits(source, config, largest_input(config, archs), listener)
+        return rank_networks(config, source, splits, choose_compute(config.device, config.precision), listener, archs)
 
 
 def rank_networks(

@@ -8,23 +8,25 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from tl_toolkit.artifact import MODEL_FILE
-from tl_toolkit.data.checking import BadImage
 from tl_toolkit.errors import ToolkitError, UsageError, shown
 from tl_toolkit.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
 from tl_toolkit.json_values import duration, mapping, number, record, whole_number
 from tl_toolkit.naming import named
 from tl_toolkit.own_files import CHECKPOINT_FILE as CHECKPOINT_FILE
 from tl_toolkit.own_files import CONFIG_FILE as CONFIG_FILE
-from tl_toolkit.own_files import LOCK_FILE
+from tl_toolkit.own_files import LOCK_FILE, MODEL_FILE
 from tl_toolkit.own_files import METRICS_FILE as METRICS_FILE
 from tl_toolkit.training.records import EvalRecord, Record, StepRecord
 
+if TYPE_CHECKING:
+    from tl_toolkit.data.checking import BadImage  # With it comes torch, which takes seconds.
+
 RUNS = Path("runs")
+GIVE_A_MODEL = "Give a run folder, or a .safetensors file or a full model that tl wrote."
 LAST_FILE = "last.safetensors"
 SUMMARY_FILE = "summary.json"
 BAD_IMAGES_FILE = "bad_images.csv"
@@ -108,6 +110,18 @@ def find_run(run: str | Path) -> Path:
     return folder
 
 
+def find_model(path: str | Path) -> Path:
+    """A path at which a model may be: a folder, or a file of any kind.
+
+    Raises:
+        UsageError: Nothing is there.
+    """
+    place = user_path(path)
+    if not is_folder(place) and not is_file(place):
+        raise UsageError(f"There is no model {str(path)!r}. {GIVE_A_MODEL}")
+    return place
+
+
 def newest_run(runs: Path = RUNS) -> Path:
     """The run under runs/ whose model was written last.
 
@@ -122,10 +136,11 @@ def newest_run(runs: Path = RUNS) -> Path:
     return max(models, key=lambda path: path.stat().st_mtime).parent
 
 
-def write_config(folder: Path, yaml_text: str) -> Path:
-    """Writes the settings, so that the run can be made again."""
+def write_config(folder: Path, yaml_text: str, threads: int) -> Path:
+    """Writes the settings, so that the run can be made again, and with how many threads it then has the same bits."""
     path = folder / CONFIG_FILE
-    write_text(path, f"# Run again with: tl finetune --config {CONFIG_FILE}\n{yaml_text}")
+    bits = f"# Its bits take such a CPU, and: --threads {threads}"
+    write_text(path, f"# Run again with: tl finetune --config {CONFIG_FILE}\n{bits}\n{yaml_text}")
     return path
 
 
@@ -277,7 +292,7 @@ def _check_stages(stages: dict[str, Any], summary: dict[str, Any]) -> None:
         number(best, f"val_accuracy of {stage}")
 
 
-def write_bad_images(folder: Path, bad: Sequence[BadImage]) -> Path:
+def write_bad_images(folder: Path, bad: "Sequence[BadImage]") -> Path:
     """Writes the images that were left out, with the reasons."""
     path = folder / BAD_IMAGES_FILE
     write_csv(path, ["split", "path", "reason"], ([image.split, image.path, image.reason] for image in bad))

@@ -1,0 +1,55 @@
+"""Mistakes that are found before PyTorch is imported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import copy_digits
+
+NO_MODEL = "There is no model 'nowhere'. Give a run folder, or a .safetensors file or a full model that tl wrote."
+KINDS = "Data can be a folder of class folders, `digits` or `torchvision:NAME`."
+MISTAKES = {
+    "finetune --data photo": f"There is no folder 'photo'. Did you mean photos? {KINDS}",
+    "finetune --data MNIST": "There is no folder 'MNIST'. For torchvision's dataset say `torchvision:mnist`.",
+    "finetune --data torchvision:cifar11": "No torchvision dataset is named 'cifar11'. Did you mean cifar10 or "
+    "cifar100? `tl data get --help` lists them.",
+    "finetune --data cat.png": "Data must be a folder of class folders, but cat.png is a file.",
+    "finetune --data photos --out photos": "The folder photos exists; nothing is ever overwritten. Choose another "
+    "--out.",
+    "finetune --resume photos": "photos is no run: it has no config.yaml. Give a folder that `tl finetune` wrote.",
+    "predict cat.png -m nowhere": NO_MODEL,
+    "predict cat.png --format csv --out cat.png": "cat.png exists; nothing is ever overwritten. Choose another name.",
+    "evaluate -m nowhere": NO_MODEL,
+    "evaluate -m cat.png --data nothere": f"There is no folder 'nothere'. {KINDS}",
+    "export nowhere --to state-dict --out cat.pt": NO_MODEL,
+    "export photos --to state-dict --out cat.png": "cat.png exists; nothing is ever overwritten. Choose another --out.",
+    "rank --data nothere": f"There is no folder 'nothere'. {KINDS}",
+    "data info nothere": f"There is no folder 'nothere'. {KINDS}",
+    "data check nothere": f"There is no folder 'nothere'. {KINDS}",
+    "data get mnst": "No torchvision dataset is named 'mnst'. Did you mean mnist or kmnist? "
+    "`tl data get --help` lists them.",
+    "plot nowhere": "nowhere is no run folder that has metrics: there is no nowhere/metrics.jsonl.",
+}
+RUN_ALL = """
+import json, sys
+from typer.testing import CliRunner
+from tl_toolkit.cli.main import app
+
+results = {}
+for line in json.loads(sys.argv[1]):
+    done = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, line.split())
+    results[line] = done.exit_code, done.stderr
+slow = sorted({"torch", "torchvision", "timm", "matplotlib", "numpy"} & set(sys.modules))
+print(json.dumps([results, slow]))
+"""
+
+
+def test_mistakes_are_told_without_importing_torch(in_folder: Path):
+    copy_digits(in_folder / "photos", ["0", "1"], 1)
+    (in_folder / "cat.png").touch()
+    command = [sys.executable, "-c", RUN_ALL, json.dumps(list(MISTAKES))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    results, slow = json.loads(done.stdout)
+    assert results == {line: [2, f"Error: {message}\n"] for line, message in MISTAKES.items()}
+    assert slow == []

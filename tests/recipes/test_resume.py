@@ -463,7 +463,7 @@ def test_resume_with_other_threads_says_what_that_does_to_the_bits(stopped_run: 
         f"The run goes on with {own + 1} threads (as asked), but had {own}. Sums are then rounded otherwise: it may "
         f"not end with the bits that it would have had. threads={own} ends with them."
     ]
-    assert Chosen("threads", str(own + 1), "as asked") in told
+    assert Chosen("threads", str(own + 1), "as asked", detail=True) in told
     assert run.summary["threads"] == own + 1
     lines = (stopped_run / "config.yaml").read_text().splitlines()
     assert lines[1] == f"# Its bits take such a CPU, and: --threads {own + 1}"
@@ -480,7 +480,7 @@ def test_resume_goes_on_with_the_threads_that_the_run_had(stopped_run: Path, mon
     assert kept.threads == own
     dataclasses.replace(kept, threads=own + 1).write(path)
     run, told = told_by_resume(stopped_run)
-    assert Chosen("threads", str(own + 1), "as the run had before") in told
+    assert Chosen("threads", str(own + 1), "as the run had before", detail=True) in told
     assert not [event for event in told if isinstance(event, Warned) and "bits" in event.message]
     assert run.summary["threads"] == own + 1
     assert "threads: null" in (stopped_run / "config.yaml").read_text().splitlines()

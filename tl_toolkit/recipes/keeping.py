@@ -35,9 +35,9 @@ ROUNDING = 1e-9
 """Of fractions of val, which are compared."""
 
 CHECKPOINT_SECONDS = 300.0
-COST_SHARE = 0.05
-"""By default a checkpoint is written after every epoch, and every five minutes within one; but writing them takes no
-more than this share of the time, as a probe's epochs are quicker than the writing of a file."""
+COST_SHARE = 0.02
+"""By default a checkpoint is written after every epoch, and every five minutes within one; but writing them, and the
+best weights with them, takes no more than this share of the time: an epoch can be quicker than the writing."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,6 @@ class Keeper:
             average = now.position.average
             self.best, self._best_is_now, self._best_is_written = judged, not average, False
             self._best_weights |= _copies(average or trained_weights(now.stage))
-            if now.stage.name != PROBE:  # A probe's epoch is quicker than the writing of a file.
-                self.write_best()
         if self._stopping.asked:
             self._keep(now, place)
             steps = len(now.stage.train) * now.stage.epochs
@@ -223,8 +221,10 @@ class Keeper:
         return (epoch_over or passed >= CHECKPOINT_SECONDS) and passed * COST_SHARE >= self._cost
 
     def _keep(self, now: Stepped, place: Place) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint, and the best weights; those of a probe are written when the run has ended."""
         began = time.perf_counter()
+        if now.stage.name != PROBE:
+            self.write_best()
         Checkpoint(
             stage=place.number,
             settings=place.settings,

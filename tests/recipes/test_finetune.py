@@ -36,7 +36,7 @@ SUMMARY_KEYS = [
     "train_images", "val_images", "test_images", "val_images_seen", "test_images_seen",
     "val_accuracy", "val_loss", "test_accuracy",
     "class_accuracy", "best_stage", "best_epoch", "refit_on_val", "stages",
-    "train_loss", "seconds", "images_per_second", "precision", "device", "bad_images",
+    "train_loss", "seconds", "images_per_second", "precision", "device", "threads", "bad_images",
     "dropped_images", "versions",
 ]  # fmt: skip
 

@@ -466,7 +466,7 @@ def test_resume_with_other_threads_says_what_that_does_to_the_bits(stopped_run: 
     assert Chosen("threads", str(own + 1), "as asked", detail=True) in told
     assert run.summary["threads"] == own + 1
     lines = (stopped_run / "config.yaml").read_text().splitlines()
-    assert lines[1] == f"# Its bits take such a CPU, and: --threads {own + 1}"
+    assert lines[0] == f"# Run again with: tl finetune --config config.yaml --threads {own + 1}"
     assert f"threads: {own + 1}" in lines
     assert torch.get_num_threads() == own
 

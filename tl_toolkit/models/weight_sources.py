@@ -8,10 +8,10 @@ from tl_toolkit.models.backbones import Arch
 from tl_toolkit.models.download import cache_path
 from tl_toolkit.models.hub import hub_folder
 from tl_toolkit.models.weights import BUNDLED_ARCH, BUNDLED_LICENSE, BUNDLED_ORIGIN, cached_imagenet_file
+from tl_toolkit.naming import named
 
 Here = Literal["cached", "package", "bundled"]
 
-BUNDLED_NOTE = "they know far less than ImageNet's; --weights auto takes them only where it has no others"
 
 PLACES: dict[str, Here] = {"imagenet": "cached", "package": "package", "bundled": "bundled"}
 """What weights that are on this machine are called, by the value of --weights."""
@@ -51,7 +51,8 @@ def weight_sources(arch: Arch) -> list[WeightSource]:
         here = package_weights.locate_file(package) is not None
         sources.append(WeightSource("package", origin, package.license, here, "" if here else package.install_command))
     if arch == BUNDLED_ARCH:
-        sources.append(WeightSource("bundled", BUNDLED_ORIGIN, BUNDLED_LICENSE, True, BUNDLED_NOTE))
+        note = f"they know far less than ImageNet's; {named('weights', 'auto')} takes them only where it has no others"
+        sources.append(WeightSource("bundled", BUNDLED_ORIGIN, BUNDLED_LICENSE, True, note))
     return sources
 
 

@@ -139,8 +139,10 @@ def newest_run(runs: Path = RUNS) -> Path:
 def write_config(folder: Path, yaml_text: str, threads: int) -> Path:
     """Writes the settings, so that the run can be made again, and with how many threads it then has the same bits."""
     path = folder / CONFIG_FILE
-    bits = f"# Its bits take such a CPU, and: --threads {threads}"
-    write_text(path, f"# Run again with: tl finetune --config {CONFIG_FILE}\n{bits}\n{yaml_text}")
+    command = f"tl finetune --config {CONFIG_FILE} --threads {threads}"
+    write_text(
+        path, f"# Run again with: {command}\n# With as many threads, a CPU like this gives the same bits.\n{yaml_text}"
+    )
     return path
 
 

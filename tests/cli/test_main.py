@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,17 @@ def test_network_with_an_unknown_option_exits_with_2_and_lists_those_that_it_has
     assert done.exit_code == 2
     assert f"Error: {message}" in done.stderr
     assert " Choose from " in done.stderr
+
+
+@pytest.mark.parametrize("compiler", [False, True])
+def test_main_ends_without_a_look_for_garbage_unless_the_compiler_is_there(compiler: bool):
+    code = (
+        "import atexit, gc, sys, types\n"
+        "from tl_toolkit.cli.main import main\n"
+        f"sys.modules.update({{'torch._dynamo': types.ModuleType('x')}} if {compiler} else {{}})\n"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count() > 0))\n"
+        "sys.argv = ['tl', '--version']\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"frozen {not compiler}"

@@ -21,6 +21,10 @@ FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 GARBAGE_THRESHOLD = 1_000_000
 """Python's 700 makes it look through all objects again and again while torch is imported: a third of a start."""
 
+COMPILER = "torch._dynamo"
+"""At its end Python looks through all of torch for garbage, for a fifth of the time of a prediction: it need not. Where
+torch's compiler was imported, its bindings would tell what is then left."""
+
 
 class Commands(TyperGroup):
     """Turns the toolkit's errors, and Ctrl-C, into a message and an exit code."""
@@ -107,4 +111,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # A file name may hold bytes that are no text.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    finally:
+        if COMPILER not in sys.modules:
+            gc.freeze()

@@ -106,3 +106,10 @@ def test_commands_on_the_folder_above_the_data_name_the_one_that_is_meant(
         "Error: top has no images in its class folders (photos), but top/photos has folders of images: "
         "say --data top/photos."
     )
+
+
+def test_data_info_of_a_folder_with_a_readme_beside_its_classes_says_nothing_of_it(photos: Path):
+    (photos / "README.md").write_text("where they are from")
+    done = tl("data", "info", photos)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "README" not in done.stdout

@@ -61,14 +61,14 @@ def read_folder(folder: Path) -> FolderImages:
         raise DataError(f"{folder} is a run that tl wrote, no folder of images; {EXPECTED}.")
     passed_over = PassedOver()
     top = list_folder(folder)
-    passed_over.add(top.passed_over)
+    passed_over.add(top.passed_over.beside_classes())
     split_folders, notes = find_splits(folder, top)
     first = next(split for split in ("train", "val", "test") if split in split_folders)
     classes: dict[str, dict[str, Contents]] = {}
     for split, path in split_folders.items():
         within = top if path == folder else list_folder(path)
         if path != folder:
-            passed_over.add(within.passed_over)
+            passed_over.add(within.passed_over.beside_classes())
             notes += _note_loose(path, within)
         classes[split] = {name: list_folder(path / name) for name in within.folders}
         if not classes[split]:

@@ -44,6 +44,10 @@ class PassedOver:
         self.loops += other.loops
         self.no_images += other.no_images
 
+    def beside_classes(self) -> "PassedOver":
+        """What is worth telling where class folders lie: files of other kinds are in none of them there."""
+        return PassedOver(self.own, self.loops)
+
     def notes(self) -> list[str]:
         """Each kind in a sentence."""
         kinds = (

@@ -128,7 +128,7 @@ class FinetuneConfig:
         "Passes over train.",
         TRAINING,
         minimum=1,
-        automatic="6; 4 of the last stage; --probe-epochs with linear-probe",
+        automatic="6; 4 of the last stage, 8 with a time budget; --probe-epochs with linear-probe",
     )
     probe_epochs: int | None = setting(
         None,

@@ -35,7 +35,7 @@ def finetune(
         typer.Option(
             metavar="RUN",
             help="Go on with a run that was stopped or killed, exactly where its last checkpoint left it; with more "
-            "--epochs also with a finished one.",
+            "--epochs also with a finished one. --data says where images that moved are now.",
         ),
     ] = None,
     verbose: Annotated[

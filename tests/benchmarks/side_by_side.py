@@ -55,7 +55,8 @@ class Bench:
         run([*command, *arguments], place)
         seconds = time.perf_counter() - started
         metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        later = [line["images_per_second"] for line in metrics if line["epoch"] > 1]
+        last = metrics[-1]["stage"]  # Others may come before it.
+        later = [line["images_per_second"] for line in metrics if line["stage"] == last and line["epoch"] > 1]
         summary = json.loads((out / "summary.json").read_text())
         return seconds, {**summary, "images_per_second": statistics.median(later) if later else 0.0}
 
@@ -242,8 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"{cores} cores, torch {torch.__version__}, {choose_compute('auto', 'auto').reason}")
     with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(chosen, Path(folder))
         for row in chosen.rows or ROWS:
-            ROWS[row](Bench(chosen, Path(folder)))
+            ROWS[row](bench)
 
 
 if __name__ == "__main__":

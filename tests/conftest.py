@@ -18,12 +18,12 @@ import torch
 
 import tl_toolkit as tl
 from tests.corpus import Kind, write_corpus
-from tl_toolkit import download
 from tl_toolkit.api import Run
-from tl_toolkit.cpu_usage import Usage
-from tl_toolkit.data.sources import digits_folder
-from tl_toolkit.recipes import pace
-from tl_toolkit.training.records import EvalRecord
+from tl_toolkit.data.sources.base import digits_folder
+from tl_toolkit.events import EvalRecord
+from tl_toolkit.io import download
+from tl_toolkit.runs import contention as pace
+from tl_toolkit.system.cpu_usage import Usage
 
 # The same examples in every run; for other ones, and more of them: --hypothesis-profile=long.
 hypothesis.settings.register_profile("fixed", derandomize=True, max_examples=50, deadline=None, database=None)

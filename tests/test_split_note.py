@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tl_toolkit.errors import ModelFileError
-from tl_toolkit.split_note import SplitNote
+from tl_toolkit.model_file import SplitNote
 
 NOTE = SplitNote.of({"train": [b"12345", b"abcde", b"12345"], "val": [b"vwxyz"], "test": []}, ("train",))
 

@@ -17,14 +17,14 @@ from tl_toolkit.version import __version__
 
 if TYPE_CHECKING:
     from tl_toolkit.api import build_model, evaluate, finetune, load, rank, resume
-    from tl_toolkit.config import FinetuneConfig
+    from tl_toolkit.config.finetune import FinetuneConfig
     from tl_toolkit.data.dataset import ImageDataset
-    from tl_toolkit.data.sources import open_source
+    from tl_toolkit.data.sources.base import open_source
     from tl_toolkit.errors import ToolkitError
     from tl_toolkit.input_spec import InputSpec
 
 _HOMES = {
-    "FinetuneConfig": "tl_toolkit.config",
+    "FinetuneConfig": "tl_toolkit.config.finetune",
     "ImageDataset": "tl_toolkit.data.dataset",
     "InputSpec": "tl_toolkit.input_spec",
     "ToolkitError": "tl_toolkit.errors",
@@ -32,7 +32,7 @@ _HOMES = {
     "evaluate": "tl_toolkit.api",
     "finetune": "tl_toolkit.api",
     "load": "tl_toolkit.api",
-    "open_source": "tl_toolkit.data.sources",
+    "open_source": "tl_toolkit.data.sources.base",
     "rank": "tl_toolkit.api",
     "resume": "tl_toolkit.api",
 }

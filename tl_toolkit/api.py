@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.config import FinetuneConfig
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.events import Listener, log_event
+from tl_toolkit.inference.loading import load
 from tl_toolkit.models.build import build_model
+from tl_toolkit.planning.ranking import RankedNetwork
 from tl_toolkit.recipes import finetune as finetune_recipe
 from tl_toolkit.recipes.evaluate import evaluate
-from tl_toolkit.recipes.events import Listener, log_event
 from tl_toolkit.recipes.finetune import Run
-from tl_toolkit.recipes.loaded_model import load
-from tl_toolkit.recipes.rank import RankedNetwork
 from tl_toolkit.recipes.rank import rank as rank_recipe
 
 __all__ = ["RankedNetwork", "Run", "build_model", "evaluate", "finetune", "load", "rank", "resume"]

@@ -17,58 +17,17 @@ A message says what was found, what was expected and what to do. Only ``tl_toolk
 an error into a line of text and an exit code.
 """
 
-import re
-import reprlib
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Self
+
+from tl_toolkit.text import MOST_SHOWN, printable, shown
 
 NEAREST = 3
 """How many near names an `UnknownNameError` suggests."""
 
 LARGEST = 2**63 - 1
 """Whole numbers beyond it are no counts: most of what takes one refuses them."""
-
-MOST_SHOWN = 200
-"""Characters of a value that a message shows."""
-
-
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, which a terminal obeys; those that turn the direction of writing; bytes that are no text."""
-
-
-def printable(text: str) -> str:
-    """Text of which a terminal shows every character and obeys none: file names may hold anything."""
-    return UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    undecodable = 0xDC80 <= code <= 0xDCFF  # A byte of a file name that is no UTF-8 (PEP 383).
-    return f"\\x{code - 0xDC00:02x}" if undecodable else ascii(found[0])[1:-1]
-
-
-def listing(names: Sequence[str], most: int = 5) -> str:
-    """The first of some names for a message, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def shown(value: object) -> str:
-    """A value for a message, as Python writes it, cut where it is long."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxlong = short.maxother = MOST_SHOWN
-    short.maxlevel = 3
-    try:
-        return short.repr(value)
-    except ValueError:  # Python writes no numbers of so many digits.
-        return "a number of thousands of digits"
-
-
-def bullets(lines: Sequence[str], most: int = 5) -> str:
-    """The first of some lines below a message, and how many more there are."""
-    first = [f"  {line}" for line in lines[:most]]
-    return "\n".join([*first, f"  ... and {len(lines) - most:,} more"] if len(lines) > most else first)
 
 
 class ToolkitError(Exception):

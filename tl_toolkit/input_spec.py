@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from tl_toolkit.errors import LARGEST, ModelFileError, shown
+from tl_toolkit.errors import LARGEST, ModelFileError
+from tl_toolkit.text import shown
 
 Crop = Literal["center", "squash", "border"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]

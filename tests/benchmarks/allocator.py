@@ -27,8 +27,8 @@ import json, resource, statistics, sys, time
 import torch
 from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.models.build import build_network
-from tl_toolkit.models.weights import Overrides
-from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.models.weights.resolve import Overrides
+from tl_toolkit.training.device import choose_compute
 
 name, work, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 torch.manual_seed(0)

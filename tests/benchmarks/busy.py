@@ -23,7 +23,7 @@ from rich.console import Console
 
 from tests.benchmarks.side_by_side import TL
 from tests.benchmarks.timing import in_turn, run, show
-from tl_toolkit.cpu_usage import usage
+from tl_toolkit.system.cpu_usage import usage
 
 ALONE = "alone, default"
 BUSY = (sys.executable, "-c", "while True: pass")

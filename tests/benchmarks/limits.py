@@ -22,18 +22,18 @@ from PIL import Image
 import tl_toolkit as tl
 from tests.benchmarks.side_by_side import TL
 from tests.benchmarks.timing import in_turn, run, show
-from tl_toolkit.cores import usable_cores
 from tl_toolkit.data.images import open_image
 from tl_toolkit.data.transforms import EvalTransform
+from tl_toolkit.inference.classifier import BATCH
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.recipes.loaded_model import BATCH
 from tl_toolkit.recipes.predict import predict_stream
+from tl_toolkit.system.cores import usable_cores
 
 PHOTOS_PREDICTED = 2000
 MEGAPIXELS_12 = (4000, 3000)
 SCAN = """
 import resource, sys, time
-from tl_toolkit.data.sources import open_source
+from tl_toolkit.data.sources.base import open_source
 before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
 source = open_source(sys.argv[1])
 seconds = time.perf_counter() - started

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from tl_toolkit.models.backbones import default_input_spec, resolve_arch
 from tl_toolkit.models.build import build_network
-from tl_toolkit.models.weights import Overrides
-from tl_toolkit.training.compute import Compute, choose_compute
+from tl_toolkit.models.weights.resolve import Overrides
+from tl_toolkit.training.device import Compute, choose_compute
 
 NETWORKS = (
     *("resnet18", "vgg11", "tf_efficientnet_lite0", "mobilenetv3_small_100", "regnety_004", "convnext_atto", "lenet5"),

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.timing import in_turn, run, show
-from tl_toolkit.models.weights import BUNDLED_FILE
-from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.models.weights.resolve import BUNDLED_FILE
+from tl_toolkit.training.device import choose_compute
 
 RIVALS = Path(__file__).parent / "rivals"
 TL = (sys.executable, "-c", "from tl_toolkit.cli.main import main; main()")
@@ -179,7 +179,7 @@ def steps(tune: str, bench: Bench) -> None:
 BARE_STEP = """
 import statistics, time, torch
 from torchvision.models import resnet18
-from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.training.device import choose_compute
 from tl_toolkit.training.optimizers import make_optimizer
 compute = choose_compute("auto", "auto")
 module = compute.place(resnet18(num_classes=2)).train()

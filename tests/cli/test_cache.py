@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.cli.test_cli import tl
-from tl_toolkit.cache import Store
+from tl_toolkit.io.row_cache import Store
 
 
 @pytest.fixture

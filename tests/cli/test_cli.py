@@ -21,8 +21,8 @@ from typer.testing import CliRunner, Result
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
 from tl_toolkit.cli.main import app
-from tl_toolkit.config import FinetuneConfig
-from tl_toolkit.naming import flag_of
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.text import flag_of
 
 TINY = [
     *("--arch", "resnet18", "--weights", "bundled", "--tune", "lp-ft", "--image-size", "32"),

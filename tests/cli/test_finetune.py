@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tl_toolkit.cli.main import app
-from tl_toolkit.cpu_usage import Usage
 from tl_toolkit.errors import UsageError
 from tl_toolkit.recipes import finetune as recipe
+from tl_toolkit.system.cpu_usage import Usage
 
 
 @pytest.mark.parametrize(("name", "words"), [("finetune", []), ("resume", ["--resume", "runs/a"])])

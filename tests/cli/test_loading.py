@@ -12,7 +12,7 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.main import app
 from tl_toolkit.errors import UsageError
-from tl_toolkit.recipes import rank
+from tl_toolkit.planning import ranking as rank
 
 
 @pytest.fixture

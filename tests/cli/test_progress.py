@@ -8,8 +8,7 @@ from rich.console import Console
 
 from tests.conftest import eval_record
 from tl_toolkit.cli.progress import Narration
-from tl_toolkit.recipes.events import Chosen, Counted, Event, Warned, Wrote
-from tl_toolkit.training.records import EvalRecord, Progress, StepRecord
+from tl_toolkit.events import Chosen, Counted, EvalRecord, Event, Progress, StepRecord, Warned, Wrote
 
 
 def _record(stage: str, epoch: int, epochs: int, loss: float, train: float, val: float, speed: float) -> EvalRecord:

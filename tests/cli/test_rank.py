@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.cli.test_cli import tl
 from tl_toolkit.models.backbones import resolve_arch
-from tl_toolkit.recipes import rank
+from tl_toolkit.planning import ranking as rank
 
 KEYS = [
     "arch", "image_size", "weights", "origin", "accuracy", "standard_error", "feature_seconds", "seconds_per_image",

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tl_toolkit.api import Run
-from tl_toolkit.exporting.weights import export
-from tl_toolkit.recipes.events import Chosen, Event
-from tl_toolkit.recipes.run_folder import read_metrics, read_summary
+from tl_toolkit.events import Chosen, Event
+from tl_toolkit.export.weights import export
+from tl_toolkit.runs.metrics_log import read_metrics
+from tl_toolkit.runs.summary import read_summary
 
 WRITTEN = Path(__file__).parent / "written"
 ROUNDING = {"rtol": 1e-4, "atol": 1e-5}

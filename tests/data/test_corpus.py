@@ -8,14 +8,16 @@ import torch
 from PIL import Image
 
 from tests.corpus import Bad, Good, Kind, kinds, quarters
-from tl_toolkit.artifact import ModelCard
-from tl_toolkit.data.dataset import Samples, eval_images
+from tl_toolkit.data.dataset import eval_images
 from tl_toolkit.data.images import open_image
+from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.transforms import EvalTransform
-from tl_toolkit.errors import ImageError, printable
+from tl_toolkit.errors import ImageError
+from tl_toolkit.inference.classifier import LoadedModel
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.model_file import ModelCard
+from tl_toolkit.text import printable
+from tl_toolkit.training.device import choose_compute
 
 WIDE, FLAT = InputSpec(height=32, width=32), InputSpec(channels=1, height=24, width=40, mean=(0.5,), std=(0.5,))
 

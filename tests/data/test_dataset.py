@@ -3,7 +3,7 @@ import torch
 
 from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, ViewedImages
 from tl_toolkit.data.loaders import train_loader, view_loader
-from tl_toolkit.data.sources import open_source
+from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.data.transforms import EvalTransform, PadCrop, View, keyed_random, random_transform
 from tl_toolkit.input_spec import InputSpec
 

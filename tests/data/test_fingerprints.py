@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from tl_toolkit.data import fingerprints as module
-from tl_toolkit.data.arrays import dataset_samples
-from tl_toolkit.data.dataset import Samples
 from tl_toolkit.data.fingerprints import KnownContents, fingerprints
+from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.sources.arrays import dataset_samples
 
 
 def files(folder: Path, contents: list[bytes]) -> list[str]:

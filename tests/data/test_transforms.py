@@ -4,7 +4,7 @@ from PIL import Image
 
 from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, RandomCrop, random_transform
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.seeding import keyed_uniform
+from tl_toolkit.sampling.rng import keyed_uniform
 
 
 def gradient(width: int, height: int) -> Image.Image:

@@ -14,7 +14,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 import tl_toolkit as tl
 from tl_toolkit.data.dataset import ImageDataset
 from tl_toolkit.data.loaders import eval_loader, view_loader
-from tl_toolkit.data.sources import open_source
+from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.data.transforms import EvalTransform
 from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import DataError, ImageError

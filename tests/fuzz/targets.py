@@ -69,7 +69,7 @@ def _only_toolkit_errors() -> Iterator[None]:
 
 def config(data: bytes) -> None:
     """A config file, from its bytes to settings and back."""
-    from tl_toolkit.config import FinetuneConfig, read_config_file
+    from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 
     path = _written("config.yaml", data)
     with _only_toolkit_errors():
@@ -83,7 +83,7 @@ def config(data: bytes) -> None:
 
 
 def _config_seeds() -> list[bytes]:
-    from tl_toolkit.config import FinetuneConfig
+    from tl_toolkit.config.finetune import FinetuneConfig
 
     examples = [path.read_bytes() for path in sorted(Path("examples").glob("*.yaml"))]
     odd = [
@@ -103,7 +103,7 @@ def _config_seeds() -> list[bytes]:
 
 def card(data: bytes) -> None:
     """What a model file's header says: a JSON object whose values become text."""
-    from tl_toolkit.artifact import ModelCard
+    from tl_toolkit.model_file import ModelCard
 
     with _only_toolkit_errors():
         try:
@@ -121,9 +121,8 @@ def card(data: bytes) -> None:
 
 
 def _card() -> Any:
-    from tl_toolkit.artifact import ModelCard
     from tl_toolkit.input_spec import InputSpec
-    from tl_toolkit.split_note import SplitNote
+    from tl_toolkit.model_file import ModelCard, SplitNote
 
     spec = InputSpec(1, 28, 28, (0.5,), (0.5,), crop_fraction=1.0)
     note = SplitNote.of({"train": [b"12345", b"abcde"], "val": []}, ("train",))
@@ -146,8 +145,8 @@ def model(data: bytes) -> None:
     """A model.safetensors, loaded and used once."""
     import torch
 
-    from tl_toolkit.artifact import read_card
-    from tl_toolkit.recipes.loaded_model import load
+    from tl_toolkit.inference.loading import load
+    from tl_toolkit.model_file import read_card
 
     path = _written("model.safetensors", _whole_file(data, _model_file))
     with _only_toolkit_errors():
@@ -165,7 +164,7 @@ def _model_seeds() -> list[bytes]:
     import torch
     from safetensors.torch import save
 
-    from tl_toolkit.tensor_files import write_sealed
+    from tl_toolkit.io.safetensors_file import write_sealed
 
     sealed = _folder() / "sealed.safetensors"
     write_sealed(sealed, {"a": torch.arange(6.0), "b": torch.zeros(2, 3, dtype=torch.bfloat16)}, _card().to_metadata())
@@ -215,8 +214,8 @@ def _whole_file(data: bytes, file: Callable[[], bytes]) -> bytes:
 
 def weights(data: bytes) -> None:
     """A file for --weights, as safetensors or as torch.save writes it; a full model is loaded as a model too."""
-    from tl_toolkit.models.weight_files import read_weight_file
-    from tl_toolkit.recipes.loaded_model import load
+    from tl_toolkit.inference.loading import load
+    from tl_toolkit.models.weights.files import read_weight_file
 
     path = _written("weights.safetensors" if data[:1] == b"s" else "weights.pth", data[1:])
     with _only_toolkit_errors():
@@ -247,9 +246,9 @@ def checkpoint(data: bytes) -> None:
     """A checkpoint.safetensors: read, and everything restored from it."""
     import torch
 
-    from tl_toolkit.recipes.checkpoint_file import Checkpoint
-    from tl_toolkit.recipes.keeping import check_premises
-    from tl_toolkit.training import checkpoint as state_of
+    from tl_toolkit.runs.checkpoint import Checkpoint
+    from tl_toolkit.runs.fingerprint import check_premises
+    from tl_toolkit.training import state as state_of
     from tl_toolkit.training.schedules import make_schedule
 
     path = _written("checkpoint.safetensors", _whole_file(data, _checkpoint_file))
@@ -283,13 +282,13 @@ def _checkpoint_file() -> bytes:
     """Of a stage after a step."""
     import torch
 
-    from tl_toolkit.recipes.checkpoint_file import Checkpoint
-    from tl_toolkit.recipes.plan import Settings
-    from tl_toolkit.training.checkpoint import keep_state
+    from tl_toolkit.events import EvalRecord
+    from tl_toolkit.runs.checkpoint import Checkpoint
     from tl_toolkit.training.loop import Position, Stage
     from tl_toolkit.training.losses import Criterion
-    from tl_toolkit.training.records import EvalRecord
+    from tl_toolkit.training.plan import Settings
     from tl_toolkit.training.schedules import make_schedule
+    from tl_toolkit.training.state import keep_state
 
     torch.manual_seed(0)
     module, optimizer = _learner()
@@ -331,7 +330,8 @@ def _checkpoint_seeds() -> list[bytes]:
 
 def metrics(data: bytes) -> None:
     """A metrics.jsonl."""
-    from tl_toolkit.recipes.run_folder import METRICS_FILE, read_metrics
+    from tl_toolkit.io.own_files import METRICS_FILE
+    from tl_toolkit.runs.metrics_log import read_metrics
 
     folder = _folder() / f"{os.getpid()}-run"
     folder.mkdir(exist_ok=True)
@@ -343,7 +343,7 @@ def metrics(data: bytes) -> None:
 
 
 def _metrics_seeds() -> list[bytes]:
-    from tl_toolkit.training.records import EvalRecord, StepRecord
+    from tl_toolkit.events import EvalRecord, StepRecord
 
     judged = EvalRecord("tune", 1, 1, 1, 1, 1.0, 0.5, 1.0, 0.5, 0.1, 5, 1.0, 5.0)
     lines = [json.dumps(dataclasses.asdict(one)) for one in (StepRecord("tune", 1, 1, 0.5, 0.5, 0.1), judged)]
@@ -352,8 +352,8 @@ def _metrics_seeds() -> list[bytes]:
 
 def summary(data: bytes) -> None:
     """A summary.json."""
-    from tl_toolkit.files import show_seconds
-    from tl_toolkit.recipes.run_folder import SUMMARY_FILE, read_summary
+    from tl_toolkit.io.files import show_seconds
+    from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary
 
     folder = _folder() / f"{os.getpid()}-run"
     folder.mkdir(exist_ok=True)

@@ -4,7 +4,7 @@ import torch
 import tl_toolkit as tl
 from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.models.build import build_network, rebuild_network
-from tl_toolkit.models.weights import Overrides
+from tl_toolkit.models.weights.resolve import Overrides
 
 
 def test_build_model_gives_the_plain_library_module():

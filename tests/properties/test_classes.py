@@ -6,13 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_toolkit.artifact import ModelCard
-from tl_toolkit.data.dataset import Samples
+from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError, ModelFileError
+from tl_toolkit.inference.scoring import by_name
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.recipes.evaluate import by_name
-from tl_toolkit.split_note import FINGERPRINT_BYTES, SplitNote
-from tl_toolkit.training.losses import predicted_classes, probabilities, ranked_classes
+from tl_toolkit.metrics.logits import predicted_classes, probabilities, ranked_classes
+from tl_toolkit.model_file import FINGERPRINT_BYTES, ModelCard, SplitNote
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=2, max_size=12, unique=True)
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tl_toolkit.config import FinetuneConfig, read_config_file
+from tl_toolkit.config.fields import choices_of, flag_name, is_optional, without_none
+from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.errors import UsageError
-from tl_toolkit.files import write_text
-from tl_toolkit.settings import choices_of, flag_name, is_optional, without_none
+from tl_toolkit.io.files import write_text
 
 FIELDS = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
 OPTION = st.from_regex(r"[a-z_]{1,9}=[A-Za-z0-9.]{1,9}", fullmatch=True)

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.files import parse_size, show_size
-from tl_toolkit.recipes.checkpoint_file import Checkpoint
-from tl_toolkit.recipes.plan import Settings
-from tl_toolkit.recipes.run_folder import append_metrics, begin_metrics, read_metrics, read_summary, write_summary
-from tl_toolkit.tensor_files import read_sealed, write_sealed
-from tl_toolkit.training.checkpoint import StageState, keep_state
-from tl_toolkit.training.records import EvalRecord, StepRecord
+from tl_toolkit.events import EvalRecord, StepRecord
+from tl_toolkit.io.files import parse_size, show_size
+from tl_toolkit.io.safetensors_file import read_sealed, write_sealed
+from tl_toolkit.runs.checkpoint import Checkpoint
+from tl_toolkit.runs.metrics_log import append_metrics, begin_metrics, read_metrics
+from tl_toolkit.runs.summary import read_summary, write_summary
+from tl_toolkit.training.plan import Settings
+from tl_toolkit.training.state import StageState, keep_state
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
@@ -160,7 +161,7 @@ def test_checkpoint_written_and_read_is_the_same(
 @pytest.fixture(scope="module")
 def true_state() -> StageState:
     """Of a stage that has not begun."""
-    from tests.training.test_checkpoint import network, stage_of
+    from tests.training.test_state import network, stage_of
     from tl_toolkit.training.loop import Position
 
     return keep_state(stage_of(network(), "adamw"), Position(torch.device("cpu")))

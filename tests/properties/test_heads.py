@@ -5,12 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_toolkit.config import Head
+from tl_toolkit.config.choices import Head
 from tl_toolkit.models.backbones import build_backbone, default_input_spec, resolve_arch
 from tl_toolkit.models.build import Network, build_network, rebuild_network
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.heads import attach_head, classifier_path
-from tl_toolkit.models.weights import Overrides
+from tl_toolkit.models.weights.resolve import Overrides
 
 ARCHS = ("lenet5", "mlp_mnist", "lenet5_cifar", "cifar10_cnn", "timm:test_vit", "timm:test_resnet")
 HEADS = get_args(Head)

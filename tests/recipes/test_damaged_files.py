@@ -11,8 +11,8 @@ import torch
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.errors import ModelFileError, WeightsError
-from tl_toolkit.models.weight_files import read_weight_file
-from tl_toolkit.recipes.checkpoint_file import Checkpoint
+from tl_toolkit.models.weights.files import read_weight_file
+from tl_toolkit.runs.checkpoint import Checkpoint
 
 CUTS, FLIPS = 60, 240
 LENGTH_BYTES = 8

@@ -15,7 +15,6 @@ from torch import nn
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
-from tl_toolkit.artifact import read_card
 from tl_toolkit.errors import (
     ConfigError,
     DataError,
@@ -25,11 +24,11 @@ from tl_toolkit.errors import (
     UnknownNameError,
     UsageError,
 )
+from tl_toolkit.events import Chosen, EvalRecord, Event, Warned
+from tl_toolkit.inference.classifier import LoadedModel
+from tl_toolkit.model_file import read_card
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.recipes import job
-from tl_toolkit.recipes.events import Chosen, Event, Warned
-from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.training.records import EvalRecord
 
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",

@@ -13,7 +13,7 @@ from torch import nn
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.errors import ConfigError, UnknownNameError
-from tl_toolkit.recipes.events import Chosen, Event
+from tl_toolkit.events import Chosen, Event
 
 
 def test_finetune_with_one_logit_tells_two_classes_apart(tmp_path: Path, tiny_settings: dict[str, Any]):

@@ -13,7 +13,7 @@ SCRIPT = """
 import gc, json, os, sys
 from pathlib import Path
 import tl_toolkit as tl
-from tl_toolkit.training.records import EvalRecord
+from tl_toolkit.events import EvalRecord
 
 settings, marks = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 measured = {}

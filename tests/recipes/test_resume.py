@@ -17,10 +17,10 @@ import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
-from tl_toolkit.recipes import advance, run_folder
-from tl_toolkit.recipes.checkpoint_file import Checkpoint
-from tl_toolkit.recipes.events import Chosen, Event, Warned
-from tl_toolkit.training.records import EvalRecord, StepRecord
+from tl_toolkit.events import Chosen, EvalRecord, Event, StepRecord, Warned
+from tl_toolkit.io.own_files import CHECKPOINT_FILE, LOCK_FILE
+from tl_toolkit.planning import advance
+from tl_toolkit.runs.checkpoint import Checkpoint
 
 TIMES = ("seconds", "images_per_second")
 VARIANTS: dict[str, dict[str, object]] = {
@@ -208,7 +208,7 @@ def test_resume_with_changed_images_is_refused(stopped: tuple[Path, Path], stopp
 
 def test_resume_while_another_process_trains_there_is_refused(stopped_run: Path):
     with (
-        filelock.FileLock(stopped_run / run_folder.LOCK_FILE),
+        filelock.FileLock(stopped_run / LOCK_FILE),
         pytest.raises(UsageError, match="Another process is training in"),
     ):
         tl.resume(stopped_run)
@@ -225,7 +225,7 @@ def test_resume_of_what_is_no_run_says_so(tmp_path: Path, in_folder: Path):
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "pickle", "text"])
 def test_resume_from_a_damaged_checkpoint_says_so(damage: str, stopped_run: Path):
-    path = stopped_run / run_folder.CHECKPOINT_FILE
+    path = stopped_run / CHECKPOINT_FILE
     content = bytearray(path.read_bytes())
     if damage == "cut":
         path.write_bytes(content[: len(content) // 2])
@@ -285,9 +285,9 @@ def test_sigterm_keeps_the_run_as_one_ctrl_c_does(settings: dict[str, Any], tmp_
 def test_checkpoint_is_written_as_often_as_asked(
     every: str | None, steps: list[int], settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tl_toolkit.recipes.keeping.COST_SHARE", 1e9)
+    monkeypatch.setattr("tl_toolkit.runs.recorder.COST_SHARE", 1e9)
     kept: list[int] = []
-    from tl_toolkit.recipes import keeping
+    from tl_toolkit.runs import recorder as keeping
 
     real = keeping.keep_state
 
@@ -302,7 +302,7 @@ def test_checkpoint_is_written_as_often_as_asked(
 
 
 def test_resume_from_a_checkpoint_of_another_plan_says_so(stopped_run: Path):
-    path = stopped_run / run_folder.CHECKPOINT_FILE
+    path = stopped_run / CHECKPOINT_FILE
     kept = Checkpoint.read(path)
     assert kept
     dataclasses.replace(kept, stage=5).write(path)
@@ -317,7 +317,7 @@ def test_resume_from_a_checkpoint_of_another_plan_says_so(stopped_run: Path):
 def test_checkpoint_is_due_in_each_stage_at_its_own_steps(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from tl_toolkit.recipes import keeping
+    from tl_toolkit.runs import recorder as keeping
 
     kept: list[tuple[str, int]] = []
     real = keeping.keep_state
@@ -371,7 +371,7 @@ def test_resume_of_a_run_whose_time_is_over_ends_with_its_best(settings: dict[st
     settings |= {"tune": "full", "epochs": 4, "time_budget": "1h"}
     with pytest.raises(StoppedError):
         tl.finetune(out=tmp_path / "run", listener=stop_at(6), **settings)
-    path = tmp_path / "run" / run_folder.CHECKPOINT_FILE
+    path = tmp_path / "run" / CHECKPOINT_FILE
     kept = Checkpoint.read(path)
     assert kept
     dataclasses.replace(kept, seconds=3601.0).write(path)
@@ -439,7 +439,7 @@ def test_resume_on_images_that_moved_with_a_class_renamed_is_refused(stopped_run
 def test_resume_of_an_earlier_versions_checkpoint_goes_on_where_its_images_stayed(
     stopped: tuple[Path, Path], stopped_run: Path, tmp_path: Path
 ):
-    path = stopped_run / run_folder.CHECKPOINT_FILE
+    path = stopped_run / CHECKPOINT_FILE
     kept = Checkpoint.read(path)
     assert kept
     earlier = {name: value for name, value in kept.premises.items() if name != "classes" and "contents" not in name}
@@ -473,7 +473,7 @@ def test_resume_with_other_threads_says_what_that_does_to_the_bits(stopped_run: 
 
 def test_resume_goes_on_with_the_threads_that_the_run_had(stopped_run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    path = stopped_run / run_folder.CHECKPOINT_FILE
+    path = stopped_run / CHECKPOINT_FILE
     kept = Checkpoint.read(path)
     assert kept
     own = torch.get_num_threads()
@@ -487,7 +487,7 @@ def test_resume_goes_on_with_the_threads_that_the_run_had(stopped_run: Path, mon
 
 
 def test_resume_from_a_checkpoint_that_does_not_tell_its_threads_goes_on(stopped_run: Path):
-    path = stopped_run / run_folder.CHECKPOINT_FILE
+    path = stopped_run / CHECKPOINT_FILE
     kept = Checkpoint.read(path)
     assert kept
     dataclasses.replace(kept, threads=None).write(path)

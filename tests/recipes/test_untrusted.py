@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from tests.models.test_pickle_uses import Called
+from tests.models.pickles.test_scan import Called
 from tl_toolkit.api import Run
 from tl_toolkit.cli.main import app
 

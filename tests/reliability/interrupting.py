@@ -28,8 +28,8 @@ from pathlib import Path
 from safetensors import safe_open
 
 from tests.conftest import copy_digits
-from tl_toolkit.recipes.checkpoint_file import Checkpoint
-from tl_toolkit.tensor_files import DIGEST
+from tl_toolkit.io.safetensors_file import DIGEST
+from tl_toolkit.runs.checkpoint import Checkpoint
 
 SETTINGS = (
     *("--tune", "lp-ft", "--arch", "timm:resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "8"),

@@ -9,10 +9,9 @@ from torch import nn
 import tl_toolkit as tl
 from tests.conftest import eval_record
 from tl_toolkit.errors import StoppedError, UsageError
-from tl_toolkit.recipes.events import Event
+from tl_toolkit.events import EvalRecord, Event, StepRecord
 from tl_toolkit.report import tensorboard
 from tl_toolkit.report.tensorboard import check_tensorboard, open_board
-from tl_toolkit.training.records import EvalRecord, StepRecord
 
 
 def read(folder: Path) -> EventAccumulator:

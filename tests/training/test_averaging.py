@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from tests.training.test_loop import CPU, make_stage, separable_features
+from tl_toolkit.events import EvalRecord
+from tl_toolkit.features.batches import EvalFeatures
 from tl_toolkit.training.averaging import averaged, update_average
-from tl_toolkit.training.compute import choose_compute
-from tl_toolkit.training.frozen_features import EvalFeatures
+from tl_toolkit.training.device import choose_compute
 from tl_toolkit.training.loop import Position, Stage, Stepped, evaluate_batches, fit
 from tl_toolkit.training.losses import Criterion
-from tl_toolkit.training.records import EvalRecord
 
 
 def naive_average(values: list[float], decay: float) -> float:

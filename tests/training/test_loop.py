@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from tests.conftest import eval_record
-from tl_toolkit.cache import HeldRows, Rows
 from tl_toolkit.errors import TrainingError
-from tl_toolkit.training.compute import choose_compute
-from tl_toolkit.training.frozen_features import EvalFeatures, FeatureBatches, Features, ViewOrder
+from tl_toolkit.events import EvalRecord, StepRecord
+from tl_toolkit.features.batches import EvalFeatures, FeatureBatches, Features, ViewOrder
+from tl_toolkit.io.row_cache import HeldRows, Rows
+from tl_toolkit.training.device import choose_compute
 from tl_toolkit.training.loop import Position, Stage, Stepped, fit
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import make_optimizer
-from tl_toolkit.training.records import EvalRecord, StepRecord
 from tl_toolkit.training.schedules import make_schedule
 
 CPU = torch.device("cpu")

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tl_toolkit.config import Loss
-from tl_toolkit.training.losses import Criterion, predicted_classes, probabilities, ranked_classes
+from tl_toolkit.config.choices import Loss
+from tl_toolkit.metrics.logits import predicted_classes, probabilities, ranked_classes
+from tl_toolkit.training.losses import Criterion
 
 
 def test_criterion_of_one_logit_is_the_cross_entropy_of_two():

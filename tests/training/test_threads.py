@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tl_toolkit.cores import cores_to_use
+from tl_toolkit.system.cores import cores_to_use
 from tl_toolkit.training import threads
 from tl_toolkit.training.threads import Threads, choose_threads, computing_with
 

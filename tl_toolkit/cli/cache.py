@@ -7,7 +7,7 @@ import typer
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import JsonOption
-from tl_toolkit.files import short_path, show_size
+from tl_toolkit.io.files import short_path, show_size
 
 app = typer.Typer(help="Show or empty the cache of what frozen networks give.", invoke_without_command=True)
 
@@ -21,7 +21,7 @@ def show(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     if context.invoked_subcommand:
         return
-    from tl_toolkit.cache import cache_folder, list_entries
+    from tl_toolkit.io.row_cache import cache_folder, list_entries
 
     folder = cache_folder()
     entries = list_entries(folder)
@@ -41,7 +41,7 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Empty the cache. A run that is reading it goes on."""
-    from tl_toolkit.cache import cache_folder, list_entries, remove
+    from tl_toolkit.io.row_cache import cache_folder, list_entries, remove
 
     entries = list_entries(cache_folder())
     what = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {show_size(sum(e.size for e in entries))}"

@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 from rich.text import Text
 
-from tl_toolkit.errors import printable
+from tl_toolkit.text import printable
 
 UNDECODABLE_IN_JSON = "backslashreplace"
 """Makes \\udcNN of a byte that is no UTF-8, which is valid in a JSON string."""

@@ -10,7 +10,7 @@ from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DataRootOption, DownloadOption, JsonOption
 from tl_toolkit.errors import UsageError
-from tl_toolkit.files import short_path
+from tl_toolkit.io.files import short_path
 
 WRONG = 1
 """Exit code of a check that found what would make the figures of a run wrong."""
@@ -32,9 +32,9 @@ def info(
     check_early(data=spec)
     with loading():
         from tl_toolkit.cli.progress import Narration
-        from tl_toolkit.data.sources import open_source
-        from tl_toolkit.recipes.describe import describe
-        from tl_toolkit.recipes.events import download_progress
+        from tl_toolkit.data.quality.describe import describe
+        from tl_toolkit.data.sources.base import open_source
+        from tl_toolkit.events import download_progress
 
     with Narration(console.narrator(to_stderr=True)) as narration:
         source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(narration))
@@ -80,8 +80,8 @@ def check(
     check_early(data=spec)
     with loading():
         from tl_toolkit.cli.progress import Narration
-        from tl_toolkit.data.sources import open_source
-        from tl_toolkit.recipes.check import check_data
+        from tl_toolkit.data.quality.scan import check_data
+        from tl_toolkit.data.sources.base import open_source
 
     with Narration(console.narrator(to_stderr=True)) as narration:
         found = check_data(open_source(spec, data_root or Path(DATA_ROOT), download), narration)
@@ -118,8 +118,8 @@ def get(
     check_early(data=f"torchvision:{name}")
     with loading():
         from tl_toolkit.cli.progress import Narration
-        from tl_toolkit.data.torchvision_datasets import open_torchvision
-        from tl_toolkit.recipes.events import download_progress
+        from tl_toolkit.data.sources.torchvision import open_torchvision
+        from tl_toolkit.events import download_progress
 
     root = data_root or Path(DATA_ROOT)
     with Narration(console.narrator(to_stderr=True)) as narration:

@@ -23,9 +23,10 @@ def check_early(
     Raises:
         UsageError: The message says what to do.
     """
-    from tl_toolkit.data.names import check_name
-    from tl_toolkit.files import check_is_new
-    from tl_toolkit.recipes.run_folder import check_out, find_model, find_run
+    from tl_toolkit.data.sources.names import check_name
+    from tl_toolkit.io.files import check_is_new
+    from tl_toolkit.io.own_files import find_model
+    from tl_toolkit.runs.folder import check_out, find_run
 
     if data is not None:
         check_name(data)

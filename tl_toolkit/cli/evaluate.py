@@ -25,7 +25,7 @@ from tl_toolkit.cli.options import (
     only_data,
 )
 from tl_toolkit.errors import UsageError
-from tl_toolkit.files import short_data, short_path
+from tl_toolkit.io.files import short_data, short_path
 
 if TYPE_CHECKING:
     from tl_toolkit.recipes.evaluate import Evaluation
@@ -60,15 +60,15 @@ def evaluate(
     that are judged, their share is told.
     """
     data = only_data(images, data)
-    from tl_toolkit.recipes.run_folder import newest_run
+    from tl_toolkit.runs.folder import newest_run
 
     place = model or str(newest_run())
     check_early(model=place, data=data)
     with loading():
         from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.events import Chosen, download_progress
+        from tl_toolkit.inference.loading import load
         from tl_toolkit.recipes.evaluate import evaluate, open_labelled
-        from tl_toolkit.recipes.events import Chosen, download_progress
-        from tl_toolkit.recipes.loaded_model import load
 
     with Narration(console.narrator(to_stderr=True)) as narration:
         loaded = load(place, device=device, precision=precision, trust=trust)

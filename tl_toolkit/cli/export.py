@@ -9,7 +9,7 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import TrustOption
-from tl_toolkit.files import short_path
+from tl_toolkit.io.files import short_path
 
 Form = Literal["state-dict", "full-model", "safetensors"]
 Layout = Literal["own", "torchvision"]
@@ -30,8 +30,8 @@ def export(
     """
     check_early(model=run, file=out)
     with loading():
-        from tl_toolkit.exporting.weights import export
-        from tl_toolkit.recipes.loaded_model import load
+        from tl_toolkit.export.weights import export
+        from tl_toolkit.inference.loading import load
 
     model = load(run, device="cpu", precision="fp32", trust=trust)
     export(model.module, model.card, to, out, layout)

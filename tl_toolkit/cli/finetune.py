@@ -18,9 +18,9 @@ from tl_toolkit.cli.options import (
     only_data,
     takes_settings,
 )
-from tl_toolkit.config import FinetuneConfig, read_config_file
-from tl_toolkit.cpu_usage import usage
+from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.errors import UsageError
+from tl_toolkit.system.cpu_usage import usage
 
 
 @takes_settings

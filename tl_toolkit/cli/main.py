@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tl_toolkit import allocator
 from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict, rank
 from tl_toolkit.errors import StoppedError, ToolkitError, UsageError
-from tl_toolkit.naming import naming_flags
+from tl_toolkit.system import allocator
+from tl_toolkit.text import naming_flags
 from tl_toolkit.version import __version__
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130

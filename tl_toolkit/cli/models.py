@@ -10,10 +10,10 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import JsonOption
 from tl_toolkit.errors import UnknownNameError, UsageError
-from tl_toolkit.files import show_count, show_size
+from tl_toolkit.io.files import show_count, show_size
 
 if TYPE_CHECKING:
-    from tl_toolkit.models.weight_sources import WeightSource
+    from tl_toolkit.models.weights.sources import WeightSource
 
 MOST_COUNTED = 100
 """Networks in a listing up to which each is built (without memory for its weights) to count its parameters."""
@@ -48,7 +48,7 @@ def list_models(
     with loading():
         from tl_toolkit.models.backbones import default_input_spec, has_pretrained, list_archs
         from tl_toolkit.models.summary import count_parameters
-        from tl_toolkit.models.weight_sources import weights_here
+        from tl_toolkit.models.weights.sources import weights_here
 
     matching = [arch for arch in list_archs(pattern) if not pretrained or has_pretrained(arch)]
     places = {arch: weights_here(arch) for arch in matching}
@@ -111,10 +111,10 @@ def show(
 ) -> None:
     """Show a network's layers, parameters, multiply-adds, memory for one image, and its pretrained weights."""
     with loading():
-        from tl_toolkit.config import FinetuneConfig
+        from tl_toolkit.config.finetune import FinetuneConfig
         from tl_toolkit.models.backbones import resolve_arch
         from tl_toolkit.models.summary import summarize
-        from tl_toolkit.models.weight_sources import weight_sources
+        from tl_toolkit.models.weights.sources import weight_sources
 
     options = FinetuneConfig(arch_options=tuple(arch_option or ())).options_of_arch
     network = resolve_arch(arch, options)

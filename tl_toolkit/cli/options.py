@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperOption
 
-from tl_toolkit.config import MAX_THREADS, FinetuneConfig, Precision
-from tl_toolkit.errors import UsageError, shown
-from tl_toolkit.files import user_path
-from tl_toolkit.naming import flag_of
-from tl_toolkit.settings import Setting, choices_of, without_none
+from tl_toolkit.config.choices import MAX_THREADS, Precision
+from tl_toolkit.config.fields import Setting, choices_of, without_none
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.errors import UsageError
+from tl_toolkit.io.files import user_path
+from tl_toolkit.text import flag_of, shown
 
 COMMON = {
     "arch", "weights", "tune", "time_budget", "val_split", "epochs", "learning_rate", "seed", "augment", "image_size",

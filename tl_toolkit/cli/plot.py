@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.files import short_path
+from tl_toolkit.io.files import short_path
 
 PLOT = Path("plot.png")
 
@@ -16,7 +16,7 @@ def plot(
     out: Annotated[Path, typer.Option(help="The .png, .pdf or .svg file to write; it must not exist.")] = PLOT,
 ) -> None:
     """Draw the loss and accuracy of a run, or of several over each other."""
-    from tl_toolkit.recipes.run_folder import read_metrics
+    from tl_toolkit.runs.metrics_log import read_metrics
 
     records = [read_metrics(run) for run in runs]
     from tl_toolkit.report.curves import Curve, draw_curves

@@ -26,14 +26,15 @@ from tl_toolkit.cli.options import (
     ThreadsOption,
     TrustOption,
 )
-from tl_toolkit.errors import NEAREST, UsageError, listing
-from tl_toolkit.files import atomic_file, short_path
-from tl_toolkit.reading import in_time
+from tl_toolkit.errors import NEAREST, UsageError
+from tl_toolkit.io.files import atomic_file, short_path
+from tl_toolkit.io.reader_threads import in_time
+from tl_toolkit.text import listing
 
 if TYPE_CHECKING:
-    from tl_toolkit.recipes.loaded_model import LoadedModel, Prediction
+    from tl_toolkit.inference.classifier import LoadedModel, Prediction
     from tl_toolkit.recipes.predict import Result
-    from tl_toolkit.report.pictures import Picture
+    from tl_toolkit.report.image_grid import Picture
 
 Format = Literal["table", "json", "jsonl", "csv"]
 STDIN = "-"
@@ -77,13 +78,13 @@ def predict(
     """
     chosen = _format(output, out)
     _check_files(images, out, grid)
-    from tl_toolkit.recipes.run_folder import newest_run
+    from tl_toolkit.runs.folder import newest_run
 
     place = model or str(newest_run())
     check_early(model=place)
     with loading():
         from tl_toolkit.cli.progress import Narration
-        from tl_toolkit.recipes.loaded_model import load
+        from tl_toolkit.inference.loading import load
         from tl_toolkit.recipes.predict import find_images, predict_stream
         from tl_toolkit.training.threads import computing_with
 
@@ -104,7 +105,7 @@ def predict(
     tally = Tally(_most_pictures() if grid else 0)
     _write(tally.counted(predict_stream(loaded, chain([first], paths), top_k)), chosen, out)
     if grid is not None and tally.first:
-        from tl_toolkit.recipes.pictures import predicted_pictures
+        from tl_toolkit.report.sample_images import predicted_pictures
 
         which = "all" if tally.done == len(tally.first) else "the first"
         _draw(predicted_pictures(loaded, tally.first), grid, which)
@@ -139,7 +140,7 @@ class Tally:
 
 
 def _most_pictures() -> int:
-    from tl_toolkit.report.pictures import MOST_PICTURES  # With it comes matplotlib, which nothing else here needs.
+    from tl_toolkit.report.image_grid import MOST_PICTURES  # With it comes matplotlib, which nothing else here needs.
 
     return MOST_PICTURES
 
@@ -212,10 +213,10 @@ def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> Non
 def _draw_own_images(model: "LoadedModel", place: str, grid: Path) -> None:
     """Draws images of the data that the model was trained on, those that it has not seen where there are any."""
     from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.data.sources import open_source
-    from tl_toolkit.recipes.evaluate import by_name
-    from tl_toolkit.recipes.pictures import draw_sample, sample_pictures
-    from tl_toolkit.recipes.unseen import choose_images, tell_seen
+    from tl_toolkit.data.seen_images import choose_images, tell_seen
+    from tl_toolkit.data.sources.base import open_source
+    from tl_toolkit.inference.scoring import by_name
+    from tl_toolkit.report.sample_images import draw_sample, sample_pictures
 
     training = model.card.training
     if not training.get("data"):
@@ -230,7 +231,7 @@ def _draw_own_images(model: "LoadedModel", place: str, grid: Path) -> None:
 
 
 def _draw(pictures: "list[Picture]", grid: Path, which: str) -> None:
-    from tl_toolkit.report.pictures import write_grid
+    from tl_toolkit.report.image_grid import write_grid
 
     write_grid(pictures, grid)
     known = [picture for picture in pictures if picture.truth is not None]

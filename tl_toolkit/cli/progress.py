@@ -12,9 +12,8 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from tl_toolkit.cli.console import BEST, GAP, NAME_WIDTH, percent, print_blank, print_row, tell_warning
-from tl_toolkit.files import show_seconds
-from tl_toolkit.recipes.events import Chosen, Counted, Event, Warned, Wrote
-from tl_toolkit.training.records import PROBE, EvalRecord, Progress, StepRecord
+from tl_toolkit.events import PROBE, Chosen, Counted, EvalRecord, Event, Progress, StepRecord, Warned, Wrote
+from tl_toolkit.io.files import show_seconds
 
 Part = Literal["preparing", "choices", "warnings", "training"]
 

@@ -17,8 +17,9 @@ from tl_toolkit.cli.options import (
     ThreadsOption,
     only_data,
 )
-from tl_toolkit.config import DIGITS, FinetuneConfig
-from tl_toolkit.files import short_path, show_size
+from tl_toolkit.config.choices import DIGITS
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.io.files import short_path, show_size
 
 
 def rank(
@@ -66,7 +67,7 @@ def rank(
     check_early(data=data)
     with loading():
         from tl_toolkit.cli.progress import Narration
-        from tl_toolkit.recipes.rank import choose_network
+        from tl_toolkit.planning.ranking import choose_network
         from tl_toolkit.recipes.rank import rank as recipe
 
     with Narration(console.narrator(to_stderr=True)) as narration:

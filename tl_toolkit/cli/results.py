@@ -15,10 +15,11 @@ from tl_toolkit.cli.console import (
     print_table,
     print_worst_classes,
 )
-from tl_toolkit.errors import UsageError, listing
-from tl_toolkit.files import short_path, show_seconds
-from tl_toolkit.recipes.run_folder import BAD_IMAGES_FILE, newest_run
-from tl_toolkit.training.records import TRAINED
+from tl_toolkit.errors import UsageError
+from tl_toolkit.events import TRAINED
+from tl_toolkit.io.files import short_path, show_seconds
+from tl_toolkit.runs.folder import BAD_IMAGES_FILE, newest_run
+from tl_toolkit.text import listing
 
 
 def print_results(

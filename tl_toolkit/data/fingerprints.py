@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tl_toolkit.cache import IDENTITY_BYTES, Store
-from tl_toolkit.data.dataset import Samples
-from tl_toolkit.data.duplicates import digest_of_file, noted_content
 from tl_toolkit.data.images import identity_of, is_path
+from tl_toolkit.data.quality.duplicates import digest_of_file, noted_content
+from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.reading import in_time, readers, reading
-from tl_toolkit.split_note import FINGERPRINT_BYTES
+from tl_toolkit.io.reader_threads import in_time, readers, reading
+from tl_toolkit.io.row_cache import IDENTITY_BYTES, Store
+from tl_toolkit.model_file import FINGERPRINT_BYTES
 
 
 class KnownContents:

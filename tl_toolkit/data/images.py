@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from tl_toolkit.cache import identity_of_content, identity_of_file
 from tl_toolkit.errors import ImageError
-from tl_toolkit.reading import begin_file, end_file
+from tl_toolkit.io.reader_threads import begin_file, end_file
+from tl_toolkit.io.row_cache import identity_of_content, identity_of_file
 
 for category in (UserWarning, RuntimeWarning):
     # Of odd metadata and of many pixels Pillow warns, in whatever thread decodes. What can be decoded is an image, and

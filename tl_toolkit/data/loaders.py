@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from tl_toolkit.balance import balanced_order, numbered_repeats
-from tl_toolkit.cores import cores_to_use
 from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset
 from tl_toolkit.data.workers import WorkerNotes
-from tl_toolkit.seeding import seed_from
+from tl_toolkit.sampling.class_balance import balanced_order, numbered_repeats
+from tl_toolkit.sampling.rng import seed_from
+from tl_toolkit.system.cores import cores_to_use
 
 IMAGES_PER_WORKER = 500
 """Fewer images than this are read before a worker process has started."""

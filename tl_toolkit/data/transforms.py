@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from tl_toolkit.config import Augment
+from tl_toolkit.config.choices import Augment
 from tl_toolkit.data.images import extent
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.libraries import torchvision
-from tl_toolkit.seeding import keyed_uniform, seed_from
+from tl_toolkit.sampling.rng import keyed_uniform, seed_from
+from tl_toolkit.system.libraries import torchvision
 
 Draws = NDArray[np.float64]
 """Random numbers in [0, 1) that belong to one image."""

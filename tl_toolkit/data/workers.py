@@ -13,10 +13,10 @@ from typing import Any
 
 from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 
-from tl_toolkit import allocator
 from tl_toolkit.errors import DataError, ImageError, ToolkitError
-from tl_toolkit.naming import named
-from tl_toolkit.reading import reason_to_give_up, watch_this_thread
+from tl_toolkit.io.reader_threads import reason_to_give_up, watch_this_thread
+from tl_toolkit.system import allocator
+from tl_toolkit.text import named
 
 DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*?)\.?\s*(?:Details are lost|$)", re.MULTILINE)
 """What torch says of a worker that died; see torch/csrc/DataLoader.cpp and torch/utils/data/dataloader.py."""

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from tl_toolkit.errors import ModelError, ToolkitError, UnknownNameError, UsageError, listing
+from tl_toolkit.errors import ModelError, ToolkitError, UnknownNameError, UsageError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.libraries import timm, torchvision
 from tl_toolkit.models.classic import CLASSIC, ClassicNetwork
-from tl_toolkit.naming import named
+from tl_toolkit.system.libraries import timm, torchvision
+from tl_toolkit.text import listing, named
 
 Library = Literal["torchvision", "timm"]
 IMAGENET_CLASSES = 1000

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tl_toolkit.config import Head
-from tl_toolkit.download import Progress
+from tl_toolkit.config.choices import Head
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.io.download import Progress
 from tl_toolkit.models.backbones import Arch, adapt_first_conv, blank_image, build_backbone, resolve_arch
 from tl_toolkit.models.heads import attach_head, check_head
-from tl_toolkit.models.weights import Overrides, Pretrained, Request, load_backbone
+from tl_toolkit.models.weights.resolve import Overrides, Pretrained, Request, load_backbone
 
 
 @dataclass(frozen=True)

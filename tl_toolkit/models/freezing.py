@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from tl_toolkit.config import Tune
+from tl_toolkit.config.choices import Tune
 
 TRUNK_SHARE = 0.8
 """A module with more than this share of a backbone's parameters is not a stage but holds the stages.

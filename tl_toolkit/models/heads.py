@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from tl_toolkit.config import Head
+from tl_toolkit.config.choices import Head
 from tl_toolkit.errors import ModelError
 from tl_toolkit.models.backbones import Arch
-from tl_toolkit.naming import named
+from tl_toolkit.text import named
 
 MLP_WIDTH = 512
 MLP_DROPOUT = 0.5

@@ -10,7 +10,6 @@ from torch import nn
 
 from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.libraries import torchvision
 from tl_toolkit.models.backbones import (
     Arch,
     adapt_first_conv,
@@ -21,6 +20,7 @@ from tl_toolkit.models.backbones import (
     pretrained_classes,
 )
 from tl_toolkit.models.multiply_adds import FLOPS_PER_MULTIPLY_ADD, count_flops
+from tl_toolkit.system.libraries import torchvision
 
 """torch's counter counts both. torchinfo's own multiply-adds leave out attention and all but one token of a Linear."""
 

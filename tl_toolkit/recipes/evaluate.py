@@ -1,33 +1,26 @@
 """Evaluation: a model's loss and accuracy on labelled images."""
 
-import dataclasses
 import os
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.config import DIGITS
-from tl_toolkit.data.checking import BadImage, check_splits
-from tl_toolkit.data.dataset import Samples, eval_images
-from tl_toolkit.data.loaders import automatic_workers, eval_loader
-from tl_toolkit.data.sources import Source, open_source
+from tl_toolkit.config.choices import DIGITS
+from tl_toolkit.data.quality.readability import BadImage, check_splits
+from tl_toolkit.data.seen_images import choose_images, split_title, tell_seen
+from tl_toolkit.data.sources.base import Source, open_source
 from tl_toolkit.data.workers import naming_dead_workers
-from tl_toolkit.download import Progress
-from tl_toolkit.errors import DataError, UsageError, listing
-from tl_toolkit.files import is_file, user_path
-from tl_toolkit.reading import in_time
-from tl_toolkit.recipes.events import Counted, Listener, Warned, log_event
-from tl_toolkit.recipes.loaded_model import LoadedModel
-from tl_toolkit.recipes.unseen import choose_images, split_title, tell_seen
-from tl_toolkit.training.loop import evaluate_batches
-from tl_toolkit.training.losses import Criterion
-from tl_toolkit.training.metrics import Scores
+from tl_toolkit.errors import DataError, UsageError
+from tl_toolkit.events import Counted, Listener, Warned, log_event
+from tl_toolkit.inference.classifier import LoadedModel
+from tl_toolkit.inference.scoring import by_name, class_accuracy, score
+from tl_toolkit.io.download import Progress
+from tl_toolkit.io.files import is_file, user_path
+from tl_toolkit.io.reader_threads import in_time
+from tl_toolkit.metrics.classification import Scores
 from tl_toolkit.training.threads import computing_with
 
-SHOWN = 10
-BATCH = 64
 HOW_TO_PREDICT = "To name the likeliest classes: tl predict "
 
 
@@ -109,57 +102,6 @@ def evaluate(
         chosen.left_out,
         seen,
     )
-
-
-def score(model: LoadedModel, samples: Samples, workers: int | None) -> Scores:
-    """Judges a model on samples whose targets are the model's own."""
-    dataset = eval_images(samples, model.input_spec)
-    loader = eval_loader(dataset, BATCH, automatic_workers(len(dataset)) if workers is None else workers)
-
-    def prepare(images: Any) -> Any:
-        return model.normalize(images).contiguous(memory_format=model.compute.memory_format)
-
-    with model.compute.inference():
-        return evaluate_batches(
-            model.module, loader, prepare, len(model.class_names), model.compute.device, Criterion(model.card.loss)
-        )
-
-
-def class_accuracy(scores: Scores, class_names: Sequence[str]) -> dict[str, float]:
-    """Accuracy of each class that has images, by name."""
-    pairs = zip(class_names, scores.class_accuracy, strict=True)
-    return {name: accuracy for name, accuracy in pairs if accuracy is not None}
-
-
-def by_name(samples: Samples, data_classes: Sequence[str], model_classes: Sequence[str]) -> Samples:
-    """The samples with the model's indices as targets.
-
-    Raises:
-        DataError: Images of a class that the model does not know.
-    """
-    position = {name: index for index, name in enumerate(model_classes)}
-    used = [data_classes[target] for target in dict.fromkeys(samples.targets)]
-    unknown = sorted(name for name in used if name not in position)
-    if unknown:
-        advice = _advice(unknown, used, model_classes)
-        raise DataError(
-            f"The model does not know {len(unknown)} of the data's {len(used)} classes: "
-            f"{listing(unknown, SHOWN)}. It knows {listing(model_classes, SHOWN)}.{advice}"
-        )
-    return dataclasses.replace(samples, targets=[position[data_classes[target]] for target in samples.targets])
-
-
-def _advice(unknown: Sequence[str], used: Sequence[str], model_classes: Sequence[str]) -> str:
-    """What to do about class folders that are called almost like the model's classes, or are no classes."""
-    by_case = {name.casefold(): name for name in model_classes}
-    if meant := {name: by_case[name.casefold()] for name in unknown if name.casefold() in by_case}:
-        pairs = listing([f"{name} to {known}" for name, known in meant.items()], SHOWN)
-        return f" {'Some names differ' if len(meant) > 1 else 'A name differs'} in case only: rename {pairs}."
-    if len(unknown) == len(used):
-        return (
-            " If these folders are no classes, their images have no truth to be judged by: name them with tl predict."
-        )
-    return ""
 
 
 def open_labelled(

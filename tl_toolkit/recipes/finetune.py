@@ -11,41 +11,59 @@ from typing import Any
 
 import torch
 
-from tl_toolkit.artifact import MODEL_FILE, save_model
-from tl_toolkit.config import RESUMABLE, FinetuneConfig, is_data_path, read_config_file
-from tl_toolkit.cpu_usage import Usage, usage
+from tl_toolkit.config.choices import RESUMABLE
+from tl_toolkit.config.finetune import FinetuneConfig, is_data_path, read_config_file
+from tl_toolkit.data.prepare import Splits
+from tl_toolkit.data.seen_images import note_refit, seen_in_split
 from tl_toolkit.data.workers import naming_dead_workers
 from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
-from tl_toolkit.exporting.weights import export
-from tl_toolkit.files import is_folder, short_path, user_path
-from tl_toolkit.naming import named
-from tl_toolkit.recipes import run_folder
-from tl_toolkit.recipes.advance import fit_to_budget
-from tl_toolkit.recipes.budget import TimeBudget, check_budget
-from tl_toolkit.recipes.checkpoint_file import Checkpoint
-from tl_toolkit.recipes.evaluate import class_accuracy
-from tl_toolkit.recipes.events import Chosen, Listener, Warned, Wrote, log_event
+from tl_toolkit.events import Chosen, EvalRecord, Listener, Warned, Wrote, log_event
+from tl_toolkit.export.weights import export
+from tl_toolkit.inference.classifier import LoadedModel
+from tl_toolkit.inference.loading import load
+from tl_toolkit.inference.scoring import class_accuracy
+from tl_toolkit.io.files import is_folder, short_path, user_path
+from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE
+from tl_toolkit.metrics.classification import Scores
+from tl_toolkit.model_file import save_model
+from tl_toolkit.planning.advance import fit_to_budget
+from tl_toolkit.planning.budget import TimeBudget
+from tl_toolkit.planning.cost import check_budget
 from tl_toolkit.recipes.job import Job, prepare_job, tell_choices, versions
-from tl_toolkit.recipes.keeping import Keeper, Place, check_premises, resume_command
-from tl_toolkit.recipes.loaded_model import LoadedModel, load
-from tl_toolkit.recipes.pace import PaceWatch, warn_of_other_bits, warn_of_others
-from tl_toolkit.recipes.pictures import sample_pictures
-from tl_toolkit.recipes.plan import Settings, best_records
-from tl_toolkit.recipes.preparation import Splits
-from tl_toolkit.recipes.refit import refit_head, why_not_refit
-from tl_toolkit.recipes.stages import open_stage
-from tl_toolkit.recipes.stopping import Stopping
-from tl_toolkit.recipes.unseen import note_refit, seen_in_split
 from tl_toolkit.report.curves import Curve, draw_curves
+from tl_toolkit.report.sample_images import sample_pictures
 from tl_toolkit.report.tensorboard import TensorBoard, open_board
-from tl_toolkit.training.checkpoint import check_weights, restore_position, restore_random
+from tl_toolkit.runs.checkpoint import Checkpoint
+from tl_toolkit.runs.contention import PaceWatch, warn_of_other_bits, warn_of_others
+from tl_toolkit.runs.fingerprint import check_premises
+from tl_toolkit.runs.folder import (
+    CURVES_FILE,
+    FULL_MODEL_FILE,
+    LAST_FILE,
+    STATE_DICT_FILE,
+    TENSORBOARD_FOLDER,
+    check_out,
+    create_run_folder,
+    find_run,
+    locked,
+    resume_command,
+    write_bad_images,
+    write_config,
+)
+from tl_toolkit.runs.interrupt import Stopping
+from tl_toolkit.runs.recorder import Keeper, Place
+from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary, write_summary
+from tl_toolkit.stages.build import open_stage
+from tl_toolkit.stages.refit import refit_head, why_not_refit
+from tl_toolkit.system.cpu_usage import Usage, usage
+from tl_toolkit.text import named
 from tl_toolkit.training.loop import Position, Stage, fit
-from tl_toolkit.training.metrics import Scores
-from tl_toolkit.training.records import EvalRecord
+from tl_toolkit.training.plan import Settings, best_records
+from tl_toolkit.training.state import check_weights, restore_position, restore_random
 from tl_toolkit.training.threads import computing_with
 
 METRICS = ("val_accuracy", "val_loss", "test_accuracy", "val_images", "test_images")
-EXPORT_FILES = {"state-dict": run_folder.STATE_DICT_FILE, "full-model": run_folder.FULL_MODEL_FILE}
+EXPORT_FILES = {"state-dict": STATE_DICT_FILE, "full-model": FULL_MODEL_FILE}
 
 
 @dataclass(frozen=True)
@@ -86,16 +104,16 @@ def finetune(
     """
     started = started or usage()
     budget = TimeBudget(config.budget_seconds, started.time)
-    run_folder.check_out(config.out)
+    check_out(config.out)
     budget.check_not_spent()
     with computing_with(config.threads) as threads:
         job = prepare_job(config, data, listener, trust, budget, threads)
         check_budget(job.bench, budget)
-        folder = run_folder.create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
+        folder = create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
         tell_choices(job, folder)
-        warn_of_others(job, started)
-        with run_folder.locked(folder):
-            run_folder.write_config(folder, job.config.to_yaml(), threads.count)
+        warn_of_others(job.bench.compute, threads, listener, started)
+        with locked(folder):
+            write_config(folder, job.config.to_yaml(), threads.count)
             return _run(job, folder, None, budget)
 
 
@@ -123,18 +141,18 @@ def resume(
         UsageError: It is no run, or something changed that it depends on.
         ToolkitError: Anything else that keeps the run from going on.
     """
-    folder = run_folder.find_run(run)
-    with run_folder.locked(folder), contextlib.ExitStack() as stack:
+    folder = find_run(run)
+    with locked(folder), contextlib.ExitStack() as stack:
         config = _resumed_config(folder, changes)
-        checkpoint = Checkpoint.read(folder / run_folder.CHECKPOINT_FILE)
-        finished = run_folder.read_summary(folder)
+        checkpoint = Checkpoint.read(folder / CHECKPOINT_FILE)
+        finished = read_summary(folder)
         longer = config.epochs if "epochs" in changes else None
         if finished and (longer or 0) <= finished["epochs"]:
             why = f"{short_path(folder)} is finished; {named('epochs', 'N')} trains it for longer"
             listener(Chosen("resume", "nothing to do", why))
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
-            raise UsageError(f"{folder} cannot be trained for longer: it has no {run_folder.CHECKPOINT_FILE}.")
+            raise UsageError(f"{folder} cannot be trained for longer: it has no {CHECKPOINT_FILE}.")
         before = checkpoint.seconds if checkpoint else 0.0
         started = started or usage()
         budget = TimeBudget(config.budget_seconds, started.time - before)
@@ -145,10 +163,10 @@ def resume(
             _check_fits(checkpoint, job)
         listener(Chosen("resume", short_path(folder), _where_it_goes_on(job, checkpoint)))
         tell_choices(job, folder)
-        warn_of_other_bits(job, checkpoint.threads if checkpoint else None)
-        warn_of_others(job, started)
-        run_folder.write_config(folder, job.config.to_yaml(), threads.count)
-        (folder / run_folder.SUMMARY_FILE).unlink(missing_ok=True)  # It is no longer finished.
+        warn_of_other_bits(job.bench.compute, threads, listener, checkpoint.threads if checkpoint else None)
+        warn_of_others(job.bench.compute, threads, listener, started)
+        write_config(folder, job.config.to_yaml(), threads.count)
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)  # It is no longer finished.
         return _run(job, folder, checkpoint, budget)
 
 
@@ -160,7 +178,7 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
     """
     config, bench, splits = job.config, job.bench, job.bench.splits
     stopping = Stopping(job.listener)
-    board_folder = folder / run_folder.TENSORBOARD_FOLDER if config.tensorboard else None
+    board_folder = folder / TENSORBOARD_FOLDER if config.tensorboard else None
     if board_folder and board_folder.exists():  # All records are shown to the new one.
         shutil.rmtree(board_folder)
     try:
@@ -248,7 +266,7 @@ def _train(
         with contextlib.suppress(ToolkitError):  # What was learned is there to use, but why training ended is told.
             keeper.write_best()
         raise
-    save_model(folder / run_folder.LAST_FILE, bench.network.module.state_dict(), job.card)
+    save_model(folder / LAST_FILE, bench.network.module.state_dict(), job.card)
     keeper.take_best()
     bench.network.module.eval()
 
@@ -279,10 +297,10 @@ def _resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
     if fixed:
         kept, free = (", ".join(named(name) for name in names) for names in (fixed, sorted(RESUMABLE)))
         raise UsageError(
-            f"A run that goes on keeps its settings, those of its {run_folder.CONFIG_FILE}: {kept} cannot be given "
+            f"A run that goes on keeps its settings, those of its {CONFIG_FILE}: {kept} cannot be given "
             f"anew, only {free}. For other settings, train a new run."
         )
-    config = FinetuneConfig.from_values(read_config_file(folder / run_folder.CONFIG_FILE), changes)
+    config = FinetuneConfig.from_values(read_config_file(folder / CONFIG_FILE), changes)
     if is_data_path(config.data) and "data" not in changes and not is_folder(user_path(config.data)):
         raise UsageError(
             f"The images of {folder} are not where they were: there is no folder {config.data}. Say with "
@@ -303,7 +321,7 @@ def _check_fits(checkpoint: Checkpoint, job: Job) -> None:
     if checkpoint.stage >= len(job.stages):
         raise ModelFileError(
             f"The checkpoint is one of stage {checkpoint.stage + 1}, but the run has {len(job.stages)}. Without its "
-            f"{run_folder.CHECKPOINT_FILE} {named('resume')} trains the run from its beginning."
+            f"{CHECKPOINT_FILE} {named('resume')} trains the run from its beginning."
         )
     check_weights(job.bench.network.module, checkpoint.weights_of_best())
 
@@ -371,24 +389,24 @@ def _write_results(
     listener, config, splits = job.listener, job.config, job.bench.splits
     save_model(folder / MODEL_FILE, model.module.state_dict(), model.card)
     listener(Wrote(folder / MODEL_FILE, "the best weights by val, class names and preprocessing"))
-    listener(Wrote(folder / run_folder.LAST_FILE, "the weights of the last epoch"))
+    listener(Wrote(folder / LAST_FILE, "the weights of the last epoch"))
     for form in dict.fromkeys(config.save):
         path = folder / EXPORT_FILES[form]
         export(model.module, model.card, form, path, replace=True)
         listener(Wrote(path, f"the best weights as a {form}"))
     if left_out := [*splits.bad, *splits.dropped]:
-        listener(Wrote(run_folder.write_bad_images(folder, left_out), "the images that were left out"))
+        listener(Wrote(write_bad_images(folder, left_out), "the images that were left out"))
     curves = [Curve(f"{summary['arch']} on {summary['data']}", records)]
-    draw_curves(curves, folder / run_folder.CURVES_FILE)
-    listener(Wrote(folder / run_folder.CURVES_FILE, "loss and accuracy over the epochs"))
-    listener(Wrote(folder / run_folder.CONFIG_FILE, "the settings, to run again"))
-    listener(Wrote(folder / run_folder.METRICS_FILE, "a line for each evaluation"))
+    draw_curves(curves, folder / CURVES_FILE)
+    listener(Wrote(folder / CURVES_FILE, "loss and accuracy over the epochs"))
+    listener(Wrote(folder / CONFIG_FILE, "the settings, to run again"))
+    listener(Wrote(folder / METRICS_FILE, "a line for each evaluation"))
     longer = f"all that {named('resume')} needs to train for more {named('epochs')}"
-    listener(Wrote(folder / run_folder.CHECKPOINT_FILE, longer))
+    listener(Wrote(folder / CHECKPOINT_FILE, longer))
     if config.tensorboard:
-        listener(Wrote(folder / run_folder.TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}"))
+        listener(Wrote(folder / TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}"))
     # The last: a run that has it is finished.
-    listener(Wrote(run_folder.write_summary(folder, summary), "the results"))
+    listener(Wrote(write_summary(folder, summary), "the results"))
 
 
 def _images_per_second(records: list[EvalRecord]) -> float:

@@ -9,30 +9,28 @@ from typing import Any
 
 import torch
 
-from tl_toolkit.artifact import ModelCard
-from tl_toolkit.config import FinetuneConfig
-from tl_toolkit.config_checks import AUTO
-from tl_toolkit.data.names import PYTHON_PREFIX
-from tl_toolkit.data.sources import Source, open_source
-from tl_toolkit.errors import UsageError, listing
-from tl_toolkit.files import short_data, short_path
+from tl_toolkit.config.checks import AUTO
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.data.prepare import check_classes, prepare_splits
+from tl_toolkit.data.seen_images import note_splits
+from tl_toolkit.data.sources.base import Source, open_source
+from tl_toolkit.data.sources.names import PYTHON_PREFIX
+from tl_toolkit.errors import UsageError
+from tl_toolkit.events import TRAINED, Chosen, Listener, Warned, download_progress
+from tl_toolkit.io.files import short_data, short_path
+from tl_toolkit.model_file import ModelCard, SplitNote
 from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.build import Network, build_network
 from tl_toolkit.models.classic import CLASSIC
-from tl_toolkit.models.weights import Overrides
-from tl_toolkit.naming import named
-from tl_toolkit.recipes.budget import TimeBudget
-from tl_toolkit.recipes.events import Chosen, Listener, Warned, download_progress
-from tl_toolkit.recipes.plan import STAGES, Settings, plan
-from tl_toolkit.recipes.preparation import check_classes, prepare_splits
-from tl_toolkit.recipes.rank import RankedNetwork, check_auto, choose_arch, largest_input
-from tl_toolkit.recipes.stages import Bench
-from tl_toolkit.recipes.unseen import note_splits
+from tl_toolkit.models.weights.resolve import Overrides
+from tl_toolkit.planning.budget import TimeBudget
+from tl_toolkit.planning.ranking import RankedNetwork, check_auto, choose_arch, largest_input
 from tl_toolkit.report.tensorboard import check_tensorboard
-from tl_toolkit.split_note import SplitNote
-from tl_toolkit.training.compute import choose_compute
+from tl_toolkit.stages.build import Bench
+from tl_toolkit.text import listing, named
+from tl_toolkit.training.device import choose_compute
 from tl_toolkit.training.optimizers import check_optimizer
-from tl_toolkit.training.records import TRAINED
+from tl_toolkit.training.plan import STAGES, Settings, plan
 from tl_toolkit.training.threads import Threads
 
 MOST_NAMED = 20

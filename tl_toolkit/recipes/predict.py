@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from tl_toolkit.data.listing import images_below
+from tl_toolkit.data.sources.listing import images_below
 from tl_toolkit.errors import ImageError
-from tl_toolkit.files import is_folder
-from tl_toolkit.reading import Job, in_time, readers
-from tl_toolkit.recipes.events import Listener, Warned, log_event
-from tl_toolkit.recipes.loaded_model import BATCH, LoadedModel, Prediction
+from tl_toolkit.events import Listener, Warned, log_event
+from tl_toolkit.inference.classifier import BATCH, LoadedModel, Prediction
+from tl_toolkit.io.files import is_folder
+from tl_toolkit.io.reader_threads import Job, in_time, readers
 
 BATCHES_AHEAD = 2
 """Beside a GPU. On a CPU decoding and the network take turns with all cores: beside each other they took a tenth more

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from tl_toolkit.events import LAST_STAGE, PROBE, TRAINED, TUNE, EvalRecord
 from tl_toolkit.report.figures import save_figure
-from tl_toolkit.training.records import LAST_STAGE, PROBE, TRAINED, TUNE, EvalRecord
 
 INCHES = (9.0, 3.6)
 LINE_INCHES = 0.19

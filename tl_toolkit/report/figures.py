@@ -6,8 +6,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from tl_toolkit.errors import UsageError
-from tl_toolkit.files import atomic_file
-from tl_toolkit.own_files import SOFTWARE
+from tl_toolkit.io.files import atomic_file
+from tl_toolkit.io.own_files import SOFTWARE
 
 DOTS_PER_INCH = 150
 FORMATS = ("png", "pdf", "svg")

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from tl_toolkit.errors import UsageError
-from tl_toolkit.naming import named
-from tl_toolkit.report.pictures import Picture, picture_grid
-from tl_toolkit.training.records import EvalRecord, Record
+from tl_toolkit.events import EvalRecord, Record
+from tl_toolkit.report.image_grid import Picture, picture_grid
+from tl_toolkit.text import named
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tl_toolkit.training.losses import Criterion, predicted_classes
+from tl_toolkit.metrics.logits import predicted_classes
+from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.optimizers import LBFGS_RATES, LBFGSWithDecay
 
 FOLDS = 5

@@ -13,13 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tl_toolkit.errors import TrainingError
-from tl_toolkit.naming import named
+from tl_toolkit.events import EvalRecord, Progress, Record, StepRecord
+from tl_toolkit.metrics.classification import FullMeter, Meter, Scores
+from tl_toolkit.text import named
 from tl_toolkit.training.averaging import averaged, update_average
 from tl_toolkit.training.losses import Criterion
-from tl_toolkit.training.metrics import FullMeter, Meter, Scores
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.norms import is_batch_norm
-from tl_toolkit.training.records import EvalRecord, Progress, Record, StepRecord
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tl_toolkit.seeding import seed_from
+from tl_toolkit.sampling.rng import seed_from
 
 MIX_KEY = 2
 """Keeps the random numbers of mixing apart from those of order and augmentation."""

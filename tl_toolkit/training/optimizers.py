@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tl_toolkit.errors import UnknownNameError, UsageError
-from tl_toolkit.naming import named
+from tl_toolkit.text import named
 
 FUSED = ("adam", "adamw", "momentum", "sgd")
 """Those that torch updates in one pass over the memory: on 2 cores a step of ResNet18's AdamW took 12 ms, not 20."""

@@ -7,7 +7,7 @@ from functools import partial
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from tl_toolkit.config import Scheduler
+from tl_toolkit.config.choices import Scheduler
 
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25

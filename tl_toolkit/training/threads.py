@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tl_toolkit.cores import limited_to, usable_cores
+from tl_toolkit.system.cores import limited_to, usable_cores
 
 VARIABLE = "OMP_NUM_THREADS"
 """Read by torch's OpenMP when it is imported."""

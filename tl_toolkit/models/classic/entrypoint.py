@@ -8,8 +8,8 @@ from typing import Any, TypeVar, get_args
 from torch import nn
 
 from tl_toolkit.errors import ModelError, UnknownNameError
-from tl_toolkit.libraries import timm
-from tl_toolkit.naming import named
+from tl_toolkit.system.libraries import timm
+from tl_toolkit.text import named
 
 Network = TypeVar("Network", bound=nn.Module)
 

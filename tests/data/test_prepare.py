@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import copy_digits
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.data.images import ARRAYS
+from tl_toolkit.data.prepare import Splits, prepare_splits
+from tl_toolkit.data.sources.base import open_source
+from tl_toolkit.errors import ConfigError, DataError
+from tl_toolkit.events import Event, Warned
+
+
+def prepare(folder: Path, **settings: object) -> tuple[Splits, list[Event]]:
+    events: list[Event] = []
+    return prepare_splits(open_source(folder), FinetuneConfig(**settings), 0, events.append), events
+
+
+def test_prepare_splits_uses_the_datas_own_val(tmp_path: Path):
+    copy_digits(tmp_path / "train", ["0", "1"], 4)
+    copy_digits(tmp_path / "valid", ["0", "1"], 2, "test")
+    splits, _ = prepare(tmp_path)
+    assert (len(splits.train), len(splits.val), splits.test) == (8, 4, None)
+    assert splits.val_origin == "the data's own split"
+
+
+def test_prepare_splits_of_the_same_folder_elsewhere_splits_alike(photos: Path, tmp_path: Path):
+    splits, _ = prepare(photos)
+    moved, _ = prepare(photos.rename(tmp_path / "moved"))
+    assert [Path(name).name for name in splits.val.names()] == [Path(name).name for name in moved.val.names()]
+
+
+def test_prepare_splits_of_lonely_images_has_nothing_to_choose_by(tmp_path: Path):
+    copy_digits(tmp_path, ["0", "1"], 1)
+    with pytest.raises(DataError, match="val has no readable images to choose by"):
+        prepare(tmp_path)
+
+
+def test_prepare_splits_warns_of_a_class_that_val_lacks(tmp_path: Path):
+    copy_digits(tmp_path / "train", ["0", "1", "7"], 4)
+    copy_digits(tmp_path / "val", ["0", "1"], 2, "test")
+    _, events = prepare(tmp_path)
+    assert Warned("val has no image of 7: they are not judged.") in events
+
+
+def test_prepare_splits_with_many_bad_images_lists_the_first(photos: Path):
+    for index in range(7):
+        (photos / "0" / f"bad{index}.png").touch()
+    splits, events = prepare(photos)
+    assert len(splits.bad) == 7
+    warning = next(event.message for event in events if isinstance(event, Warned))
+    assert warning.startswith("7 images cannot be read and are left out:\n")
+    assert warning.endswith("... and 2 more")
+
+
+def test_prepare_splits_warns_of_a_val_that_is_too_small_to_choose_by(photos: Path):
+    _, events = prepare(photos)
+    assert Warned("val has 3 images only, so chance has a say in what is best: see val_split.") in events
+
+
+def test_prepare_splits_with_numbers_of_images_takes_just_these(tmp_path: Path):
+    copy_digits(tmp_path / "train", ["0", "1"], 30)
+    copy_digits(tmp_path / "test", ["0", "1"], 8, "test")
+    splits, _ = prepare(tmp_path, train_images=20, val_images=10, test_images=6)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [20, 10, 6]
+    assert [part.targets.count(0) for part in (splits.train, splits.val, splits.test)] == [10, 5, 3]
+    assert not set(splits.train.names()) & set(splits.val.names())
+    assert splits.val_origin == "drawn from each class of train, seed 0"
+
+
+def test_prepare_splits_in_order_takes_val_from_the_end_and_train_from_the_beginning(tmp_path: Path):
+    copy_digits(tmp_path, ["0", "1"], 10)
+    splits, events = prepare(tmp_path, draw="in-order", val_images=4, train_images=12)
+    assert splits.val.targets == [1, 1, 1, 1]
+    assert splits.train.targets == [0] * 10 + [1] * 2
+    assert splits.val_origin == "the last 4 of train, as it is ordered"
+    assert "val has no image of 0: they are not judged." in [e.message for e in events if isinstance(e, Warned)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"val_images": 20}, "val_images is 20, but train has 20 images: some must remain"),
+        ({"train_images": 19}, "train_images is 19, but train has 18 images"),
+        ({"test_images": 5}, "test_images is 5, but .* has no test split"),
+        ({"drop_last": True}, "drop_last leaves no batch: train has 18 images, batch_size is 32"),
+    ],
+)
+def test_prepare_splits_with_more_than_there_is_says_so(tmp_path: Path, settings: dict[str, object], message: str):
+    copy_digits(tmp_path, ["0", "1"], 10)
+    with pytest.raises(ConfigError, match=message):
+        prepare(tmp_path, **settings)
+
+
+def test_prepare_splits_of_arrays_of_nan_advises_on_arrays():
+    images = np.full((6, 8, 8, 3), np.nan)
+    with pytest.raises(DataError) as error:
+        prepare_splits(open_source((images, [0, 1] * 3)), FinetuneConfig(), 0, lambda event: None)
+    assert str(error.value) == (
+        "train has no readable image of 0, 1; the first that cannot be read is image 0: some pixels are NaN or "
+        f"infinite. {ARRAYS}"
+    )
+
+
+def test_prepare_splits_of_arrays_with_a_gap_in_their_targets_advises_on_targets():
+    images = np.zeros((6, 8, 8, 3), np.uint8)
+    with pytest.raises(DataError, match="train has no readable image of 1. Targets are the numbers from 0 on, without"):
+        prepare_splits(open_source((images, [0, 2] * 3)), FinetuneConfig(), 0, lambda event: None)
+
+
+def test_prepare_splits_of_arrays_with_nan_in_one_image_leaves_it_out():
+    images = np.zeros((40, 8, 8))
+    images[3, 0, 0] = np.nan
+    splits = prepare_splits(open_source((images, [0, 1] * 20)), FinetuneConfig(), 0, lambda event: None)
+    assert [(image.path, image.reason) for image in splits.bad] == [("image 3", "some pixels are NaN or infinite")]

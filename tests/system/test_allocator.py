@@ -1,0 +1,110 @@
+"""What is computed with the allocator tuned and left alone, each in a process of its own."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch.utils.data import DataLoader
+
+from tl_toolkit.data.workers import WorkerNotes
+from tl_toolkit.errors import UsageError
+from tl_toolkit.system import allocator
+
+TRAIN = """
+import sys
+import torch
+import tl_toolkit as tl
+run = tl.finetune(data=sys.argv[1], weights="bundled", epochs=1, tune=sys.argv[2], out=sys.argv[3], seed=3)
+torch.save([run.model.logits(sorted(sys.argv[4:])), run.model.module.state_dict()], sys.argv[3] + "/bits.pt")
+"""
+
+FAULTS = """
+import resource, sys
+from tl_toolkit.system import allocator
+if sys.argv[1] == "tuned":
+    allocator.tune()
+import torch
+for _ in range(20):  # glibc keeps the ends of its first blocks, so that a few more do not fit between them.
+    torch.empty(2**24).zero_()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.empty(2**24).zero_()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def _bits(path: Path, photos: Path, tune: str, allocator_setting: str) -> bytes:
+    images = [str(image) for image in photos.rglob("*.png")]
+    environment = {**os.environ, "TL_ALLOCATOR": allocator_setting, "TL_CACHE": str(path / "cache")}
+    command = [sys.executable, "-c", TRAIN, str(photos), tune, str(path / "run"), *images]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return (path / "run" / "bits.pt").read_bytes()
+
+
+@pytest.mark.parametrize("tune", ["linear-probe", "full"])  # Features, and a backward pass through every layer.
+def test_tuned_allocator_changes_no_bit(tune: str, photos: Path, tmp_path: Path):
+    tuned, system = (_bits(tmp_path / name, photos, tune, name) for name in ("tuned", "system"))
+    assert tuned == system
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", ()), reason="needs glibc")
+def test_tuned_allocator_gives_the_same_pages_again():
+    faults = {
+        name: int(subprocess.run([sys.executable, "-c", FAULTS, name], check=True, capture_output=True).stdout)
+        for name in ("tuned", "system")
+    }
+    assert faults["tuned"] < faults["system"] / 20
+
+
+def test_tune_of_an_unknown_allocator_says_which_there_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TL_ALLOCATOR", "jemalloc")
+    with pytest.raises(UsageError, match=r"TL_ALLOCATOR is 'jemalloc'; it can be tuned \(the default\) or system."):
+        allocator.tune()
+
+
+@pytest.mark.parametrize(("system", "platform"), [("system", "linux"), ("tuned", "darwin"), ("tuned", "win32")])
+def test_tune_leaves_other_allocators_alone(system: str, platform: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TL_ALLOCATOR", system)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: pytest.fail("malloc was touched"))
+    allocator.tune()
+
+
+def test_tune_without_glibc_does_nothing(monkeypatch: pytest.MonkeyPatch):
+    class Musl:
+        def mallopt(self, *_: int) -> None:
+            pytest.fail("malloc was touched")
+
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: Musl())
+    allocator.tune()
+
+
+class _Tuned:
+    """Each item says whether this process was told to tune its allocator."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: int) -> str:
+        return str(os.environ.get("TUNED_HERE"))
+
+
+class _NotingTune(WorkerNotes):
+    def __call__(self, worker: int) -> None:
+        allocator.tune = lambda: os.environ.update(TUNED_HERE="yes")
+        super().__call__(worker)
+
+
+def _name(index: int) -> str:
+    return str(index)
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_worker_process_tunes_its_own_allocator(method: str):
+    loader = DataLoader(
+        _Tuned(), num_workers=1, worker_init_fn=_NotingTune(_name, 1), multiprocessing_context=method, batch_size=None
+    )
+    assert list(loader) == ["yes"]

@@ -1,0 +1,1 @@
+"""Settings: their fields, limits and checks."""

@@ -1,0 +1,73 @@
+"""What settings must be to each other, and what their texts must say; each alone is checked by `settings.py`."""
+
+import json
+import math
+import re
+from typing import Any
+
+from tl_toolkit.config.fields import read_yaml
+from tl_toolkit.io.files import parse_size
+from tl_toolkit.text import named, shown
+
+AUTO = "auto"
+
+CHECKPOINT_EVERY = r"0*[1-9][0-9]{0,15}[smh]?"
+TIME = r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,3})?[smh]"
+
+
+def problems_between(config: Any) -> list[str]:
+    """What is wrong with a config beyond the types and limits of its fields, each as a sentence.
+
+    Args:
+        config: A FinetuneConfig, whose fields may still have values of wrong types.
+    """
+    problems: list[str] = []
+    if config.in_channels == 2:
+        problems.append(f"{named('in_channels')} must be 1 or 3, not 2.")
+    if config.classes == 1 and config.loss == "cross-entropy":
+        problems.append(
+            f"{named('loss')} must be bce with one logit ({named('classes', 1)}): cross-entropy compares two or more."
+        )
+    if config.class_weights == config.sampler == "balanced":
+        problems.append(
+            f"{named('class_weights')} and {named('sampler')} are both balanced, which would make rare classes count "
+            "twice: choose one."
+        )
+    rate = config.probe_learning_rate
+    if isinstance(rate, str) and rate != AUTO and not _is_rate(rate):
+        problems.append(f"{named('probe_learning_rate')} must be auto or a number above 0, not {shown(rate)}.")
+    if isinstance(config.cache_size, str) and parse_size(config.cache_size) is None:
+        problems.append(f"{named('cache_size')} must be a size such as 500MB or 20GiB, not {shown(config.cache_size)}.")
+    every = config.checkpoint_every
+    if isinstance(every, str) and not re.fullmatch(CHECKPOINT_EVERY, every):
+        problems.append(
+            f"{named('checkpoint_every')} must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
+            f"not {shown(every)}."
+        )
+    if isinstance(config.time_budget, str) and not re.fullmatch(TIME, config.time_budget):
+        problems.append(
+            f"{named('time_budget')} must be a time such as 90s, 10m or 2h, not {shown(config.time_budget)}."
+        )
+    if isinstance(config.arch_options, tuple):
+        problems += [problem for option in config.arch_options if (problem := _problem_with_option(option))]
+    return problems
+
+
+def _problem_with_option(option: Any) -> str | None:
+    if not isinstance(option, str):
+        return None  # The list's own problem.
+    name, _, value = option.partition("=")
+    if not re.fullmatch(r"[A-Za-z_]\w*=.+", option):
+        return f"{named('arch_options')} must be KEY=VALUE, not {shown(option)}."
+    try:
+        json.dumps(read_yaml(value))  # As the model file will have it.
+    except (ValueError, TypeError, RecursionError) as error:
+        return f"{named('arch_options')} must have plain values, but that of {shown(name)} is not: {error}."
+    return None
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False

@@ -1,0 +1,54 @@
+"""The values that settings with a fixed choice may have."""
+
+from typing import Literal
+
+Head = Literal["swap", "append", "mlp"]
+
+
+Tune = Literal["auto", "linear-probe", "last-stage", "full", "lp-ft"]
+
+
+Norm = Literal["frozen", "batch"]
+
+
+Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
+
+
+Augment = Literal["none", "pad-crop", "light", "strong"]
+
+
+Loss = Literal["cross-entropy", "bce"]
+
+
+Draw = Literal["stratified", "in-order"]
+
+
+Duplicates = Literal["warn", "drop", "fail"]
+
+
+Sampler = Literal["shuffle", "balanced"]
+
+
+ClassWeights = Literal["none", "balanced"]
+
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+SaveFormat = Literal["state-dict", "full-model"]
+
+
+DIGITS = "digits"
+"""The data that come with the toolkit."""
+
+
+RESUMABLE = {"epochs", "workers", "threads", "checkpoint_every", "time_budget", "data", "data_root"}
+"""Settings that may be given anew to a run that goes on; of its images the contents must be the same."""
+
+
+MAX_THREADS = 1024
+"""The system would end a process that asks for far more."""
+
+
+NAMED_WEIGHTS = ("auto", "imagenet", "package", "bundled", "none")
+"""Weights that are no file, URL or repository."""

@@ -1,0 +1,293 @@
+"""From a source to the splits of a run: what can be read, divided, with the classes checked."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.data.fingerprints import KnownContents, fingerprints
+from tl_toolkit.data.images import ARRAYS
+from tl_toolkit.data.quality.class_sizes import count_classes, imbalance, lonely_classes
+from tl_toolkit.data.quality.duplicate_policy import settle_copies, tell_copies
+from tl_toolkit.data.quality.readability import BadImage, KnownImages, check_splits
+from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.sources.base import Source
+from tl_toolkit.data.splits import stratified_sample, stratified_split
+from tl_toolkit.errors import ConfigError, DataError, ImageError
+from tl_toolkit.events import Chosen, Counted, Listener, Warned
+from tl_toolkit.io.row_cache import cache_folder
+from tl_toolkit.sampling.class_balance import balanced_weights
+from tl_toolkit.text import bullets, listing, named
+
+FEW_TO_CHOOSE_BY = 20
+CLASSES = "classes"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run trains on and is judged by.
+
+    Attributes:
+        train: Images to learn from.
+        val: Images to choose by.
+        test: Images to judge by, once; None where the data has none.
+        bad: Images that cannot be read and were left out.
+        dropped: Copies that were left out.
+        val_origin: How val came to be.
+        val_from_train: Whether val was taken out of train, rather than being the data's own.
+        known_files: Whether files that earlier runs read need not be read again to know their contents.
+        class_names: In the order of the targets.
+    """
+
+    train: Samples
+    val: Samples
+    test: Samples | None
+    bad: list[BadImage]
+    dropped: list[BadImage]
+    val_origin: str
+    val_from_train: bool = False
+    known_files: bool = False
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> dict[str, Samples]:
+        """Those that there are, by name."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: samples for name, samples in splits.items() if samples is not None}
+
+    def fingerprints(self) -> dict[str, str]:
+        """What tells of each split whether it is still the same: how many images, and a digest of them.
+
+        Under `contents_of(split)` stands what tells it wherever the images lie, if they are the same in each reading.
+        """
+        prints = {CLASSES: ", ".join(self.class_names)}
+        for name in ("train", "val", "test"):
+            samples, contents = self.present.get(name), self.contents.get(name, [])
+            prints[name] = _fingerprint(samples) if samples else "none"
+            if samples and all(contents):
+                prints[contents_of(name)] = _digest(contents, samples)
+        return prints
+
+    @functools.cached_property
+    def contents(self) -> dict[str, list[bytes | None]]:
+        """A fingerprint of each image's content, by split; None for an image that may be another each time."""
+        known = KnownContents(cache_folder()) if self.known_files else None
+        return {name: fingerprints(samples, known) for name, samples in self.present.items()}
+
+
+def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listener: Listener) -> Splits:
+    """Leaves out what cannot be read, looks for copies and takes val out of train where there is none.
+
+    Args:
+        source: The images.
+        config: The run's settings.
+        at_least: Height and width at which it is enough to decode them.
+        listener: Told of what is odd.
+
+    Raises:
+        DataError: There is nothing to learn from, images are unreadable and `strict` is set, or there are copies
+            and `duplicates` is "fail".
+    """
+    for note in source.notes:
+        listener(Warned(note))
+    known = KnownImages(cache_folder()) if config.uses_cache else None
+    checked = check_splits(source.splits, lambda done, total: listener(Counted("check", done, total)), at_least, known)
+    readable = {split: result.readable for split, result in checked.items()}
+    bad = [image for result in checked.values() for image in result.bad]
+    if bad:
+        _report_bad(bad, config.strict, listener)
+    _check_every_class_has_images(readable["train"], source, bad)
+    whole, dropped = settle_copies(readable, source.class_names, config.duplicates, listener)
+    splits = _divide(whole, source, config, bad, dropped)
+    _check_every_class_remains(splits, source.class_names)
+    if config.drop_last and len(splits.train) < config.batch_size:
+        raise ConfigError(
+            [
+                f"{named('drop_last')} leaves no batch: train has {_images(len(splits.train))}, {named('batch_size')} "
+                f"is {config.batch_size}."
+            ]
+        )
+    tell_copies(splits.present, source.class_names, config.duplicates, listener)
+    _check_val(splits, source, listener)
+    _tell_class_sizes(splits.train, source.class_names, config, listener)
+    if splits.test is not None and not len(splits.test):
+        listener(Warned("test has no readable image: nothing is judged on it."))
+    return splits
+
+
+def check_classes(source: Source, config: FinetuneConfig) -> None:
+    """Compares the number of classes with what the user said.
+
+    Raises:
+        ConfigError: They differ.
+        DataError: There are fewer than two, or nothing to train on.
+    """
+    if "train" not in source.splits:
+        raise DataError(
+            f"{source.name} has no train split, only {', '.join(source.splits)}: there is nothing to learn from."
+        )
+    found = len(source.class_names)
+    has = f"{source.name} has {found} classes ({listing(source.class_names)})"
+    if config.one_logit and found != 2:
+        raise ConfigError([f"{named('classes')} is 1, one logit for two classes, but {has}."])
+    if config.classes is not None and not config.one_logit and config.classes != found:
+        raise ConfigError([f"{named('classes')} is {config.classes}, but {has}."])
+    if found < 2:
+        raise DataError(
+            f"{source.name} has one class only ({source.class_names[0]}); telling images apart takes two or more."
+        )
+
+
+def _divide(
+    whole: dict[str, Samples],
+    source: Source,
+    config: FinetuneConfig,
+    bad: list[BadImage],
+    dropped: list[BadImage],
+) -> Splits:
+    """Takes val out of train where there is none, and of each split as much as the user asked for."""
+    train, test = whole["train"], whole.get("test")
+    if "val" in whole:
+        val, val_origin = whole["val"], "the data's own split"
+        if config.val_images is not None:
+            val = _sample(val, source, "val", config.val_images, config)
+            val_origin += f", {config.val_images:,} images of it"
+    else:
+        train, val, val_origin = _take_val(train, source, config)
+    if config.train_images is not None:
+        train = _sample(train, source, "train", config.train_images, config)
+    if config.test_images is not None:
+        if test is None:
+            raise ConfigError([f"{named('test_images')} is {config.test_images}, but {source.name} has no test split."])
+        test = _sample(test, source, "test", config.test_images, config)
+    return Splits(train, val, test, bad, dropped, val_origin, "val" not in whole, config.uses_cache, source.class_names)
+
+
+def _check_val(splits: Splits, source: Source, listener: Listener) -> None:
+    """Says what makes val a poor judge.
+
+    Raises:
+        DataError: It is empty.
+    """
+    val = splits.val
+    if not len(val):
+        raise DataError(f"val has no readable images to choose by ({splits.val_origin}). Add images.")
+    if len(val) < FEW_TO_CHOOSE_BY:
+        poor = f"val has {_images(len(val))} only, so chance has a say in what is best: see {named('val_split')}."
+        listener(Warned(poor))
+    if missing := _missing(val, source.class_names):
+        listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
+
+
+def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[Samples, Samples, str]:
+    """Train without val, val, and how it came to be."""
+    count = config.val_images
+    if count is not None and count >= len(train):
+        raise ConfigError([f"{named('val_images')} is {count}, but train has {_images(len(train))}: some must remain."])
+    if config.draw == "in-order":
+        first = len(train) - (count or max(1, round(len(train) * config.val_split)))
+        kept, taken = list(range(first)), list(range(first, len(train)))
+        return train.subset(kept), train.subset(taken), f"the last {len(taken):,} of train, as it is ordered"
+    names = _split_names(train, source)
+    if count is not None:
+        kept, taken = stratified_sample(train.targets, names, count, config.seed)
+        return train.subset(kept), train.subset(taken), f"drawn from each class of train, seed {config.seed}"
+    kept, taken = stratified_split(train.targets, names, config.val_split, config.seed)
+    origin = f"{config.val_split:.0%} of each class of train, seed {config.seed}"
+    return train.subset(kept), train.subset(taken), origin
+
+
+def _sample(samples: Samples, source: Source, split: str, count: int, config: FinetuneConfig) -> Samples:
+    """So many images of a split."""
+    if count > len(samples):
+        raise ConfigError([f"{named(f'{split}_images')} is {count}, but {split} has {_images(len(samples))}."])
+    if config.draw == "in-order":
+        return samples.subset(range(count))
+    return samples.subset(stratified_sample(samples.targets, _split_names(samples, source), count, config.seed)[1])
+
+
+def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
+    report = bullets([str(ImageError(image.path, image.reason)) for image in bad])
+    if strict:
+        remedy = f"Mend or remove them, or leave out {named('strict')}."
+        raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\n{remedy}")
+    listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))
+
+
+def contents_of(split: str) -> str:
+    """What the fingerprint of a split's contents is called."""
+    return f"contents of {split}"
+
+
+def _fingerprint(samples: Samples) -> str:
+    identities = [
+        identity or samples.name(index).encode("utf-8", "surrogateescape")
+        for index, identity in enumerate(samples.identities())
+    ]
+    return f"{_images(len(samples))}, {_digest(identities, samples)}"
+
+
+def _digest(identities: Sequence[bytes | None], samples: Samples) -> str:
+    digest = blake2b(digest_size=8)
+    for identity, target in zip(identities, samples.targets, strict=True):
+        digest.update((identity or b"") + f" {target}\n".encode())
+    return digest.hexdigest()
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
+def _check_every_class_has_images(train: Samples, source: Source, bad: list[BadImage]) -> None:
+    empty = _missing(train, source.class_names)
+    if not empty:
+        return
+    found = f"train has no readable image of {_names(empty, source.class_names)}"
+    if source.root is not None:
+        raise DataError(f"{found}. Add images, or remove the empty folders.")
+    if bad:
+        raise DataError(f"{found}; the first that cannot be read is {ImageError(bad[0].path, bad[0].reason)}. {ARRAYS}")
+    raise DataError(f"{found}. Targets are the numbers from 0 on, without gaps: leave out classes without images.")
+
+
+def _check_every_class_remains(splits: Splits, class_names: tuple[str, ...]) -> None:
+    if empty := _missing(splits.train, class_names):
+        raise DataError(
+            f"train has no image left of {_names(empty, class_names)}: val has {_images(len(splits.val))} "
+            f"({splits.val_origin}), train {_images(len(splits.train))} of the rest. Add images of these classes, or "
+            f"see {named('draw', 'stratified')}, {named('train_images')} and {named('val_images')}."
+        )
+
+
+def _missing(samples: Samples, class_names: tuple[str, ...]) -> list[int]:
+    """Indices of the classes without an image."""
+    return sorted(set(range(len(class_names))) - set(samples.targets))
+
+
+def _tell_class_sizes(train: Samples, class_names: tuple[str, ...], config: FinetuneConfig, listener: Listener) -> None:
+    """Says which classes are too small to learn, or much smaller than others, and what is done about it."""
+    counts = count_classes(train.targets, class_names)
+    for message in lonely_classes(counts, class_names):
+        listener(Warned(message))
+    if config.sampler == "balanced":
+        listener(Chosen("balance", "each class is shown as often", named("sampler", "balanced")))
+    elif config.class_weights == "balanced":
+        weights = balanced_weights(train.targets, len(class_names))
+        value = f"images count {weights.min():.3g} to {weights.max():.3g} times in the loss"
+        listener(Chosen("balance", value, named("class_weights", "balanced")))
+    else:
+        for message in imbalance(counts, class_names):
+            listener(Warned(message))
+
+
+def _split_names(train: Samples, source: Source) -> list[str]:
+    """Names for the split: below the folder, so that the same folder elsewhere is split alike."""
+    if source.root is None:
+        return train.names()
+    prefix = f"{source.root}/"
+    return [name.removeprefix(prefix) for name in train.names()]
+
+
+def _names(indices: list[int], class_names: tuple[str, ...]) -> str:
+    return listing([class_names[index] for index in indices])

@@ -1,0 +1,58 @@
+"""Classes with few images, and classes of very unequal size."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tl_toolkit.sampling.class_balance import is_unbalanced
+from tl_toolkit.text import listing, named
+
+FEW_IMAGES = 10
+
+
+def count_classes(targets: Sequence[int], class_names: Sequence[str]) -> tuple[int, ...]:
+    """The number of images of each class."""
+    counts = Counter(targets)
+    return tuple(counts[index] for index in range(len(class_names)))
+
+
+def odd_sizes(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> list[str]:
+    """Messages on what is odd about the sizes of classes.
+
+    Args:
+        counts: Images of each class, by the name of the split.
+        class_names: The classes.
+    """
+    odd = []
+    if len(class_names) == 1:
+        odd.append(f"There is one class only, {class_names[0]}: nothing can be told apart.")
+    for split, sizes in counts.items():
+        sized = list(zip(class_names, sizes, strict=True))
+        if empty := [name for name, count in sized if not count]:
+            odd.append(f"{split} has no image of {listing(empty)}.")
+        if split != "train":
+            continue
+        if few := [name for name, count in sized if 1 < count < FEW_IMAGES]:
+            odd.append(f"{split} has fewer than {FEW_IMAGES} images of {listing(few)}.")
+        odd += lonely_classes(sizes, class_names) + imbalance(sizes, class_names)
+    return odd
+
+
+def lonely_classes(counts: Sequence[int], class_names: Sequence[str]) -> list[str]:
+    """A message where classes of train have a single image; else none."""
+    lonely = [name for name, count in zip(class_names, counts, strict=True) if count == 1]
+    if not lonely:
+        return []
+    return [f"train has a single image of {listing(lonely)}: too few to learn from, or to take one for val."]
+
+
+def imbalance(counts: Sequence[int], class_names: Sequence[str]) -> list[str]:
+    """A message with the remedy where the largest class of train has many times what the smallest has; else none."""
+    if not is_unbalanced(counts):
+        return []
+    largest = max(range(len(counts)), key=lambda index: counts[index])
+    smallest = min((index for index in range(len(counts)) if counts[index]), key=lambda index: counts[index])
+    return [
+        f"train is unbalanced: its largest class, {class_names[largest]}, has {counts[largest]:,} images, its "
+        f"smallest, {class_names[smallest]}, {counts[smallest]:,}. {named('sampler', 'balanced')} shows each class as "
+        f"often, {named('class_weights', 'balanced')} counts rare ones more in the loss."
+    ]

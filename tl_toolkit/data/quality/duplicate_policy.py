@@ -1,0 +1,159 @@
+"""What becomes of identical images: told, left out, or refused."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+
+from tl_toolkit.config.choices import Duplicates
+from tl_toolkit.data.quality.duplicates import Copies, Copy, compared, find_copies
+from tl_toolkit.data.quality.readability import BadImage
+from tl_toolkit.data.samples import Samples
+from tl_toolkit.errors import DataError
+from tl_toolkit.events import Chosen, Listener, Warned
+from tl_toolkit.text import bullets, listing, named
+
+SHOWN = 5
+"""Names of a group that a message lists before it says how many more there are."""
+
+KEEPERS: Mapping[str, tuple[str, ...]] = {"train": ("test", "val"), "val": ("test",), "test": ()}
+"""Of each split those that keep an image which both have."""
+
+LEARNERS: Mapping[str, tuple[str, ...]] = {"test": ("train", "val"), "val": ("train",), "train": ()}
+"""Of each split those that must not have its images."""
+
+
+def settle_copies(
+    splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, listener: Listener
+) -> tuple[dict[str, Samples], list[BadImage]]:
+    """Compares the images of splits and leaves out copies where that is wanted.
+
+    With "drop", train loses what is in val or test too, val what is in test too, and train all repeats but the first.
+    Images that train has in several classes are all left out: nobody can say which is right. Test stays as it is.
+
+    Args:
+        splits: Samples by the name of their split.
+        class_names: In the order of the targets.
+        policy: "warn" leaves the images as they are; see `tell_copies`.
+        listener: Told how many were left out.
+
+    Returns:
+        The splits with `contents`, and what was left out of them.
+
+    Raises:
+        DataError: There are copies and the policy is "fail", or a class has nothing else in train.
+    """
+    splits = compared(splits)
+    copies = find_copies(splits)
+    if policy == "warn" or not copies.groups:
+        return dict(splits), []
+    if policy == "fail":
+        remedy = f"Remove the copies, or leave them out with {named('duplicates', 'drop')}."
+        raise DataError("\n".join([*describe_copies(copies, class_names), remedy]))
+    dropped = [(copy, why) for group in copies.groups for copy, why in _dropped(group, class_names)]
+    gone = {split: {copy.index for copy, _ in dropped if copy.split == split} for split in splits}
+    kept = {split: _without(samples, gone[split]) for split, samples in splits.items()}
+    _check_classes_remain(splits.get("train"), kept.get("train"), class_names)
+    if dropped:
+        counts = Counter(copy.split for copy, _ in dropped)
+        value = ", ".join(f"{count:,} image{'' if count == 1 else 's'} of {split}" for split, count in counts.items())
+        listener(Chosen("copies", f"{value} left out", named("duplicates", "drop")))
+    return kept, [BadImage(copy.split, copy.name, why) for copy, why in dropped]
+
+
+def tell_copies(
+    splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, listener: Listener
+) -> None:
+    """Warns of the identical images of splits that were compared."""
+    remedy = f"{named('duplicates', 'drop')} leaves out the copies, {named('duplicates', 'fail')} stops."
+    for message in describe_copies(find_copies(splits), class_names):
+        listener(Warned(f"{message}\n{remedy}" if policy == "warn" else message))
+
+
+def describe_copies(copies: Copies, class_names: Sequence[str]) -> list[str]:
+    """Messages on identical images: in several splits, in several classes, and several times in one class."""
+    messages = []
+    if copies.leaks:
+        pairs = Counter(pair for group in copies.leaks for pair in _leaking(group))
+        counts = ", ".join(
+            f"{count:,} of {judged} {_is(count)} in {other} too" for (judged, other), count in pairs.items()
+        )
+        messages.append(
+            f"The same images are in several splits: {counts}. Accuracy on them says nothing of new images.\n"
+            f"{_examples(copies.leaks)}"
+        )
+    if copies.conflicts:
+        count = len(copies.conflicts)
+        messages.append(
+            f"{count:,} image{'' if count == 1 else 's'} {_is(count)} in several classes: one at most is right.\n"
+            f"{bullets([f'{_names(group)} ({_classes(group, class_names)})' for group in copies.conflicts])}"
+        )
+    if copies.repeats:
+        extra = Counter(group[0].split for group in copies.repeats for _ in group[1:])
+        counts = ", ".join(f"{count:,} in {split}" for split, count in extra.items())
+        messages.append(
+            f"Images repeat others of their class and split ({counts}) and count more than these.\n"
+            f"{_examples(copies.repeats)}"
+        )
+    return messages
+
+
+def describe_near(near: Copies) -> list[str]:
+    """A message on groups of images that look the same."""
+    if not near.groups:
+        return []
+    kinds = (("splits", near.leaks), ("classes", near.conflicts))
+    where = ", ".join(f"{len(groups):,} in several {what}" for what, groups in kinds)
+    count = f"{len(near.groups):,} group{'' if len(near.groups) == 1 else 's'}"
+    return [f"{count} of images look the same without being identical ({where}).\n{_examples(near.groups)}"]
+
+
+def _dropped(group: Sequence[Copy], class_names: Sequence[str]) -> Iterator[tuple[Copy, str]]:
+    """What a group loses, and why."""
+    first = {copy.split: copy for copy in reversed(group)}
+    in_train = [copy for copy in group if copy.split == "train"]
+    for copy in group:
+        judges = [first[split] for split in KEEPERS[copy.split] if split in first]
+        if judges:
+            yield copy, f"also in {judges[0].split}: {judges[0].name}"
+        elif copy.split == "train" and len({other.target for other in in_train}) > 1:
+            yield copy, f"in several classes: {_classes(in_train, class_names)}"
+        elif copy.split == "train" and copy != in_train[0]:
+            yield copy, f"the same as {in_train[0].name}"
+
+
+def _without(samples: Samples, gone: Set[int]) -> Samples:
+    return samples.subset([index for index in range(len(samples)) if index not in gone]) if gone else samples
+
+
+def _check_classes_remain(before: Samples | None, after: Samples | None, class_names: Sequence[str]) -> None:
+    if before is None or after is None:
+        return
+    if lost := sorted(set(before.targets) - set(after.targets)):
+        raise DataError(
+            f"Without its copies train has no image of {listing([class_names[target] for target in lost])}: all are in "
+            f"val, test or another class too. Take them out there, or say {named('duplicates', 'warn')}."
+        )
+
+
+def _leaking(group: Sequence[Copy]) -> Iterator[tuple[str, str]]:
+    """For each image that is judged or chosen by: its split, and the one that has it too."""
+    splits = {copy.split for copy in group}
+    for copy in group:
+        if others := [split for split in LEARNERS[copy.split] if split in splits]:
+            yield copy.split, others[0]
+
+
+def _examples(groups: Sequence[Sequence[Copy]]) -> str:
+    return bullets([_names(group) for group in groups])
+
+
+def _names(group: Sequence[Copy]) -> str:
+    shown = [f"{copy.name}" if "/" in copy.name else f"{copy.name} of {copy.split}" for copy in group]
+    return " = ".join(shown[:SHOWN]) + (f" = {len(shown) - SHOWN:,} more" if len(shown) > SHOWN else "")
+
+
+def _classes(group: Sequence[Copy], class_names: Sequence[str]) -> str:
+    return listing(list(dict.fromkeys(class_names[copy.target] for copy in group)))
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"

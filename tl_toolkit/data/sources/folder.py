@@ -1,0 +1,250 @@
+"""Folders of images: one folder a class, with or without splits."""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.sources.listing import Contents, PassedOver, images_below, list_folder
+from tl_toolkit.errors import DataError
+from tl_toolkit.io.own_files import is_run_folder
+from tl_toolkit.text import listing, named
+
+SPLIT_FOLDERS: Mapping[str, str] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""Folder name to split."""
+
+OTHER_SPLIT_NAMES = {
+    "training": ("train",),
+    "testing": ("test",),
+    "dev": ("val",),
+    "eval": ("val",),
+    "holdout": ("test",),
+}
+"""What others call the splits."""
+
+EXPECTED = "expected FOLDER/CLASS/image.jpg, or FOLDER/train/CLASS/image.jpg beside val/ and test/"
+
+DEEPEST = 4
+"""Levels below a folder without images in which those that may be meant are looked for."""
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """What a folder of images holds.
+
+    Attributes:
+        splits: Samples by the name of their split.
+        class_names: In the order of the targets.
+        notes: What was passed over, or is odd.
+    """
+
+    splits: dict[str, Samples]
+    class_names: list[str]
+    notes: list[str]
+
+
+def read_folder(folder: Path) -> FolderImages:
+    """Finds the images of each class of each split; whether one can be read shows when it is decoded.
+
+    Raises:
+        DataError: It cannot be said which images are of which class.
+    """
+    if is_run_folder(folder):
+        raise DataError(f"{folder} is a run that tl wrote, no folder of images; {EXPECTED}.")
+    passed_over = PassedOver()
+    top = list_folder(folder)
+    passed_over.add(top.passed_over.beside_classes())
+    split_folders, notes = find_splits(folder, top)
+    first = next(split for split in ("train", "val", "test") if split in split_folders)
+    classes: dict[str, dict[str, Contents]] = {}
+    for split, path in split_folders.items():
+        within = top if path == folder else list_folder(path)
+        if path != folder:
+            passed_over.add(within.passed_over.beside_classes())
+            notes += _note_loose(path, within)
+        classes[split] = {name: list_folder(path / name) for name in within.folders}
+        if not classes[split]:
+            raise DataError(f"{path} has no class folders; {EXPECTED}.")
+    _check_own_images(split_folders[first], classes[first])
+    class_names = list(classes[first])
+    for split, path in split_folders.items():
+        _check_same_classes(first, class_names, split, list(classes[split]))
+        for name, contents in classes[split].items():
+            passed_over.add(contents.passed_over)
+            _check_nothing_deeper(path / name, contents, passed_over)
+    return FolderImages(
+        {split: _samples(path, classes[split], class_names) for split, path in split_folders.items()},
+        class_names,
+        [*notes, *_odd_names(class_names), *passed_over.notes()],
+    )
+
+
+def find_splits(folder: Path, contents: Contents) -> tuple[dict[str, Path], list[str]]:
+    """Says which folder holds which split; a plain folder of classes is all "train".
+
+    Returns:
+        The folder of each split, and notes on what was passed over.
+
+    Raises:
+        DataError: It cannot be said whether the folders are classes or splits.
+    """
+    names = contents.folders
+    if not names:
+        raise DataError(f"{folder} has no folders in it; {EXPECTED}.")
+    splits: dict[str, Path] = {}
+    for name in names:
+        split = SPLIT_FOLDERS.get(name.lower())
+        if split is None:
+            continue
+        if split in splits:
+            raise DataError(
+                f"{folder} has two folders for {split}, {splits[split].name}/ and {name}/; keep one of them."
+            )
+        splits[split] = folder / name
+    others = [name for name in names if name.lower() not in SPLIT_FOLDERS]
+    notes = _note_loose(folder, contents)
+    if not splits:
+        _refuse_near_splits(folder, others)
+        return {"train": folder}, notes
+    if others and "train" not in splits:
+        found = ", ".join(f"{path.name}/" for path in splits.values())
+        raise DataError(
+            f"{folder} has {found} beside {listing([f'{name}/' for name in others])}: these can be splits or "
+            "classes. Add train/ for a folder of splits, or rename the class."
+        )
+    if others:
+        notes.append(f"Passed over in {folder}, no split: {listing([f'{name}/' for name in others])}.")
+    return splits, notes
+
+
+def _note_loose(folder: Path, contents: Contents) -> list[str]:
+    count = len(contents.images)
+    images = f"{count:,} image{'' if count == 1 else 's'}"
+    return [f"Passed over in {folder}, in no class folder: {images}."] if count else []
+
+
+def _refuse_near_splits(folder: Path, names: Sequence[str]) -> None:
+    """Refuses folders that are called almost like splits and hold folders themselves.
+
+    Raises:
+        DataError: They would be taken for classes.
+    """
+    for name in names:
+        lower = name.lower()
+        near = difflib.get_close_matches(lower, SPLIT_FOLDERS, n=1, cutoff=0.7) + list(OTHER_SPLIT_NAMES.get(lower, ()))
+        if near and list_folder(folder / name).folders:
+            raise DataError(
+                f"{folder / name} could be a class or a split: it holds folders and its name is near {near[-1]!r}. "
+                f"Call it {near[-1]}/ if it is a split, or put train/ above the classes."
+            )
+
+
+def _check_own_images(split_folder: Path, classes: Mapping[str, Contents]) -> None:
+    """Refuses class folders without images of their own in the split that says which classes there are.
+
+    Raises:
+        DataError: There are some; the message says which folder may be meant.
+    """
+    lacking = [name for name, contents in classes.items() if not contents.images]
+    if not lacking:
+        return
+    having = [name for name in classes if name not in lacking]
+    if having and any(images_below(split_folder / name)[0] for name in lacking):
+        return  # They lie deeper, which is told.
+    if having:
+        one = len(lacking) == 1
+        raise DataError(
+            f"{listing([str(split_folder / name) for name in lacking])} {'has' if one else 'have'} no images, beside "
+            f"folders that have ({listing(having)}): {'it is' if one else 'they are'} no class to learn. Add images, "
+            f"or take {'it' if one else 'them'} out of {split_folder}."
+        )
+    meant = [str(path) for path in _data_folders_below(split_folder, list(classes))]
+    what = f"{split_folder} has no images in its class folders ({listing(lacking)})"
+    if not meant:
+        raise DataError(f"{what}; {EXPECTED}.")
+    if len(meant) == 1:
+        raise DataError(f"{what}, but {meant[0]} has folders of images: say {named('data', meant[0])}.")
+    raise DataError(
+        f"{what}, but each of {listing(meant)} has folders of images. If those are classes, say one of these, such as "
+        f"{named('data', meant[0])}; if not, put the images into {listing(meant)} themselves."
+    )
+
+
+def _data_folders_below(folder: Path, names: Sequence[str], depth: int = 1) -> list[Path]:
+    """The highest folders below one that have folders with images, those of splits taken together."""
+    if depth > DEEPEST:
+        return []
+    found: list[Path] = []
+    for name in names:
+        here = folder / name
+        below = list_folder(here).folders
+        splits = [split for split in below if split.lower() in SPLIT_FOLDERS]
+        classes = [here / split / kind for split in splits for kind in list_folder(here / split).folders]
+        if any(list_folder(path).images for path in [*classes, *(here / kind for kind in below)]):
+            found.append(here)
+        else:
+            found += _data_folders_below(here, below, depth + 1)
+    return found
+
+
+def _check_nothing_deeper(folder: Path, contents: Contents, passed_over: PassedOver) -> None:
+    """Refuses images that lie deeper than in a class folder itself; what else lies there is passed over.
+
+    Raises:
+        DataError: There are some.
+    """
+    for name in contents.folders:
+        images, others = images_below(folder / name)
+        passed_over.add(others)
+        if images:
+            what = "an image" if len(images) == 1 else f"{len(images):,} images"
+            raise DataError(
+                f"{folder / name} has {what} (such as {images[0]}): nobody can say whether {folder.name} is their "
+                f"class. If it is, put them into {folder} itself; if not, take {name} out of it."
+            )
+
+
+def _check_same_classes(first: str, expected: Sequence[str], split: str, found: Sequence[str]) -> None:
+    if unknown := sorted(set(found) - set(expected)):
+        near = [f"{name!r} may be {nearest!r}" for name in unknown if (nearest := _nearest_class(name, expected))]
+        raise DataError(
+            f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({listing(unknown)}) that {first} lacks. "
+            f"Class folders must have the same names in every split.{f' {listing(near)}.' if near else ''}"
+        )
+
+
+def _nearest_class(name: str, expected: Sequence[str]) -> str:
+    """The class that is called most like `name`, in whatever case; empty where none is."""
+    by_lower = {known.lower(): known for known in expected}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else ""
+
+
+def _odd_names(class_names: Sequence[str]) -> list[str]:
+    """A note on classes that differ in case only."""
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name in class_names:
+        alike[name.casefold()].append(name)
+    groups = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    return [
+        f"Classes that differ in case only are learned as several: {listing(groups)}. If they are one, put their "
+        "images into one folder."
+    ] * bool(groups)
+
+
+def _samples(folder: Path, classes: Mapping[str, Contents], class_names: Sequence[str]) -> Samples:
+    images: list[str] = []  # A Path takes six times the memory, and Python's garbage collector looks through them all.
+    targets: list[int] = []
+    for target, name in enumerate(class_names):
+        files = [str(folder / name / image) for image in classes[name].images] if name in classes else []
+        images += files
+        targets += [target] * len(files)
+    return Samples(images, targets)

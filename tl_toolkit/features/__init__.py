@@ -1,0 +1,1 @@
+"""Features of a frozen prefix: computed once, and trained on many times."""

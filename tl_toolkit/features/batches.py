@@ -1,0 +1,156 @@
+"""Frozen features: the output of a network's frozen prefix, computed once and trained on many times."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tl_toolkit.io.row_cache import Rows
+from tl_toolkit.sampling.class_balance import balanced_order
+from tl_toolkit.sampling.rng import seed_from
+from tl_toolkit.training.loop import Batches
+
+PROBE_BATCH = 256
+"""Images in a step of a head alone: a Linear is too small a work for less."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a prefix makes of the images of a split.
+
+    Attributes:
+        views: The rows of each view.
+        targets: (N).
+    """
+
+    views: Sequence[Rows]
+    targets: torch.Tensor
+
+
+class ViewOrder:
+    """The batches of an epoch: which images, each in one of its views. Both depend on (seed, epoch) alone.
+
+    Args:
+        count: Number of images.
+        views: Number of views.
+        batch_size: Images in a batch; a last one of a single image, which BatchNorm cannot learn from, is left out.
+        seed: Of order and views.
+        drop_last: Leave out any smaller last batch.
+        balance: Class index of each image, where every class is to be shown as often; see `balanced_order`.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        views: int,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = False,
+        balance: Sequence[int] | None = None,
+    ) -> None:
+        self.count = count
+        self.views = views
+        self.batch_size = batch_size
+        self.seed = seed
+        lonely_last = count > batch_size and count % batch_size == 1
+        self._batches = count // batch_size if drop_last or lonely_last else -(-count // batch_size)
+        self.balance = None if balance is None else torch.tensor(balance)
+        self.epoch = self.first = 0
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
+        self.epoch, self.first = epoch, first
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Indices (N) and views (N) of each batch."""
+        generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
+        if self.balance is None:
+            order = torch.randperm(self.count, generator=generator)
+            views = torch.randint(self.views, (self.count,), generator=generator)[order]
+        else:  # An image that comes more than once has a view for each time.
+            order = balanced_order(self.balance, generator)
+            views = torch.randint(self.views, (self.count,), generator=generator)
+        for batch in range(self.first, self._batches):
+            here = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield order[here], views[here]
+
+
+class FeatureBatches:
+    """Shuffled batches of stored features.
+
+    Args:
+        features: What to train on.
+        order: The batches.
+        device: Where they go.
+    """
+
+    def __init__(self, features: Features, order: ViewOrder, device: torch.device) -> None:
+        self.features = features
+        self.order = order
+        self.device = device
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
+        self.order.set_epoch(epoch, first)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        views, targets = self.features.views, self.features.targets
+        for picked, view in self.order:
+            rows = views[0].take(picked)
+            for index in range(1, len(views)):
+                here = view == index
+                rows[here] = views[index].take(picked[here])
+            yield rows.to(self.device), targets[picked].to(self.device)
+
+
+class ComputedFeatures:
+    """Batches of features that are not stored: computed whenever they are asked for.
+
+    Args:
+        loader: Batches of images.
+        compute: The frozen prefix, from a batch of the loader to the features.
+        order: What the loader's batches come from; None for images in order.
+    """
+
+    def __init__(
+        self, loader: Batches, compute: Callable[[torch.Tensor], torch.Tensor], order: ViewOrder | None = None
+    ) -> None:
+        self.loader = loader
+        self.compute = compute
+        self.order = order
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """The epoch that the next iteration gives, and its first batch."""
+        if self.order:
+            self.order.set_epoch(epoch, first)
+
+    def __len__(self) -> int:
+        return len(self.order) if self.order else 0
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for images, targets in self.loader:
+            features = self.compute(images)
+            yield features, targets.to(features.device)
+
+
+class EvalFeatures:
+    """Batches of stored features in order, in their first view.
+
+    Args:
+        features: What to evaluate on.
+        batch_size: Images in a batch.
+    """
+
+    def __init__(self, features: Features, batch_size: int) -> None:
+        self.features = features
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for picked in torch.split(torch.arange(len(self.features.targets)), self.batch_size):
+            yield self.features.views[0].take(picked), self.features.targets[picked]

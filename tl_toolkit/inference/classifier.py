@@ -1,0 +1,160 @@
+"""A model read from a run or a file, ready to predict."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import torch
+from torch import nn
+
+from tl_toolkit.data.images import ImageLike, is_path, open_image
+from tl_toolkit.data.transforms import EvalTransform, Normalize
+from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.io.reader_threads import readers
+from tl_toolkit.metrics.logits import probabilities, ranked_classes
+from tl_toolkit.model_file import ModelCard
+from tl_toolkit.training.device import Compute
+
+DEFAULT_TOP_K = 5
+BATCH = 32
+"""Images that are decoded and run at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassProbability:
+    """A class and the probability that the model gives it."""
+
+    class_name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one image.
+
+    Attributes:
+        path: The image's path, or what stands for it.
+        top_k: The likeliest classes, best first.
+    """
+
+    path: str
+    top_k: tuple[ClassProbability, ...]
+
+    @property
+    def class_name(self) -> str:
+        """The likeliest class."""
+        return self.top_k[0].class_name
+
+    @property
+    def probability(self) -> float:
+        """Its probability."""
+        return self.top_k[0].probability
+
+
+class LoadedModel:
+    """A fine-tuned network with its class names and its preprocessing.
+
+    Attributes:
+        module: The plain torchvision or timm network, in eval mode.
+        card: What the model file says about it.
+        compute: Where and in which precision it runs.
+    """
+
+    def __init__(self, module: nn.Module, card: ModelCard, compute: Compute) -> None:
+        self.module = compute.place(module).eval()
+        self.card = card
+        self.compute = compute
+        self._to_pixels = EvalTransform(card.input_spec)
+        self.normalize = Normalize(card.input_spec).to(compute.device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return self.card.class_names
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The pixels that the network expects."""
+        return self.card.input_spec
+
+    def to_pixels(self, image: ImageLike) -> torch.Tensor:
+        """From an image or its path to uint8 (C, H, W).
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        spec = self.input_spec
+        return self._to_pixels(open_image(image, spec.channels, at_least=spec.enough))
+
+    @property
+    def transform(self) -> Callable[[ImageLike], torch.Tensor]:
+        """From an image or its path to the network's input (C, H, W)."""
+
+        def transform(image: ImageLike) -> torch.Tensor:
+            pixels = self.to_pixels(image)
+            normalized: torch.Tensor = self.normalize(pixels.to(self.compute.device))
+            return normalized.cpu()
+
+        return transform
+
+    def logits(self, images: torch.Tensor | Sequence[ImageLike]) -> torch.Tensor:
+        """Logits of images.
+
+        Args:
+            images: A batch (N, C, H, W) as `transform` makes it, or images and paths.
+
+        Returns:
+            (N, classes), or (N, 1) of a model with one logit; float32 on the CPU.
+
+        Raises:
+            ImageError: An image cannot be read.
+        """
+        if not isinstance(images, torch.Tensor):
+            parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+            return torch.cat([self.logits(self._inputs(part)) for part in parts])
+        with self.compute.inference():
+            batch = images.to(self.compute.device).contiguous(memory_format=self.compute.memory_format)
+            logits: torch.Tensor = self.module(batch)
+        return logits.float().cpu()
+
+    def _inputs(self, images: Sequence[ImageLike]) -> torch.Tensor:
+        """The network's input (N, C, H, W); files are read in threads."""
+        if not all(is_path(image) for image in images):
+            return torch.stack([self.transform(image) for image in images])
+        pixels = readers().start(self.to_pixels, images).results()
+        normalized: torch.Tensor = self.normalize(torch.stack(pixels).to(self.compute.device))
+        return normalized
+
+    @overload
+    def predict(self, images: ImageLike, top_k: int = DEFAULT_TOP_K) -> Prediction: ...
+    @overload
+    def predict(self, images: list[ImageLike], top_k: int = DEFAULT_TOP_K) -> list[Prediction]: ...
+    def predict(self, images: ImageLike | list[ImageLike], top_k: int = DEFAULT_TOP_K) -> Prediction | list[Prediction]:
+        """Names the likeliest classes.
+
+        Args:
+            images: An image, a path, or a list of them.
+            top_k: How many classes to tell.
+
+        Raises:
+            ImageError: An image cannot be read.
+        """
+        given = images if isinstance(images, list) else [images]
+        names = [str(image) if is_path(image) else f"image {index}" for index, image in enumerate(given)]
+        predictions = self.rank(self.logits(given), names, top_k) if given else []
+        return predictions if isinstance(images, list) else predictions[0]
+
+    def rank(self, logits: torch.Tensor, names: Sequence[str], top_k: int) -> list[Prediction]:
+        """Turns logits into predictions, naming the images `names`."""
+        best = ranked_classes(logits, top_k)
+        shares = probabilities(logits, self.card.loss).gather(1, best)
+        return [
+            Prediction(
+                name,
+                tuple(
+                    ClassProbability(self.class_names[index], probability)
+                    for index, probability in zip(indices, probabilities, strict=True)
+                ),
+            )
+            for name, indices, probabilities in zip(names, best.tolist(), shares.tolist(), strict=True)
+        ]

@@ -1,0 +1,148 @@
+"""Loading a model from a run folder or a file; no code in it runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_toolkit.errors import ToolkitError, UsageError
+from tl_toolkit.io.files import is_file, is_folder
+from tl_toolkit.io.own_files import CONFIG_FILE, MODEL_FILE
+from tl_toolkit.text import named, shown
+
+if TYPE_CHECKING:
+    pass  # With it comes torch, which takes seconds.
+
+
+import shlex
+from itertools import islice
+from typing import get_args
+
+import torch
+from torch import nn
+
+from tl_toolkit.config.choices import Head, Precision
+from tl_toolkit.errors import NEAREST, ModelFileError
+from tl_toolkit.inference.classifier import LoadedModel
+from tl_toolkit.io.own_files import GIVE_A_MODEL, find_model
+from tl_toolkit.model_file import ModelCard, read_card, read_weights
+from tl_toolkit.models.backbones import blank_image, resolve_arch
+from tl_toolkit.models.build import rebuild_network
+from tl_toolkit.models.pickles.load import CARD_ATTRIBUTE, card_of, load_pickled
+from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
+from tl_toolkit.text import listing
+from tl_toolkit.training.device import choose_compute
+
+MOST_LOOKED_AT = 100
+"""Files of a folder in which a model is looked for, where it is no run."""
+
+
+def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto", trust: bool = False) -> LoadedModel:
+    """Loads a model; nothing in the file is run as code.
+
+    Args:
+        path: A run folder, a model.safetensors or a full model that tl saved, wherever it lies and whatever its name.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto" is bf16 where the device computes it natively.
+        trust: Load a full model even where code that is in the file would run.
+
+    Raises:
+        UsageError: There is no such file, it is of another kind, or it says nothing of classes and preprocessing.
+        ModelFileError: The file is damaged or not the toolkit's.
+        UnsafeFileError: Without `trust`, loading it could run code.
+    """
+    file = find_model_file(path)
+    kind = kind_of(file)
+    if kind is None:
+        raise _no_model(file)
+    module, card = _read(file) if kind == "safetensors" else _read_full_model(file, trust)
+    return LoadedModel(module, card, choose_compute(device, precision, module))
+
+
+def find_model_file(path: str | Path) -> Path:
+    """The model.safetensors of a run folder, or the file itself.
+
+    Raises:
+        UsageError: There is none.
+    """
+    place = find_model(path)
+    file = place / MODEL_FILE if is_folder(place) else place
+    if is_file(file):
+        return file
+    raise UsageError(f"{place} has no {MODEL_FILE} in it{_instead_of(place)}")
+
+
+def _instead_of(folder: Path) -> str:
+    """What is in a folder that is no run, or is one that has not come so far, and what can be given in its place."""
+    if is_file(folder / CONFIG_FILE):
+        return f". Its run has not come so far: tl finetune --resume {shlex.quote(str(folder))}"
+    try:
+        runs = sorted((path.parent for path in folder.glob(f"*/{MODEL_FILE}")), key=lambda run: run.stat().st_mtime)
+        inside = sorted(islice((path for path in folder.iterdir() if path.name[:1] != "."), MOST_LOOKED_AT))
+    except OSError:
+        return f". {GIVE_A_MODEL}"
+    if near := [str(path) for path in (*reversed(runs), *filter(_has_card, inside))][:NEAREST]:
+        return f". Did you mean {' or '.join(near)}?"
+    return f", only {listing([path.name for path in inside])}. {GIVE_A_MODEL}" if inside else f". {GIVE_A_MODEL}"
+
+
+def _has_card(path: Path) -> bool:
+    """Whether there is a model that tl wrote as safetensors, whatever the name of its file."""
+    try:
+        return is_file(path) and kind_of(path) == "safetensors" and bool(read_card(path))
+    except ModelFileError:
+        return False
+
+
+def _no_model(file: Path) -> ToolkitError:
+    """Says what a file is that holds no model."""
+    what = describe_other(file)
+    if not what:
+        return ModelFileError(f"{file} is no model that tl can load: {describe_unknown(file)}.")
+    beside = file.parent / MODEL_FILE
+    of_run = beside != file and is_file(beside)
+    instead = f"The model of that run is in its folder: {file.parent}" if of_run else GIVE_A_MODEL
+    return UsageError(f"{file} is {what}, not a model. {instead}")
+
+
+def _read(file: Path) -> tuple[nn.Module, ModelCard]:
+    """A network built by its card, with the weights of a safetensors file."""
+    weights = read_weights(file)  # First: what is damaged would be told as something else.
+    card = read_card(file)
+    if card.head not in get_args(Head):
+        raise ModelFileError(f"{file} has a head {shown(card.head)}; expected {', '.join(get_args(Head))}.")
+    module = rebuild_network(
+        resolve_arch(card.architecture, card.arch_options),
+        card.outputs,
+        card.head,  # type: ignore[arg-type]  # checked above
+        card.base_classes,
+        card.input_spec,
+    )
+    try:
+        module.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ModelFileError(f"{file} does not fit {card.architecture}, which its header names: {error}") from error
+    return module, card
+
+
+def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelCard]:
+    """A network as it was saved, and the card that it carries."""
+    module = load_pickled(file, trust)
+    metadata = card_of(module)
+    if not isinstance(module, nn.Module) or not metadata:
+        what = "a network" if isinstance(module, nn.Module) else "weights" if isinstance(module, dict) else "something"
+        raise UsageError(
+            f"{file} holds {what} without class names and InputSpec, so nothing can be predicted with it. Give a run "
+            f"folder, its {MODEL_FILE}, or a full model that tl saved; or train with it: {named('weights', str(file))}."
+        )
+    delattr(module, CARD_ATTRIBUTE)
+    try:
+        card = ModelCard.from_metadata(metadata)
+    except ModelFileError as error:
+        raise ModelFileError(f"{file} is no model that tl can load: {error}.") from error
+    try:
+        with torch.inference_mode():
+            shape = tuple(module.eval()(blank_image(card.input_spec)).shape)
+    except Exception as error:  # What is in the file may be any layers in any order.
+        raise ModelFileError(f"{file} does not take the images that it describes: {error}") from error
+    if shape != (1, card.outputs):
+        raise ModelFileError(f"{file} gives {shape} for one image; expected (1, {card.outputs}), as it says.")
+    return module, card

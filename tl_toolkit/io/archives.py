@@ -1,0 +1,208 @@
+"""Unpacking archives that others made: nothing appears outside of the folder, and no more than is allowed."""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import posixpath
+import secrets
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Any, Self
+
+from tl_toolkit.errors import DataError
+from tl_toolkit.io.files import show_size
+
+MOST_MEMBERS = 300_000
+"""Files and folders in an archive. Of torchvision's that `tl data get` takes, Food-101 has most: 101,000."""
+
+MOST_BYTES = 64 * 2**30
+"""Of all files together, unpacked. More than any of them has."""
+
+MOST_HEADER_BYTES = 2**20
+"""Of a tar header that is read into memory, such as a long name."""
+
+READ_INTO_MEMORY = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+
+MOST_PARTS = 64
+"""Folders within each other: removing a folder goes down them one by one."""
+
+CHUNK_BYTES = 2**20
+
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Of a compressed file that is no archive, by its ending."""
+
+
+def unpack_tar(archive: Path, folder: Path, compression: str | None = None) -> None:
+    """Unpacks a tar archive: plain files and folders, and copies in place of links within it.
+
+    Args:
+        archive: The file.
+        folder: Where to.
+        compression: ".gz", ".bz2" or ".xz"; None for none.
+
+    Raises:
+        DataError: The archive is damaged, or holds what could do harm. Nothing of it is kept.
+    """
+    mode: Any = f"r:{compression[1:]}" if compression else "r:"
+    with _unpacking(archive, folder) as unpacked, tarfile.open(archive, mode, tarinfo=_BoundedHeader) as tar:
+        links: list[tuple[str, str]] = []
+        for member in tar:
+            unpacked.count()
+            if member.isdir():
+                unpacked.add_folder(member.name)
+            elif member.isreg() and not member.issparse() and (source := tar.extractfile(member)):
+                unpacked.add_file(member.name, source)
+            elif member.islnk():
+                links.append((member.name, member.linkname))
+            elif member.issym():
+                links.append((member.name, posixpath.join(posixpath.dirname(member.name), member.linkname)))
+            else:
+                raise DataError(f"it holds {member.name!r}, which is no plain file, folder or link")
+        for name, target in links:  # They may lead to files that come later.
+            unpacked.add_copy(name, target)
+
+
+def unpack_zip(archive: Path, folder: Path) -> None:
+    """Unpacks a zip archive: plain files and folders.
+
+    Args:
+        archive: The file.
+        folder: Where to.
+
+    Raises:
+        DataError: The archive is damaged, or holds what could do harm. Nothing of it is kept.
+    """
+    with _unpacking(archive, folder) as unpacked, zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            unpacked.count()
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise DataError(f"it holds {member.filename!r}, which is no plain file or folder")
+            if member.is_dir():
+                unpacked.add_folder(member.filename)
+            else:
+                with opened.open(member) as source:
+                    unpacked.add_file(member.filename, source)
+
+
+def decompress(packed: Path, folder: Path) -> Path:
+    """Decompresses a file that is no archive.
+
+    Args:
+        packed: The file; its name ends in one of `OPENERS`.
+        folder: Where to.
+
+    Returns:
+        The file that was written: its name lacks that ending.
+
+    Raises:
+        DataError: The file is damaged or too large. Nothing of it is kept.
+    """
+    with _unpacking(packed, folder) as unpacked, OPENERS[packed.suffix](packed, "rb") as source:
+        unpacked.add_file(packed.stem, source)
+    return folder / packed.stem
+
+
+class _Unpacked:
+    """A folder that fills, and counts what comes into it.
+
+    No links are made in it, so that a name within it is a place within it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.members = 0
+        self.bytes = 0
+
+    def count(self) -> None:
+        """One more member, of whatever kind."""
+        self.members += 1
+        if self.members > MOST_MEMBERS:
+            raise DataError(f"it holds more than {MOST_MEMBERS:,} files and folders")
+
+    def add_folder(self, name: str) -> None:
+        """A folder, which may be there already."""
+        self._place(name).mkdir(parents=True, exist_ok=True)
+
+    def add_file(self, name: str, source: IO[bytes]) -> None:
+        """A file; its bytes are counted as they come, whatever a header says."""
+        place = self._place(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():
+            raise DataError(f"it holds {name!r} twice")
+        with place.open("xb") as file:
+            while chunk := source.read(CHUNK_BYTES):
+                self.bytes += len(chunk)
+                if self.bytes > MOST_BYTES:
+                    raise DataError(f"its files take more than {show_size(MOST_BYTES)}")
+                file.write(chunk)
+
+    def add_copy(self, name: str, target: str) -> None:
+        """A copy of a file that is there, in place of a link to it."""
+        original = self._place(posixpath.normpath(target), f"{name!r}, a link to {target!r}")
+        if not original.is_file():
+            raise DataError(f"it holds {name!r}, a link to {target!r}, which is no file in it")
+        with original.open("rb") as source:
+            self.add_file(name, source)
+
+    def _place(self, name: str, what: str = "") -> Path:
+        """Where a name lies; it is a POSIX path, but Windows must not see another one in it."""
+        path = PurePosixPath(name)
+        parts = (*path.parts, *PureWindowsPath(name).parts)
+        if ".." in parts or path.is_absolute() or "\\" in name or "\0" in name or PureWindowsPath(name).anchor:
+            raise DataError(f"it holds {what or repr(name)}, which leads out of the folder")
+        if len(path.parts) > MOST_PARTS:
+            raise DataError(f"it holds folders within each other, more than {MOST_PARTS} deep")
+        return self.folder / path
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """A header; those whose content tarfile reads into memory must be small."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The header of a block.
+
+        Raises:
+            DataError: It is one of those, and large.
+        """
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in READ_INTO_MEMORY and header.size > MOST_HEADER_BYTES:
+            raise DataError(f"it has a header of {show_size(header.size)}")
+        return header
+
+
+@contextlib.contextmanager
+def _unpacking(archive: Path, folder: Path) -> Iterator[_Unpacked]:
+    """Gives a temporary folder within `folder`; what was unpacked there comes into `folder` when all of it is good."""
+    temporary = folder / f".{archive.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+        yield _Unpacked(temporary)
+        for path in temporary.iterdir():
+            _move(path, folder / path.name)
+    except Exception as error:  # Damaged archives fail with errors of every type.
+        reason = str(error).strip() or type(error).__name__
+        raise DataError(f"{archive} is not unpacked: {reason}. Nothing of it was kept.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a file or a folder; a folder that is there is filled."""
+    if source.is_dir() and target.is_dir():
+        for path in source.iterdir():
+            _move(path, target / path.name)
+    else:
+        source.replace(target)

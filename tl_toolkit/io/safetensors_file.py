@@ -1,0 +1,110 @@
+"""Tensors in safetensors files that appear whole or not at all, and tell when they are damaged."""
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from tl_toolkit.errors import ModelFileError
+from tl_toolkit.io.files import atomic_file
+from tl_toolkit.system.cores import cores_to_use
+
+DIGEST = "digest"
+"""The entry of the header's metadata that seals a file."""
+
+DIGEST_BYTES = 16
+CHUNK_BYTES = 2**22
+"""Tensors are looked at in chunks, on all cores: one layer of VGG16 is three quarters of its bytes. Of each chunk the
+digest has its CRC-32, which finds damage as well as BLAKE2 does: against intent neither helps in a file that anyone may
+write anew. On 2 cores it is six times as fast."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes or replaces a file.
+
+    Args:
+        path: The file.
+        tensors: On any device; those that share memory are written each for itself.
+        metadata: For the file's header.
+
+    Raises:
+        ToolkitError: It cannot be written, for example because the disk is full.
+    """
+    separate = _separate(tensors)
+    with atomic_file(path, sum(tensor.nbytes for tensor in separate.values())) as temporary:
+        try:
+            save_file(separate, temporary, dict(metadata) if metadata else None)
+        except SafetensorError as error:  # Made of the system's own error, whose number stands in the text.
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else None, str(error)) from error
+
+
+def write_sealed(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes or replaces a file whose header has a digest of all that is in it, for `read_sealed`.
+
+    Args:
+        path: The file.
+        tensors: As `write_tensors` takes them.
+        metadata: For the file's header.
+
+    Raises:
+        ToolkitError: It cannot be written.
+    """
+    separate = _separate(tensors)
+    write_tensors(path, separate, {**metadata, DIGEST: _digest(separate, metadata)})
+
+
+def read_sealed(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Reads metadata and tensors; the tensors may be mapped from the file.
+
+    A file without a digest, of another tool or of an earlier version, is read as it is.
+
+    Raises:
+        ModelFileError: The file is missing or damaged; the message is the reason alone.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not iterable
+    except SafetensorError as error:
+        raise ModelFileError(f"it is damaged: {error}") from error
+    except OSError as error:
+        raise ModelFileError(str(error)) from error
+    expected = metadata.pop(DIGEST, None)
+    if expected is not None and (found := _digest(tensors, metadata)) != expected:
+        raise ModelFileError(
+            f"it is damaged: the digest of its content is {found}, its header says {expected}; copy it again from "
+            "where it is whole"
+        )
+    return metadata, tensors
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """Of metadata, names, types, shapes and bytes, whatever order the file has them in."""
+    names = sorted(tensors)
+    shapes = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
+    whole = blake2b(json.dumps([sorted(metadata.items()), shapes]).encode(), digest_size=DIGEST_BYTES)
+    contents = [tensors[name].reshape(-1).view(torch.uint8).numpy().data for name in names]
+    chunks = [content[at : at + CHUNK_BYTES] for content in contents for at in range(0, len(content), CHUNK_BYTES)]
+    with ThreadPoolExecutor(cores_to_use()) as threads:  # zlib lets other threads run meanwhile.
+        for checksum in threads.map(zlib.crc32, chunks):
+            whole.update(checksum.to_bytes(4, "little"))
+    return whole.hexdigest()
+
+
+def _separate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous tensors on the CPU; of keys that share memory each gets a copy, as safetensors requires."""
+    seen: set[int] = set()
+    separate: dict[str, torch.Tensor] = {}
+    for key, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        separate[key] = plain.clone() if plain.data_ptr() in seen else plain
+        seen.add(plain.data_ptr())
+    return separate

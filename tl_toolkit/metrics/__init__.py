@@ -1,0 +1,1 @@
+"""Metrics: logits and targets in, numbers out."""

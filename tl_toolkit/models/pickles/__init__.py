@@ -1,0 +1,1 @@
+"""Pickled networks, loaded only where no code in them can run."""

@@ -1,0 +1,151 @@
+"""Reading weights from files, and fitting them into a network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.io.safetensors_file import read_sealed
+from tl_toolkit.models.pickles.load import card_of, load_pickled
+from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
+
+StateDict = dict[str, torch.Tensor]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
+"""Keys under which training scripts put the state_dict, as timm's `load_state_dict` knows them."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put before every key."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """How a state_dict fitted.
+
+    Attributes:
+        without_head: The file's head has another shape than the network's, so the head kept its random weights.
+        details: The keys that differ, as text; empty if none do.
+    """
+
+    without_head: bool
+    details: str
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a file of weights holds.
+
+    Attributes:
+        state: Keys and tensors.
+        metadata: What `tl` noted in it, as a safetensors header has it; empty for files of others.
+    """
+
+    state: StateDict
+    metadata: dict[str, str]
+
+
+def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
+    """Reads a safetensors file, or a state_dict or a whole network that torch.save wrote, whatever its name.
+
+    Args:
+        path: The file.
+        trust: Read it even where code that is in it would run.
+
+    Raises:
+        WeightsError: There is no such file, it is damaged, or there is no state_dict in it.
+        UnsafeFileError: Without `trust`, reading it could run code.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}.")
+    try:
+        kind = kind_of(path)
+        if kind is None:
+            raise WeightsError(_no_weights(path))
+        if kind == "safetensors":
+            return _read_safetensors(path)
+        loaded = load_pickled(path, trust)
+    except ModelFileError as error:
+        raise WeightsError(str(error)) from error
+    return WeightFile(_unwrapped(loaded, path), card_of(loaded))
+
+
+def _read_safetensors(path: Path) -> WeightFile:
+    try:
+        metadata, state = read_sealed(path)
+    except ModelFileError as error:
+        raise WeightsError(f"{path} holds no weights that can be used: {error}.") from error
+    return WeightFile(state, metadata)
+
+
+def _no_weights(path: Path) -> str:
+    """Why there are none in a file."""
+    if what := describe_other(path):
+        return f"{path} is {what} and holds no weights: give a safetensors file, or one of torch.save."
+    return f"{path} holds no weights: {describe_unknown(path)}."
+
+
+def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], origin: str) -> LoadReport:
+    """Loads a state_dict; only the head may differ.
+
+    Args:
+        module: Changed in place.
+        state: Keys and tensors; floating-point tensors are converted to the network's type.
+        head: Names of modules whose keys may be missing, unexpected or of another shape.
+        origin: What an error calls the weights.
+
+    Raises:
+        WeightsError: A key outside the head differs; the message lists them side by side.
+    """
+    own = module.state_dict()
+    matching = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    reshaped = [key for key in state if key in own and own[key].shape != state[key].shape]
+    optional = [key for key in missing if key.endswith("num_batches_tracked")]
+    differing = [key for key in (*missing, *unexpected, *reshaped) if key not in optional]
+    details = _differences(own, state, [key for key in missing if key not in optional], unexpected, reshaped)
+    if outside := [key for key in differing if not any(key.startswith(f"{name}.") for name in head)]:
+        raise WeightsError(
+            f"{origin} does not fit this network: {len(outside)} keys differ outside the head.\n{details}"
+        )
+    if differing:  # All of the head, not half of it, is left as it was.
+        matching = {key: v for key, v in matching.items() if not any(key.startswith(f"{name}.") for name in head)}
+    module.load_state_dict(matching, strict=False)
+    return LoadReport(bool(differing), details)
+
+
+def _unwrapped(loaded: Any, path: Path) -> StateDict:
+    for wrapper in WRAPPERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict | nn.Module):
+            loaded = loaded[wrapper]
+    if isinstance(loaded, nn.Module):
+        try:
+            loaded = loaded.state_dict()
+        except Exception as error:  # Of a damaged network anything may be missing.
+            raise WeightsError(f"{path} is damaged: its network has no state_dict ({error}).") from error
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}, but a state_dict (names and tensors) is needed.")
+    state = {str(key): value for key, value in loaded.items()}
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _differences(
+    own: StateDict, state: StateDict, missing: list[str], unexpected: list[str], reshaped: list[str]
+) -> str:
+    def listed(label: str, lines: list[str]) -> list[str]:
+        more = [f"  ... and {len(lines) - 5} more"] if len(lines) > 5 else []
+        return [f"{label}:", *(f"  {line}" for line in lines[:5]), *more] if lines else []
+
+    shapes = [f"{key}: file {tuple(state[key].shape)}, network {tuple(own[key].shape)}" for key in reshaped]
+    return "\n".join(
+        listed("missing from the file", missing)
+        + listed("not in the network", unexpected)
+        + listed("of another shape", shapes)
+    )

@@ -1,0 +1,358 @@
+"""Ranking networks by a cross-validated linear probe on their frozen features."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tl_toolkit.config.checks import AUTO
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.data.prepare import Splits
+from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.sources.base import Source
+from tl_toolkit.data.splits import stratified_sample
+from tl_toolkit.errors import DataError, ModelError, UsageError
+from tl_toolkit.events import LAST_STAGE, TUNE, Counted, Event, Listener
+from tl_toolkit.features.extractor import FrozenFeatures
+from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
+from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.models.freezing import freeze_except
+from tl_toolkit.models.multiply_adds import count_multiply_adds
+from tl_toolkit.models.weights.resolve import BUNDLED_ARCH, Overrides
+from tl_toolkit.models.weights.sources import weight_sources
+from tl_toolkit.planning.budget import TimeBudget
+from tl_toolkit.stages.build import Bench
+from tl_toolkit.text import listing, named
+from tl_toolkit.training.cross_validation import CrossValidation, cross_validate
+from tl_toolkit.training.device import Compute, choose_compute
+from tl_toolkit.training.plan import DEFAULT_EPOCHS, STAGES
+
+CANDIDATES = (Arch("timm", "tf_efficientnet_lite0"), BUNDLED_ARCH)
+"""What --arch auto tries, where their weights are on this machine: those that come with the installation."""
+
+
+SAMPLE_IMAGES, SAMPLE_CLASSES = 1_000, 200
+
+
+SHRUNK = (5 / 7, 4 / 7)
+"""Smaller inputs that are tried beside a network's own, 160 and 128 px of 224: an image costs a half and a third."""
+
+
+GROWN = 9 / 7
+"""A larger input, 288 of 224 px, that is tried where a time budget leaves the time. Random crops in pretraining show
+objects larger than the crop of an evaluation does; a larger input makes up for it (Touvron et al. 2019,
+arXiv:1906.06423)."""
+
+
+RANKING_SHARE = 0.25
+"""Of a time budget, after which no further candidates are tried."""
+
+
+PROBE_SHARE = 0.5
+"""Of the time that is then left: the head must be trained within it, so that more than the head can be."""
+
+
+SMALLEST_SHRUNK, STRIDE = 96, 32
+
+
+NEGLIGIBLE_MULTIPLY_ADDS = 5e11
+"""Networks whose cost differs by less, some 2 seconds on two cores, cost the same."""
+
+
+TIMED_IMAGES = 64
+
+
+STEP_COST = 3.0
+"""A training step of an image, in forward passes: the backward pass computes two gradients."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedNetwork:
+    """How a network does on a sample of the images, at one size of its input.
+
+    Attributes:
+        arch: "torchvision:NAME" or "timm:NAME".
+        image_size: Height and width of the input in pixels.
+        weights: Where its weights are from, as --weights takes it.
+        origin: The same in a few words.
+        accuracy: Of a linear probe on its frozen features, cross-validated; a fraction.
+        standard_error: Of the accuracy.
+        feature_seconds: That the features of the sample took; 0 where all were in the cache.
+        seconds_per_image: For decoding and one forward pass.
+        training_seconds: Predicted for a training with the config's --tune.
+        training_multiply_adds: Counted for the same.
+        parameter_bytes: Of the model file.
+    """
+
+    arch: str
+    image_size: int
+    weights: str
+    origin: str
+    accuracy: float
+    standard_error: float
+    feature_seconds: float
+    seconds_per_image: float
+    training_seconds: float
+    training_multiply_adds: float
+    parameter_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The network's name without its library."""
+        return self.arch.partition(":")[2]
+
+    def __str__(self) -> str:
+        """As one line tells it."""
+        return f"{self.name} at {self.image_size} px {100 * self.accuracy:.1f} ± {100 * self.standard_error:.1f} %"
+
+
+def rank_networks(
+    config: FinetuneConfig,
+    source: Source,
+    splits: Splits,
+    compute: Compute,
+    listener: Listener,
+    archs: Sequence[str] = (),
+    out_of_time: Callable[[], bool] = lambda: False,
+) -> list[RankedNetwork]:
+    """The same for images that are opened and divided already.
+
+    Args:
+        config: The settings.
+        source: The images.
+        splits: They, divided.
+        compute: Where and in which precision networks run.
+        listener: Told of progress.
+        archs: See `rank`.
+        out_of_time: Asked after each candidate whether to leave out the rest.
+
+    Raises:
+        ToolkitError: There is no candidate.
+    """
+    sample = _sample(splits.train, source, config.seed)
+    ranked: list[RankedNetwork] = []
+    for arch, weights in _candidates(config, archs):
+        own = _judge(config, arch, weights, config.image_size, source, splits, sample, compute, listener)
+        assert own is not None  # Only a size that nobody asked for may be refused.
+        ranked.append(own)
+        for size in [] if config.image_size else _other_sizes(own, config.time_budget is not None):
+            if out_of_time():
+                return _best_first(ranked)
+            other = _judge(config, arch, weights, size, source, splits, sample, compute, listener)
+            ranked += [other] if other else []
+    return _best_first(ranked)
+
+
+def _best_first(ranked: Sequence[RankedNetwork]) -> list[RankedNetwork]:
+    """Where the accuracy is the same, the cheaper one; by counting, as clocks differ from run to run."""
+    return sorted(ranked, key=lambda network: (-network.accuracy, network.training_multiply_adds))
+
+
+def choose_network(ranked: Sequence[RankedNetwork], seconds: float = 0.0) -> RankedNetwork:
+    """The best network that there is time for, or else the cheapest of those that are as good.
+
+    As good are those within one standard error of the best; a better one that costs hardly more comes before the
+    cheapest. These costs are counted in multiply-adds, so that the choice does not depend on how busy the machine is.
+
+    Args:
+        ranked: Best first.
+        seconds: That the training of the best may take; 0 where nobody gave a time.
+    """
+    best = ranked[0]
+    if best.training_seconds <= seconds:
+        return best
+    near = [network for network in ranked if network.accuracy >= best.accuracy - best.standard_error]
+    cheapest = min(network.training_multiply_adds for network in near)
+    return next(network for network in near if network.training_multiply_adds <= cheapest + NEGLIGIBLE_MULTIPLY_ADDS)
+
+
+def choose_arch(
+    config: FinetuneConfig,
+    source: Source,
+    splits: Splits,
+    compute: Compute,
+    listener: Listener,
+    budget: TimeBudget,
+) -> tuple[FinetuneConfig, list[RankedNetwork]]:
+    """Settings with a network in place of "auto", and what it was chosen by.
+
+    Args:
+        config: The settings.
+        source: The images.
+        splits: They, divided.
+        compute: Where and in which precision networks run.
+        listener: Told of progress.
+        budget: The time that the run may take.
+
+    Raises:
+        ToolkitError: There is no candidate.
+    """
+    ranked = rank_networks(config, source, splits, compute, listener, out_of_time=lambda: budget.used(RANKING_SHARE))
+    chosen = choose_network(ranked, PROBE_SHARE * budget.remaining() if budget.is_set else 0.0)
+    return dataclasses.replace(config, arch=chosen.arch, weights=chosen.weights, image_size=chosen.image_size), ranked
+
+
+def check_auto(config: FinetuneConfig) -> None:
+    """Refuses settings that belong to one network where none is named.
+
+    Raises:
+        UsageError: There are some.
+    """
+    if config.weights not in ("auto", "imagenet", "package", "bundled"):
+        raise UsageError(
+            f"{named('weights', config.weights)} belongs to one network, but {named('arch')} is auto: name the "
+            f"network, such as {named('arch', 'resnet18')}."
+        )
+    if config.arch_options:
+        raise UsageError(
+            f"{named('arch_options')} belong to one network, but {named('arch')} is auto: name the network."
+        )
+
+
+def largest_input(config: FinetuneConfig, archs: Sequence[str] = ()) -> int:
+    """Height and width at which it is enough to decode images for every candidate.
+
+    Raises:
+        UsageError: There is no candidate.
+    """
+    specs = [default_input_spec(arch) for arch, _ in _candidates(config, archs)]
+    if config.image_size:
+        specs = [spec.resized(config.image_size) for spec in specs]
+    elif config.time_budget:
+        specs = [spec.resized(_scaled(spec.height, GROWN)) for spec in specs]
+    return max(spec.enough for spec in specs)
+
+
+def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch, str]]:
+    """Networks, and where their weights come from.
+
+    Raises:
+        UsageError: There are none.
+    """
+    if archs:
+        return [(resolve_arch(name), config.weights) for name in archs]
+    found: list[tuple[Arch, str]] = []
+    for arch in CANDIDATES:
+        here = [source.weights for source in weight_sources(arch) if source.here]
+        if chosen := [weights for weights in here if config.weights in (AUTO, weights)]:
+            found.append((arch, chosen[0]))
+    if not found:
+        raise UsageError(
+            f"{named('arch', AUTO)} chooses among {listing([str(arch) for arch in CANDIDATES])}, but with "
+            f"{named('weights', config.weights)} the weights of none are on this machine. Name a network: "
+            f"{named('arch', 'resnet18')} downloads its weights; `tl models --here` lists what needs no download."
+        )
+    return found
+
+
+def _other_sizes(own: RankedNetwork, larger: bool) -> list[int]:
+    """Sizes of the input to try beside a network's own: smaller ones, and perhaps a larger one."""
+    size = own.image_size
+    smaller = [shrunk for share in SHRUNK if SMALLEST_SHRUNK <= (shrunk := _scaled(size, share)) < size]
+    return [*smaller, _scaled(size, GROWN)] if larger else smaller
+
+
+def _scaled(size: int, share: float) -> int:
+    return round(size * share / STRIDE) * STRIDE
+
+
+def _sample(train: Samples, source: Source, seed: int) -> Samples:
+    """Some images of train, every class in proportion; where there are many classes, some of them.
+
+    Raises:
+        DataError: No class has a second image to judge by what was learned from the first.
+    """
+    classes = sorted(set(train.targets))
+    if len(classes) == len(train):
+        raise DataError(
+            f"{source.name} has a single image of each class in train: networks cannot be judged by them. Name one: "
+            f"{named('arch', 'resnet18')}."
+        )
+    if len(classes) > SAMPLE_CLASSES:
+        step = len(classes) / SAMPLE_CLASSES
+        kept = {classes[int(index * step)] for index in range(SAMPLE_CLASSES)}
+        train = train.subset([index for index, target in enumerate(train.targets) if target in kept])
+    if len(train) <= SAMPLE_IMAGES:
+        return train
+    names = train.names() if source.root is None else [name.removeprefix(f"{source.root}/") for name in train.names()]
+    return train.subset(stratified_sample(train.targets, names, SAMPLE_IMAGES, seed)[1])
+
+
+def _judge(
+    config: FinetuneConfig,
+    arch: Arch,
+    weights: str,
+    size: int | None,
+    source: Source,
+    splits: Splits,
+    sample: Samples,
+    compute: Compute,
+    listener: Listener,
+) -> RankedNetwork | None:
+    """One network at one size; None where it does not take images of this size."""
+    outputs = 1 if config.one_logit else len(source.class_names)
+    config = dataclasses.replace(config, views=1)
+    try:
+        torch.manual_seed(config.seed)
+        network = build_network(arch, outputs, config.head, weights, Overrides(size, config.in_channels))
+    except ModelError:
+        if size is None or size == config.image_size:
+            raise
+        return None
+    if size is None:
+        size = network.input_spec.height
+    title = f"rank {arch.name} {size} px"
+
+    def quietly(event: Event) -> None:
+        """What the features tell of themselves would be a line for each network."""
+        if isinstance(event, Counted):
+            listener(dataclasses.replace(event, task=title))
+
+    seen = dataclasses.replace(splits, train=sample)
+    compute = choose_compute(config.device, config.precision, network.module)
+    bench = Bench(config, network, len(source.class_names), seen, source.mirror, compute, quietly)
+    freeze_except(network.module, network.head_modules)
+    frozen = bench.find_frozen(network.head_modules)
+    if frozen is None:
+        raise ModelError(f"{arch} has no frozen features to rank it by. Leave it out.")
+    started = time.perf_counter()
+    batches = [(rows.float(), targets) for rows, targets in frozen.in_order("sample", sample)]
+    seconds = time.perf_counter() - started
+    features = torch.cat([rows for rows, _ in batches]).flatten(1)
+    targets = torch.cat([targets for _, targets in batches])
+    result = cross_validate(features, targets, outputs, bench.criterion)
+    return _describe(config, network, size, weights, splits, frozen, sample, seconds, result)
+
+
+def _describe(
+    config: FinetuneConfig,
+    network: Network,
+    size: int,
+    weights: str,
+    splits: Splits,
+    frozen: FrozenFeatures,
+    sample: Samples,
+    seconds: float,
+    result: CrossValidation,
+) -> RankedNetwork:
+    computed = frozen.computed_images
+    timed = seconds / computed if computed >= TIMED_IMAGES else frozen.time_image(sample)
+    every = sum(len(samples) for samples in splits.present.values())
+    stages = STAGES[config.tune]
+    tuned = config.tune != AUTO and (TUNE in stages or LAST_STAGE in stages)
+    steps = (config.epochs or DEFAULT_EPOCHS) * STEP_COST * len(splits.train) if tuned else 0.0
+    return RankedNetwork(
+        arch=str(network.arch),
+        image_size=size,
+        weights=network.weights if weights == AUTO else weights,
+        origin=network.origin,
+        accuracy=result.accuracy,
+        standard_error=result.standard_error,
+        feature_seconds=seconds if computed else 0.0,
+        seconds_per_image=timed,
+        training_seconds=timed * (every + steps),
+        training_multiply_adds=count_multiply_adds(network.module, network.input_spec)[""] * (every + steps),
+        parameter_bytes=sum(value.nbytes for value in network.module.state_dict().values()),
+    )

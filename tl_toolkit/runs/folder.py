@@ -1,0 +1,147 @@
+"""The run folder: runs/<date>-<arch>-<data>[-n]/ and what is in it."""
+
+import contextlib
+import datetime
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import filelock
+
+from tl_toolkit.errors import ToolkitError, UsageError
+from tl_toolkit.io.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
+from tl_toolkit.io.own_files import CONFIG_FILE, LOCK_FILE, MODEL_FILE
+from tl_toolkit.text import named, names_flags
+
+if TYPE_CHECKING:
+    from tl_toolkit.data.quality.readability import BadImage  # With it comes torch, which takes seconds.
+
+RUNS = Path("runs")
+LAST_FILE = "last.safetensors"
+BAD_IMAGES_FILE = "bad_images.csv"
+CURVES_FILE = "curves.png"
+TENSORBOARD_FOLDER = "tensorboard"
+STATE_DICT_FILE = "state_dict.pt"
+FULL_MODEL_FILE = "full_model.pt"
+
+
+def create_run_folder(out: str | None, arch: str, data: str) -> Path:
+    """Makes a new folder: exactly `out`, or one under runs/ named after date, network and data.
+
+    Raises:
+        ToolkitError: The folder cannot be made.
+    """
+    try:
+        if out is not None:
+            folder = user_path(out)
+            folder.mkdir(parents=True)
+            return folder
+        RUNS.mkdir(exist_ok=True)
+        base = f"{datetime.date.today():%Y-%m-%d}-{_plain(arch)}-{_plain(data)}"
+        number = 1
+        while True:
+            folder = RUNS / (base if number == 1 else f"{base}-{number}")
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise ToolkitError(
+            f"Cannot make the run's folder {out or RUNS}: {error.strerror}. Choose another {named('out')}."
+        ) from error
+
+
+def check_out(out: str | None) -> None:
+    """Refuses a folder that cannot serve before any work is done.
+
+    Raises:
+        UsageError: `out` exists, or its name is no text.
+    """
+    if out is None:
+        return
+    if "\\udc" in ascii(out):
+        raise UsageError(
+            f"The name of {named('out')}, {out!a}, is no valid UTF-8; safetensors cannot be written there."
+        )
+    if user_path(out).exists():
+        raise UsageError(f"The folder {out} exists; nothing is ever overwritten. Choose another {named('out')}.")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in a folder; the system takes the lock off a process that dies.
+
+    Raises:
+        UsageError: Another process trains there.
+        ToolkitError: The folder cannot be written.
+    """
+    try:
+        with filelock.FileLock(folder / LOCK_FILE, timeout=0):
+            remove_unfinished(folder)
+            yield
+    except filelock.Timeout as error:
+        raise UsageError(f"Another process is training in {folder}. Wait until it is done, or stop it.") from error
+
+
+def find_run(run: str | Path) -> Path:
+    """The folder of a run that may be gone on with.
+
+    Raises:
+        UsageError: It is none.
+    """
+    folder = user_path(run)
+    if not is_file(folder / CONFIG_FILE):
+        runs = [str(path.parent) for path in sorted(RUNS.glob(f"*/{CONFIG_FILE}"))] if is_folder(RUNS) else []
+        near = get_close_matches(str(folder), runs, n=3, cutoff=0.3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else " Give a folder that `tl finetune` wrote."
+        raise UsageError(f"{folder} is no run: it has no {CONFIG_FILE}.{hint}")
+    return folder
+
+
+def newest_run(runs: Path = RUNS) -> Path:
+    """The run under runs/ whose model was written last.
+
+    Raises:
+        UsageError: There is none.
+    """
+    models = list(runs.glob(f"*/{MODEL_FILE}")) if runs.is_dir() else []
+    if not models:
+        raise UsageError(
+            f"There is no run in {runs.resolve()}. Train one with `tl finetune`, or say --model RUN or --model FILE."
+        )
+    return max(models, key=lambda path: path.stat().st_mtime).parent
+
+
+def write_config(folder: Path, yaml_text: str, threads: int) -> Path:
+    """Writes the settings, so that the run can be made again, and with how many threads it then has the same bits."""
+    path = folder / CONFIG_FILE
+    command = f"tl finetune --config {CONFIG_FILE} --threads {threads}"
+    write_text(
+        path, f"# Run again with: {command}\n# With as many threads, a CPU like this gives the same bits.\n{yaml_text}"
+    )
+    return path
+
+
+def write_bad_images(folder: Path, bad: "Sequence[BadImage]") -> Path:
+    """Writes the images that were left out, with the reasons."""
+    path = folder / BAD_IMAGES_FILE
+    write_csv(path, ["split", "path", "reason"], ([image.split, image.path, image.reason] for image in bad))
+    return path
+
+
+def _plain(name: str) -> str:
+    """A name without what a path could misunderstand."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
+
+
+def resume_command(folder: Path, **changes: object) -> str:
+    """What goes on with a run, with some settings anew."""
+    given = [named(name, value) for name, value in changes.items()]
+    if names_flags():
+        return " ".join(["tl finetune --resume", shlex.quote(str(folder)), *given])
+    words = ", ".join([f'"{folder}"', *given])
+    return f"tl_toolkit.resume({words})"

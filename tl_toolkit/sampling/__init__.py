@@ -1,0 +1,1 @@
+"""Keyed randomness, and orders made from it."""

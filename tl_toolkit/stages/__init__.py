@@ -1,0 +1,1 @@
+"""The stages of a run, put together from data, network and settings."""

@@ -1,0 +1,1 @@
+"""The machine: its cores, its memory allocator, and how libraries are imported."""

@@ -1,0 +1,171 @@
+"""Where and in which precision a network runs."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+from tl_toolkit.config.choices import Precision
+from tl_toolkit.errors import UsageError
+from tl_toolkit.system import allocator
+from tl_toolkit.text import named
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+ComputePrecision = Literal["bf16", "fp32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A device, and a precision for each kind of work.
+
+    Attributes:
+        device: Where tensors are.
+        precision: Of forward passes alone: features, evaluation and prediction. bf16 is autocast; the weights stay
+            float32.
+        training_precision: Of training steps.
+        memory_format: How images and feature maps lie in memory.
+        reason: Why this precision, in a few words.
+    """
+
+    device: torch.device
+    precision: ComputePrecision
+    training_precision: ComputePrecision
+    memory_format: torch.memory_format
+    reason: str
+
+    def __str__(self) -> str:
+        same = self.training_precision == self.precision
+        return f"{self.device}, {self.precision}" + ("" if same else f", training {self.training_precision}")
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Moves a network to the device and into the memory format."""
+        return module.to(self.device).to(memory_format=self.memory_format)
+
+    def lay_out(self, batch: torch.Tensor) -> torch.Tensor:
+        """Puts images or feature maps (N, C, H, W) into the memory format; others stay as they are."""
+        return batch.contiguous(memory_format=self.memory_format) if batch.ndim == 4 else batch
+
+    def cast(self, features: torch.Tensor) -> torch.Tensor:
+        """Stored features in a type that the network takes: bf16 only where autocast is or will be."""
+        autocasts = self.training_precision == "bf16" or torch.is_autocast_enabled(self.device.type)
+        return features if autocasts else features.float()
+
+    def autocast(self) -> torch.autocast:
+        """A context in which networks run forward in this precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def training_autocast(self) -> torch.autocast:
+        """A context in which networks train in this precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_precision == "bf16")
+
+    def wait(self) -> None:
+        """Until the device has done all that it was given: a GPU computes while the program goes on."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    @contextlib.contextmanager
+    def inference(self) -> Iterator[None]:
+        """The same context, without gradients."""
+        with torch.inference_mode(), self.autocast():
+            yield
+
+    def accelerator(self) -> "Accelerator":
+        """What trains on this device; with bf16 it wraps a network's forward in autocast.
+
+        Accelerate keeps its state for the whole process and refuses another precision later: a second
+        run in the same process starts afresh.
+        """
+        # Only training needs it, and it is slow to import.
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+        from accelerate.utils import DataLoaderConfiguration
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        accelerator = Accelerator(
+            cpu=self.device.type == "cpu",
+            mixed_precision="bf16" if self.training_precision == "bf16" else "no",
+            dataloader_config=DataLoaderConfiguration(non_blocking=True),
+        )
+        if accelerator.num_processes > 1:
+            raise UsageError(
+                f"tl was started as {accelerator.num_processes} processes, but it trains in one. "
+                "Start it without a launcher."
+            )
+        return accelerator
+
+
+def choose_compute(device: str, precision: Precision, module: nn.Module | None = None) -> Compute:
+    """Resolves "auto".
+
+    On a CPU it depends on the network: oneDNN's backward pass of a depthwise convolution with a stride takes up to
+    four times as long in bf16 as in float32, so that networks with such layers train in float32. There their layers
+    are quicker with channels_last, those of others are not (tests/benchmarks/precision.py).
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto" is bf16 where the device has instructions for it, but for training steps where it is slower.
+        module: The network, where it is known.
+
+    Raises:
+        UsageError: The device is not there, or does not know the precision.
+    """
+    allocator.tune()
+    chosen = _device(device)
+    native, how = _native_bf16(chosen)
+    if precision == "bf16" and not native:
+        raise UsageError(
+            f"{named('precision', 'bf16')} was asked for, but {chosen} has no bf16 instructions. Use fp32 or auto."
+        )
+    auto = precision == "auto"
+    forward: ComputePrecision = ("bf16" if native else "fp32") if precision == "auto" else precision
+    training, reason = forward, how if auto else "as asked"
+    strided = chosen.type == "cpu" and module is not None and has_strided_depthwise(module)
+    if auto and strided and native:
+        training = "fp32"
+        reason += "; depthwise convolutions with a stride train faster in fp32"
+    channels_last = strided or forward == "bf16"
+    return Compute(chosen, forward, training, torch.channels_last if channels_last else torch.contiguous_format, reason)
+
+
+def has_strided_depthwise(module: nn.Module) -> bool:
+    """Whether a network has a depthwise convolution with a stride, as MobileNet and EfficientNet have."""
+    return any(
+        isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1 and max(part.stride) > 1
+        for part in module.modules()
+    )
+
+
+def _device(name: str) -> torch.device:
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name == "auto":
+        name = next((best for best in ("cuda", "mps") if best in available), "cpu")
+    if name not in available:
+        raise UsageError(f"There is no device {name!r} here; there is {', '.join(available)}.")
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+
+
+def _native_bf16(device: torch.device) -> tuple[bool, str]:
+    """Whether a device multiplies bf16 in hardware, and how that is known."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return native, "the GPU computes bf16 natively" if native else "the GPU has no bf16 instructions"
+    if device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        for name in ("amx_bf16", "avx512_bf16", "bf16"):
+            if features.get(name):
+                return True, f"the CPU has {name} instructions"
+        return False, "the CPU has no bf16 instructions"
+    return False, f"bf16 is not used on {device.type}"

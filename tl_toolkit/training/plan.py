@@ -1,0 +1,192 @@
+"""What the stages of a run are: a probe on frozen features, the last stage, everything, or one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from tl_toolkit.config.choices import Tune
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.errors import UsageError
+from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, EvalRecord
+from tl_toolkit.text import named
+from tl_toolkit.training.norms import has_batch_norm, has_depthwise_convolution
+from tl_toolkit.training.optimizers import LBFGS, Start, default_rates
+
+DEFAULT_EPOCHS = 6
+"""On Caltech-101, 12 epochs (with eight views) brought no more than 6: 0.646 and 0.649 on test, three seeds each."""
+
+LAST_STAGE_EPOCHS = 4
+LONG_LAST_STAGE_EPOCHS = 8
+"""Where there is a time budget, and as many fit into it."""
+
+PROBE_OPTIMIZER = "adamw"
+PROBE_LEARNING_RATE = 0.01
+PROBE_WEIGHT_DECAY = 2.0
+PROBE_EPOCHS = 48
+"""Of a probe that is trained by gradient descent, whatever optimizer the fine-tuning has. Rate and decay were chosen by
+val accuracy on Caltech-101, with 30 % of train as val and eight seeds (see CHANGELOG.md)."""
+
+LBFGS_EPOCHS = 12
+"""Of a probe that is solved: 60 iterations of L-BFGS. On the features of tf_efficientnet_lite0 the loss of Caltech-101
+changes in its fourth digit by then, that of ants and bees no more."""
+
+DEFAULT_EMA = 0.98
+WARMUP, LONG_WARMUP = 0.1, 0.4
+
+STAGES: dict[Tune, tuple[str, ...]] = {
+    "auto": (PROBE, LAST_STAGE, TUNE),
+    "linear-probe": (PROBE,),
+    "last-stage": (PROBE, LAST_STAGE),
+    "lp-ft": (PROBE, TUNE),
+    "full": (TUNE,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What differs between the stages."""
+
+    name: str
+    epochs: int
+    optimizer: str
+    learning_rate: float
+    head_learning_rate: float
+    weight_decay: float
+
+    @property
+    def policy(self) -> Tune:
+        """What the stage trains."""
+        policies: dict[str, Tune] = {PROBE: "linear-probe", LAST_STAGE: "last-stage"}
+        return policies.get(self.name, "full")
+
+
+def plan(config: FinetuneConfig, module: nn.Module) -> list[Settings]:
+    """The stages of a run, in order, with what the user left open chosen.
+
+    Args:
+        config: The settings.
+        module: The network; the default learning rate depends on whether its BatchNorm learns.
+
+    Raises:
+        UsageError: The optimizer has no default learning rate, and none is given; or it cannot be used.
+    """
+    return [
+        _probe_settings(config) if name == PROBE else _tune_settings(name, config, module)
+        for name in STAGES[config.tune]
+    ]
+
+
+def norm_is_frozen(config: FinetuneConfig, module: nn.Module) -> bool:
+    """Whether BatchNorm keeps its statistics while a network is fine-tuned, or has none to keep.
+
+    By default it does in pretrained networks with depthwise convolutions. There the step from the running statistics,
+    which the probe learned on, to those of batches is what fine-tuning forgets by: tf_efficientnet_lite0 fell below its
+    probe and did not recover. ResNet18 gained twice as much with batches (tests/benchmarks/NOTES.md).
+    """
+    if not has_batch_norm(module):
+        return True
+    if config.norm is None:
+        return config.weights != "none" and has_depthwise_convolution(module)
+    return config.norm == "frozen"
+
+
+def probe_in_batches(config: FinetuneConfig) -> Settings:
+    """The settings of a probe by gradient descent."""
+    return _probe_settings(config, PROBE_OPTIMIZER)
+
+
+def warmup_share(config: FinetuneConfig, stage: str, module: nn.Module) -> float:
+    """Share of a stage's steps in which the learning rate rises.
+
+    Where BatchNorm goes over to batches, the weights wait: on Caltech-101 ResNet18's first epoch then is above the
+    probe that it begins with, not 3 points below, and its last one a point better (tests/benchmarks/NOTES.md).
+    """
+    if config.warmup is not None:
+        return config.warmup
+    after_probe = stage != PROBE and PROBE in STAGES[config.tune] and config.weights != "none"
+    return LONG_WARMUP if after_probe and not norm_is_frozen(config, module) else WARMUP
+
+
+def average_decay(config: FinetuneConfig) -> float | None:
+    """Decay of the moving average of fine-tuned weights; none where they are trained from scratch.
+
+    With it the first epoch does not fall below the probe that it begins with (tests/benchmarks/NOTES.md).
+    """
+    if config.ema is None:
+        return DEFAULT_EMA if config.weights != "none" else None
+    return config.ema or None
+
+
+def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> Settings:
+    """With linear-probe, the probe is the run: --epochs, --lr and --optimizer speak of it where they are given."""
+    alone = config.tune == "linear-probe"
+    if optimizer is None:
+        optimizer = (config.optimizer if alone else None) or (LBFGS if _is_solved(config) else PROBE_OPTIMIZER)
+    if optimizer == LBFGS and not _is_solved(config):
+        raise UsageError(
+            f"{named('optimizer', LBFGS)} solves a linear head on all features at once: leave out "
+            f"{named('head', 'mlp')}, {named('views')}, {named('sampler', 'balanced')}, {named('drop_last', True)}, "
+            f"{named('feature_cache', False)}, {named('learning_rate')} and {named('probe_learning_rate')}."
+        )
+    rate = (config.learning_rate if alone else None) or config.probe_rate
+    decay = config.weight_decay if alone else None
+    if optimizer == PROBE_OPTIMIZER:
+        rate = PROBE_LEARNING_RATE if rate is None else rate
+        decay = PROBE_WEIGHT_DECAY if decay is None else decay
+    defaults = default_rates(optimizer, "scratch", rate, decay)
+    return Settings(
+        name=PROBE,
+        epochs=(config.epochs if alone else None)
+        or config.probe_epochs
+        or (LBFGS_EPOCHS if optimizer == LBFGS else PROBE_EPOCHS),
+        optimizer=optimizer,
+        learning_rate=defaults.learning_rate,
+        head_learning_rate=(config.head_learning_rate if alone else None) or defaults.learning_rate,
+        weight_decay=defaults.weight_decay,
+    )
+
+
+def _is_solved(config: FinetuneConfig) -> bool:
+    """Whether the probe is solved by L-BFGS on all features at once: a Linear, and nothing asks for gradient descent.
+
+    Views, balanced batches and features that are computed in every epoch come in batches.
+    """
+    asked = (config.probe_learning_rate, config.learning_rate if config.tune == "linear-probe" else None)
+    batched = config.views > 1 or config.sampler == "balanced" or config.drop_last or not config.feature_cache
+    return config.head != "mlp" and not batched and all(rate is None for rate in asked)
+
+
+def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Settings:
+    """The head has the backbone's learning rate where it has none of its own."""
+    optimizer = config.optimizer or "adamw"
+    if optimizer == LBFGS:
+        raise UsageError(
+            f"{named('optimizer', LBFGS)} solves a linear head, and goes with {named('tune', 'linear-probe')} alone."
+        )
+    pretrained: Start = "frozen" if norm_is_frozen(config, module) else "batch"
+    start: Start = pretrained if config.weights != "none" else "scratch" if has_batch_norm(module) else "frozen"
+    rates = default_rates(optimizer, start, config.learning_rate, config.weight_decay)
+    last_stage_epochs = LONG_LAST_STAGE_EPOCHS if config.time_budget else LAST_STAGE_EPOCHS
+    return Settings(
+        name=name,
+        epochs=config.epochs or (last_stage_epochs if name == LAST_STAGE else DEFAULT_EPOCHS),
+        optimizer=optimizer,
+        learning_rate=rates.learning_rate,
+        head_learning_rate=config.head_learning_rate or rates.learning_rate,
+        weight_decay=rates.weight_decay,
+    )
+
+
+def best_by_stage(records: Sequence[EvalRecord]) -> dict[str, float]:
+    """The best val accuracy of each stage; of a probe the last, which is the one that counts."""
+    return {stage: record.val_accuracy for stage, record in best_records(records).items()}
+
+
+def best_records(records: Sequence[EvalRecord]) -> dict[str, EvalRecord]:
+    """The best evaluation of each stage, in the same way."""
+    best: dict[str, EvalRecord] = {}
+    for record in records:
+        if record.stage == PROBE or record.improves_on(best.get(record.stage)):
+            best[record.stage] = record
+    return best

@@ -20,7 +20,7 @@ def test_with_channels_one_averages_mean_and_std():
 
 def test_resize_to_follows_the_crop_fraction():
     assert InputSpec().resize_to == (256, 256)
-    assert InputSpec().resized(64).resize_to == (73, 73)
+    assert InputSpec().with_size(64).resize_to == (73, 73)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.events import Listener, log_event
+from tl_toolkit.events import Callback, log_event
 from tl_toolkit.inference.loading import load
 from tl_toolkit.models.build import build_model
 from tl_toolkit.planning.ranking import RankedNetwork
@@ -17,13 +17,13 @@ from tl_toolkit.recipes.rank import rank as rank_recipe
 __all__ = ["RankedNetwork", "Run", "build_model", "evaluate", "finetune", "load", "rank", "resume"]
 
 
-def finetune(*, data: Any = None, listener: Listener = log_event, trust: bool = False, **settings: Any) -> Run:
+def finetune(*, data: Any = None, callback: Callback = log_event, trust: bool = False, **settings: Any) -> Run:
     """Fine-tunes a pretrained network and writes a run folder.
 
     Args:
         data: A folder, "digits", "torchvision:NAME", any map-style dataset of (image, target) pairs, or an
             (images, targets) pair of arrays or tensors. By default the digits.
-        listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        callback: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
         trust: Read a pickled weights file even where code that is in it would run.
         settings: The fields of `FinetuneConfig`, which are the flags of `tl finetune`.
 
@@ -34,18 +34,18 @@ def finetune(*, data: Any = None, listener: Listener = log_event, trust: bool = 
         ToolkitError: Anything that keeps the run from going on; see `tl_toolkit.errors`.
     """
     config, data = _config_and_data(data, settings)
-    return finetune_recipe.finetune(config, data, listener, trust=trust)
+    return finetune_recipe.finetune(config, data, callback, trust=trust)
 
 
 def rank(
-    *, data: Any = None, archs: Sequence[str] = (), listener: Listener = log_event, **settings: Any
+    *, data: Any = None, archs: Sequence[str] = (), callback: Callback = log_event, **settings: Any
 ) -> list[RankedNetwork]:
     """Compares networks by a cross-validated linear probe on their frozen features of a sample of the images.
 
     Args:
         data: As in `finetune`.
         archs: Names of networks; by default those that come with the toolkit.
-        listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        callback: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
         settings: The fields of `FinetuneConfig`.
 
     Returns:
@@ -55,7 +55,7 @@ def rank(
         ToolkitError: There is no candidate, or the images cannot be used.
     """
     config, data = _config_and_data(data, settings)
-    return rank_recipe(config, archs, data, listener)
+    return rank_recipe(config, archs, data, callback)
 
 
 def _config_and_data(data: Any, settings: dict[str, Any]) -> tuple[FinetuneConfig, Any]:
@@ -68,7 +68,7 @@ def _config_and_data(data: Any, settings: dict[str, Any]) -> tuple[FinetuneConfi
 
 
 def resume(
-    run: str | Path, *, data: Any = None, listener: Listener = log_event, trust: bool = False, **changes: Any
+    run: str | Path, *, data: Any = None, callback: Callback = log_event, trust: bool = False, **changes: Any
 ) -> Run:
     """Goes on with a run that was stopped or killed, from its last checkpoint.
 
@@ -78,7 +78,7 @@ def resume(
     Args:
         run: Its folder.
         data: The same objects as before, for a run that was trained on Python objects; or where its images are now.
-        listener: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
+        callback: Told of choices, warnings and progress; by default they go to the logger "tl_toolkit".
         trust: Load its pretrained weights even where that runs code from their file.
         changes: `epochs`, to train for longer; `workers`; `threads`; `checkpoint_every`; `time_budget`; `data_root`.
 
@@ -90,4 +90,4 @@ def resume(
     """
     if isinstance(data, str | Path):
         changes, data = {**changes, "data": str(data)}, None
-    return finetune_recipe.resume(run, changes, data, listener, trust=trust)
+    return finetune_recipe.resume(run, changes, data, callback, trust=trust)

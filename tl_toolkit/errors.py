@@ -21,9 +21,9 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Self
 
-from tl_toolkit.text import MOST_SHOWN, printable, shown
+from tl_toolkit.text import MAX_SHOWN, format_value, printable
 
-NEAREST = 3
+MAX_SUGGESTIONS = 3
 """How many near names an `UnknownNameError` suggests."""
 
 LARGEST = 2**63 - 1
@@ -66,8 +66,8 @@ class UnknownNameError(UsageError):
         self, kind: str, name: str, choices: Iterable[str], hint: str = "", *, tells_all: bool = False
     ) -> None:
         known = list(dict.fromkeys(choices))
-        near = get_close_matches(name[:MOST_SHOWN], known, n=NEAREST, cutoff=0.5)
-        message = f"No {kind} is named {shown(name)}."
+        near = get_close_matches(name[:MAX_SHOWN], known, n=MAX_SUGGESTIONS, cutoff=0.5)
+        message = f"No {kind} is named {format_value(name)}."
         if near:
             message += f" Did you mean {' or '.join(near)}?"
         if tells_all or (not near and len(known) <= 12):
@@ -121,7 +121,7 @@ class TrainingError(ToolkitError):
     """Training cannot go on."""
 
 
-class StoppedError(ToolkitError):
+class RunInterruptedError(ToolkitError):
     """A run was asked to stop, and has kept itself.
 
     Args:

@@ -16,7 +16,7 @@ TRAINED = {PROBE: "the head", LAST_STAGE: "the last stage", TUNE: "everything"}
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """Where a stage is within an epoch.
 
     Attributes:
@@ -111,7 +111,7 @@ Record = StepRecord | EvalRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class DecisionEvent:
     """Something was decided.
 
     Attributes:
@@ -128,14 +128,14 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
+class WarningEvent:
     """Something the user should know."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class TaskProgress:
     """How far a task is that is no training: checking images, computing features, downloading."""
 
     task: str
@@ -145,25 +145,25 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Wrote:
+class FileWritten:
     """A file was written."""
 
     path: Path
     what: str
 
 
-Event = Chosen | Warned | Counted | Progress | Record | Wrote
-Listener = Callable[[Event], None]
+Event = DecisionEvent | WarningEvent | TaskProgress | TrainingProgress | Record | FileWritten
+Callback = Callable[[Event], None]
 
 
 def log_event(event: Event) -> None:
     """The listener where none is given: Python's logging, silent unless it is set up."""
-    if isinstance(event, Warned):
+    if isinstance(event, WarningEvent):
         log.warning(event.message)
-    elif not isinstance(event, Counted | Progress):
+    elif not isinstance(event, TaskProgress | TrainingProgress):
         log.info("%s", event)
 
 
-def download_progress(listener: Listener) -> Callable[[int, int | None], None]:
+def download_progress(callback: Callback) -> Callable[[int, int | None], None]:
     """What tells a listener how far a download is."""
-    return lambda done, total: listener(Counted("download", done, total, "bytes"))
+    return lambda done, total: callback(TaskProgress("download", done, total, "bytes"))

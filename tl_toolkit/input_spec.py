@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from tl_toolkit.errors import LARGEST, ModelFileError
-from tl_toolkit.text import shown
+from tl_toolkit.text import format_value
 
 Crop = Literal["center", "squash", "border"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -22,7 +22,7 @@ At 1.75 a linear probe on Caltech-101 lost 0.002 of its val accuracy."""
 LARGEST_SIDE = 2**14
 """Pixels of an input that are still believed of a file, and of a setting."""
 
-LEAST_CROP, MOST_CROP = 0.05, 2
+MIN_CROP, MAX_CROP = 0.05, 2
 """Some networks of timm (volo_d5_512) see more than the image: a crop fraction of 1.15."""
 
 
@@ -52,7 +52,7 @@ class InputSpec:
     crop: Crop = "center"
     crop_fraction: float = 0.875
 
-    def resized(self, size: int) -> Self:
+    def with_size(self, size: int) -> Self:
         """The same spec for square images of `size` pixels."""
         return dataclasses.replace(self, height=size, width=size)
 
@@ -70,7 +70,7 @@ class InputSpec:
         return math.floor(self.height / self.crop_fraction), math.floor(self.width / self.crop_fraction)
 
     @property
-    def enough(self) -> int:
+    def min_decode_size(self) -> int:
         """Height and width of a decoded image beyond which more pixels are of little use: see `DECODED_SHARE`."""
         return max(*self.resize_to, math.ceil(DECODED_SHARE * max(self.height, self.width)))
 
@@ -88,7 +88,7 @@ class InputSpec:
         try:
             spec = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         except (KeyError, TypeError) as error:
-            raise ModelFileError(f"This is no InputSpec: {shown(values)} ({error}).") from error
+            raise ModelFileError(f"This is no InputSpec: {format_value(values)} ({error}).") from error
         spec._check()
         return spec
 
@@ -102,6 +102,6 @@ class InputSpec:
             or not all(isinstance(value, int | float) and abs(value) < LARGEST for value in (*self.mean, *self.std))
             or not all(self.std)
             or not isinstance(self.crop_fraction, int | float)
-            or not LEAST_CROP <= self.crop_fraction <= MOST_CROP
+            or not MIN_CROP <= self.crop_fraction <= MAX_CROP
         ):
-            raise ModelFileError(f"This InputSpec makes no sense: {shown(self.to_dict())}.")
+            raise ModelFileError(f"This InputSpec makes no sense: {format_value(self.to_dict())}.")

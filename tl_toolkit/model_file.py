@@ -15,12 +15,12 @@ from tl_toolkit.config.choices import Loss
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.json_validation import mapping, whole_number
-from tl_toolkit.io.safetensors_file import read_sealed, write_sealed
-from tl_toolkit.text import MOST_SHOWN, shown
+from tl_toolkit.io.safetensors_file import load_checked, save_checked
+from tl_toolkit.text import MAX_SHOWN, format_value
 
 FORMAT = "tl_toolkit.model"
 FORMAT_VERSION = "1"
-MOST_CLASSES = 2**20
+MAX_CLASSES = 2**20
 """Outputs of a pretrained classifier that are believed of a file: it is built before it is replaced."""
 
 
@@ -30,7 +30,7 @@ million is taken for one of them by chance."""
 
 
 @dataclass(frozen=True)
-class SplitNote:
+class SplitFingerprints:
     """The images of a run by content. They are unpacked only when they are asked for.
 
     Attributes:
@@ -89,7 +89,7 @@ class SplitNote:
 
 
 @dataclass(frozen=True)
-class ModelCard:
+class ModelMetadata:
     """Everything about a model but its tensors: what the file's header holds.
 
     Attributes:
@@ -122,7 +122,7 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    split_note: SplitNote | None = None
+    split_note: SplitFingerprints | None = None
 
     @property
     def outputs(self) -> int:
@@ -167,7 +167,7 @@ class ModelCard:
                 "Weights alone can be trained with: tl finetune --weights FILE"
             )
         if metadata.get("format_version") != FORMAT_VERSION:
-            found = metadata.get("format_version", "unknown")[:MOST_SHOWN]
+            found = metadata.get("format_version", "unknown")[:MAX_SHOWN]
             raise ModelFileError(f"its format is version {found}, this tl reads {FORMAT_VERSION}; update tl")
         try:
             class_names = json.loads(metadata["class_names"])
@@ -177,12 +177,14 @@ class ModelCard:
                 raise ModelFileError("its class names are fewer than two, or not all different")
             loss, one_logit = metadata.get("loss", "cross-entropy"), json.loads(metadata.get("one_logit", "false"))
             if loss not in get_args(Loss) or one_logit not in (True, False):
-                raise ModelFileError(f"its loss {shown(loss)} or its one_logit {shown(one_logit)} is unknown")
+                raise ModelFileError(
+                    f"its loss {format_value(loss)} or its one_logit {format_value(one_logit)} is unknown"
+                )
             if one_logit and len(class_names) != 2:
                 raise ModelFileError(f"it has one logit, but {len(class_names)} classes")
             base_classes = whole_number(int(metadata["base_classes"]), "base_classes")
-            if not 0 < base_classes <= MOST_CLASSES:
-                raise ModelFileError(f"its base_classes {base_classes} are not 1 to {MOST_CLASSES:,}")
+            if not 0 < base_classes <= MAX_CLASSES:
+                raise ModelFileError(f"its base_classes {base_classes} are not 1 to {MAX_CLASSES:,}")
             return cls(
                 architecture=metadata["architecture"],
                 arch_options=mapping(json.loads(metadata.get("arch_options", "{}")), "arch_options"),
@@ -197,7 +199,7 @@ class ModelCard:
                 metrics=mapping(json.loads(metadata["metrics"]), "metrics"),
                 training=mapping(json.loads(metadata["training"]), "training"),
                 versions=mapping(json.loads(metadata["versions"]), "versions"),
-                split_note=SplitNote.from_dict(json.loads(metadata["split_note"]))
+                split_note=SplitFingerprints.from_dict(json.loads(metadata["split_note"]))
                 if "split_note" in metadata
                 else None,
             )
@@ -205,18 +207,18 @@ class ModelCard:
             raise ModelFileError(f"its header is damaged ({error})") from error
 
 
-def save_model(path: Path, state: Mapping[str, torch.Tensor], card: ModelCard) -> None:
+def save_model(path: Path, state: Mapping[str, torch.Tensor], metadata: ModelMetadata) -> None:
     """Writes weights and card, whole or not at all.
 
     Args:
         path: The file to write or replace.
         state: A network's state_dict.
-        card: What describes it.
+        metadata: What describes it.
     """
-    write_sealed(path, state, card.to_metadata())
+    save_checked(path, state, metadata.to_metadata())
 
 
-def read_card(path: Path) -> ModelCard:
+def read_metadata(path: Path) -> ModelMetadata:
     """Reads the card alone.
 
     Raises:
@@ -224,7 +226,7 @@ def read_card(path: Path) -> ModelCard:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return ModelCard.from_metadata(file.metadata() or {})
+            return ModelMetadata.from_metadata(file.metadata() or {})
     except (SafetensorError, OSError, ModelFileError) as error:
         raise ModelFileError(f"{path} is no model that tl can load: {error}.") from error
 
@@ -236,6 +238,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         ModelFileError: The file is missing or damaged.
     """
     try:
-        return read_sealed(path)[1]
+        return load_checked(path)[1]
     except ModelFileError as error:
         raise ModelFileError(f"{path} is no model that tl can load: {error}.") from error

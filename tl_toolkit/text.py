@@ -50,7 +50,7 @@ def named(name: str, value: object = None) -> str:
     return f"--no-{flag_of(name)[2:]}" if value is False else f"{flag_of(name)} {shlex.quote(str(value))}"
 
 
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 """Characters of a value that a message shows."""
 
 
@@ -69,16 +69,16 @@ def _escaped(found: re.Match[str]) -> str:
     return f"\\x{code - 0xDC00:02x}" if undecodable else ascii(found[0])[1:-1]
 
 
-def listing(names: Sequence[str], most: int = 5) -> str:
+def join_names(names: Sequence[str], most: int = 5) -> str:
     """The first of some names for a message, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """A value for a message, as Python writes it, cut where it is long."""
     short = reprlib.Repr()
-    short.maxstring = short.maxlong = short.maxother = MOST_SHOWN
+    short.maxstring = short.maxlong = short.maxother = MAX_SHOWN
     short.maxlevel = 3
     try:
         return short.repr(value)

@@ -99,12 +99,12 @@ def decode(photos: Path, folder: Path, rounds: int) -> None:
     for index, path in enumerate(photographs(photos)[:5]):
         large.append(folder / f"{index}.jpg")
         Image.open(path).convert("RGB").resize(MEGAPIXELS_12, Image.Resampling.BICUBIC).save(large[-1], quality=92)
-    transform, enough = EvalTransform(InputSpec()), InputSpec().enough
+    transform, enough = EvalTransform(InputSpec()), InputSpec().min_decode_size
 
-    def timed(at_least: int) -> float:
+    def timed(min_size: int) -> float:
         started = time.perf_counter()
         for path in large:
-            transform(open_image(path, at_least=at_least))
+            transform(open_image(path, min_size=min_size))
         return 1000 * (time.perf_counter() - started) / len(large)
 
     figures = in_turn(3 * rounds, {"tl": lambda: timed(enough), "Pillow, full decode": lambda: timed(0)})

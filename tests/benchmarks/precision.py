@@ -17,8 +17,8 @@ from rich.table import Table
 
 from tl_toolkit.models.backbones import default_input_spec, resolve_arch
 from tl_toolkit.models.build import build_network
-from tl_toolkit.models.weights.resolve import Overrides
-from tl_toolkit.training.device import Compute, choose_compute
+from tl_toolkit.models.weights.resolve import InputOverrides
+from tl_toolkit.training.device import DeviceSetup, select_device
 
 NETWORKS = (
     *("resnet18", "vgg11", "tf_efficientnet_lite0", "mobilenetv3_small_100", "regnety_004", "convnext_atto", "lenet5"),
@@ -40,10 +40,10 @@ class Work:
         arch = resolve_arch(name)
         spec = default_input_spec(arch)
         torch.manual_seed(0)
-        self.module = build_network(arch, 10, "swap", "none", Overrides()).module
-        self.compute: Compute = choose_compute("cpu", precision, self.module)
+        self.module = build_network(arch, 10, "swap", "none", InputOverrides()).module
+        self.compute: DeviceSetup = select_device("cpu", precision, self.module)
         self.compute.place(self.module)
-        self.images = self.compute.lay_out(torch.randn(batch_size, spec.channels, spec.height, spec.width))
+        self.images = self.compute.to_memory_format(torch.randn(batch_size, spec.channels, spec.height, spec.width))
         self.targets = torch.arange(batch_size) % 10
         self.optimizer = torch.optim.SGD(self.module.parameters(), lr=0.001)
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for name in chosen.networks or NETWORKS:
         works = {precision: Work(name, precision, chosen.batch_size) for precision in PRECISIONS}
-        auto = choose_compute("cpu", "auto", works["bf16"].module)
+        auto = select_device("cpu", "auto", works["bf16"].module)
         for kind, picked in (("forward", auto.precision), ("training", auto.training_precision)):
             seconds: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
             for number in range(chosen.rounds + 1):

@@ -21,7 +21,7 @@ import torch
 
 from tests.benchmarks.timing import in_turn, run, show
 from tl_toolkit.models.weights.resolve import BUNDLED_FILE
-from tl_toolkit.training.device import choose_compute
+from tl_toolkit.training.device import select_device
 
 RIVALS = Path(__file__).parent / "rivals"
 TL = (sys.executable, "-c", "from tl_toolkit.cli.main import main; main()")
@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs-run", type=int, default=2, help="epochs of a rival that are run after its first")
     chosen = parser.parse_args(arguments)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"{cores} cores, torch {torch.__version__}, {choose_compute('auto', 'auto').reason}")
+    print(f"{cores} cores, torch {torch.__version__}, {select_device('auto', 'auto').reason}")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(chosen, Path(folder))
         for row in chosen.rows or ROWS:

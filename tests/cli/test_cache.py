@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from tests.cli.test_cli import tl
-from tl_toolkit.io.row_cache import Store
+from tl_toolkit.io.row_cache import RowCache
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with one entry of two rows."""
     monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache ä"))
-    Store(tmp_path / "cache ä", {"arch": "x"}, "resnet18 up to fc").write([b"a" * 16, b"b" * 16], torch.rand(2, 512))
+    RowCache(tmp_path / "cache ä", {"arch": "x"}, "resnet18 up to fc").write([b"a" * 16, b"b" * 16], torch.rand(2, 512))
     return tmp_path / "cache ä"
 
 

@@ -7,8 +7,17 @@ import pytest
 from rich.console import Console
 
 from tests.conftest import eval_record
-from tl_toolkit.cli.progress import Narration
-from tl_toolkit.events import Chosen, Counted, EvalRecord, Event, Progress, StepRecord, Warned, Wrote
+from tl_toolkit.cli.progress import ProgressDisplay
+from tl_toolkit.events import (
+    DecisionEvent,
+    EvalRecord,
+    Event,
+    FileWritten,
+    StepRecord,
+    TaskProgress,
+    TrainingProgress,
+    WarningEvent,
+)
 
 
 def _record(stage: str, epoch: int, epochs: int, loss: float, train: float, val: float, speed: float) -> EvalRecord:
@@ -17,19 +26,19 @@ def _record(stage: str, epoch: int, epochs: int, loss: float, train: float, val:
 
 
 EVENTS: list[Event] = [
-    Chosen("arch", "resnet18, 64 px", "best of 4 in a quick probe: 96.3 %"),
-    Chosen("workers", "2", "by cores and images", detail=True),
-    Warned("The bundled weights know far less than ImageNet's."),
-    Counted("features", 64, 128),
+    DecisionEvent("arch", "resnet18, 64 px", "best of 4 in a quick probe: 96.3 %"),
+    DecisionEvent("workers", "2", "by cores and images", detail=True),
+    WarningEvent("The bundled weights know far less than ImageNet's."),
+    TaskProgress("features", 64, 128),
     _record("probe", 1, 2, 2.1, 0.2, 0.8, 9000.0),
     _record("probe", 2, 2, 2.0, 0.3, 0.7, 9000.0),
-    Progress("tune", 1, 2, 5, 10, 1.5, 0.5, 250.0),
+    TrainingProgress("tune", 1, 2, 5, 10, 1.5, 0.5, 250.0),
     StepRecord("tune", 1, 7, 1.45, 0.5, 0.0123),
     eval_record("tune", 1, 2, step=8, train_loss=1.5, train_accuracy=0.5, val_accuracy=0.5, images_per_second=245.0),
     _record("tune", 1, 2, 1.4, 0.5, 0.625, 245.0),
     _record("tune", 2, 2, 1.2, 0.6, 1.0, 245.0),
-    Chosen("refit", "the head"),
-    Wrote(Path("run/model.safetensors"), "the best weights"),
+    DecisionEvent("refit", "the head"),
+    FileWritten(Path("run/model.safetensors"), "the best weights"),
 ]
 HISTORY = """
 arch        resnet18, 64 px  best of 4 in a quick probe: 96.3 %
@@ -48,10 +57,10 @@ refit       the head
 
 def draw(events: list[Event], width: int = 100, terminal: bool = False, **options: Any) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False)
-    with Narration(console, **options) as narration:
+    with ProgressDisplay(console, **options) as narration:
         for event in events:
             narration(event)
-    assert narration.written == [(event.path, event.what) for event in events if isinstance(event, Wrote)]
+    assert narration.written == [(event.path, event.what) for event in events if isinstance(event, FileWritten)]
     return console.file.getvalue()
 
 
@@ -83,7 +92,7 @@ def test_narration_in_a_terminal_fits_into_its_width(width: int):
 
 
 def test_narration_at_60_columns_wraps_a_reason_between_words_below_the_value():
-    choice = Chosen("tune", "auto", "the head, the last stage, then everything, while val gains")
+    choice = DecisionEvent("tune", "auto", "the head, the last stage, then everything, while val gains")
     assert [line for line in without_escapes(draw([choice], width=60, terminal=True)).splitlines() if line] == [
         "tune        auto  the head, the last stage, then everything,",
         "            while val gains",
@@ -100,7 +109,7 @@ def test_narration_when_verbose_draws_details_too():
 
 def test_narration_without_a_terminal_tells_every_half_minute_how_far_a_long_epoch_is():
     times = iter(range(0, 1000, 10))  # Ten seconds between any two looks at the clock.
-    steps = [Progress("tune", 1, 2, step, 100, 1.5, 0.5, 250.0) for step in range(10, 100, 10)]
+    steps = [TrainingProgress("tune", 1, 2, step, 100, 1.5, 0.5, 250.0) for step in range(10, 100, 10)]
     lines = draw(steps, clock=lambda: float(next(times))).splitlines()[:-1]
     assert [line.split("images/s")[0] for line in lines] == ["tune          1/2  loss 1.500  train 50.0 %  250 "] * len(
         lines
@@ -111,17 +120,17 @@ def test_narration_without_a_terminal_tells_every_half_minute_how_far_a_long_epo
 
 def test_narration_without_a_terminal_tells_how_far_a_long_task_is():
     times = iter([0.0, 0.0, 0.0, 40.0, 40.0, 40.0])
-    events: list[Event] = [Counted("check", 0, 10_000), Counted("check", 4_000, 10_000)]
+    events: list[Event] = [TaskProgress("check", 0, 10_000), TaskProgress("check", 4_000, 10_000)]
     assert draw(events, clock=lambda: next(times)) == "check       4,000 of 10,000 images  1 min left\n\n"
 
 
 def test_narration_sets_what_prepares_a_run_apart_from_its_choices():
     times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 80.0])
     events: list[Event] = [
-        Counted("rank resnet18 64 px", 500, None),
-        Chosen("arch", "resnet18"),
-        Counted("features", 5, 10),
-        Chosen("tune", "left out"),
+        TaskProgress("rank resnet18 64 px", 500, None),
+        DecisionEvent("arch", "resnet18"),
+        TaskProgress("features", 5, 10),
+        DecisionEvent("tune", "left out"),
     ]
     assert (
         draw(events, clock=lambda: next(times))
@@ -144,7 +153,7 @@ def test_narration_tells_the_epochs_of_a_long_probe_every_half_minute():
         return [_record("probe", epoch, 4, 1.0, 0.5, 0.5, 9.0) for epoch in range(1, 5)]
 
     console = Console(file=io.StringIO(), width=100, highlight=False)
-    with Narration(console, clock=lambda: now[0]) as narration:
+    with ProgressDisplay(console, clock=lambda: now[0]) as narration:
         for event in epochs():
             now[0] += 20
             narration(event)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tl_toolkit.api import Run
-from tl_toolkit.events import Chosen, Event
+from tl_toolkit.events import DecisionEvent, Event
 from tl_toolkit.export.weights import export
 from tl_toolkit.runs.metrics_log import read_metrics
 from tl_toolkit.runs.summary import read_summary
@@ -77,7 +77,7 @@ def test_evaluate_of_an_earlier_model_knows_what_it_learned_from(pixels: tuple[n
 @pytest.mark.parametrize("form", ["state-dict", "full-model", "safetensors"])
 def test_export_of_an_earlier_model_has_its_weights(form: Any, tmp_path: Path) -> None:
     model, path = tl.load(WRITTEN / "finished"), tmp_path / "exported"
-    export(model.module, model.card, form, path)
+    export(model.module, model.metadata, form, path)
     before = load_file(WRITTEN / "finished" / "model.safetensors")
     if form == "safetensors":
         after = load_file(path)
@@ -111,8 +111,8 @@ def test_finetune_with_an_earlier_cache_computes_nothing_again(
     told: list[Event] = []
     tl.finetune(
         data=pixels, arch="lenet5", weights="none", tune="linear-probe", batch_size=8, augment="light", threads=1,
-        workers=0, out=tmp_path / "run", precision=key["precision"], listener=told.append,
+        workers=0, out=tmp_path / "run", precision=key["precision"], callback=told.append,
     )  # fmt: skip
-    features = [event.why for event in told if isinstance(event, Chosen) and event.what == "features"]
+    features = [event.why for event in told if isinstance(event, DecisionEvent) and event.what == "features"]
     assert features
     assert all(why.startswith("all from") for why in features)

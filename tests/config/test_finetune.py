@@ -9,7 +9,7 @@ from tl_toolkit.config.fields import without_none
 from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
 from tl_toolkit.io.files import write_text
-from tl_toolkit.text import shown
+from tl_toolkit.text import format_value
 
 
 def test_config_with_many_wrong_values_reports_all_together():
@@ -91,7 +91,7 @@ def test_located_makes_paths_full_and_leaves_names(in_folder: Path):
     (in_folder / "photos").mkdir()
     for name in ("auto", "imagenet", "package", "digits"):  # Folders of these names do not change what they mean.
         (in_folder / name).mkdir()
-    config = FinetuneConfig(data="photos", weights="mine.pth").located()
+    config = FinetuneConfig(data="photos", weights="mine.pth").with_absolute_paths()
     assert (config.data, config.weights) == (str(in_folder / "photos"), str(in_folder / "mine.pth"))
     assert config.data_root == str(in_folder / "datasets")
     for data, weights in (
@@ -100,7 +100,7 @@ def test_located_makes_paths_full_and_leaves_names(in_folder: Path):
         ("digits", "package"),
         ("digits", "hf-hub:a/b"),
     ):
-        named = FinetuneConfig(data=data, weights=weights).located()
+        named = FinetuneConfig(data=data, weights=weights).with_absolute_paths()
         assert (named.data, named.weights) == (data, weights)
 
 
@@ -116,8 +116,8 @@ def test_config_takes_the_flags_short_names_too():
 
 
 def test_config_with_one_logit_chooses_bce_and_refuses_cross_entropy():
-    assert FinetuneConfig(classes=1).chosen_loss == "bce"
-    assert FinetuneConfig(classes=2).chosen_loss == "cross-entropy"
+    assert FinetuneConfig(classes=1).resolved_loss == "bce"
+    assert FinetuneConfig(classes=2).resolved_loss == "cross-entropy"
     with pytest.raises(ConfigError, match=r"loss must be bce with one logit \(classes=1\)"):
         FinetuneConfig(classes=1, loss="cross-entropy")
 
@@ -125,7 +125,7 @@ def test_config_with_one_logit_chooses_bce_and_refuses_cross_entropy():
 def test_config_reads_options_of_the_network_as_mapping_or_list():
     for given in ({"drop_path_rate": 0.1, "activation": "relu"}, ["drop_path_rate=0.1", "activation=relu"]):
         config = FinetuneConfig.from_values({"arch_options": given})
-        assert config.options_of_arch == {"drop_path_rate": 0.1, "activation": "relu"}
+        assert config.parsed_arch_options == {"drop_path_rate": 0.1, "activation": "relu"}
         assert FinetuneConfig.from_values(yaml.safe_load(config.to_yaml())) == config
     with pytest.raises(ConfigError, match="arch_options must be KEY=VALUE, not 'relu'"):
         FinetuneConfig(arch_options=("relu",))
@@ -161,7 +161,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b
         ("strict: !!bool perhaps", "is not valid YAML"),
         ("data: \0", "special characters are not allowed"),
     ],
-    ids=shown,
+    ids=format_value,
 )
 def test_config_file_with_yaml_that_makes_no_sense_says_so(text: str, message: str, tmp_path: Path):
     path = tmp_path / "config.yaml"
@@ -187,7 +187,7 @@ def test_config_file_with_yaml_that_makes_no_sense_says_so(text: str, message: s
         ("arch_options", ["a=2001-01-01"], "arch_options must have plain values, but that of 'a' is not"),
         ("image_size", 10**6, "image_size must be at least 8 and at most 16384"),
     ],
-    ids=shown,
+    ids=format_value,
 )
 def test_config_with_a_value_that_nothing_can_be_made_of_says_so(name: str, value: object, message: str):
     with pytest.raises(ConfigError, match=message):

@@ -13,11 +13,11 @@ from tl_toolkit.data.images import open_image
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.transforms import EvalTransform
 from tl_toolkit.errors import ImageError
-from tl_toolkit.inference.classifier import LoadedModel
+from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.model_file import ModelCard
+from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.text import printable
-from tl_toolkit.training.device import choose_compute
+from tl_toolkit.training.device import select_device
 
 WIDE, FLAT = InputSpec(height=32, width=32), InputSpec(channels=1, height=24, width=40, mean=(0.5,), std=(0.5,))
 
@@ -64,9 +64,9 @@ def test_kinds_have_names_of_their_own_and_reasons_where_they_are_left_out():
     assert len(left_out) <= 5
 
 
-def model_of(spec: InputSpec) -> LoadedModel:
+def model_of(spec: InputSpec) -> ImageClassifier:
     """A model that is all preprocessing."""
-    card = ModelCard(
+    metadata = ModelMetadata(
         architecture="timm:lenet5_cifar",
         arch_options={},
         one_logit=False,
@@ -79,7 +79,7 @@ def model_of(spec: InputSpec) -> LoadedModel:
         training={},
         versions={},
     )
-    return LoadedModel(torch.nn.Flatten(), card, choose_compute("cpu", "fp32"))
+    return ImageClassifier(torch.nn.Flatten(), metadata, select_device("cpu", "fp32"))
 
 
 @pytest.mark.parametrize("spec", [WIDE, FLAT])

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, ViewedImages
+from tl_toolkit.data.dataset import ImageDataset, InMemoryDataset, ViewDataset
 from tl_toolkit.data.loaders import train_loader, view_loader
 from tl_toolkit.data.sources.base import open_source
-from tl_toolkit.data.transforms import EvalTransform, PadCrop, View, keyed_random, random_transform
+from tl_toolkit.data.transforms import EvalTransform, FixedView, PadCrop, keyed_random, train_transform
 from tl_toolkit.input_spec import InputSpec
 
 SPEC = InputSpec(height=16, width=16)
@@ -12,7 +12,7 @@ DIGITS = open_source("digits").split("test").subset(range(20))
 
 
 def augmented(seed: int = 0) -> ImageDataset:
-    return ImageDataset(DIGITS, random_transform(SPEC, "strong", mirror=True), seed=seed)
+    return ImageDataset(DIGITS, train_transform(SPEC, "strong", allow_hflip=True), seed=seed)
 
 
 def test_item_by_epoch_and_index_depends_on_them_and_the_seed_alone():
@@ -91,9 +91,9 @@ def test_train_loader_leaves_out_a_last_batch_of_one():
     assert [len(targets) for _, targets in train_loader(dataset, 8, 0)] == [8, 8]
 
 
-def viewed(augment: str = "light", mirror: bool = True) -> ViewedImages:
-    augmentation = random_transform(SPEC, augment, mirror)
-    return ViewedImages(DIGITS, [View(SPEC, augmentation, mirror, number) for number in range(3)], SPEC)
+def viewed(augment: str = "light", allow_hflip: bool = True) -> ViewDataset:
+    augmentation = train_transform(SPEC, augment, allow_hflip)
+    return ViewDataset(DIGITS, [FixedView(SPEC, augmentation, allow_hflip, number) for number in range(3)], SPEC)
 
 
 def test_views_are_the_plain_image_its_mirror_and_a_crop_whatever_the_seed():
@@ -106,7 +106,7 @@ def test_views_are_the_plain_image_its_mirror_and_a_crop_whatever_the_seed():
 
 
 def test_views_of_images_that_are_not_mirrored_are_the_plain_image_and_crops():
-    views = viewed("strong", mirror=False)
+    views = viewed("strong", allow_hflip=False)
     plain = ImageDataset(DIGITS, EvalTransform(SPEC))[4][0]
     assert torch.equal(views[0, 4][0], plain)
     assert not torch.equal(views[1, 4][0], plain.flip(2))
@@ -134,16 +134,16 @@ def test_loader_of_a_dataset_that_is_random_itself_gives_the_same_with_workers()
         def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
             return torch.rand(3, 16, 16), index % 2
 
-    dataset = ImageDataset(open_source(Noise()).split("train"), random_transform(SPEC, "light", mirror=True))
+    dataset = ImageDataset(open_source(Noise()).split("train"), train_transform(SPEC, "light", allow_hflip=True))
     batches = [[images for images, _ in train_loader(dataset, 8, workers)] for workers in (0, 2)]
     assert all(torch.equal(one, other) for one, other in zip(*batches, strict=True))
 
 
 def test_decoded_dataset_gives_what_an_image_dataset_gives():
-    transform, augmentation = EvalTransform(SPEC), PadCrop(SPEC, mirror=True)
+    transform, augmentation = EvalTransform(SPEC), PadCrop(SPEC, allow_hflip=True)
     one_by_one = ImageDataset(DIGITS, transform, seed=5, batch_transform=augmentation)
     pixels = torch.stack([ImageDataset(DIGITS, transform)[index][0] for index in range(20)])
-    decoded = DecodedDataset(pixels, DIGITS.targets, 5, augmentation)
+    decoded = InMemoryDataset(pixels, DIGITS.targets, 5, augmentation)
     loaders = [train_loader(dataset, 8, 0) for dataset in (one_by_one, decoded)]
     for epoch in (1, 2):
         for loader in loaders:

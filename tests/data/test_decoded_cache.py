@@ -8,10 +8,10 @@ from PIL import Image
 
 from tests.conftest import copy_digits
 from tl_toolkit.data.dataset import ImageDataset
-from tl_toolkit.data.decoded_cache import HeldImages
+from tl_toolkit.data.decoded_cache import DecodedImageCache
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import open_source
-from tl_toolkit.data.transforms import random_transform
+from tl_toolkit.data.transforms import train_transform
 from tl_toolkit.input_spec import InputSpec
 
 SPEC = InputSpec(height=16, width=16)
@@ -24,8 +24,8 @@ def samples(tmp_path: Path) -> Samples:
     return open_source(str(tmp_path), Path("datasets"), False).splits["train"]
 
 
-def batches(samples: Samples, held: HeldImages | None, epochs: int) -> list[torch.Tensor]:
-    transform = random_transform(SPEC, "strong", mirror=True)
+def batches(samples: Samples, held: DecodedImageCache | None, epochs: int) -> list[torch.Tensor]:
+    transform = train_transform(SPEC, "strong", allow_hflip=True)
     dataset = ImageDataset(samples, transform, held=held)
     every = range(len(samples))
     return [torch.stack([x for x, _ in dataset.__getitems__([(epoch, i) for i in every])]) for epoch in range(epochs)]
@@ -49,14 +49,14 @@ def test_dataset_that_holds_images_decodes_each_once_and_gives_the_same(
 ):
     expected = batches(samples, None, 3)
     decoded = count_decoded(monkeypatch)
-    given = batches(samples, HeldImages(10**6), 3)
+    given = batches(samples, DecodedImageCache(10**6), 3)
     assert sorted(decoded) == list(range(6))
     assert all(torch.equal(one, other) for one, other in zip(given, expected, strict=True))
 
 
 def test_held_images_take_no_more_than_their_bound(samples: Samples, monkeypatch: pytest.MonkeyPatch):
     image = samples.open(0, 3)
-    two = HeldImages(2 * image.width * image.height * 4)
+    two = DecodedImageCache(2 * image.width * image.height * 4)
     expected = batches(samples, None, 2)
     decoded = count_decoded(monkeypatch)
     given = batches(samples, two, 2)

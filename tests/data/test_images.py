@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from tl_toolkit.data.images import ImageFacts, extent, identity_of, inspect_image, open_image
+from tl_toolkit.data.images import ImageInfo, extent, fingerprint_image, inspect_image, open_image
 from tl_toolkit.data.transforms import EvalTransform
 from tl_toolkit.errors import ImageError
 from tl_toolkit.input_spec import InputSpec
@@ -143,12 +143,12 @@ def test_open_image_at_least_so_large_decodes_a_jpeg_at_reduced_scale(tmp_path: 
     path = tmp_path / "large.jpg"
     Image.new("RGB", (1001, 803)).save(path)
     assert open_image(path).size == (1001, 803)
-    assert open_image(path, at_least=500).size == (1001, 803)
-    assert open_image(path, at_least=300).size == (501, 402)
-    reduced = open_image(path, at_least=100)
+    assert open_image(path, min_size=500).size == (1001, 803)
+    assert open_image(path, min_size=300).size == (501, 402)
+    reduced = open_image(path, min_size=100)
     assert reduced.size == (126, 101)
     assert extent(reduced) == (1001 / 8, 803 / 8)
-    assert inspect_image(path, at_least=100) == ImageFacts(1001, 803, "RGB")
+    assert inspect_image(path, min_size=100) == ImageInfo(1001, 803, "RGB")
 
 
 def test_open_image_at_reduced_scale_turns_the_extent_with_the_image(tmp_path: Path):
@@ -156,14 +156,14 @@ def test_open_image_at_reduced_scale_turns_the_extent_with_the_image(tmp_path: P
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"
     Image.new("RGB", (1001, 803)).save(path, exif=exif)
-    assert open_image(path, at_least=100).size == (101, 126)
-    assert extent(open_image(path, at_least=100)) == (803 / 8, 1001 / 8)
+    assert open_image(path, min_size=100).size == (101, 126)
+    assert extent(open_image(path, min_size=100)) == (803 / 8, 1001 / 8)
 
 
 def difference(path: Path) -> torch.Tensor:
     """Between an image that was decoded in full and one at the scale that is enough, as a model sees them."""
     transform = EvalTransform(SPEC)
-    full, reduced = (transform(open_image(path, at_least=size)).float() for size in (0, SPEC.enough))
+    full, reduced = (transform(open_image(path, min_size=size)).float() for size in (0, SPEC.min_decode_size))
     return (full - reduced).abs()
 
 
@@ -172,7 +172,7 @@ def test_photographs_decoded_at_reduced_scale_differ_little(real_data: Path, tmp
         members = [member for member in archive.getmembers() if member.name.endswith(".jpg")][::40]
         archive.extractall(tmp_path, members, filter="data")
     facts = {path: inspect_image(path) for path in tmp_path.rglob("*.jpg")}
-    paths = [path for path, image in facts.items() if min(image.width, image.height) >= 2 * SPEC.enough]
+    paths = [path for path, image in facts.items() if min(image.width, image.height) >= 2 * SPEC.min_decode_size]
     assert len(paths) > 40
     differences = [float(difference(path).mean()) for path in paths]  # of 255
     assert sum(differences) / len(paths) < 0.6
@@ -185,16 +185,16 @@ def test_identity_of_an_image_is_also_its_palette_and_orientation():
     other = Image.new("P", (4, 4))
     other.putpalette([0, 0, 255])
     assert image.tobytes() == other.tobytes()
-    assert identity_of(image) != identity_of(other)
+    assert fingerprint_image(image) != fingerprint_image(other)
     turned = image.copy()
     turned.getexif()[ExifTags.Base.Orientation] = 6
-    assert identity_of(turned) != identity_of(image) == identity_of(image.copy())
+    assert fingerprint_image(turned) != fingerprint_image(image) == fingerprint_image(image.copy())
 
 
 def test_identity_of_pixels_is_their_content():
     array = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    assert identity_of(array) == identity_of(array.copy()) == identity_of(torch.from_numpy(array))
-    assert identity_of(array) != identity_of(array + 1)
-    assert identity_of(array) != identity_of(array.reshape(1, 4, 3))
-    assert identity_of(Image.fromarray(array)) is not None
-    assert identity_of("missing.png") is None
+    assert fingerprint_image(array) == fingerprint_image(array.copy()) == fingerprint_image(torch.from_numpy(array))
+    assert fingerprint_image(array) != fingerprint_image(array + 1)
+    assert fingerprint_image(array) != fingerprint_image(array.reshape(1, 4, 3))
+    assert fingerprint_image(Image.fromarray(array)) is not None
+    assert fingerprint_image("missing.png") is None

@@ -9,7 +9,7 @@ from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.prepare import Splits, prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import ConfigError, DataError
-from tl_toolkit.events import Event, Warned
+from tl_toolkit.events import Event, WarningEvent
 
 
 def prepare(folder: Path, **settings: object) -> tuple[Splits, list[Event]]:
@@ -41,7 +41,7 @@ def test_prepare_splits_warns_of_a_class_that_val_lacks(tmp_path: Path):
     copy_digits(tmp_path / "train", ["0", "1", "7"], 4)
     copy_digits(tmp_path / "val", ["0", "1"], 2, "test")
     _, events = prepare(tmp_path)
-    assert Warned("val has no image of 7: they are not judged.") in events
+    assert WarningEvent("val has no image of 7: they are not judged.") in events
 
 
 def test_prepare_splits_with_many_bad_images_lists_the_first(photos: Path):
@@ -49,14 +49,14 @@ def test_prepare_splits_with_many_bad_images_lists_the_first(photos: Path):
         (photos / "0" / f"bad{index}.png").touch()
     splits, events = prepare(photos)
     assert len(splits.bad) == 7
-    warning = next(event.message for event in events if isinstance(event, Warned))
+    warning = next(event.message for event in events if isinstance(event, WarningEvent))
     assert warning.startswith("7 images cannot be read and are left out:\n")
     assert warning.endswith("... and 2 more")
 
 
 def test_prepare_splits_warns_of_a_val_that_is_too_small_to_choose_by(photos: Path):
     _, events = prepare(photos)
-    assert Warned("val has 3 images only, so chance has a say in what is best: see val_split.") in events
+    assert WarningEvent("val has 3 images only, so chance has a say in what is best: see val_split.") in events
 
 
 def test_prepare_splits_with_numbers_of_images_takes_just_these(tmp_path: Path):
@@ -75,7 +75,7 @@ def test_prepare_splits_in_order_takes_val_from_the_end_and_train_from_the_begin
     assert splits.val.targets == [1, 1, 1, 1]
     assert splits.train.targets == [0] * 10 + [1] * 2
     assert splits.val_origin == "the last 4 of train, as it is ordered"
-    assert "val has no image of 0: they are not judged." in [e.message for e in events if isinstance(e, Warned)]
+    assert "val has no image of 0: they are not judged." in [e.message for e in events if isinstance(e, WarningEvent)]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from tl_toolkit.api import Run
 from tl_toolkit.data.seen_images import choose_images, note_refit
 from tl_toolkit.data.sources.base import digits_folder, open_source
 from tl_toolkit.errors import UnknownNameError
-from tl_toolkit.events import Chosen, Event, Warned
-from tl_toolkit.model_file import read_card, save_model
+from tl_toolkit.events import DecisionEvent, Event, WarningEvent
+from tl_toolkit.model_file import read_metadata, save_model
 
 SMALL = {"arch": "lenet5", "weights": "none", "tune": "full", "epochs": 1, "val_split": 0.2}
 ALL_SEEN = "The model learned from all of these images: accuracy on them says nothing of new images."
@@ -36,15 +36,17 @@ def refitted(undivided: tuple[Path, Run], tmp_path: Path) -> tl.load:  # type: i
     """A model of that run whose head learned from val too."""
     model = tl.load(undivided[1].path)
     metrics = {"val_accuracy": 0.75, "val_images": 4}
-    model.card = dataclasses.replace(model.card, split_note=note_refit(model.card.split_note), metrics=metrics)
+    model.metadata = dataclasses.replace(
+        model.metadata, split_note=note_refit(model.metadata.split_note), metrics=metrics
+    )
     return model
 
 
 def told(model: Any, data: Any, split: str | None = None) -> tuple[Any, list[Event]]:
     """An evaluation, and what it told."""
     events: list[Event] = []
-    result = tl.evaluate(model, data, split, listener=events.append)
-    return result, [event for event in events if isinstance(event, Chosen | Warned)]
+    result = tl.evaluate(model, data, split, callback=events.append)
+    return result, [event for event in events if isinstance(event, DecisionEvent | WarningEvent)]
 
 
 def figures(result: Any) -> tuple[str, int, int, int | None]:
@@ -62,8 +64,8 @@ def test_evaluate_of_data_without_splits_judges_val_of_the_run(undivided: tuple[
     assert figures(result) == ("val of the run", 4, 16, 0)
     assert result.scores.accuracy == run.summary["val_accuracy"]
     assert events == [
-        Chosen("split", "val of the run", "4 of 20 images; the model learned from the rest"),
-        Chosen("unseen", "all 4 images", "the model learned from none of them"),
+        DecisionEvent("split", "val of the run", "4 of 20 images; the model learned from the rest"),
+        DecisionEvent("unseen", "all 4 images", "the model learned from none of them"),
     ]
 
 
@@ -91,7 +93,7 @@ def test_evaluate_of_a_split_with_images_of_train_tells_their_share(undivided: t
     result, events = told(tl.load(run.path), photos, "train")
     assert figures(result) == ("train", 20, 0, 16)
     message = "The model learned from 16 of these 20 images (80.0 %): accuracy on them says nothing of new images."
-    assert events == [Warned(message)]
+    assert events == [WarningEvent(message)]
 
 
 def test_evaluate_judges_images_that_came_later_too(undivided: tuple[Path, Run], tmp_path: Path):
@@ -100,14 +102,15 @@ def test_evaluate_judges_images_that_came_later_too(undivided: tuple[Path, Run],
     result, events = told(tl.load(undivided[1].path), photos)
     assert figures(result) == ("unseen", 7, 16, 0)
     why = "7 of 23 images, val and others that the run did not learn from; the model learned from the rest"
-    assert events[0] == Chosen("split", "unseen", why)
+    assert events[0] == DecisionEvent("split", "unseen", why)
 
 
 def test_evaluate_of_other_images_judges_all_and_tells_the_share_of_train(undivided: tuple[Path, Run], tmp_path: Path):
     photos, run = undivided
     model = tl.load(run.path)
     val = {
-        Path(path).name for path in choose_images(model.card, open_source(photos), None, lambda _: None).samples.images
+        Path(path).name
+        for path in choose_images(model.metadata, open_source(photos), None, lambda _: None).samples.images
     }
     other = tmp_path / "other"
     (other / "1").mkdir(parents=True)
@@ -118,14 +121,17 @@ def test_evaluate_of_other_images_judges_all_and_tells_the_share_of_train(undivi
     result, events = told(model, other)
     assert figures(result) == ("train", 8, 0, 2)
     message = "The model learned from 2 of these 8 images (25.0 %): accuracy on them says nothing of new images."
-    assert events == [Chosen("split", "all 8 images", "other has no test or val split"), Warned(message)]
+    assert events == [DecisionEvent("split", "all 8 images", "other has no test or val split"), WarningEvent(message)]
 
 
 def test_evaluate_after_a_refit_says_that_nothing_is_unseen(undivided: tuple[Path, Run], refitted: Any):
     result, events = told(refitted, undivided[0])
     assert figures(result) == ("train", 20, 0, 20)
     before = " Val was judged before the head was solved on train and val together: 75.0 % of 4 images right."
-    assert events == [Chosen("split", "all 20 images", "photos has no test or val split"), Warned(ALL_SEEN + before)]
+    assert events == [
+        DecisionEvent("split", "all 20 images", "photos has no test or val split"),
+        WarningEvent(ALL_SEEN + before),
+    ]
     assert figures(told(refitted, undivided[0], "val")[0]) == ("val of the run", 4, 16, 4)
 
 
@@ -138,20 +144,20 @@ def test_evaluate_after_a_refit_judges_what_came_later(undivided: tuple[Path, Ru
     result, events = told(refitted, photos)
     assert (figures(result), len(result.bad_images)) == (("unseen", 2, 20, 0), 1)
     why = "3 of 23 images, those that the run did not learn from; the model learned from the rest"
-    assert events[0] == Chosen("split", "unseen", why)
+    assert events[0] == DecisionEvent("split", "unseen", why)
 
 
 def test_evaluate_of_a_model_without_a_note_says_that_it_is_not_known(undivided: tuple[Path, Run], tmp_path: Path):
     photos, run = undivided
     file = run.path / "model.safetensors"
-    save_model(tmp_path / "old.safetensors", load_file(file), dataclasses.replace(read_card(file), split_note=None))
+    save_model(tmp_path / "old.safetensors", load_file(file), dataclasses.replace(read_metadata(file), split_note=None))
     with safe_open(tmp_path / "old.safetensors", framework="pt") as old:
         assert "split_note" not in old.metadata()
     result, events = told(tl.load(tmp_path / "old.safetensors"), photos)
     assert figures(result) == ("train", 20, 0, None)
     assert events == [
-        Warned("photos has no test or val split: all of it is judged, with any image the model learned from."),
-        Chosen("unseen", "not known", "the model file has no note of the images that it learned from"),
+        WarningEvent("photos has no test or val split: all of it is judged, with any image the model learned from."),
+        DecisionEvent("unseen", "not known", "the model file has no note of the images that it learned from"),
     ]
 
 
@@ -164,7 +170,7 @@ def test_evaluate_counts_images_of_test_that_are_in_train(tmp_path: Path):
     assert (run.summary["val_images_seen"], run.summary["test_images_seen"]) == (0, 1)
     result, events = told(run.model, data)
     assert figures(result) == ("test", 7, 0, 1)
-    assert isinstance(events[-1], Warned)
+    assert isinstance(events[-1], WarningEvent)
     assert events[-1].message.startswith("The model learned from 1 of these 7 images (14.3 %)")
 
 
@@ -190,14 +196,14 @@ def test_evaluate_of_images_that_may_change_says_that_it_is_not_known(tmp_path: 
     draw = np.random.default_rng(0)
     dataset = [(image, index % 2) for index, image in enumerate(draw.integers(0, 256, (40, 28, 28), np.uint8))]
     run = tl.finetune(data=dataset, out=tmp_path / "run", **SMALL)
-    assert run.model.card.split_note is None
+    assert run.model.metadata.split_note is None
     assert run.summary["val_images_seen"] is None
     assert figures(told(run.model, dataset)[0]) == ("train", 40, 0, None)
 
 
 def test_model_written_while_training_goes_on_has_the_note(undivided: tuple[Path, Run]):
     run = undivided[1]
-    notes = [read_card(run.path / name).split_note for name in ("model.safetensors", "last.safetensors")]
+    notes = [read_metadata(run.path / name).split_note for name in ("model.safetensors", "last.safetensors")]
     assert notes[0] == notes[1]
     assert notes[0]
     assert notes[0].learned == ("train",)

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, RandomCrop, random_transform
+from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, RandomCrop, train_transform
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.sampling.rng import keyed_uniform
 
@@ -17,7 +17,7 @@ def draws(count: int) -> np.ndarray:
 
 
 def test_random_crop_of_given_numbers_takes_that_area():
-    crop = RandomCrop(InputSpec(height=8, width=8), (0.25, 1.0), mirror=True)
+    crop = RandomCrop(InputSpec(height=8, width=8), (0.25, 1.0), allow_hflip=True)
     whole = np.array([1 - 1e-9, 0.5, 0.0, 0.0, 0.9])
     assert torch.equal(
         crop(gradient(64, 64), whole), EvalTransform(InputSpec(height=8, width=8, crop_fraction=1.0))(gradient(64, 64))
@@ -31,7 +31,7 @@ def test_random_crop_of_given_numbers_takes_that_area():
 
 
 def test_random_crop_of_a_strip_stays_inside():
-    crop = RandomCrop(InputSpec(height=8, width=8), (0.35, 1.0), mirror=False)
+    crop = RandomCrop(InputSpec(height=8, width=8), (0.35, 1.0), allow_hflip=False)
     for row in draws(20):
         assert crop(gradient(300, 3), row).shape == (3, 8, 8)
 
@@ -62,12 +62,12 @@ def test_eval_transform_of_extreme_shapes_gives_the_size():
 
 
 def test_random_transform_without_mirror_never_mirrors():
-    transform = random_transform(InputSpec(height=8, width=8), "light", mirror=False)
+    transform = train_transform(InputSpec(height=8, width=8), "light", allow_hflip=False)
     assert all(pixels[0, 4, 0] < pixels[0, 4, -1] for pixels in (transform(gradient(64, 64), row) for row in draws(40)))
 
 
 def test_random_transform_with_mirror_sometimes_mirrors():
-    transform = random_transform(InputSpec(height=8, width=8), "strong", mirror=True)
+    transform = train_transform(InputSpec(height=8, width=8), "strong", allow_hflip=True)
     mirrored = [bool(p[0, 4, 0] > p[0, 4, -1]) for p in (transform(gradient(64, 64), row) for row in draws(60))]
     assert 10 < sum(mirrored) < 50
 
@@ -80,7 +80,7 @@ def test_normalize_applies_mean_and_std():
 
 
 def test_pad_crop_shifts_by_up_to_an_eighth_and_mirrors():
-    transform = PadCrop(InputSpec(height=16, width=24), mirror=True)
+    transform = PadCrop(InputSpec(height=16, width=24), allow_hflip=True)
     images = torch.arange(1, 16 * 24 * 3 + 1).reshape(1, 3, 16, 24)
     still = torch.tensor([[0.5, 0.5, 0.9]])
     assert torch.equal(transform(images, still), images)
@@ -96,5 +96,5 @@ def test_pad_crop_shifts_by_up_to_an_eighth_and_mirrors():
 def test_pad_crop_without_mirroring_never_mirrors():
     images = torch.arange(64).reshape(1, 1, 8, 8)
     assert torch.equal(
-        PadCrop(InputSpec(height=8, width=8), mirror=False)(images, torch.tensor([[0.5, 0.5, 0.0]])), images
+        PadCrop(InputSpec(height=8, width=8), allow_hflip=False)(images, torch.tensor([[0.5, 0.5, 0.0]])), images
     )

@@ -16,7 +16,7 @@ from tl_toolkit.data.dataset import ImageDataset
 from tl_toolkit.data.loaders import eval_loader, view_loader
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.data.transforms import EvalTransform
-from tl_toolkit.data.workers import naming_dead_workers
+from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import DataError, ImageError
 from tl_toolkit.input_spec import InputSpec
 
@@ -75,7 +75,7 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_loader_whose_worker_dies_names_the_image_it_read(folder: Path, die: Callable[[], None], how: str):
     dataset = ImageDataset(open_source(folder).split("train"), Deadly(die))
-    with pytest.raises(ImageError) as error, naming_dead_workers():
+    with pytest.raises(ImageError) as error, report_worker_deaths():
         for _ in eval_loader(dataset, 4, workers=2):
             pass
     assert error.value.name == str(folder / "1" / "13.png")
@@ -85,7 +85,7 @@ def test_loader_whose_worker_dies_names_the_image_it_read(folder: Path, die: Cal
 def test_view_loader_whose_worker_dies_names_the_image_it_read(folder: Path):
     dataset = ImageDataset(open_source(folder).split("train"), Deadly(segfault))
     order = [(torch.arange(24), torch.zeros(24, dtype=torch.long))]
-    with pytest.raises(ImageError, match=r"13\.png: the worker process"), naming_dead_workers():
+    with pytest.raises(ImageError, match=r"13\.png: the worker process"), report_worker_deaths():
         list(view_loader(dataset, order, workers=1))
 
 
@@ -93,7 +93,7 @@ def test_loader_whose_worker_dies_between_two_images_says_so(folder: Path):
     dataset = ImageDataset(open_source(folder).split("train"), EvalTransform(SPEC))
     with (
         pytest.raises(DataError, match=r"A worker process died between two images \(Killed\)"),
-        naming_dead_workers(),
+        report_worker_deaths(),
     ):
         batches = iter(eval_loader(dataset, 2, workers=1))
         next(batches)
@@ -103,7 +103,7 @@ def test_loader_whose_worker_dies_between_two_images_says_so(folder: Path):
 
 
 def test_naming_dead_workers_leaves_other_errors_alone():
-    with pytest.raises(RuntimeError, match="out of memory"), naming_dead_workers():
+    with pytest.raises(RuntimeError, match="out of memory"), report_worker_deaths():
         raise RuntimeError("out of memory")
 
 

@@ -11,7 +11,7 @@ from tl_toolkit.api import Run
 from tl_toolkit.errors import UsageError
 from tl_toolkit.export.weights import export
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.model_file import ModelCard
+from tl_toolkit.model_file import ModelMetadata
 
 
 def vgg16(head: str) -> nn.Module:
@@ -42,7 +42,7 @@ def test_exported_state_dict_loads_strictly_in_plain_torchvision_with_the_same_b
     ours = tl.build_model(plain.__name__, 5, head=head, weights="none").to(memory_format=torch.channels_last)
     export(
         ours,
-        ModelCard(f"torchvision:{plain.__name__}", head, 1000, tuple("abcde"), InputSpec()),
+        ModelMetadata(f"torchvision:{plain.__name__}", head, 1000, tuple("abcde"), InputSpec()),
         "state-dict",
         tmp_path / "weights.pt",
     )
@@ -64,20 +64,20 @@ def test_full_model_is_the_librarys_own_module(tiny_run: Run):
 
 def test_exported_safetensors_predicts_alone(tiny_run: Run, tmp_path: Path):
     path = tmp_path / "mein modell.safetensors"
-    export(tiny_run.model.module, tiny_run.model.card, "safetensors", path)
+    export(tiny_run.model.module, tiny_run.model.metadata, "safetensors", path)
     assert tl.load(path).class_names == ("0", "1", "7")
 
 
 def test_export_over_a_file_refuses(tiny_run: Run):
     with pytest.raises(UsageError, match="exists; nothing is ever overwritten"):
-        export(tiny_run.model.module, tiny_run.model.card, "state-dict", tiny_run.path / "summary.json")
+        export(tiny_run.model.module, tiny_run.model.metadata, "state-dict", tiny_run.path / "summary.json")
 
 
 def test_exported_resnet18_digits_in_torchvisions_layout_gives_its_logits_in_torchvision(tmp_path: Path):
     torch.manual_seed(0)
     module = timm.create_model("resnet18_digits", in_channels=3, num_classes=5).eval()
-    card = ModelCard("timm:resnet18_digits", "swap", 10, tuple("abcde"), InputSpec())
-    export(module, card, "state-dict", tmp_path / "w.pt", layout="torchvision")
+    metadata = ModelMetadata("timm:resnet18_digits", "swap", 10, tuple("abcde"), InputSpec())
+    export(module, metadata, "state-dict", tmp_path / "w.pt", layout="torchvision")
     plain = torchvision.models.resnet18(num_classes=5).eval()
     plain.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True), strict=True)
     images = torch.rand(2, 3, 64, 64)
@@ -87,6 +87,6 @@ def test_exported_resnet18_digits_in_torchvisions_layout_gives_its_logits_in_tor
 
 @pytest.mark.parametrize(("name", "form"), [("lenet5", "state-dict"), ("resnet18_digits", "full-model")])
 def test_export_in_torchvisions_layout_of_what_has_none_refuses(name: str, form: str, tmp_path: Path):
-    card = ModelCard(f"timm:{name}", "swap", 10, tuple("0123456789"), InputSpec())
+    metadata = ModelMetadata(f"timm:{name}", "swap", 10, tuple("0123456789"), InputSpec())
     with pytest.raises(UsageError, match='layout="torchvision" is for the state-dict of a resnet18_digits, not for'):
-        export(timm.create_model(name), card, form, tmp_path / "w.pt", layout="torchvision")
+        export(timm.create_model(name), metadata, form, tmp_path / "w.pt", layout="torchvision")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from tl_toolkit.features.batches import ComputedFeatures, EvalFeatures, FeatureBatches, Features, ViewOrder
-from tl_toolkit.io.row_cache import HeldRows, Rows
+from tl_toolkit.features.batches import EvalFeatures, FeatureBatches, Features, UncachedFeatures, ViewBatchSampler
+from tl_toolkit.io.row_cache import MemoryRows, Rows
 
 CPU = torch.device("cpu")
 
@@ -13,7 +13,7 @@ def rows_of(values: torch.Tensor) -> Rows:
     half = len(values) // 2
     where = np.arange(len(values))
     return Rows(
-        [HeldRows(values[:half]), HeldRows(values[half:])],
+        [MemoryRows(values[:half]), MemoryRows(values[half:])],
         (where >= half).astype(int),
         np.where(where < half, where, where - half),
     )
@@ -26,7 +26,7 @@ def numbers(count: int) -> Features:
 
 def test_feature_batches_depend_on_seed_and_epoch_alone():
     def epoch(seed: int, number: int) -> torch.Tensor:
-        loader = FeatureBatches(numbers(1000), ViewOrder(1000, 2, 256, seed), CPU)
+        loader = FeatureBatches(numbers(1000), ViewBatchSampler(1000, 2, 256, seed), CPU)
         loader.set_epoch(number)
         return torch.cat([inputs for inputs, _ in loader])
 
@@ -38,7 +38,7 @@ def test_feature_batches_depend_on_seed_and_epoch_alone():
 
 
 def test_feature_batches_keep_features_and_targets_together():
-    for inputs, targets in FeatureBatches(numbers(100), ViewOrder(100, 2, 32, 0), CPU):
+    for inputs, targets in FeatureBatches(numbers(100), ViewBatchSampler(100, 2, 32, 0), CPU):
         assert torch.equal(inputs.abs().flatten().long(), targets)
 
 
@@ -47,7 +47,7 @@ def test_feature_batches_keep_features_and_targets_together():
     [(65, False, [32, 32]), (66, False, [32, 32, 2]), (66, True, [32, 32]), (1, False, [1])],
 )
 def test_order_leaves_out_a_last_batch_of_one(count: int, drop_last: bool, sizes: list[int]):
-    order = ViewOrder(count, 1, 32, 0, drop_last)
+    order = ViewBatchSampler(count, 1, 32, 0, drop_last)
     assert [len(picked) for picked, _ in order] == sizes
     assert len(order) == len(sizes)
 
@@ -56,7 +56,7 @@ def test_balanced_order_has_each_class_as_often_and_views_for_each_time():
     targets = [0] * 95 + [1] * 5
 
     def epoch(number: int, first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        order = ViewOrder(100, 2, 32, 0, balance=targets)
+        order = ViewBatchSampler(100, 2, 32, 0, balance=targets)
         order.set_epoch(number, first)
         picked, views = zip(*order, strict=True)
         return torch.cat(picked), torch.cat(views)
@@ -70,10 +70,10 @@ def test_balanced_order_has_each_class_as_often_and_views_for_each_time():
 
 
 def test_computed_features_come_in_the_same_batches():
-    stored = FeatureBatches(numbers(70), ViewOrder(70, 1, 32, 3), CPU)
-    order = ViewOrder(70, 1, 32, 3)
+    stored = FeatureBatches(numbers(70), ViewBatchSampler(70, 1, 32, 3), CPU)
+    order = ViewBatchSampler(70, 1, 32, 3)
     loader = [(picked.float()[:, None], picked) for picked, _ in order]
-    computed = ComputedFeatures(loader, lambda images: images, order)
+    computed = UncachedFeatures(loader, lambda images: images, order)
     assert len(computed) == len(stored)
     for one, other in zip(computed, stored, strict=True):
         assert torch.equal(one[0], other[0])

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 import tl_toolkit as tl
 from tl_toolkit.api import Run
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.events import Chosen, Counted, Event, Warned
+from tl_toolkit.events import DecisionEvent, Event, TaskProgress, WarningEvent
 from tl_toolkit.features import extractor as frozen
-from tl_toolkit.io.row_cache import Store, list_entries
+from tl_toolkit.io.row_cache import RowCache, list_entries
 
 Train = Callable[..., tuple[Run, list[Event]]]
 
@@ -37,7 +37,7 @@ def train(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], cache: Pa
         count += 1
         events: list[Event] = []
         given = {**tiny_settings, "precision": "fp32", "tune": "linear-probe", **settings}
-        return tl.finetune(data=photos, out=tmp_path / f"run{count}", listener=events.append, **given), events
+        return tl.finetune(data=photos, out=tmp_path / f"run{count}", callback=events.append, **given), events
 
     return run
 
@@ -48,15 +48,19 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 
 def computed(events: list[Event]) -> int:
     """Images whose features were computed."""
-    return sum({event.total or 0 for event in events if isinstance(event, Counted) and event.task == "features"})
+    return sum({event.total or 0 for event in events if isinstance(event, TaskProgress) and event.task == "features"})
 
 
 def told(events: list[Event]) -> list[str]:
-    return [f"{event.value}: {event.why}" for event in events if isinstance(event, Chosen) and event.what == "features"]
+    return [
+        f"{event.value}: {event.why}"
+        for event in events
+        if isinstance(event, DecisionEvent) and event.what == "features"
+    ]
 
 
 def warnings(events: list[Event]) -> list[str]:
-    return [event.message for event in events if isinstance(event, Warned) and "val has" not in event.message]
+    return [event.message for event in events if isinstance(event, WarningEvent) and "val has" not in event.message]
 
 
 def assert_same(one: Run, other: Run) -> None:
@@ -122,13 +126,13 @@ def test_features_of_a_file_that_changes_while_it_is_read_are_not_kept(
     train: Train, photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
     changed = sorted(photos.glob("0/*.png"))[3]
-    real = frozen.FrozenFeatures._run
+    real = frozen.FeatureExtractor._run
 
-    def touch(self: frozen.FrozenFeatures, images: torch.Tensor) -> torch.Tensor:
+    def touch(self: frozen.FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
         os.utime(changed, (len(images), len(images)))
         return real(self, images)
 
-    monkeypatch.setattr(frozen.FrozenFeatures, "_run", touch)
+    monkeypatch.setattr(frozen.FeatureExtractor, "_run", touch)
     _, events = train(augment="none", draw="in-order", val_images=3)
     assert any(f"{changed} changed while it was read" in message for message in warnings(events))
     assert not any(entry.images >= 27 and "up to" in entry.what for entry in list_entries(cache))
@@ -150,7 +154,7 @@ def test_finetune_with_a_full_disk_goes_on(train: Train, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise ToolkitError("Cannot write the shard: No space left on device.")
 
-    monkeypatch.setattr(Store, "write", full)
+    monkeypatch.setattr(RowCache, "write", full)
     run, events = train()
     assert [message.split(":")[0] for message in warnings(events)] == ["Cannot write the shard"]
     assert_same(plain, run)
@@ -165,7 +169,7 @@ def test_finetune_whose_disk_fills_up_with_more_than_memory_holds_goes_on(
         monkeypatch.setattr(frozen, "MEMORY_BYTES", 1000)
         raise ToolkitError("Cannot write the shard: No space left on device.")
 
-    monkeypatch.setattr(Store, "write", fill_up)
+    monkeypatch.setattr(RowCache, "write", fill_up)
     run, events = train(tune="last-stage")
     assert any(line.endswith("computed whenever they are needed: too much for memory") for line in told(events))
     torch.testing.assert_close(weights(run), weights(plain), atol=1e-4, rtol=1e-3)
@@ -213,17 +217,17 @@ def test_finetune_in_small_shards_gives_the_same(train: Train, cache: Path, monk
 
 def test_finetune_of_a_warm_cache_does_not_decode_readable_files_again(train: Train, photos: Path):
     _, events = train(augment="none")
-    first = [event.done for event in events if isinstance(event, Counted) and event.task == "check"]
+    first = [event.done for event in events if isinstance(event, TaskProgress) and event.task == "check"]
     assert first[-1] == 30
     (photos / "0" / "broken.png").write_bytes(b"no image")
     _, events = train(augment="none")
-    assert [event.done for event in events if isinstance(event, Counted) and event.task == "check"] == [31]
+    assert [event.done for event in events if isinstance(event, TaskProgress) and event.task == "check"] == [31]
     assert any("broken.png" in message for message in warnings(events))
 
 
 def test_probe_lr_auto_tries_pairs_and_keeps_the_best_by_val(train: Train):
     run, events = train(probe_learning_rate="auto", augment="none")
-    [choice] = [event for event in events if isinstance(event, Chosen) and event.what == "probe-lr"]
+    [choice] = [event for event in events if isinstance(event, DecisionEvent) and event.what == "probe-lr"]
     assert "best of 15 pairs: val " in choice.why
     best = float(choice.why.rpartition(" ")[2].rstrip("%")) / 100
     plain, _ = train(augment="none")

@@ -74,10 +74,10 @@ def config(data: bytes) -> None:
     path = _written("config.yaml", data)
     with _only_toolkit_errors():
         chosen = FinetuneConfig.from_values(read_config_file(path))
-        for derived in ("options_of_arch", "probe_rate", "cache_bytes", "checkpoint_steps", "checkpoint_seconds"):
+        for derived in ("parsed_arch_options", "probe_rate", "cache_bytes", "checkpoint_steps", "checkpoint_seconds"):
             getattr(chosen, derived)
-        chosen.located()
-        json.dumps(chosen.options_of_arch)
+        chosen.with_absolute_paths()
+        json.dumps(chosen.parsed_arch_options)
         again = _written("again.yaml", chosen.to_yaml().encode())
         assert FinetuneConfig.from_values(read_config_file(again)) == dataclasses.replace(chosen, out=None)
 
@@ -101,9 +101,9 @@ def _config_seeds() -> list[bytes]:
 # Model files
 
 
-def card(data: bytes) -> None:
+def metadata(data: bytes) -> None:
     """What a model file's header says: a JSON object whose values become text."""
-    from tl_toolkit.model_file import ModelCard
+    from tl_toolkit.model_file import ModelMetadata
 
     with _only_toolkit_errors():
         try:
@@ -113,21 +113,23 @@ def card(data: bytes) -> None:
         if not isinstance(values, dict):
             return
         metadata = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-        made = ModelCard.from_metadata(ModelCard.from_metadata(metadata).to_metadata())  # JSON joins surrogates once.
-        assert ModelCard.from_metadata(made.to_metadata()) == made or "nan" in str(made)
-        assert made.input_spec.enough > 0
+        made = ModelMetadata.from_metadata(
+            ModelMetadata.from_metadata(metadata).to_metadata()
+        )  # JSON joins surrogates once.
+        assert ModelMetadata.from_metadata(made.to_metadata()) == made or "nan" in str(made)
+        assert made.input_spec.min_decode_size > 0
         if made.split_note:
             made.split_note.seen()
 
 
 def _card() -> Any:
     from tl_toolkit.input_spec import InputSpec
-    from tl_toolkit.model_file import ModelCard, SplitNote
+    from tl_toolkit.model_file import ModelMetadata, SplitFingerprints
 
     spec = InputSpec(1, 28, 28, (0.5,), (0.5,), crop_fraction=1.0)
-    note = SplitNote.of({"train": [b"12345", b"abcde"], "val": []}, ("train",))
+    note = SplitFingerprints.of({"train": [b"12345", b"abcde"], "val": []}, ("train",))
     names = ("ant", "Biene 🐝", "c")
-    return ModelCard("timm:lenet5", "swap", 10, names, spec, metrics={"val_accuracy": 0.5}, split_note=note)
+    return ModelMetadata("timm:lenet5", "swap", 10, names, spec, metrics={"val_accuracy": 0.5}, split_note=note)
 
 
 def _card_seeds() -> list[bytes]:
@@ -146,11 +148,11 @@ def model(data: bytes) -> None:
     import torch
 
     from tl_toolkit.inference.loading import load
-    from tl_toolkit.model_file import read_card
+    from tl_toolkit.model_file import read_metadata
 
     path = _written("model.safetensors", _whole_file(data, _model_file))
     with _only_toolkit_errors():
-        options = str(read_card(path).arch_options)
+        options = str(read_metadata(path).arch_options)
         # Options are a program for memory and time: that a depth of a billion takes both is not tried.
         if re.search("[1-9][0-9]{2}|[0-9]e", options):
             return
@@ -164,10 +166,10 @@ def _model_seeds() -> list[bytes]:
     import torch
     from safetensors.torch import save
 
-    from tl_toolkit.io.safetensors_file import write_sealed
+    from tl_toolkit.io.safetensors_file import save_checked
 
     sealed = _folder() / "sealed.safetensors"
-    write_sealed(sealed, {"a": torch.arange(6.0), "b": torch.zeros(2, 3, dtype=torch.bfloat16)}, _card().to_metadata())
+    save_checked(sealed, {"a": torch.arange(6.0), "b": torch.zeros(2, 3, dtype=torch.bfloat16)}, _card().to_metadata())
     small = save({"a": torch.zeros(2)}, _card().to_metadata())
     true = _metadata_in_layers(_card().to_metadata())
     options = {"drop_rate": 0.1, "act_layer": "relu", "patch_size": 16, "embed_dim": 8, "depth": 1, "num_heads": 2}
@@ -247,7 +249,7 @@ def checkpoint(data: bytes) -> None:
     import torch
 
     from tl_toolkit.runs.checkpoint import Checkpoint
-    from tl_toolkit.runs.fingerprint import check_premises
+    from tl_toolkit.runs.fingerprint import check_resumable
     from tl_toolkit.training import state as state_of
     from tl_toolkit.training.schedules import make_schedule
 
@@ -255,7 +257,7 @@ def checkpoint(data: bytes) -> None:
     with _only_toolkit_errors():
         kept = Checkpoint.read(path)
         assert kept
-        check_premises(kept.premises, {"settings": {}, "train": "2 images"}, path.parent)
+        check_resumable(kept.resume_fingerprint, {"settings": {}, "train": "2 images"}, path.parent)
         module, optimizer = _learner()
         state_of.restore_weights(module, ("",), kept.state)
         state_of.check_weights(module, kept.weights_of_best())
@@ -284,11 +286,11 @@ def _checkpoint_file() -> bytes:
 
     from tl_toolkit.events import EvalRecord
     from tl_toolkit.runs.checkpoint import Checkpoint
-    from tl_toolkit.training.loop import Position, Stage
+    from tl_toolkit.training.loop import Stage, StageProgress
     from tl_toolkit.training.losses import Criterion
-    from tl_toolkit.training.plan import Settings
+    from tl_toolkit.training.plan import StageConfig
     from tl_toolkit.training.schedules import make_schedule
-    from tl_toolkit.training.state import keep_state
+    from tl_toolkit.training.state import capture_state
 
     torch.manual_seed(0)
     module, optimizer = _learner()
@@ -297,19 +299,19 @@ def _checkpoint_file() -> bytes:
     optimizer.step()
     schedule.step()
     stage = Stage("tune", module, ("",), optimizer, schedule, [], [], _same, 1, 2, Criterion(), None)
-    position = Position(torch.device("cpu"))
+    position = StageProgress(torch.device("cpu"))
     position.step = 1
     path = _folder() / "true-checkpoint.safetensors"
     best = EvalRecord("tune", 1, 1, 1, 1, 1.0, 0.5, 1.0, 0.5, 0.1, 5, 1.0, 5.0)
     Checkpoint(
         stage=0,
-        settings=Settings("tune", 1, "adamw", 0.1, 0.1, 0.1),
-        state=keep_state(stage, position),
+        settings=StageConfig("tune", 1, "adamw", 0.1, 0.1, 0.1),
+        state=capture_state(stage, position),
         best=best,
         best_weights={name: value.clone() for name, value in module.state_dict().items()},
         metrics_bytes=10,
         seconds=1.0,
-        premises={"settings": {}, "train": "2 images"},
+        resume_fingerprint={"settings": {}, "train": "2 images"},
     ).write(path)
     return path.read_bytes()
 
@@ -352,7 +354,7 @@ def _metrics_seeds() -> list[bytes]:
 
 def summary(data: bytes) -> None:
     """A summary.json."""
-    from tl_toolkit.io.files import show_seconds
+    from tl_toolkit.io.files import format_seconds
     from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary
 
     folder = _folder() / f"{os.getpid()}-run"
@@ -361,7 +363,7 @@ def summary(data: bytes) -> None:
     with _only_toolkit_errors():
         read = read_summary(folder)
         assert read
-        assert f"{read['val_images']:,} {read['val_accuracy']:.1%} {show_seconds(read['seconds'])}"
+        assert f"{read['val_images']:,} {read['val_accuracy']:.1%} {format_seconds(read['seconds'])}"
         if "stages" in read:
             assert read["stages"][read["best_stage"]] is not None
 
@@ -387,7 +389,7 @@ def image(data: bytes) -> None:
     shape = data[0] if data else 0
     with _only_toolkit_errors():
         channels = 1 if shape & 1 else 3
-        opened = open_image(path, channels, at_least=8 if shape & 2 else 0)
+        opened = open_image(path, channels, min_size=8 if shape & 2 else 0)
         if opened.mode != ("L" if channels == 1 else "RGB"):
             raise ModelFileError(f"mode {opened.mode}")
 
@@ -432,7 +434,7 @@ def _image_seeds() -> list[bytes]:
 
 TARGETS = {
     "config": Target(config, _config_seeds),
-    "card": Target(card, _card_seeds, json_after=0),
+    "card": Target(metadata, _card_seeds, json_after=0),
     "model": Target(model, _model_seeds, json_after=1),
     "weights": Target(weights, _weights_seeds),
     "checkpoint": Target(checkpoint, _checkpoint_seeds, json_after=1),

@@ -40,8 +40,8 @@ def test_load_gives_the_trained_weights_and_what_belongs_to_them(tiny_run: Run):
     assert all(torch.equal(value, trained[key]) for key, value in model.module.state_dict().items())
     assert model.class_names == ("0", "1", "7")
     assert model.input_spec.height == 32
-    assert model.card.metrics["val_accuracy"] == tiny_run.summary["val_accuracy"]
-    assert model.card.training["arch"] == "resnet18"
+    assert model.metadata.metrics["val_accuracy"] == tiny_run.summary["val_accuracy"]
+    assert model.metadata.training["arch"] == "resnet18"
 
 
 def test_transform_makes_what_logits_takes(tiny_run: Run, tiny_data: Path):
@@ -84,17 +84,20 @@ def test_load_of_something_else_says_what_is_needed(tmp_path: Path, tiny_run: Ru
 def test_load_of_a_full_model_gives_the_same_bits(tiny_run: Run, tiny_data: Path):
     loaded = tl.load(tiny_run.path / "full_model.pt")
     assert torch.equal(loaded.logits(some_images(tiny_data)), tiny_run.model.logits(some_images(tiny_data)))
-    assert loaded.card == tl.load(tiny_run.path).card
+    assert loaded.metadata == tl.load(tiny_run.path).metadata
     assert not hasattr(loaded.module, "tl_card")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda card: card | {"class_names": '["a", "b"]'}, r"gives \(1, 3\) for one image; expected \(1, 2\)"),
-        (lambda card: card | {"class_names": "[]"}, "is no model that tl can load: its class names are fewer than two"),
-        (lambda card: {"format": "mine"}, "is no model that tl can load: it was not written by tl"),
-        (lambda card: card | {"input_spec": json.dumps(GRAY.to_dict())}, "does not take the images that it"),
+        (lambda metadata: metadata | {"class_names": '["a", "b"]'}, r"gives \(1, 3\) for one image; expected \(1, 2\)"),
+        (
+            lambda metadata: metadata | {"class_names": "[]"},
+            "is no model that tl can load: its class names are fewer than two",
+        ),
+        (lambda metadata: {"format": "mine"}, "is no model that tl can load: it was not written by tl"),
+        (lambda metadata: metadata | {"input_spec": json.dumps(GRAY.to_dict())}, "does not take the images that it"),
     ],
 )
 def test_load_of_a_full_model_whose_card_does_not_fit_raises(
@@ -118,7 +121,11 @@ def test_load_of_a_truncated_model_raises(tiny_run: Run, tmp_path: Path):
 def test_load_of_a_renamed_model_goes_by_its_content(name: str, tiny_run: Run, tmp_path: Path):
     shutil.copy(tiny_run.path / "model.safetensors", tmp_path / name)
     shutil.copy(tiny_run.path / "full_model.pt", tmp_path / "full.safetensors")
-    assert tl.load(tmp_path / name).card == tl.load(tmp_path / "full.safetensors").card == tl.load(tiny_run.path).card
+    assert (
+        tl.load(tmp_path / name).metadata
+        == tl.load(tmp_path / "full.safetensors").metadata
+        == tl.load(tiny_run.path).metadata
+    )
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "photo.jpg"])

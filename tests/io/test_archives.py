@@ -145,7 +145,7 @@ def test_unpacking_of_a_bomb_ends_at_the_bound_and_keeps_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(archives, "MOST_BYTES", 2_000_000)
+    monkeypatch.setattr(archives, "MAX_BYTES", 2_000_000)
     with pytest.raises(DataError, match=r"its files take more than 1\.9 MiB\. Nothing of it was kept"):
         pack(tmp_path, contents)(folder)
     check_untouched(folder)
@@ -161,7 +161,7 @@ def test_unpack_zip_whose_headers_lie_about_sizes_keeps_nothing(folder: Path, tm
 def test_unpacking_of_too_many_members_refuses(
     pack: Callable[..., Callable[[Path], object]], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(archives, "MOST_MEMBERS", 20)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 20)
     with pytest.raises(DataError, match="it holds more than 20 files and folders"):
         pack(tmp_path, [b"x"] * 21)(folder)
     check_untouched(folder)

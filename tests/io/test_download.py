@@ -10,7 +10,7 @@ import pytest
 
 from tl_toolkit.errors import DownloadError
 from tl_toolkit.io import download as downloading
-from tl_toolkit.io.download import answer_within, download, refuse_unprotected
+from tl_toolkit.io.download import call_with_timeout, download, require_https
 
 CONTENT = b"weights " * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -96,7 +96,7 @@ def test_download_that_goes_wrong_says_how_and_keeps_nothing(
 def test_download_of_too_much_ends_and_keeps_nothing(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ):
-    monkeypatch.setattr(downloading, "MOST_BYTES", 4096)
+    monkeypatch.setattr(downloading, "MAX_BYTES", 4096)
     with pytest.raises(DownloadError, match=r"bytes|has \d+.* or more; at most 4\.0 KiB are downloaded"):
         download(server + path, tmp_path / "file", SHA256)
     assert list(tmp_path.iterdir()) == []
@@ -118,10 +118,10 @@ def test_download_without_protection_is_refused(tmp_path: Path, url: str):
 
 
 def test_a_redirect_from_elsewhere_to_this_machine_is_refused():
-    refuse_unprotected("http://localhost/a")
-    refuse_unprotected("http://[::1]/a", before="http://127.0.0.1/b")
+    require_https("http://localhost/a")
+    require_https("http://[::1]/a", before="http://127.0.0.1/b")
     with pytest.raises(DownloadError, match=r"https://x\.org/b leads to http://localhost/a, which is not fetched"):
-        refuse_unprotected("http://localhost/a", before="https://x.org/b")
+        require_https("http://localhost/a", before="https://x.org/b")
 
 
 @pytest.fixture
@@ -129,16 +129,16 @@ def silent_addresses() -> Iterator[list[tuple[str, int]]]:
     """Addresses on this machine where packets are dropped: the queue of connections is full."""
     listening, waiting = [], []
     for _ in range(3):
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        listening.append(listener)
+        callback = socket.socket()
+        callback.bind(("127.0.0.1", 0))
+        callback.listen(0)
+        listening.append(callback)
         for _ in range(4):
             client = socket.socket()
             client.setblocking(False)
-            client.connect_ex(listener.getsockname())
+            client.connect_ex(callback.getsockname())
             waiting.append(client)
-    yield [listener.getsockname() for listener in listening]
+    yield [callback.getsockname() for callback in listening]
     for each in listening + waiting:
         each.close()
 
@@ -169,6 +169,6 @@ def test_an_answer_that_comes_too_late_is_closed():
         return Answer()
 
     with pytest.raises(TimeoutError, match="no answer within 0 s"):
-        answer_within(0.01, ask)
+        call_with_timeout(0.01, ask)
     late.set()
     assert closed.wait(10)

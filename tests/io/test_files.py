@@ -5,7 +5,7 @@ import pytest
 import tl_toolkit as tl
 from tl_toolkit.api import Run
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.io.files import atomic_file, parse_size, short_path, show_count, show_size, write_text
+from tl_toolkit.io.files import atomic_file, display_path, format_count, format_size, parse_size, write_text
 
 
 def test_write_text_over_a_file_replaces_it(tmp_path: Path):
@@ -47,7 +47,7 @@ def test_parse_size_of_no_size_is_none(text: str):
 
 
 def test_show_size_chooses_the_unit():
-    assert [show_size(size) for size in (12, 1536, 5 * 2**20, 3000 * 2**30)] == [
+    assert [format_size(size) for size in (12, 1536, 5 * 2**20, 3000 * 2**30)] == [
         "12 B",
         "1.5 KiB",
         "5.0 MiB",
@@ -57,25 +57,25 @@ def test_show_size_chooses_the_unit():
 
 def test_short_path_is_normalised_and_begins_where_it_is_shortest(in_folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Path, "home", lambda: in_folder.parent)
-    assert short_path(in_folder / "runs" / "one") == str(Path("runs/one"))
-    assert short_path("./photos//cats/") == str(Path("photos/cats"))
-    assert short_path("../photos") == str(Path("~/photos"))
-    assert short_path("../photos", tilde=False) == str(Path("../photos"))
-    assert short_path(in_folder) == "."
-    assert short_path("link/../photos") == str(Path("link/../photos"))  # The link may lead elsewhere.
+    assert display_path(in_folder / "runs" / "one") == str(Path("runs/one"))
+    assert display_path("./photos//cats/") == str(Path("photos/cats"))
+    assert display_path("../photos") == str(Path("~/photos"))
+    assert display_path("../photos", tilde=False) == str(Path("../photos"))
+    assert display_path(in_folder) == "."
+    assert display_path("link/../photos") == str(Path("link/../photos"))  # The link may lead elsewhere.
 
 
 def test_show_count_has_g_for_10_to_the_9():
     counts = (0, 999, 4_800, 11_689_512, 35_406_848, 1_814_073_344, 15_470_264_320)
-    assert [show_count(count) for count in counts] == [
+    assert [format_count(count) for count in counts] == [
         "0", "999", "4.8 k", "11.7 M", "35.4 M", "1.81 G", "15.47 G"
     ]  # fmt: skip
 
 
 def test_short_path_has_a_tilde_for_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert short_path(tmp_path / ".cache" / "ä") == str(Path("~/.cache/ä"))
-    assert short_path(Path("/elsewhere")) == str(Path("/elsewhere"))
+    assert display_path(tmp_path / ".cache" / "ä") == str(Path("~/.cache/ä"))
+    assert display_path(Path("/elsewhere")) == str(Path("/elsewhere"))
 
 
 def test_user_path_that_is_empty_is_not_the_current_folder(tiny_run: Run, monkeypatch: pytest.MonkeyPatch):

@@ -16,7 +16,7 @@ from tl_toolkit.data.images import open_image
 from tl_toolkit.data.loaders import eval_loader
 from tl_toolkit.data.quality.readability import check_splits
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.data.workers import naming_dead_workers
+from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import DataError, ImageError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io import reader_threads as reading
@@ -55,8 +55,8 @@ def hang() -> Iterator[Callable[..., None]]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four looks in a fifth of a second are enough."""
-    monkeypatch.setattr(reading, "TICK", 0.05)
-    monkeypatch.setattr(reading, "PATIENCE", 4)
+    monkeypatch.setattr(reading, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(reading, "STALL_POLLS", 4)
 
 
 def images(folder: Path, count: int) -> list[Path]:
@@ -72,7 +72,7 @@ def test_reading_a_file_that_does_not_answer_gives_it_up_and_reads_the_others(
 ):
     paths = images(tmp_path, 20)
     hang(paths[3], paths[4])
-    outcomes = reading.Readers(2).start(open_image, paths).outcomes()
+    outcomes = reading.ReaderPool(2).start(open_image, paths).outcomes()
     for index, outcome in enumerate(outcomes):
         assert isinstance(outcome, ImageError if index in (3, 4) else Image.Image)
     assert str(outcomes[3]) == f"{paths[3]}: the file system did not answer for 0 s"
@@ -88,7 +88,7 @@ def test_threads_that_were_given_up_end_when_the_file_answers(tmp_path: Path):
                 answer.wait()
         return path
 
-    readers = reading.Readers(1)
+    readers = reading.ReaderPool(1)
     slow, quick = readers.start(read, ["slow", "quick"]).outcomes()
     assert isinstance(slow, ImageError)
     assert quick == "quick"
@@ -112,18 +112,18 @@ def test_reading_that_goes_on_is_never_given_up():
         time.sleep(0.5)  # What is no reading may take as long as it likes.
         return count
 
-    assert reading.Readers(1).start(read, [6]).results() == [6]
+    assert reading.ReaderPool(1).start(read, [6]).results() == [6]
 
 
 @pytest.mark.usefixtures("impatient")
 def test_reading_where_nothing_answers_ends_with_advice(
     tmp_path: Path, hang: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reading, "MOST_GIVEN_UP", 3)
+    monkeypatch.setattr(reading, "MAX_GIVEN_UP", 3)
     paths = images(tmp_path, 8)
     hang(*paths)
     with pytest.raises(DataError, match=r"Of 3 files the file system did not answer, the last is .*\d\.png\. Look"):
-        reading.Readers(2).start(open_image, paths).outcomes()
+        reading.ReaderPool(2).start(open_image, paths).outcomes()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -149,7 +149,7 @@ def test_loader_with_a_file_that_does_not_answer_names_it(
     paths = images(tmp_path, 5)
     hang(paths[4])
     dataset = eval_images(Samples([str(path) for path in paths], [0] * 5), InputSpec(height=8, width=8))
-    with pytest.raises(ImageError, match=r"4\.png: the file system did not answer for 0 s$"), naming_dead_workers():
+    with pytest.raises(ImageError, match=r"4\.png: the file system did not answer for 0 s$"), report_worker_deaths():
         list(eval_loader(dataset, 2, workers))
 
 
@@ -157,7 +157,7 @@ LEAVE = """
 import sys
 from tl_toolkit.io import reader_threads as reading
 from tl_toolkit.data.images import open_image
-reading.TICK, reading.PATIENCE = 0.05, 4
+reading.POLL_SECONDS, reading.STALL_POLLS = 0.05, 4
 print(reading.readers().start(open_image, sys.argv[1:]).outcomes())
 """
 
@@ -173,13 +173,13 @@ def test_process_with_a_file_that_does_not_answer_can_leave(tmp_path: Path, hang
 NAP = """
 import time
 from tl_toolkit.io import reader_threads as reading
-reading.TICK, reading.PATIENCE = 0.1, 15
+reading.POLL_SECONDS, reading.STALL_POLLS = 0.1, 15
 def read(path):
     with reading.reading(path):
         print("begun", flush=True)
         time.sleep(0.5)
     return path
-print(reading.Readers(1).start(read, ["a"]).outcomes())
+print(reading.ReaderPool(1).start(read, ["a"]).outcomes())
 """
 
 

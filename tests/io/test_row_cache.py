@@ -6,24 +6,24 @@ import torch
 
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.io.row_cache import (
+    RowCache,
     Rows,
-    Store,
     cache_folder,
     default_limit,
-    identity_of_file,
+    evict,
+    fingerprint_file,
     list_entries,
-    make_room,
     remove,
 )
 
 IDENTITIES = [bytes([number]) * 16 for number in range(6)]
 
 
-def store(folder: Path, **key: object) -> Store:
-    return Store(folder, {"arch": "resnet18", **key}, "resnet18 up to fc")
+def store(folder: Path, **key: object) -> RowCache:
+    return RowCache(folder, {"arch": "resnet18", **key}, "resnet18 up to fc")
 
 
-def rows_of(found: Store, identities: list[bytes | None]) -> torch.Tensor:
+def rows_of(found: RowCache, identities: list[bytes | None]) -> torch.Tensor:
     return Rows(found.parts, *found.find(identities)).take(torch.arange(len(identities)))
 
 
@@ -96,11 +96,11 @@ def test_write_without_a_folder_that_can_be_written_says_so(tmp_path: Path):
 def test_identity_of_a_file_changes_with_its_content_and_time(tmp_path: Path):
     path = tmp_path / "ä.jpg"
     path.write_bytes(b"abc")
-    before = identity_of_file(path)
-    assert before == identity_of_file(str(path))
+    before = fingerprint_file(path)
+    assert before == fingerprint_file(str(path))
     os.utime(path, (1, 1))
-    assert identity_of_file(path) != before
-    assert identity_of_file(tmp_path / "missing.jpg") is None
+    assert fingerprint_file(path) != before
+    assert fingerprint_file(tmp_path / "missing.jpg") is None
 
 
 def test_list_and_remove_entries(tmp_path: Path):
@@ -120,9 +120,9 @@ def test_make_room_removes_what_was_not_used_for_longest(tmp_path: Path):
         os.utime(entry.path, (number, number))
     size = list_entries(tmp_path)[0].size
     keep = [store(tmp_path, number=0).path]
-    assert make_room(tmp_path, size, 3 * size + 100, keep)
+    assert evict(tmp_path, size, 3 * size + 100, keep)
     assert {entry.path for entry in list_entries(tmp_path)} == {*keep, store(tmp_path, number=2).path}
-    assert not make_room(tmp_path, 3 * size, 3 * size, keep)
+    assert not evict(tmp_path, 3 * size, 3 * size, keep)
     assert len(list_entries(tmp_path)) == 2
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.io import safetensors_file as tensor_files
-from tl_toolkit.io.safetensors_file import DIGEST, read_sealed, write_sealed
+from tl_toolkit.io.safetensors_file import DIGEST, load_checked, save_checked
 
 TENSORS = {
     "weight": torch.arange(6.0).reshape(2, 3),
@@ -21,8 +21,8 @@ METADATA = {"classes": '["a", "ü"]', "format": "x"}
 
 def test_sealed_file_read_back_gives_metadata_and_tensors(tmp_path: Path):
     path = tmp_path / "sealed.safetensors"
-    write_sealed(path, TENSORS, METADATA)
-    metadata, tensors = read_sealed(path)
+    save_checked(path, TENSORS, METADATA)
+    metadata, tensors = load_checked(path)
     assert metadata == METADATA
     assert tensors.keys() == TENSORS.keys()
     assert all(
@@ -33,7 +33,7 @@ def test_sealed_file_read_back_gives_metadata_and_tensors(tmp_path: Path):
 def test_digest_depends_on_everything_in_the_file_but_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def digest(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
         path = tmp_path / "sealed.safetensors"
-        write_sealed(path, tensors, metadata)
+        save_checked(path, tensors, metadata)
         with safe_open(path, framework="pt") as file:
             return file.metadata()[DIGEST]
 
@@ -54,19 +54,19 @@ def test_digest_depends_on_everything_in_the_file_but_its_order(tmp_path: Path, 
 
 def test_read_sealed_of_changed_tensors_tells_both_digests(tmp_path: Path):
     path = tmp_path / "sealed.safetensors"
-    write_sealed(path, TENSORS, METADATA)
+    save_checked(path, TENSORS, METADATA)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     save_file({**load_file(path), "count": torch.tensor(8)}, path, metadata)
     with pytest.raises(
         ModelFileError, match=rf"is damaged: the digest .* is [0-9a-f]+, its header says {metadata[DIGEST]}; copy"
     ):
-        read_sealed(path)
+        load_checked(path)
 
 
 def test_read_sealed_of_a_file_without_a_digest_reads_it(tmp_path: Path):
     path = tmp_path / "plain.safetensors"
     save_file(TENSORS, path)
-    metadata, tensors = read_sealed(path)
+    metadata, tensors = load_checked(path)
     assert metadata == {}
     assert torch.equal(tensors["weight"], TENSORS["weight"])

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from tl_toolkit.metrics.classification import FullMeter, Meter
+from tl_toolkit.metrics.classification import ClassificationMeter, Meter
 from tl_toolkit.training.losses import Criterion
 
 
 def test_scores_over_batches_equal_those_of_all_at_once():
     torch.manual_seed(0)
     logits, targets = torch.randn(50, 7), torch.randint(0, 6, (50,))
-    meter = FullMeter(7, torch.device("cpu"))
+    meter = ClassificationMeter(7, torch.device("cpu"))
     for part in torch.arange(50).split(16):
         meter.update(Criterion()(logits[part], targets[part]), logits[part], targets[part])
     scores = meter.scores()
@@ -23,7 +23,7 @@ def test_scores_over_batches_equal_those_of_all_at_once():
 
 
 def test_scores_of_few_classes_have_no_top5():
-    meter = FullMeter(3, torch.device("cpu"))
+    meter = ClassificationMeter(3, torch.device("cpu"))
     meter.update(torch.tensor(1.0), torch.eye(3), torch.arange(3))
     assert meter.scores().top5_accuracy is None
 

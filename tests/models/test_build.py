@@ -4,7 +4,7 @@ import torch
 import tl_toolkit as tl
 from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.models.build import build_network, rebuild_network
-from tl_toolkit.models.weights.resolve import Overrides
+from tl_toolkit.models.weights.resolve import InputOverrides
 
 
 def test_build_model_gives_the_plain_library_module():
@@ -27,7 +27,7 @@ def test_build_model_is_all_in_eval_mode(head: str):
 
 @pytest.mark.parametrize("head", ["swap", "append", "mlp"])
 def test_rebuild_network_has_the_same_keys(head: str):
-    network = build_network(resolve_arch("resnet18"), 3, head, "bundled", Overrides(in_channels=1))
+    network = build_network(resolve_arch("resnet18"), 3, head, "bundled", InputOverrides(in_channels=1))
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)

@@ -11,11 +11,11 @@ import torch
 import tl_toolkit as tl
 from tests.conftest import eval_record
 from tl_toolkit.errors import UsageError
-from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, Chosen, EvalRecord, Event
+from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, DecisionEvent, EvalRecord, Event
 from tl_toolkit.planning import advance
 from tl_toolkit.planning.advance import fit_to_budget
 from tl_toolkit.planning.cost import DEFAULT_MULTIPLY_ADDS, StageCost
-from tl_toolkit.training.plan import Settings, best_by_stage, best_records
+from tl_toolkit.training.plan import StageConfig, best_by_stage, best_records
 
 VAL_IMAGES = 100
 
@@ -39,8 +39,8 @@ def judged(**accuracy: float) -> list[EvalRecord]:
     return [eval_record(stage.replace("_", "-"), 1, 1, val_accuracy=value) for stage, value in accuracy.items()]
 
 
-def settings_of(stage: str, epochs: int = 6) -> Settings:
-    return Settings(stage, epochs, "adamw", 0.1, 0.1, 0.0)
+def settings_of(stage: str, epochs: int = 6) -> StageConfig:
+    return StageConfig(stage, epochs, "adamw", 0.1, 0.1, 0.0)
 
 
 def decide(
@@ -49,14 +49,14 @@ def decide(
     budget: Clock | None = None,
     tune: str = "auto",
     epochs: int = 6,
-) -> tuple[Settings | None, list[Event]]:
+) -> tuple[StageConfig | None, list[Event]]:
     events: list[Event] = []
     config = SimpleNamespace(tune=tune, time_budget="90s")
     bench: Any = SimpleNamespace(
         config=config,
         splits=SimpleNamespace(val=range(VAL_IMAGES)),
         compute=SimpleNamespace(device=torch.device("cpu")),
-        listener=events.append,
+        callback=events.append,
     )
     return fit_to_budget(bench, settings_of(stage, epochs), records, budget or Clock()), events
 
@@ -77,7 +77,7 @@ def cost(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_auto_leaves_out_what_comes_after_a_val_without_mistakes(stage: str, cost: Any):
     settings, events = decide(stage, judged(probe=1.0, last_stage=0.9))
     assert settings is None
-    assert events == [Chosen(stage, "left out", "val has no mistakes left")]
+    assert events == [DecisionEvent(stage, "left out", "val has no mistakes left")]
 
 
 def test_auto_always_trains_the_probe(cost: Any):
@@ -109,7 +109,7 @@ def test_auto_with_time_left_goes_on_unless_the_last_stage_lost(after: float, go
 
 def test_auto_after_a_last_stage_that_was_left_out_leaves_out_the_rest(cost: Any):
     _, events = decide(TUNE, judged(probe=0.5))
-    assert events == [Chosen(TUNE, "left out", "the last stage was left out")]
+    assert events == [DecisionEvent(TUNE, "left out", "the last stage was left out")]
 
 
 def test_auto_trains_as_many_epochs_as_the_default_limit_allows(cost: Any):
@@ -117,7 +117,7 @@ def test_auto_trains_as_many_epochs_as_the_default_limit_allows(cost: Any):
     cost(StageCost(0.5 * limit, 0.15 * limit, 0), StageCost(1, 1, 1))
     settings, events = decide(LAST_STAGE, judged(probe=0.5))
     assert settings == settings_of(LAST_STAGE, 3)
-    assert events == [Chosen(LAST_STAGE, "3 of 6 epochs", "the default; see time_budget")]
+    assert events == [DecisionEvent(LAST_STAGE, "3 of 6 epochs", "the default; see time_budget")]
 
 
 @pytest.mark.parametrize(("epochs", "left_out"), [(6, True), (1, False)])
@@ -127,7 +127,7 @@ def test_auto_leaves_out_a_stage_that_can_do_one_epoch_of_several(epochs: int, l
     settings, events = decide(LAST_STAGE, judged(probe=0.5), epochs=epochs)
     assert (settings is None) == left_out
     if left_out:
-        assert events == [Chosen(LAST_STAGE, "left out", "it would take about 6 min 10 s: see time_budget")]
+        assert events == [DecisionEvent(LAST_STAGE, "left out", "it would take about 6 min 10 s: see time_budget")]
 
 
 def test_stages_that_the_user_named_are_trained_whatever_they_cost(cost: Any):
@@ -141,14 +141,14 @@ def test_time_budget_cuts_fine_tuning_to_the_epochs_that_fit(tune: str, cost: An
     cost(StageCost(0, 1e30, 0), StageCost(10, 5, 2))
     settings, events = decide(TUNE, judged(probe=0.5, last_stage=0.6), Clock(27), tune)
     assert settings == settings_of(TUNE, 3)
-    assert events == [Chosen(TUNE, "3 of 6 epochs", 'time_budget="90s"')]
+    assert events == [DecisionEvent(TUNE, "3 of 6 epochs", 'time_budget="90s"')]
 
 
 def test_time_budget_in_which_no_epoch_fits_leaves_the_stage_out(cost: Any):
     cost(StageCost(0, 1, 0), StageCost(10, 5, 2))
     settings, events = decide(LAST_STAGE, judged(probe=0.5), Clock(12))
     assert settings is None
-    assert events == [Chosen(LAST_STAGE, "left out", "an epoch takes 15 s, and 12 s are left")]
+    assert events == [DecisionEvent(LAST_STAGE, "left out", "an epoch takes 15 s, and 12 s are left")]
 
 
 def test_time_budget_in_which_the_only_stage_does_not_fit_is_refused(cost: Any):
@@ -198,8 +198,8 @@ def test_auto_after_a_probe_without_mistakes_is_the_probe(
 ):
     events: list[Event] = []
     settings = {**tiny_settings, "tune": "auto", "val_images": 3, "probe_epochs": None, "views": 1}
-    run = tl.finetune(data=tiny_data, out=tmp_path / "run", listener=events.append, **settings)
+    run = tl.finetune(data=tiny_data, out=tmp_path / "run", callback=events.append, **settings)
     assert run.summary["stages"] == {"probe": {"val_accuracy": 1.0, "epoch": 12}}
     assert (run.summary["best_stage"], run.summary["best_epoch"]) == ("probe", 12)
-    left_out = [event for event in events if isinstance(event, Chosen) and event.value == "left out"]
+    left_out = [event for event in events if isinstance(event, DecisionEvent) and event.value == "left out"]
     assert [event.what for event in left_out] == ["last-stage", "tune"]

@@ -14,23 +14,23 @@ from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import UsageError
-from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, Chosen, Event
+from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, DecisionEvent, Event
 from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.models.build import build_network
 from tl_toolkit.models.multiply_adds import count_multiply_adds
-from tl_toolkit.models.weights.resolve import Overrides
+from tl_toolkit.models.weights.resolve import InputOverrides
 from tl_toolkit.planning import advance, cost
 from tl_toolkit.planning.budget import WRITING_SECONDS, TimeBudget
 from tl_toolkit.planning.cost import StageCost, check_budget, count_stage, time_stage
 from tl_toolkit.stages.build import Bench
-from tl_toolkit.training.device import Compute, choose_compute
-from tl_toolkit.training.plan import Settings
+from tl_toolkit.training.device import DeviceSetup, select_device
+from tl_toolkit.training.plan import StageConfig
 
 CHEAP = StageCost(0.0, 0.001, 0.001)
 
 
-def settings_of(stage: str) -> Settings:
-    return Settings(stage, 3, "adamw", 0.1, 0.1, 0.0)
+def settings_of(stage: str) -> StageConfig:
+    return StageConfig(stage, 3, "adamw", 0.1, 0.1, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         copy_digits(data / split, ["0", "1"], count)
     config = FinetuneConfig(data=str(data), arch="resnet18", weights="none", precision="fp32", workers=0)
     source = open_source(str(data), Path("datasets"), False)
-    network = build_network(resolve_arch("resnet18"), 2, "swap", "none", Overrides(64, 3))
+    network = build_network(resolve_arch("resnet18"), 2, "swap", "none", InputOverrides(64, 3))
     splits = prepare_splits(source, config, 64, lambda _: None)
-    return Bench(config, network, 2, splits, True, choose_compute("cpu", "fp32"), lambda _: None)
+    return Bench(config, network, 2, splits, True, select_device("cpu", "fp32"), lambda _: None)
 
 
 def test_count_stage_counts_frozen_passes_once_and_training_in_every_epoch(bench: Bench):
@@ -83,7 +83,7 @@ def test_time_stage_and_count_stage_leave_the_network_as_it_was(bench: Bench):
 
 
 def test_time_stage_waits_for_the_device_before_it_looks_at_the_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Compute, "wait", lambda _: time.sleep(0.2))
+    monkeypatch.setattr(DeviceSetup, "wait", lambda _: time.sleep(0.2))
     cost = time_stage(bench, settings_of(TUNE))
     assert cost.epoch > 0.2 / 32 * 40  # A pass over train, of which 32 images were timed.
 
@@ -126,7 +126,7 @@ def limited(tiny_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> d
 
 
 def chosen(events: list[Event], what: str) -> list[tuple[str, str]]:
-    return [(event.value, event.why) for event in events if isinstance(event, Chosen) and event.what == what]
+    return [(event.value, event.why) for event in events if isinstance(event, DecisionEvent) and event.what == what]
 
 
 def test_finetune_with_a_second_is_refused_with_advice_before_anything_is_written(
@@ -144,11 +144,11 @@ def test_finetune_whose_epochs_do_not_all_fit_trains_fewer(
 ):
     monkeypatch.setattr(advance, "time_stage", lambda *_: StageCost(0, 1500, 0))
     events: list[Event] = []
-    run = tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **limited)
+    run = tl.finetune(data=photos, out=tmp_path / "run", callback=events.append, **limited)
     assert ("2 of 3 epochs", 'time_budget="1h"') in chosen(events, "tune")
     assert run.summary["epochs"] == 2
     told: list[Event] = []
-    assert tl.resume(run.path, listener=told.append).summary == run.summary
+    assert tl.resume(run.path, callback=told.append).summary == run.summary
     assert chosen(told, "resume")[0][0] == "nothing to do"
 
 
@@ -158,14 +158,14 @@ def test_finetune_that_the_clock_ends_keeps_the_best_so_far(
     """The clock jumps when the first step of fine-tuning is told."""
     left = TimeBudget.remaining
 
-    def listener(event: Event) -> None:
+    def callback(event: Event) -> None:
         events.append(event)
         if getattr(event, "stage", "") == "tune":
             monkeypatch.setattr(TimeBudget, "remaining", lambda self: left(self) - 3600)
 
     events: list[Event] = []
     limited["batch_size"] = 8
-    run = tl.finetune(data=photos, out=tmp_path / "run", listener=listener, log_every=1, **limited)
+    run = tl.finetune(data=photos, out=tmp_path / "run", callback=callback, log_every=1, **limited)
     assert chosen(events, "stopped") == [("tune after step 2", "time_budget")]
     assert (run.summary["best_stage"], run.summary["best_epoch"]) == ("probe", 4)
     plain = tl.finetune(data=photos, out=tmp_path / "plain", **{**limited, "tune": "linear-probe", "epochs": 4})
@@ -178,7 +178,7 @@ def test_finetune_of_everything_that_the_clock_would_end_before_any_evaluation_h
     monkeypatch.setattr(TimeBudget, "is_spent", lambda self: True)
     events: list[Event] = []
     settings = {**limited, "tune": "full"}
-    run = tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **settings)
+    run = tl.finetune(data=photos, out=tmp_path / "run", callback=events.append, **settings)
     assert chosen(events, "stopped") == [("tune after step 2", "time_budget")]
     assert (run.summary["best_stage"], run.summary["best_epoch"]) == ("tune", 1)
 

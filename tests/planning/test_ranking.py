@@ -14,11 +14,11 @@ from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
-from tl_toolkit.events import Chosen, Counted, Event
+from tl_toolkit.events import DecisionEvent, Event, TaskProgress
 from tl_toolkit.models.backbones import Arch
 from tl_toolkit.planning import ranking
 from tl_toolkit.planning.ranking import RankedNetwork, choose_network, rank_networks
-from tl_toolkit.training.device import choose_compute
+from tl_toolkit.training.device import select_device
 
 LITE0, RESNET18 = "timm:tf_efficientnet_lite0", "torchvision:resnet18"
 SMALL: dict[str, Any] = {"weights": "none", "image_size": 32, "precision": "fp32", "workers": 0}
@@ -34,11 +34,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ranked(digits: Path) -> tuple[list[RankedNetwork], list[Event]]:
     """What comes with the toolkit, on real images."""
     events: list[Event] = []
-    return tl.rank(data=digits, listener=events.append), events
+    return tl.rank(data=digits, callback=events.append), events
 
 
 def counted(events: list[Event], task: str) -> set[int | None]:
-    return {event.total for event in events if isinstance(event, Counted) and event.task == task}
+    return {event.total for event in events if isinstance(event, TaskProgress) and event.task == task}
 
 
 def test_rank_tries_what_is_on_this_machine_at_its_own_size_and_at_smaller_ones(
@@ -50,7 +50,7 @@ def test_rank_tries_what_is_on_this_machine_at_its_own_size_and_at_smaller_ones(
     }  # fmt: skip
     assert [each.accuracy for each in networks] == sorted((each.accuracy for each in networks), reverse=True)
     assert counted(events, "rank tf_efficientnet_lite0 128 px") == {56}
-    assert not any(isinstance(event, Chosen) and event.what == "features" for event in events)
+    assert not any(isinstance(event, DecisionEvent) and event.what == "features" for event in events)
     for each in networks:
         assert 0.4 < each.accuracy <= 1
         assert each.standard_error == pytest.approx((each.accuracy * (1 - each.accuracy) / 56) ** 0.5)
@@ -67,13 +67,13 @@ def test_rank_again_gives_the_same_from_the_cache(digits: Path, ranked: tuple[li
         return [(each.arch, each.image_size, each.accuracy, each.training_multiply_adds) for each in networks]
 
     events: list[Event] = []
-    again = tl.rank(data=digits, listener=events.append)
+    again = tl.rank(data=digits, callback=events.append)
     assert judged(again) == judged(ranked[0])
     assert choose_network(again).arch == choose_network(ranked[0]).arch
     assert all(each.feature_seconds == 0 for each in again)
     assert all(each.seconds_per_image > 0 for each in again)
     assert not any(
-        counted([event], event.task) for event in events if isinstance(event, Counted) and "px" in event.task
+        counted([event], event.task) for event in events if isinstance(event, TaskProgress) and "px" in event.task
     )
 
 
@@ -81,7 +81,7 @@ def test_rank_with_a_time_budget_tries_a_larger_input_too(
     digits: Path, ranked: tuple[list[RankedNetwork], list[Event]]
 ):
     events: list[Event] = []
-    networks = tl.rank(data=digits, time_budget="1h", listener=events.append)
+    networks = tl.rank(data=digits, time_budget="1h", callback=events.append)
     before = {(each.arch, each.image_size) for each in ranked[0]}
     assert {(each.arch, each.image_size) for each in networks} == before | {(LITE0, 288), (RESNET18, 96)}
 
@@ -90,18 +90,18 @@ def test_finetune_takes_the_network_of_the_ranking_and_computes_nothing_twice(
     digits: Path, ranked: tuple[list[RankedNetwork], list[Event]], tmp_path: Path
 ):
     events: list[Event] = []
-    run = tl.finetune(data=digits, out=tmp_path / "run", listener=events.append, tune="linear-probe")
+    run = tl.finetune(data=digits, out=tmp_path / "run", callback=events.append, tune="linear-probe")
     best = choose_network(ranked[0])
     config = yaml.safe_load((run.path / "config.yaml").read_text())
     assert (config["arch"], config["weights"], config["image_size"]) == (best.arch, best.weights, best.image_size)
     assert (run.summary["arch"], run.model.input_spec.height) == (best.arch, best.image_size)
-    chosen = next(event for event in events if isinstance(event, Chosen) and event.what == "arch")
+    chosen = next(event for event in events if isinstance(event, DecisionEvent) and event.what == "arch")
     assert chosen.value == f"{best.arch}, {best.image_size} px"
     rule = "best" if best is ranked[0][0] else "as good as the best, and cheaper,"
     assert chosen.why == f"{rule} of {len(ranked[0])} in a probe: {100 * best.accuracy:.1f} %"
-    tried = [event.value for event in events if isinstance(event, Chosen) and event.what == "ranked"]
+    tried = [event.value for event in events if isinstance(event, DecisionEvent) and event.what == "ranked"]
     assert tried == [str(each) for each in ranked[0]]
-    features = [event.why for event in events if isinstance(event, Chosen) and event.what == "features"]
+    features = [event.why for event in events if isinstance(event, DecisionEvent) and event.what == "features"]
     assert any("all from" in why for why in features)
     assert counted(events, "features") == {8}  # Val alone.
 
@@ -151,7 +151,7 @@ def rank_arrays() -> Callable[..., tuple[list[RankedNetwork], list[Event]]]:
         events: list[Event] = []
         archs = settings.pop("archs", ["timm:resnet10t"])
         settings = {"data": (images, targets), **SMALL, **settings}
-        return tl.rank(archs=archs, listener=events.append, **settings), events
+        return tl.rank(archs=archs, callback=events.append, **settings), events
 
     return run
 
@@ -247,7 +247,7 @@ def test_rank_networks_out_of_time_leaves_out_smaller_inputs(digits: Path, monke
     config = FinetuneConfig(data=str(digits))
     source = open_source(str(digits), Path("datasets"), False)
     splits = prepare_splits(source, config, 224, lambda _: None)
-    compute = choose_compute("cpu", "auto")
+    compute = select_device("cpu", "auto")
     networks = rank_networks(config, source, splits, compute, lambda _: None, out_of_time=lambda: True)
     assert [each.image_size for each in networks] == [224]
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError, ModelFileError
-from tl_toolkit.inference.scoring import by_name
+from tl_toolkit.inference.scoring import remap_targets
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.metrics.logits import predicted_classes, probabilities, ranked_classes
-from tl_toolkit.model_file import FINGERPRINT_BYTES, ModelCard, SplitNote
+from tl_toolkit.model_file import FINGERPRINT_BYTES, ModelMetadata, SplitFingerprints
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=2, max_size=12, unique=True)
 
@@ -22,9 +22,9 @@ def test_targets_matched_by_name_mean_the_same_classes(names: list[str], order: 
     order.shuffle(models)  # type: ignore[attr-defined]  # a random.Random
     targets = data.draw(st.lists(st.integers(0, len(names) - 1), min_size=1, max_size=20))
     samples = Samples([str(index) for index in range(len(targets))], targets)
-    matched = by_name(samples, names, models)
+    matched = remap_targets(samples, names, models)
     assert [models[target] for target in matched.targets] == [names[target] for target in targets]
-    assert by_name(matched, models, names).targets == targets  # and back
+    assert remap_targets(matched, models, names).targets == targets  # and back
 
 
 @given(names=NAMES, data=st.data())
@@ -32,10 +32,10 @@ def test_class_that_the_model_does_not_know_is_refused_where_it_has_images(names
     left_out = data.draw(st.integers(0, len(names) - 1))
     models = [name for index, name in enumerate(names) if index != left_out]
     others = [index for index in range(len(names)) if index != left_out]
-    kept = by_name(Samples(["a"] * len(others), others), names, models)
+    kept = remap_targets(Samples(["a"] * len(others), others), names, models)
     assert [models[target] for target in kept.targets] == models
     with pytest.raises(DataError, match="does not know 1 of the data's"):
-        by_name(Samples(["a", "b"], [others[0], left_out]), names, models)
+        remap_targets(Samples(["a", "b"], [others[0], left_out]), names, models)
 
 
 SPECS = st.integers(1, 4).flatmap(
@@ -59,7 +59,7 @@ PLAIN = st.recursive(
 OBJECTS = st.dictionaries(st.text(string.ascii_letters, max_size=8), PLAIN, max_size=3)
 PRINTS = st.lists(st.binary(min_size=FINGERPRINT_BYTES, max_size=FINGERPRINT_BYTES), max_size=5)
 CARDS = st.builds(
-    ModelCard,
+    ModelMetadata,
     architecture=st.text(max_size=20),
     head=st.sampled_from(["swap", "append", "mlp"]),
     base_classes=st.integers(1, 2**20),
@@ -73,26 +73,26 @@ CARDS = st.builds(
     training=OBJECTS,
     versions=OBJECTS,
     split_note=st.none()
-    | st.builds(lambda train, val: SplitNote.of({"train": train, "val": val}, ("train",)), PRINTS, PRINTS),
+    | st.builds(lambda train, val: SplitFingerprints.of({"train": train, "val": val}, ("train",)), PRINTS, PRINTS),
 )
 
 
-@given(card=CARDS)
-def test_card_written_and_read_is_the_same(card: ModelCard):
-    assert ModelCard.from_metadata(card.to_metadata()) == card
+@given(metadata=CARDS)
+def test_card_written_and_read_is_the_same(metadata: ModelMetadata):
+    assert ModelMetadata.from_metadata(metadata.to_metadata()) == metadata
 
 
-@given(card=CARDS, data=st.data())
-def test_card_with_any_field_changed_is_refused_or_says_the_change(card: ModelCard, data: st.DataObject):
-    metadata = card.to_metadata()
+@given(metadata=CARDS, data=st.data())
+def test_card_with_any_field_changed_is_refused_or_says_the_change(metadata: ModelMetadata, data: st.DataObject):
+    metadata = metadata.to_metadata()
     name = data.draw(st.sampled_from(sorted(metadata)))
     changed = {**metadata, name: data.draw(st.text(max_size=6) | PLAIN.map(json.dumps))}
     try:
-        read = ModelCard.from_metadata(changed)
+        read = ModelMetadata.from_metadata(changed)
     except ModelFileError as error:
         assert str(error).strip()
     else:
-        assert read == card or {name for name in metadata if read.to_metadata()[name] != metadata[name]} <= {name}
+        assert read == metadata or {name for name in metadata if read.to_metadata()[name] != metadata[name]} <= {name}
 
 
 @given(rows=st.integers(1, 5), columns=st.integers(1, 9), top=st.integers(1, 12), seed=st.integers(0, 2**31))

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.events import EvalRecord, StepRecord
-from tl_toolkit.io.files import parse_size, show_size
-from tl_toolkit.io.safetensors_file import read_sealed, write_sealed
+from tl_toolkit.io.files import format_size, parse_size
+from tl_toolkit.io.safetensors_file import load_checked, save_checked
 from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.runs.metrics_log import append_metrics, begin_metrics, read_metrics
 from tl_toolkit.runs.summary import read_summary, write_summary
-from tl_toolkit.training.plan import Settings
-from tl_toolkit.training.state import StageState, keep_state
+from tl_toolkit.training.plan import StageConfig
+from tl_toolkit.training.state import StageState, capture_state
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
@@ -47,8 +47,8 @@ def test_sealed_tensors_written_and_read_are_the_same(
     content: dict[str, torch.Tensor], metadata: dict[str, str], folder: Path
 ):
     path = folder / "sealed.safetensors"
-    write_sealed(path, content, metadata)
-    read, found = read_sealed(path)
+    save_checked(path, content, metadata)
+    read, found = load_checked(path)
     assert read == metadata
     assert found.keys() == content.keys()
     assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in content.items())
@@ -143,14 +143,14 @@ def test_checkpoint_written_and_read_is_the_same(
         {**true_state.tensors, **{f"weights.{name}": value for name, value in weights.items()}},
         {**true_state.values, "span": span},
     )
-    settings = Settings("tune", 3, "adamw", 0.1, 0.2, 0.3)
-    premises = {"settings": {"seed": 1}, "train": "9 images"}
+    settings = StageConfig("tune", 3, "adamw", 0.1, 0.2, 0.3)
+    resume_fingerprint = {"settings": {"seed": 1}, "train": "9 images"}
     path = folder / "checkpoint.safetensors"
-    kept = Checkpoint(stage, settings, state, best, best_weights, metrics_bytes, seconds, premises, 2)
+    kept = Checkpoint(stage, settings, state, best, best_weights, metrics_bytes, seconds, resume_fingerprint, 2)
     kept.write(path)
     read = Checkpoint.read(path)
     assert read
-    for name in ("stage", "settings", "best", "metrics_bytes", "seconds", "premises", "threads"):
+    for name in ("stage", "settings", "best", "metrics_bytes", "seconds", "resume_fingerprint", "threads"):
         assert getattr(read, name) == getattr(kept, name), name
     assert json.dumps(read.state.values) == json.dumps(state.values)
     same(read.state.tensors, state.tensors)
@@ -162,9 +162,9 @@ def test_checkpoint_written_and_read_is_the_same(
 def true_state() -> StageState:
     """Of a stage that has not begun."""
     from tests.training.test_state import network, stage_of
-    from tl_toolkit.training.loop import Position
+    from tl_toolkit.training.loop import StageProgress
 
-    return keep_state(stage_of(network(), "adamw"), Position(torch.device("cpu")))
+    return capture_state(stage_of(network(), "adamw"), StageProgress(torch.device("cpu")))
 
 
 def same(one: Any, other: Any) -> None:
@@ -174,7 +174,7 @@ def same(one: Any, other: Any) -> None:
 
 @given(count=st.integers(0, 2**60))
 def test_size_shown_and_parsed_is_nearly_the_same(count: int):
-    parsed = parse_size(show_size(count))
+    parsed = parse_size(format_size(count))
     assert parsed is not None
     assert (
         abs(parsed - count) <= max(0.06 * 2**30, 0.06 * count)

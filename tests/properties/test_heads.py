@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 
 from tl_toolkit.config.choices import Head
 from tl_toolkit.models.backbones import build_backbone, default_input_spec, resolve_arch
-from tl_toolkit.models.build import Network, build_network, rebuild_network
+from tl_toolkit.models.build import BuiltModel, build_network, rebuild_network
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.heads import attach_head, classifier_path
-from tl_toolkit.models.weights.resolve import Overrides
+from tl_toolkit.models.weights.resolve import InputOverrides
 
 ARCHS = ("lenet5", "mlp_mnist", "lenet5_cifar", "cifar10_cnn", "timm:test_vit", "timm:test_resnet")
 HEADS = get_args(Head)
 
 
 @functools.cache
-def network(name: str, head: Head, classes: int) -> Network:
+def network(name: str, head: Head, classes: int) -> BuiltModel:
     torch.manual_seed(0)
-    return build_network(resolve_arch(name), classes, head, "none", Overrides())
+    return build_network(resolve_arch(name), classes, head, "none", InputOverrides())
 
 
 @given(name=st.sampled_from(ARCHS), head=st.sampled_from(HEADS), classes=st.integers(1, 40))

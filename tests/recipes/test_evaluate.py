@@ -8,8 +8,8 @@ from tests.conftest import copy_digits
 from tl_toolkit.api import Run
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
-from tl_toolkit.events import Chosen, Event
-from tl_toolkit.inference.scoring import by_name
+from tl_toolkit.events import DecisionEvent, Event
+from tl_toolkit.inference.scoring import remap_targets
 
 
 def test_evaluate_of_a_run_gives_the_summarys_figures(tiny_run: Run, tiny_data: Path):
@@ -48,10 +48,10 @@ def test_evaluate_of_a_misspelt_split_suggests_the_right_one(tiny_run: Run, tiny
 
 def test_evaluate_tells_the_split_it_chose(tiny_run: Run, tiny_data: Path):
     events: list[Event] = []
-    tl.evaluate(tiny_run.model, tiny_data, listener=events.append)
-    assert [event for event in events if isinstance(event, Chosen)] == [
-        Chosen("split", "test", f"{tiny_data.name} has test, train"),
-        Chosen("unseen", "all 18 images", "the model learned from none of them"),
+    tl.evaluate(tiny_run.model, tiny_data, callback=events.append)
+    assert [event for event in events if isinstance(event, DecisionEvent)] == [
+        DecisionEvent("split", "test", f"{tiny_data.name} has test, train"),
+        DecisionEvent("unseen", "all 18 images", "the model learned from none of them"),
     ]
 
 
@@ -70,7 +70,7 @@ def test_evaluate_tells_the_split_it_chose(tiny_run: Run, tiny_data: Path):
 )
 def test_evaluate_with_class_names_that_differ_says_how(names: tuple[str, str], count: int, advice: str):
     with pytest.raises(DataError) as error:
-        by_name(Samples(["a", "b"], [0, 1]), names, ("ants", "bees"))
+        remap_targets(Samples(["a", "b"], [0, 1]), names, ("ants", "bees"))
     unknown = ", ".join(names[:count])
     assert str(error.value) == (
         f"The model does not know {count} of the data's 2 classes: {unknown}. It knows ants, bees.{advice}"
@@ -78,7 +78,7 @@ def test_evaluate_with_class_names_that_differ_says_how(names: tuple[str, str], 
 
 
 def test_match_by_name_keeps_that_images_may_change():
-    matched = by_name(Samples(["a"], [1], fixed=False), ("ants", "bees"), ("bees", "ants"))
+    matched = remap_targets(Samples(["a"], [1], fixed=False), ("ants", "bees"), ("bees", "ants"))
     assert (matched.targets, matched.fixed) == ([0], False)
 
 

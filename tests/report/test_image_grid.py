@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tl_toolkit.report.image_grid import RIGHT, WRONG, Picture, picture_grid, write_grid
+from tl_toolkit.report.image_grid import RIGHT, WRONG, LabelledImage, picture_grid, write_grid
 
 IMAGE = Image.new("RGB", (20, 30), "navy")
 
@@ -11,18 +11,18 @@ IMAGE = Image.new("RGB", (20, 30), "navy")
 @pytest.mark.parametrize(
     ("picture", "title"),
     [
-        (Picture(IMAGE, "cat", 0.981, None), "cat 98%"),
-        (Picture(IMAGE, "cat", 0.981, "cat"), "✓ cat 98%"),
-        (Picture(IMAGE, "cat", 0.5, "a very long name of a class"), "✗ cat 50%\nis a very long name of a…"),
-        (Picture(IMAGE, "caf\udce9", 1.0, None), "caf? 100%"),
+        (LabelledImage(IMAGE, "cat", 0.981, None), "cat 98%"),
+        (LabelledImage(IMAGE, "cat", 0.981, "cat"), "✓ cat 98%"),
+        (LabelledImage(IMAGE, "cat", 0.5, "a very long name of a class"), "✗ cat 50%\nis a very long name of a…"),
+        (LabelledImage(IMAGE, "caf\udce9", 1.0, None), "caf? 100%"),
     ],
 )
-def test_title_of_a_picture_tells_prediction_and_truth(picture: Picture, title: str):
+def test_title_of_a_picture_tells_prediction_and_truth(picture: LabelledImage, title: str):
     assert picture.title == title
 
 
 def test_picture_grid_marks_the_wrong_ones():
-    pictures = [Picture(IMAGE, "cat", 0.9, truth) for truth in ("cat", "dog", None, "cat", "cat", "cat")]
+    pictures = [LabelledImage(IMAGE, "cat", 0.9, truth) for truth in ("cat", "dog", None, "cat", "cat", "cat")]
     panels = picture_grid(pictures).axes
     assert len(panels) == 10  # two rows of five
     frames = [tuple(round(value, 2) for value in axes.spines["top"].get_edgecolor()[:3]) for axes in panels[:3]]
@@ -31,6 +31,6 @@ def test_picture_grid_marks_the_wrong_ones():
 
 
 def test_write_grid_of_names_in_any_script_writes_a_picture(tmp_path: Path):
-    write_grid([Picture(IMAGE.convert("L"), "写真 $x_$", 0.5, "Biene 🐝")], tmp_path / "grid.png")
+    write_grid([LabelledImage(IMAGE.convert("L"), "写真 $x_$", 0.5, "Biene 🐝")], tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as image:
         assert image.format == "PNG"

@@ -8,7 +8,7 @@ from torch import nn
 
 import tl_toolkit as tl
 from tests.conftest import eval_record
-from tl_toolkit.errors import StoppedError, UsageError
+from tl_toolkit.errors import RunInterruptedError, UsageError
 from tl_toolkit.events import EvalRecord, Event, StepRecord
 from tl_toolkit.report import tensorboard
 from tl_toolkit.report.tensorboard import check_tensorboard, open_board
@@ -41,8 +41,8 @@ def test_finetune_stopped_with_tensorboard_leaves_closed_event_files(
         if isinstance(event, EvalRecord) and event.epoch == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(StoppedError, match="Stopped at once"):
-        tl.finetune(data=tiny_data, out=tmp_path / "run", tensorboard=True, listener=stop, **tiny_settings)
+    with pytest.raises(RunInterruptedError, match="Stopped at once"):
+        tl.finetune(data=tiny_data, out=tmp_path / "run", tensorboard=True, callback=stop, **tiny_settings)
     assert [event.step for event in read(tmp_path / "run" / "tensorboard").Scalars("loss/val")] == [1]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import eval_record
-from tl_toolkit.events import Event, Progress, Warned
+from tl_toolkit.events import Event, TrainingProgress, WarningEvent
 from tl_toolkit.runs import contention as pace
 from tl_toolkit.runs.contention import PaceWatch, warn_of_other_bits, warn_of_others
 from tl_toolkit.system.cpu_usage import Usage
@@ -41,7 +41,7 @@ class Machine:
         for _ in range(count):
             self.step += 1
             self.wait(seconds, taken)
-            self.watch(Progress(stage, 1, 9, self.step, STEPS, 1.0, 0.5, 1.0))
+            self.watch(TrainingProgress(stage, 1, 9, self.step, STEPS, 1.0, 0.5, 1.0))
         return self
 
     def wait(self, seconds: float, taken: float = 0.0) -> "Machine":
@@ -56,7 +56,7 @@ class Machine:
 
     @property
     def warnings(self) -> list[str]:
-        return [event.message for event in self.events if isinstance(event, Warned)]
+        return [event.message for event in self.events if isinstance(event, WarningEvent)]
 
 
 def test_watch_of_steps_that_others_slow_down_says_so_once_with_what_helps():

@@ -10,7 +10,7 @@ from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.runs.folder import create_run_folder, newest_run
 from tl_toolkit.runs.metrics_log import read_metrics
 from tl_toolkit.runs.summary import read_summary
-from tl_toolkit.text import shown
+from tl_toolkit.text import format_value
 
 
 def test_create_run_folder_numbers_runs_of_one_day(in_folder: Path):
@@ -52,7 +52,7 @@ def test_newest_run_without_any_says_how_to_make_one(tmp_path: Path):
         ('{"val_loss": 1}', "line 1 has other fields than it must"),
         ("[" * 100_000, "is damaged: maximum recursion"),
     ],
-    ids=shown,
+    ids=format_value,
 )
 def test_read_metrics_of_a_line_that_is_no_record_says_which(line: str, message: str, tmp_path: Path):
     (tmp_path / "metrics.jsonl").write_text(f"{line}\n")

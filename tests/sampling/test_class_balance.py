@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from tl_toolkit.sampling.class_balance import balanced_order, balanced_weights, is_unbalanced, numbered_repeats
+from tl_toolkit.sampling.class_balance import balanced_weights, class_balanced_order, is_unbalanced, occurrence_counts
 
 TARGETS = torch.tensor([0] * 90 + [1] * 8 + [3] * 2)
 
 
 def order_of(seed: int, targets: torch.Tensor = TARGETS) -> torch.Tensor:
-    return balanced_order(targets, torch.Generator().manual_seed(seed))
+    return class_balanced_order(targets, torch.Generator().manual_seed(seed))
 
 
 def test_balanced_weights_are_scikit_learns():
@@ -48,7 +48,7 @@ def test_balanced_order_gives_what_is_left_over_to_other_classes_each_time():
 
 def test_numbered_repeats_count_from_zero():
     order = torch.tensor([4, 2, 4, 4, 0, 2])
-    assert numbered_repeats(order).tolist() == [0, 0, 1, 2, 0, 1]
+    assert occurrence_counts(order).tolist() == [0, 0, 1, 2, 0, 1]
 
 
 @pytest.mark.parametrize(("counts", "expected"), [([100, 10], True), ([99, 10], False), ([5, 0], False), ([], False)])

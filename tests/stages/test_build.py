@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.events import Chosen, Event
+from tl_toolkit.events import DecisionEvent, Event
 from tl_toolkit.features import extractor as frozen
 from tl_toolkit.planning import advance
 from tl_toolkit.training import device as compute
@@ -123,8 +123,8 @@ def test_finetune_whose_features_do_not_fit_into_memory_descends_the_gradient_an
     monkeypatch.setattr(frozen, "MEMORY_BYTES", 1000)
     events: list[Event] = []
     settings = {**tiny_settings, "tune": "linear-probe", "views": 1, "epochs": None, "probe_epochs": 2}
-    run = tl.finetune(data=photos, out=tmp_path / "run", listener=events.append, **settings)
-    [told] = [event for event in events if isinstance(event, Chosen) and event.what == "probe"]
+    run = tl.finetune(data=photos, out=tmp_path / "run", callback=events.append, **settings)
+    [told] = [event for event in events if isinstance(event, DecisionEvent) and event.what == "probe"]
     assert told.value == "adamw, 2 epochs"
     assert told.why.startswith("not L-BFGS: all features and logits take ")
     assert run.summary["epochs"] == 2

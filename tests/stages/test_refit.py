@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tl_toolkit.api import Run
-from tl_toolkit.events import Chosen, Counted, Event, Warned
+from tl_toolkit.events import DecisionEvent, Event, TaskProgress, WarningEvent
 from tl_toolkit.features import extractor as frozen
-from tl_toolkit.model_file import read_card
+from tl_toolkit.model_file import read_metadata
 from tl_toolkit.planning import advance
 
 
@@ -24,20 +24,20 @@ def train(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], monkeypat
         count += 1
         events: list[Event] = []
         given = {**tiny_settings, "tune": "auto", "views": 1, "probe_epochs": 30, "precision": "fp32", **settings}
-        return tl.finetune(data=photos, out=tmp_path / str(count), listener=events.append, **given), events
+        return tl.finetune(data=photos, out=tmp_path / str(count), callback=events.append, **given), events
 
     return run
 
 
 def refits(events: list[Event]) -> list[str]:
-    return [event.value for event in events if isinstance(event, Chosen) and event.what == "refit"]
+    return [event.value for event in events if isinstance(event, DecisionEvent) and event.what == "refit"]
 
 
 def test_auto_that_keeps_the_probe_solves_it_again_on_train_and_val(train: Any):
     run, events = train()
     assert run.summary["refit_on_val"]
     assert refits(events) == ["the head, on 30 images of train and val"]
-    features = [event for event in events if isinstance(event, Counted) and event.task == "features"]
+    features = [event for event in events if isinstance(event, TaskProgress) and event.task == "features"]
     assert sum({event.total for event in features}) == 30  # None is computed twice.
     alone, _ = train(tune="linear-probe", epochs=30)
     assert not alone.summary["refit_on_val"]
@@ -75,14 +75,14 @@ def test_auto_that_goes_on_to_fine_tuning_keeps_what_val_chose(train: Any, monke
 
 def test_model_whose_head_learned_from_val_does_not_call_it_unseen(train: Any, photos: Path):
     run, _ = train()
-    notes = [read_card(run.path / name).split_note for name in ("model.safetensors", "last.safetensors")]
+    notes = [read_metadata(run.path / name).split_note for name in ("model.safetensors", "last.safetensors")]
     assert [note.learned for note in notes if note] == [("train", "val"), ("train",)]
     events: list[Event] = []
-    result = tl.evaluate(tl.load(run.path), photos, listener=events.append)
+    result = tl.evaluate(tl.load(run.path), photos, callback=events.append)
     assert (result.split, result.scores.images, result.seen) == ("train", 30, 30)
     right = f"{run.summary['val_accuracy']:.1%}".replace("%", " %")
-    assert [event for event in events if isinstance(event, Warned)] == [
-        Warned(
+    assert [event for event in events if isinstance(event, WarningEvent)] == [
+        WarningEvent(
             "The model learned from all of these images: accuracy on them says nothing of new images. Val was judged "
             f"before the head was solved on train and val together: {right} of 3 images right."
         )

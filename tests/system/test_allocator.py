@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader
 
-from tl_toolkit.data.workers import WorkerNotes
+from tl_toolkit.data.workers import WorkerMonitor
 from tl_toolkit.errors import UsageError
 from tl_toolkit.system import allocator
 
@@ -92,7 +92,7 @@ class _Tuned:
         return str(os.environ.get("TUNED_HERE"))
 
 
-class _NotingTune(WorkerNotes):
+class _NotingTune(WorkerMonitor):
     def __call__(self, worker: int) -> None:
         allocator.tune = lambda: os.environ.update(TUNED_HERE="yes")
         super().__call__(worker)

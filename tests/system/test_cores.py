@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tl_toolkit.data.loaders import automatic_workers
+from tl_toolkit.data.loaders import default_num_workers
 from tl_toolkit.io import reader_threads as reading
 from tl_toolkit.system import cores
 
@@ -68,10 +68,10 @@ def test_usable_cores_are_bound_ones_within_the_quota(
 
 def test_limit_holds_for_decoding_threads_and_worker_processes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cores, "usable_cores", lambda: 16)
-    assert (cores.cores_to_use(), automatic_workers(10_000)) == (16, 8)
+    assert (cores.cores_to_use(), default_num_workers(10_000)) == (16, 8)
     with cores.limited_to(3):
-        assert (cores.cores_to_use(), automatic_workers(10_000)) == (3, 1)
-        threads = reading.Readers(None)
+        assert (cores.cores_to_use(), default_num_workers(10_000)) == (3, 1)
+        threads = reading.ReaderPool(None)
         assert threads.start(str, [1, 2, 3, 4]).results() == ["1", "2", "3", "4"]
         assert len(threads._threads) == 3
         threads.close()

@@ -8,8 +8,8 @@ from tests.training.test_loop import CPU, make_stage, separable_features
 from tl_toolkit.events import EvalRecord
 from tl_toolkit.features.batches import EvalFeatures
 from tl_toolkit.training.averaging import averaged, update_average
-from tl_toolkit.training.device import choose_compute
-from tl_toolkit.training.loop import Position, Stage, Stepped, evaluate_batches, fit
+from tl_toolkit.training.device import select_device
+from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, evaluate_batches, fit
 from tl_toolkit.training.losses import Criterion
 
 
@@ -70,13 +70,13 @@ def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def run(stage: Stage) -> tuple[list[EvalRecord], list[dict[str, torch.Tensor]], Position]:
+def run(stage: Stage) -> tuple[list[EvalRecord], list[dict[str, torch.Tensor]], StageProgress]:
     """Records, the weights after every step, and the position at the end."""
-    records, weights, position = [], [], Position(CPU)
-    for told in fit(stage, choose_compute("cpu", "fp32").accelerator(), position):
+    records, weights, position = [], [], StageProgress(CPU)
+    for told in fit(stage, select_device("cpu", "fp32").accelerator(), position):
         if isinstance(told, EvalRecord):
             records.append(told)
-        elif isinstance(told, Stepped) and len(weights) < position.step:
+        elif isinstance(told, StepEnd) and len(weights) < position.step:
             weights.append(weights_of(stage.module))
     return records, weights, position
 

@@ -9,10 +9,10 @@ from torch import nn
 from tests.conftest import eval_record
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import EvalRecord, StepRecord
-from tl_toolkit.features.batches import EvalFeatures, FeatureBatches, Features, ViewOrder
-from tl_toolkit.io.row_cache import HeldRows, Rows
-from tl_toolkit.training.device import choose_compute
-from tl_toolkit.training.loop import Position, Stage, Stepped, fit
+from tl_toolkit.features.batches import EvalFeatures, FeatureBatches, Features, ViewBatchSampler
+from tl_toolkit.io.row_cache import MemoryRows, Rows
+from tl_toolkit.training.device import select_device
+from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, fit
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import make_optimizer
@@ -25,12 +25,12 @@ def separable_features() -> Features:
     torch.manual_seed(0)
     targets = torch.arange(600) % 3
     inputs = torch.randn(600, 3) + 4 * nn.functional.one_hot(targets, 3)
-    return Features([Rows([HeldRows(inputs)], np.zeros(600, int), np.arange(600))], targets)
+    return Features([Rows([MemoryRows(inputs)], np.zeros(600, int), np.arange(600))], targets)
 
 
 def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: int = 5, lr: float = 0.1) -> Stage:
     features = separable_features()
-    train = FeatureBatches(features, ViewOrder(600, 1, 256, seed=0), CPU)
+    train = FeatureBatches(features, ViewBatchSampler(600, 1, 256, seed=0), CPU)
     optimizer = make_optimizer("adamw", module, (), lr, lr, 0.0, 0.9)
     return Stage(
         name="tune",
@@ -49,8 +49,8 @@ def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: in
 
 
 def run(stage: Stage) -> list[EvalRecord]:
-    accelerator = choose_compute("cpu", "fp32").accelerator()
-    return [record for record in fit(stage, accelerator, Position(CPU)) if isinstance(record, EvalRecord)]
+    accelerator = select_device("cpu", "fp32").accelerator()
+    return [record for record in fit(stage, accelerator, StageProgress(CPU)) if isinstance(record, EvalRecord)]
 
 
 def test_fit_learns_and_tells_each_epoch():
@@ -93,8 +93,8 @@ def test_improves_on_prefers_accuracy_and_then_loss():
 def test_fit_evaluates_and_logs_every_so_many_steps_and_at_the_end_of_epochs():
     torch.manual_seed(0)  # 600 images make three steps an epoch.
     stage = dataclasses.replace(make_stage(nn.Linear(3, 3), epochs=2), eval_every=2, log_every=5)
-    accelerator = choose_compute("cpu", "fp32").accelerator()
-    told = [told for told in fit(stage, accelerator, Position(CPU)) if not isinstance(told, Stepped)]
+    accelerator = select_device("cpu", "fp32").accelerator()
+    told = [told for told in fit(stage, accelerator, StageProgress(CPU)) if not isinstance(told, StepEnd)]
     evaluated = [record for record in told if isinstance(record, EvalRecord)]
     assert [(record.epoch, record.step, record.ends_epoch) for record in evaluated] == [
         (1, 2, False), (1, 3, True), (2, 4, False), (2, 6, True),
@@ -163,7 +163,9 @@ def test_fit_with_mixing_learns_from_the_mixed_images_and_both_targets():
     stage = mixed_stage(module, mixup=0.7)
     stage.train.set_epoch(1)
     inputs, targets = next(iter(stage.train))
-    stepped = fit(dataclasses.replace(stage, log_every=1), choose_compute("cpu", "fp32").accelerator(), Position(CPU))
+    stepped = fit(
+        dataclasses.replace(stage, log_every=1), select_device("cpu", "fp32").accelerator(), StageProgress(CPU)
+    )
     record = next(told for told in stepped if isinstance(told, StepRecord))
     mixed = stage.mixing(inputs, targets, 0)
     assert mixed.share < 0.99

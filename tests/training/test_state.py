@@ -10,16 +10,16 @@ from tests.training.test_loop import CPU, make_stage
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.events import EvalRecord, StepRecord
 from tl_toolkit.runs.checkpoint import Checkpoint
-from tl_toolkit.training.device import choose_compute
-from tl_toolkit.training.loop import Position, Stage, Stepped, fit
+from tl_toolkit.training.device import select_device
+from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, fit
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import make_optimizer
-from tl_toolkit.training.plan import Settings
+from tl_toolkit.training.plan import StageConfig
 from tl_toolkit.training.schedules import make_schedule
 from tl_toolkit.training.state import (
     StageState,
+    capture_state,
     check_weights,
-    keep_state,
     restore_optimizer,
     restore_position,
     restore_random,
@@ -27,7 +27,7 @@ from tl_toolkit.training.state import (
     trained_weights,
 )
 
-SETTINGS = Settings("tune", 3, "adamw", 0.01, 0.01, 0.1)
+SETTINGS = StageConfig("tune", 3, "adamw", 0.01, 0.01, 0.1)
 OPTIMIZERS = ("adamw", "sgd", "momentum", "adam", "lamb", "lion", "adafactor", "rmsproptf", "muon", "lbfgs")
 
 
@@ -58,16 +58,16 @@ def numbers(told: list[object]) -> list[tuple[float, ...]]:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: str, tmp_path: Path):
-    accelerator = choose_compute("cpu", "fp32").accelerator()
+    accelerator = select_device("cpu", "fp32").accelerator()
     module = network()
-    stage, position = stage_of(module, optimizer), Position(CPU)
+    stage, position = stage_of(module, optimizer), StageProgress(CPU)
     torch.manual_seed(1)
     told: list[object] = []
     kept: list[tuple[int, Path]] = []
     for event in fit(stage, accelerator, position):
-        if isinstance(event, Stepped):
+        if isinstance(event, StepEnd):
             path = tmp_path / f"{len(kept)}.safetensors"
-            Checkpoint(0, SETTINGS, keep_state(stage, position), None, None, 0, 0.0, {}).write(path)
+            Checkpoint(0, SETTINGS, capture_state(stage, position), None, None, 0, 0.0, {}).write(path)
             kept.append((len(told), path))
         else:
             told.append(event)
@@ -92,7 +92,7 @@ def test_trained_weights_are_those_of_the_modules_that_train():
 
 
 def test_restore_weights_of_another_network_says_so():
-    state = keep_state(make_stage(network()), Position(CPU))
+    state = capture_state(make_stage(network()), StageProgress(CPU))
     with pytest.raises(ModelFileError, match="do not fit"):
         restore_weights(nn.Sequential(nn.Linear(3, 4)), ("",), state)
     with pytest.raises(ModelFileError, match="has no 1.weight"):
@@ -101,7 +101,7 @@ def test_restore_weights_of_another_network_says_so():
 
 def test_restore_optimizer_of_another_kind_says_so():
     module = network()
-    state = keep_state(make_stage(module, ("3",)), Position(CPU))
+    state = capture_state(make_stage(module, ("3",)), StageProgress(CPU))
     with pytest.raises(ModelFileError, match="does not fit"):
         restore_optimizer(torch.optim.SGD([next(module.parameters())], lr=0.1), state)
 
@@ -120,9 +120,9 @@ def forged(state: StageState, name: str, value: object) -> StageState:
 @pytest.fixture(scope="module")
 def stepped() -> StageState:
     """Of a stage after a step."""
-    stage, position = stage_of(network(), "adamw"), Position(CPU)
-    next(iter(fit(stage, choose_compute("cpu", "fp32").accelerator(), position)))
-    return keep_state(stage, position)
+    stage, position = stage_of(network(), "adamw"), StageProgress(CPU)
+    next(iter(fit(stage, select_device("cpu", "fp32").accelerator(), position)))
+    return capture_state(stage, position)
 
 
 @pytest.mark.parametrize(
@@ -194,16 +194,16 @@ def averaging_stage(module: nn.Module, kept: Checkpoint | None = None) -> Stage:
 
 
 def test_stage_with_averages_kept_between_any_two_steps_goes_on_to_the_same_bits(tmp_path: Path):
-    accelerator = choose_compute("cpu", "fp32").accelerator()
-    module, position = network(), Position(CPU)
+    accelerator = select_device("cpu", "fp32").accelerator()
+    module, position = network(), StageProgress(CPU)
     stage = averaging_stage(module)
     torch.manual_seed(1)
     told: list[object] = []
     kept: list[tuple[int, Path]] = []
     for event in fit(stage, accelerator, position):
-        if isinstance(event, Stepped):
+        if isinstance(event, StepEnd):
             path = tmp_path / f"{len(kept)}.safetensors"
-            Checkpoint(0, SETTINGS, keep_state(stage, position), None, None, 0, 0.0, {}).write(path)
+            Checkpoint(0, SETTINGS, capture_state(stage, position), None, None, 0, 0.0, {}).write(path)
             kept.append((len(told), path))
         else:
             told.append(event)

@@ -7,7 +7,7 @@ import typer
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.options import JsonOption
-from tl_toolkit.io.files import short_path, show_size
+from tl_toolkit.io.files import display_path, format_size
 
 app = typer.Typer(help="Show or empty the cache of what frozen networks give.", invoke_without_command=True)
 
@@ -26,14 +26,14 @@ def show(context: typer.Context, as_json: JsonOption = False) -> None:
     folder = cache_folder()
     entries = list_entries(folder)
     if as_json:
-        console.tell_json([entry.to_dict() for entry in entries])
+        console.print_json([entry.to_dict() for entry in entries])
         return
     if not entries:
-        console.print_rows([("cache", f"{short_path(folder)}: empty")])
+        console.print_rows([("cache", f"{display_path(folder)}: empty")])
         return
-    rows = [[entry.what, _when(entry.used), f"{entry.images:,}", show_size(entry.size)] for entry in entries]
-    total = show_size(sum(entry.size for entry in entries))
-    console.print_table(["what", "last used", "images", "size"], rows, f"{short_path(folder)}: {total}", numbers=2)
+    rows = [[entry.what, _when(entry.used), f"{entry.images:,}", format_size(entry.size)] for entry in entries]
+    total = format_size(sum(entry.size for entry in entries))
+    console.print_table(["what", "last used", "images", "size"], rows, f"{display_path(folder)}: {total}", numbers=2)
 
 
 @app.command()
@@ -44,11 +44,11 @@ def clear(
     from tl_toolkit.io.row_cache import cache_folder, list_entries, remove
 
     entries = list_entries(cache_folder())
-    what = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {show_size(sum(e.size for e in entries))}"
+    what = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {format_size(sum(e.size for e in entries))}"
     if entries and not yes:
-        typer.confirm(f"Remove {what}, from {short_path(cache_folder())}?", abort=True)
+        typer.confirm(f"Remove {what}, from {display_path(cache_folder())}?", abort=True)
     remove(entries)
-    console.tell_result(f"Removed {what}.")
+    console.print_result(f"Removed {what}.")
 
 
 def _when(seconds: float) -> str:

@@ -49,12 +49,12 @@ _out = Screen(highlight=False)
 _err = Screen(stderr=True, highlight=False)
 
 
-def narrator(to_stderr: bool) -> Console:
+def status_console(to_stderr: bool) -> Console:
     """Where a command tells what it does: beside its result, or on stderr where stdout is for machines."""
     return _err if to_stderr else _out
 
 
-def tell_error(message: str) -> None:
+def print_error(message: str) -> None:
     """One red line on stderr; more lines of the message follow it plainly."""
     first, *rest = _lines(message) or ["Failed without a reason."]
     _err.print(Text.assemble(("Error: ", "bold red"), (first, "red")), soft_wrap=not _err.is_terminal)
@@ -62,7 +62,7 @@ def tell_error(message: str) -> None:
         _err.print(Text(line), soft_wrap=not _err.is_terminal)
 
 
-def tell_warning(message: str, console: Console = _err) -> None:
+def print_warning(message: str, console: Console = _err) -> None:
     """A yellow line."""
     shown = "\n".join(_lines(message))
     console.print(Text.assemble(("Warning: ", "bold yellow"), shown), soft_wrap=not console.is_terminal)
@@ -73,7 +73,7 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """A yellow line."""
-        tell_warning(record.getMessage())
+        print_warning(record.getMessage())
 
 
 def print_row(console: Console, name: str, value: str, why: str = "", style: str = "") -> None:
@@ -115,12 +115,12 @@ def print_commands(commands: Iterable[Sequence[str]]) -> None:
         _out.print(Text.assemble((start, "bold"), (printable(shlex.join(words)), COMMAND)), soft_wrap=True)
 
 
-def tell_result(text: str) -> None:
+def print_result(text: str) -> None:
     """A line on stdout as it is, never wrapped or styled."""
     _write(text + "\n")
 
 
-def tell_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """One JSON value on stdout."""
     _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n", UNDECODABLE_IN_JSON)
 
@@ -166,7 +166,7 @@ def print_table(
     console.print(table)
 
 
-def tell_bad_images(images: Sequence[tuple[str, str]], most: int | None = None) -> None:
+def print_bad_images(images: Sequence[tuple[str, str]], most: int | None = None) -> None:
     """On stderr, images that cannot be read, each with the reason in a column of its own.
 
     Args:
@@ -177,7 +177,7 @@ def tell_bad_images(images: Sequence[tuple[str, str]], most: int | None = None) 
         return
     listed = list(images[:most])
     more = f", such as the first {len(listed)}" if len(listed) < len(images) else ""
-    tell_warning(f"{len(images):,} image{'' if len(images) == 1 else 's'} cannot be read{more}:")
+    print_warning(f"{len(images):,} image{'' if len(images) == 1 else 's'} cannot be read{more}:")
     print_table(["image", "error"], listed, console=_err)
 
 

@@ -25,7 +25,7 @@ from tl_toolkit.cli.options import (
     only_data,
 )
 from tl_toolkit.errors import UsageError
-from tl_toolkit.io.files import short_data, short_path
+from tl_toolkit.io.files import display_data, display_path
 
 if TYPE_CHECKING:
     from tl_toolkit.recipes.evaluate import Evaluation
@@ -65,27 +65,27 @@ def evaluate(
     place = model or str(newest_run())
     check_early(model=place, data=data)
     with loading():
-        from tl_toolkit.cli.progress import Narration
-        from tl_toolkit.events import Chosen, download_progress
+        from tl_toolkit.cli.progress import ProgressDisplay
+        from tl_toolkit.events import DecisionEvent, download_progress
         from tl_toolkit.inference.loading import load
         from tl_toolkit.recipes.evaluate import evaluate, open_labelled
 
-    with Narration(console.narrator(to_stderr=True)) as narration:
+    with ProgressDisplay(console.status_console(to_stderr=True)) as narration:
         loaded = load(place, device=device, precision=precision, trust=trust)
-        narration(Chosen("model", short_path(place), "" if model else "the newest run"))
-        spec = data or loaded.card.training.get("data")
+        narration(DecisionEvent("model", display_path(place), "" if model else "the newest run"))
+        spec = data or loaded.metadata.training.get("data")
         if not spec:
             raise UsageError(f"{place} does not say what it was trained on: say --data.")
-        narration(Chosen("data", short_data(spec), "" if data else "what the model was trained on"))
-        root = data_root or Path(loaded.card.training.get("data_root", DATA_ROOT))
+        narration(DecisionEvent("data", display_data(spec), "" if data else "what the model was trained on"))
+        root = data_root or Path(loaded.metadata.training.get("data_root", DATA_ROOT))
         source = open_labelled(spec, root, download, download_progress(narration))
-        result = evaluate(loaded, source, split, workers=workers, threads=threads, listener=narration)
+        result = evaluate(loaded, source, split, workers=workers, threads=threads, callback=narration)
     if as_json:
-        console.tell_json(_plain(result, place, spec))
+        console.print_json(_plain(result, place, spec))
     else:
         _print(result)
     if result.bad_images:
-        console.tell_bad_images([(image.path, image.reason) for image in result.bad_images])
+        console.print_bad_images([(image.path, image.reason) for image in result.bad_images])
         raise typer.Exit(UNREADABLE)
 
 

@@ -14,16 +14,16 @@ from tl_toolkit.cli.options import (
     DataArgument,
     JsonOption,
     TrustOption,
-    given,
+    flags_set,
     only_data,
-    takes_settings,
+    with_config_flags,
 )
 from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.errors import UsageError
 from tl_toolkit.system.cpu_usage import usage
 
 
-@takes_settings
+@with_config_flags
 def finetune(
     *,
     images: DataArgument = None,
@@ -53,7 +53,7 @@ def finetune(
     Without any option: the network that suits the handwritten digits that come with tl, offline.
     """
     started = usage()  # A time budget counts the imports below.
-    flags = given(settings)
+    flags = flags_set(settings)
     if (data := only_data(images, flags.get("data"))) is not None:
         flags["data"] = data
     if resume and config:
@@ -63,19 +63,19 @@ def finetune(
     chosen = FinetuneConfig.from_values(read_config_file(config) if config else {}, flags)
     check_early(run=resume) if resume else check_early(data=chosen.data, out=chosen.out)
     with loading(quiet):
-        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.cli.results import print_results
         from tl_toolkit.recipes import finetune as recipe
 
-    with Narration(console.narrator(to_stderr=as_json or quiet), quiet, verbose) as narration:
+    with ProgressDisplay(console.status_console(to_stderr=as_json or quiet), quiet, verbose) as narration:
         if resume:
-            run = recipe.resume(resume, flags, listener=narration, trust=trust, started=started)
+            run = recipe.resume(resume, flags, callback=narration, trust=trust, started=started)
         else:
-            run = recipe.finetune(chosen, listener=narration, trust=trust, started=started)
+            run = recipe.finetune(chosen, callback=narration, trust=trust, started=started)
     if as_json:
-        console.tell_json(run.summary)
+        console.print_json(run.summary)
     elif quiet:
-        console.tell_result(str(run.path))
+        console.print_result(str(run.path))
     else:
         trained = time.perf_counter() - started.time if narration.written else None
         print_results(run.path, run.summary, narration.written, trained, verbose)

@@ -13,7 +13,7 @@ def loading(quiet: bool = False) -> Iterator[None]:
     Args:
         quiet: Show nothing.
     """
-    terminal = console.narrator(to_stderr=True)
+    terminal = console.status_console(to_stderr=True)
     if quiet or not terminal.is_terminal:
         yield
         return

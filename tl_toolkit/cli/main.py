@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict, rank
-from tl_toolkit.errors import StoppedError, ToolkitError, UsageError
+from tl_toolkit.errors import RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.system import allocator
 from tl_toolkit.text import naming_flags
 from tl_toolkit.version import __version__
@@ -40,14 +40,14 @@ class Commands(TyperGroup):
                 _refuse_empty(ctx.args)
                 allocator.tune()
                 return super().invoke(ctx)
-        except StoppedError as error:
-            console.tell_warning(str(error))
+        except RunInterruptedError as error:
+            console.print_warning(str(error))
             raise typer.Exit(INTERRUPTED) from error
         except ToolkitError as error:
-            console.tell_error(str(error))
+            console.print_error(str(error))
             raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILURE) from error
         except KeyboardInterrupt as error:
-            console.tell_error("Interrupted.")
+            console.print_error("Interrupted.")
             raise typer.Exit(INTERRUPTED) from error
 
 
@@ -88,7 +88,7 @@ app.add_typer(cache.app, name="cache")
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        console.tell_result(f"tl_toolkit {__version__}")
+        console.print_result(f"tl_toolkit {__version__}")
         raise typer.Exit
 
 

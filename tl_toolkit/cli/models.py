@@ -10,12 +10,12 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import JsonOption
 from tl_toolkit.errors import UnknownNameError, UsageError
-from tl_toolkit.io.files import show_count, show_size
+from tl_toolkit.io.files import format_count, format_size
 
 if TYPE_CHECKING:
     from tl_toolkit.models.weights.sources import WeightSource
 
-MOST_COUNTED = 100
+MAX_COUNTED = 100
 """Networks in a listing up to which each is built (without memory for its weights) to count its parameters."""
 
 
@@ -56,7 +56,7 @@ def list_models(
     if not matching:
         every = dict.fromkeys(arch.name for arch in list_archs())
         raise UnknownNameError("architecture", pattern, every, "`tl models` lists them.")
-    counted = len(archs) <= MOST_COUNTED
+    counted = len(archs) <= MAX_COUNTED
     found: list[dict[str, Any]] = []
     for arch in archs:
         spec = default_input_spec(arch)
@@ -70,25 +70,25 @@ def list_models(
             }
         )
     if as_json:
-        console.tell_json(found)
+        console.print_json(found)
         return
     if not found:
-        console.tell_result(f"None of the {len(matching)} networks that match has its weights on this machine.")
+        console.print_result(f"None of the {len(matching)} networks that match has its weights on this machine.")
         return
     rows = [
         [
             model["arch"],
             "yes" if model["pretrained"] else "no",
             model["here"] or "",
-            show_count(model["parameters"]) if counted else "",
+            format_count(model["parameters"]) if counted else "",
             "x".join(map(str, model["input_size"])),
         ]
         for model in found
     ]
     console.print_table(["network", "pretrained", "here", "parameters", "input"], rows, numbers=2)
     if not counted:
-        console.tell_result(
-            f"{len(found)} networks; with a pattern of {MOST_COUNTED} or fewer their parameters are counted."
+        console.print_result(
+            f"{len(found)} networks; with a pattern of {MAX_COUNTED} or fewer their parameters are counted."
         )
 
 
@@ -116,12 +116,12 @@ def show(
         from tl_toolkit.models.summary import summarize
         from tl_toolkit.models.weights.sources import weight_sources
 
-    options = FinetuneConfig(arch_options=tuple(arch_option or ())).options_of_arch
+    options = FinetuneConfig(arch_options=tuple(arch_option or ())).parsed_arch_options
     network = resolve_arch(arch, options)
     summary = summarize(network, depth, _input_size(size), classes)
     sources = weight_sources(network)
     if as_json:
-        console.tell_json({**summary.to_dict(), "weights": [dataclasses.asdict(source) for source in sources]})
+        console.print_json({**summary.to_dict(), "weights": [dataclasses.asdict(source) for source in sources]})
         return
     rows = [
         [
@@ -129,7 +129,7 @@ def show(
             layer.kind,
             "x".join(map(str, layer.output)),
             f"{layer.parameters:,}" if layer.parameters else "",
-            show_count(layer.multiply_adds) if layer.multiply_adds else "",
+            format_count(layer.multiply_adds) if layer.multiply_adds else "",
         ]
         for layer in summary.layers
     ]
@@ -145,8 +145,11 @@ def show(
     console.print_rows(
         [
             ("parameters", f"{summary.parameters:,}"),
-            ("operations", f"{show_count(summary.multiply_adds)} multiply-adds for one image"),
-            ("memory", f"{', '.join(f'{what} {show_size(size)}' for what, size in memory)}, for one image in float32"),
+            ("operations", f"{format_count(summary.multiply_adds)} multiply-adds for one image"),
+            (
+                "memory",
+                f"{', '.join(f'{what} {format_size(size)}' for what, size in memory)}, for one image in float32",
+            ),
         ]
     )
     _print_weights(sources)

@@ -11,11 +11,11 @@ import typer
 from typer.core import TyperOption
 
 from tl_toolkit.config.choices import MAX_THREADS, Precision
-from tl_toolkit.config.fields import Setting, choices_of, without_none
+from tl_toolkit.config.fields import FieldSpec, choices_of, without_none
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import UsageError
-from tl_toolkit.io.files import user_path
-from tl_toolkit.text import flag_of, shown
+from tl_toolkit.io.files import expand_path
+from tl_toolkit.text import flag_of, format_value
 
 COMMON = {
     "arch", "weights", "tune", "time_budget", "val_split", "epochs", "learning_rate", "seed", "augment", "image_size",
@@ -64,7 +64,7 @@ DataArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
 
-def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command a flag for every field of FinetuneConfig, passed to its `**settings`, and --help-all.
 
     A flag that is not given is None, so that a config file's value can stand.
@@ -82,19 +82,21 @@ def only_data(argument: str | None, flag: str | None) -> str | None:
     Raises:
         UsageError: Both, and they differ.
     """
-    if argument is not None and flag is not None and user_path(argument) != user_path(flag):
-        raise UsageError(f"Images are named twice, {shown(argument)} and --data {shown(flag)}: leave out one.")
+    if argument is not None and flag is not None and expand_path(argument) != expand_path(flag):
+        raise UsageError(
+            f"Images are named twice, {format_value(argument)} and --data {format_value(flag)}: leave out one."
+        )
     return flag if argument is None else argument
 
 
-def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+def flags_set(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings whose flags were used; --help-all is none."""
     names = [field.name for field in dataclasses.fields(FinetuneConfig)]
     return {name: settings[name] for name in names if settings[name] is not None and settings[name] != []}
 
 
 def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
-    setting: Setting = field.metadata["setting"]
+    setting: FieldSpec = field.metadata["setting"]
     kind, flag = without_none(field.type), flag_of(field.name)
     choices = choices_of(kind)
     metavar = "NAME" if choices else None  # A list of them would take the room of the help, which names them.
@@ -115,7 +117,7 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     )
 
 
-def _shown_default(field: "dataclasses.Field[Any]", setting: Setting) -> str:
+def _shown_default(field: "dataclasses.Field[Any]", setting: FieldSpec) -> str:
     """The real default, which Typer does not know: its own is None, for a flag that was not given."""
     default = setting.automatic or str(field.default)
     return "" if field.default == () or field.default is False else f" [dim]\\[default: {default}][/]"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tl_toolkit.cli import console
-from tl_toolkit.io.files import short_path
+from tl_toolkit.io.files import display_path
 
 PLOT = Path("plot.png")
 
@@ -26,4 +26,4 @@ def plot(
     labels = [Path(run).absolute().name for run in runs]
     labels = labels if len(set(labels)) == len(runs) else runs
     draw_curves([Curve(label, each) for label, each in zip(labels, records, strict=True)], out)
-    console.print_rows([("wrote", f"{short_path(out)}: loss and accuracy of {', '.join(labels)}")])
+    console.print_rows([("wrote", f"{display_path(out)}: loss and accuracy of {', '.join(labels)}")])

@@ -26,15 +26,15 @@ from tl_toolkit.cli.options import (
     ThreadsOption,
     TrustOption,
 )
-from tl_toolkit.errors import NEAREST, UsageError
-from tl_toolkit.io.files import atomic_file, short_path
-from tl_toolkit.io.reader_threads import in_time
-from tl_toolkit.text import listing
+from tl_toolkit.errors import MAX_SUGGESTIONS, UsageError
+from tl_toolkit.io.files import atomic_file, display_path
+from tl_toolkit.io.reader_threads import call_with_stall_guard
+from tl_toolkit.text import join_names
 
 if TYPE_CHECKING:
-    from tl_toolkit.inference.classifier import LoadedModel, Prediction
+    from tl_toolkit.inference.classifier import ImageClassifier, Prediction
     from tl_toolkit.recipes.predict import Result
-    from tl_toolkit.report.image_grid import Picture
+    from tl_toolkit.report.image_grid import LabelledImage
 
 Format = Literal["table", "json", "jsonl", "csv"]
 STDIN = "-"
@@ -83,26 +83,26 @@ def predict(
     place = model or str(newest_run())
     check_early(model=place)
     with loading():
-        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.inference.loading import load
         from tl_toolkit.recipes.predict import find_images, predict_stream
         from tl_toolkit.training.threads import computing_with
 
     ctx.with_resource(computing_with(threads))
-    paths = find_images(_paths(images or []), Narration(console.narrator(to_stderr=True)))
+    paths = find_images(_paths(images or []), ProgressDisplay(console.status_console(to_stderr=True)))
     first = next(paths, None)
     if images and first is None:
         raise UsageError(_nothing_in(images))
     loaded = load(place, device=device, precision=precision, trust=trust)
-    narrator = console.narrator(to_stderr=True)
-    console.print_row(narrator, "model", short_path(place), "" if model else "the newest run")
+    narrator = console.status_console(to_stderr=True)
+    console.print_row(narrator, "model", display_path(place), "" if model else "the newest run")
     if chosen == "table":
         console.print_blank(narrator)
     if first is None:
         assert grid is not None  # Else there would be IMAGES.
         _draw_own_images(loaded, place, grid)
         return
-    tally = Tally(_most_pictures() if grid else 0)
+    tally = ResultCounter(_most_pictures() if grid else 0)
     _write(tally.counted(predict_stream(loaded, chain([first], paths), top_k)), chosen, out)
     if grid is not None and tally.first:
         from tl_toolkit.report.sample_images import predicted_pictures
@@ -110,11 +110,11 @@ def predict(
         which = "all" if tally.done == len(tally.first) else "the first"
         _draw(predicted_pictures(loaded, tally.first), grid, which)
     if tally.failed:
-        console.tell_warning(f"{tally.failed} could not be read.")
+        console.print_warning(f"{tally.failed} could not be read.")
         raise typer.Exit(UNREADABLE)
 
 
-class Tally:
+class ResultCounter:
     """Counts results as they pass, and keeps the first ones for a grid.
 
     Args:
@@ -128,11 +128,11 @@ class Tally:
 
     def counted(self, results: "Iterable[Result]") -> "Iterator[Result]":
         """The same results."""
-        from tl_toolkit.recipes.predict import Unpredicted
+        from tl_toolkit.recipes.predict import FailedPrediction
 
         for result in results:
             self.done += 1
-            if isinstance(result, Unpredicted):
+            if isinstance(result, FailedPrediction):
                 self.failed += 1
             elif len(self.first) < self._kept:
                 self.first.append(result)
@@ -140,9 +140,9 @@ class Tally:
 
 
 def _most_pictures() -> int:
-    from tl_toolkit.report.image_grid import MOST_PICTURES  # With it comes matplotlib, which nothing else here needs.
+    from tl_toolkit.report.image_grid import MAX_PICTURES  # With it comes matplotlib, which nothing else here needs.
 
-    return MOST_PICTURES
+    return MAX_PICTURES
 
 
 def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) -> None:
@@ -159,9 +159,9 @@ def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) 
         if path is not None and path.exists():
             raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another name.")
     if grid is not None:
-        from tl_toolkit.report.figures import format_of
+        from tl_toolkit.report.figures import figure_format
 
-        format_of(grid)
+        figure_format(grid)
 
 
 def _check_there(images: list[str]) -> None:
@@ -170,11 +170,11 @@ def _check_there(images: list[str]) -> None:
     Raises:
         UsageError: None of them is.
     """
-    if not images or any(given == STDIN or in_time(_is_there, given) for given in images):
+    if not images or any(given == STDIN or call_with_stall_guard(_is_there, given) for given in images):
         return
-    missing = listing([repr(given) for given in images])
+    missing = join_names([repr(given) for given in images])
     first = Path(images[0])
-    near = get_close_matches(first.name, in_time(_names_in, first.parent), n=NEAREST)
+    near = get_close_matches(first.name, call_with_stall_guard(_names_in, first.parent), n=MAX_SUGGESTIONS)
     hint = f" Did you mean {' or '.join(str(first.with_name(name)) for name in near)}?" if near else ""
     what = f"There is no file or folder {missing}." if len(images) == 1 else f"None of these is there: {missing}."
     raise UsageError(f"{what}{hint}")
@@ -196,7 +196,7 @@ def _names_in(folder: Path) -> list[str]:
 def _nothing_in(images: list[str]) -> str:
     if images == [STDIN]:
         return "No path came on stdin: - reads one on each line, as in: find photos -name '*.jpg' | tl predict -"
-    return f"There is no image in {listing(images)}."
+    return f"There is no image in {join_names(images)}."
 
 
 def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> None:
@@ -210,27 +210,27 @@ def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> Non
         console.write_lines(_lines(results, output), undecodable)
 
 
-def _draw_own_images(model: "LoadedModel", place: str, grid: Path) -> None:
+def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
     """Draws images of the data that the model was trained on, those that it has not seen where there are any."""
-    from tl_toolkit.cli.progress import Narration
-    from tl_toolkit.data.seen_images import choose_images, tell_seen
+    from tl_toolkit.cli.progress import ProgressDisplay
+    from tl_toolkit.data.seen_images import choose_images, report_seen_images
     from tl_toolkit.data.sources.base import open_source
-    from tl_toolkit.inference.scoring import by_name
+    from tl_toolkit.inference.scoring import remap_targets
     from tl_toolkit.report.sample_images import draw_sample, sample_pictures
 
-    training = model.card.training
+    training = model.metadata.training
     if not training.get("data"):
         raise UsageError(f"{place} does not say what it was trained on: say which IMAGES.")
     source = open_source(training["data"], Path(training.get("data_root", DATA_ROOT)))
-    listener, seed = Narration(console.narrator(to_stderr=True)), training.get("seed", 0)
-    chosen = choose_images(model.card, source, None, listener)
-    samples = draw_sample(by_name(chosen.samples, source.class_names, model.class_names), seed)
+    callback, seed = ProgressDisplay(console.status_console(to_stderr=True)), training.get("seed", 0)
+    chosen = choose_images(model.metadata, source, None, callback)
+    samples = draw_sample(remap_targets(chosen.samples, source.class_names, model.class_names), seed)
     pictures = sample_pictures(model, samples, seed)
-    tell_seen(model.card, samples, listener)
+    report_seen_images(model.metadata, samples, callback)
     _draw(pictures, grid, f"{chosen.title}, {source.name},")
 
 
-def _draw(pictures: "list[Picture]", grid: Path, which: str) -> None:
+def _draw(pictures: "list[LabelledImage]", grid: Path, which: str) -> None:
     from tl_toolkit.report.image_grid import write_grid
 
     write_grid(pictures, grid)
@@ -238,7 +238,7 @@ def _draw(pictures: "list[Picture]", grid: Path, which: str) -> None:
     right = sum(picture.truth == picture.predicted for picture in known)
     judged = f", {right} of {len(known)} right" if known else ""
     shown = f"{which} {len(pictures)} images{judged}"
-    console.print_row(console.narrator(to_stderr=True), "grid", short_path(grid), shown)
+    console.print_row(console.status_console(to_stderr=True), "grid", display_path(grid), shown)
 
 
 def _format(output: Format | None, out: Path | None) -> Format:
@@ -279,9 +279,9 @@ def _lines(results: "Iterable[Result]", output: Format) -> Iterator[str]:
 
 def _plain(result: "Result") -> dict[str, Any]:
     """A result as JSON has it."""
-    from tl_toolkit.recipes.predict import Unpredicted
+    from tl_toolkit.recipes.predict import FailedPrediction
 
-    if isinstance(result, Unpredicted):
+    if isinstance(result, FailedPrediction):
         return {"path": result.path, "error": result.error}
     top = [{"class_name": each.class_name, "probability": each.probability} for each in result.top_k]
     return {"path": result.path, **top[0], "top_k": top}
@@ -294,11 +294,11 @@ def _csv_line(cells: list[Any]) -> str:
 
 
 def _print_table(results: "Iterable[Result]") -> None:
-    from tl_toolkit.recipes.predict import Unpredicted
+    from tl_toolkit.recipes.predict import FailedPrediction
 
     rows = []
     for result in results:
-        if isinstance(result, Unpredicted):
+        if isinstance(result, FailedPrediction):
             rows.append([result.path, "", "", "", result.error])
             continue
         others = ", ".join(f"{each.class_name} {console.percent(each.probability)}" for each in result.top_k[1:])

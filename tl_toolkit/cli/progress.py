@@ -11,9 +11,19 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from tl_toolkit.cli.console import BEST, GAP, NAME_WIDTH, percent, print_blank, print_row, tell_warning
-from tl_toolkit.events import PROBE, Chosen, Counted, EvalRecord, Event, Progress, StepRecord, Warned, Wrote
-from tl_toolkit.io.files import show_seconds
+from tl_toolkit.cli.console import BEST, GAP, NAME_WIDTH, percent, print_blank, print_row, print_warning
+from tl_toolkit.events import (
+    PROBE,
+    DecisionEvent,
+    EvalRecord,
+    Event,
+    FileWritten,
+    StepRecord,
+    TaskProgress,
+    TrainingProgress,
+    WarningEvent,
+)
+from tl_toolkit.io.files import format_seconds
 
 Part = Literal["preparing", "choices", "warnings", "training"]
 
@@ -27,7 +37,7 @@ LINE_SECONDS = 30.0
 """Where there is no bar, a line at least so often says how far it is."""
 
 
-class Narration:
+class ProgressDisplay:
     """A listener that draws: in a terminal a bar for what is going on, everywhere a line for what is done.
 
     Args:
@@ -75,22 +85,22 @@ class Narration:
 
     def __call__(self, event: Event) -> None:
         """Draws an event."""
-        if isinstance(event, Warned):
+        if isinstance(event, WarningEvent):
             self._open("warnings")
-            tell_warning(event.message, self.console)
-        elif isinstance(event, Wrote):
+            print_warning(event.message, self.console)
+        elif isinstance(event, FileWritten):
             self.written.append((event.path, event.what))
         elif self.quiet:
             return
-        elif isinstance(event, Chosen):
+        elif isinstance(event, DecisionEvent):
             if self.verbose or not event.detail:
                 self._open("training" if self._trains else "choices")
                 self._has_chosen = True
                 print_row(self.console, event.what, event.value, event.why)
-        elif isinstance(event, Counted):
+        elif isinstance(event, TaskProgress):
             numbers = f"{event.done:,}" + (f" of {event.total:,}" if event.total else "") + f" {event.unit}"
             self._show_progress(event.task, event.done, event.total, numbers)
-        elif isinstance(event, Progress):
+        elif isinstance(event, TrainingProgress):
             done = event.epoch - 1 + event.step / event.steps
             self._show_progress(event.stage, done, event.epochs, self._numbers(event).plain)
         elif isinstance(event, StepRecord):
@@ -108,11 +118,11 @@ class Narration:
             self._best_val = max(self._best_val, record.val_accuracy)
         self._show_progress(record.stage, done, record.epochs, self._numbers(record).plain)
 
-    def _numbers(self, event: Progress | EvalRecord) -> Text:
+    def _numbers(self, event: TrainingProgress | EvalRecord) -> Text:
         """Epoch, loss and accuracies of a line or a bar; the best val so far is green."""
         wide = self.console.width >= NARROW
         text = Text(f"{event.epoch}/{event.epochs}".rjust(EPOCH_WIDTH))
-        if isinstance(event, Progress):
+        if isinstance(event, TrainingProgress):
             text.append(f"  loss {event.loss:.3f}  train {percent(event.accuracy)}")
         else:
             text.append(f"  loss {event.train_loss:.3f}")
@@ -147,7 +157,7 @@ class Narration:
         began, at = self._began
         if total is None or done <= at:
             return ""
-        return f"  {show_seconds((self._clock() - began) / (done - at) * (total - done))} left"
+        return f"  {format_seconds((self._clock() - began) / (done - at) * (total - done))} left"
 
     def _line(self, name: str, text: Text) -> None:
         self._open("training" if self._has_chosen else "preparing")

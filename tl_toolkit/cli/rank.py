@@ -19,7 +19,7 @@ from tl_toolkit.cli.options import (
 )
 from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.io.files import short_path, show_size
+from tl_toolkit.io.files import display_path, format_size
 
 
 def rank(
@@ -66,12 +66,12 @@ def rank(
         check_figure_file(plot)
     check_early(data=data)
     with loading():
-        from tl_toolkit.cli.progress import Narration
+        from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.planning.ranking import choose_network
         from tl_toolkit.recipes.rank import rank as recipe
 
-    with Narration(console.narrator(to_stderr=True)) as narration:
-        ranked = recipe(config, [name.strip() for name in arch.split(",")] if arch else (), listener=narration)
+    with ProgressDisplay(console.status_console(to_stderr=True)) as narration:
+        ranked = recipe(config, [name.strip() for name in arch.split(",")] if arch else (), callback=narration)
     chosen = choose_network(ranked)
     if plot:
         from tl_toolkit.report.pareto import Point, draw_pareto
@@ -84,7 +84,7 @@ def rank(
         ]
         draw_pareto(points, plot)
     if as_json:
-        console.tell_json([dataclasses.asdict(network) | {"chosen": network is chosen} for network in ranked])
+        console.print_json([dataclasses.asdict(network) | {"chosen": network is chosen} for network in ranked])
         return
     rows = [
         [
@@ -93,7 +93,7 @@ def rank(
             f"{console.percent(network.accuracy)} ± {100 * network.standard_error:.1f}",
             f"{network.feature_seconds:.1f} s" if network.feature_seconds else "cached",
             f"{network.training_seconds:.0f} s",
-            show_size(network.parameter_bytes),
+            format_size(network.parameter_bytes),
             "chosen" if network is chosen else "",
         ]
         for network in ranked
@@ -102,6 +102,6 @@ def rank(
     console.print_table(columns, rows, "Linear probe, cross-validated", numbers=6)
     console.print_blank()
     if plot:
-        console.print_rows([("plot", f"{short_path(plot)}: accuracy over time")])
+        console.print_rows([("plot", f"{display_path(plot)}: accuracy over time")])
     flags = ["--arch", chosen.arch, "--weights", chosen.weights, "--image-size", str(chosen.image_size)]
     console.print_commands([["tl", "finetune", data, *flags]])

@@ -17,9 +17,9 @@ from tl_toolkit.cli.console import (
 )
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import TRAINED
-from tl_toolkit.io.files import short_path, show_seconds
+from tl_toolkit.io.files import display_path, format_seconds
 from tl_toolkit.runs.folder import BAD_IMAGES_FILE, newest_run
-from tl_toolkit.text import listing
+from tl_toolkit.text import join_names
 
 
 def print_results(
@@ -47,7 +47,7 @@ def print_results(
     if verbose and written:
         print_files(written)
         print_blank()
-    print_rows([("run", short_path(folder))])
+    print_rows([("run", display_path(folder))])
     print_commands(_next_commands(folder))
 
 
@@ -59,9 +59,9 @@ def _print_accuracy(folder: Path, summary: Mapping[str, Any], total: float | Non
     rows = [("val", f"{val} images")] if tested else []
     if "best_stage" in summary:  # Runs of earlier versions do not have it.
         rows.append(("kept", _describe_kept(summary)))
-    rows.append(("time", show_seconds(summary["seconds"]) + (f", {show_seconds(total)} in all" if total else "")))
+    rows.append(("time", format_seconds(summary["seconds"]) + (f", {format_seconds(total)} in all" if total else "")))
     if bad := len(summary["bad_images"]):
-        rows.append(("left out", f"{bad:,} image{'' if bad == 1 else 's'}: {short_path(folder / BAD_IMAGES_FILE)}"))
+        rows.append(("left out", f"{bad:,} image{'' if bad == 1 else 's'}: {display_path(folder / BAD_IMAGES_FILE)}"))
     print_rows(rows)
 
 
@@ -92,13 +92,13 @@ def _print_stages(stages: Mapping[str, Mapping[str, Any]], kept: str) -> None:
         best, before = max(stages[stage]["val_accuracy"] for stage in vain), stages[kept]["val_accuracy"]
         verdict = "did not pay" if best <= before else "brought too little to be sure of"
         print_line(
-            f"{listing(vain)} {verdict}: val {percent(best)} at best, {percent(before)} with {kept}, which is kept."
+            f"{join_names(vain)} {verdict}: val {percent(best)} at best, {percent(before)} with {kept}, which is kept."
         )
 
 
 def _next_commands(folder: Path) -> list[list[str]]:
     """Commands that use the run; predict needs no name of the newest one."""
-    run = short_path(folder, tilde=False)
+    run = display_path(folder, tilde=False)
     try:
         newest = newest_run().samefile(folder)
     except (OSError, UsageError):

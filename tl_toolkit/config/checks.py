@@ -7,7 +7,7 @@ from typing import Any
 
 from tl_toolkit.config.fields import read_yaml
 from tl_toolkit.io.files import parse_size
-from tl_toolkit.text import named, shown
+from tl_toolkit.text import format_value, named
 
 AUTO = "auto"
 
@@ -35,18 +35,20 @@ def problems_between(config: Any) -> list[str]:
         )
     rate = config.probe_learning_rate
     if isinstance(rate, str) and rate != AUTO and not _is_rate(rate):
-        problems.append(f"{named('probe_learning_rate')} must be auto or a number above 0, not {shown(rate)}.")
+        problems.append(f"{named('probe_learning_rate')} must be auto or a number above 0, not {format_value(rate)}.")
     if isinstance(config.cache_size, str) and parse_size(config.cache_size) is None:
-        problems.append(f"{named('cache_size')} must be a size such as 500MB or 20GiB, not {shown(config.cache_size)}.")
+        problems.append(
+            f"{named('cache_size')} must be a size such as 500MB or 20GiB, not {format_value(config.cache_size)}."
+        )
     every = config.checkpoint_every
     if isinstance(every, str) and not re.fullmatch(CHECKPOINT_EVERY, every):
         problems.append(
             f"{named('checkpoint_every')} must be a number of steps such as 50, or a time such as 30s, 5m or 1h, "
-            f"not {shown(every)}."
+            f"not {format_value(every)}."
         )
     if isinstance(config.time_budget, str) and not re.fullmatch(TIME, config.time_budget):
         problems.append(
-            f"{named('time_budget')} must be a time such as 90s, 10m or 2h, not {shown(config.time_budget)}."
+            f"{named('time_budget')} must be a time such as 90s, 10m or 2h, not {format_value(config.time_budget)}."
         )
     if isinstance(config.arch_options, tuple):
         problems += [problem for option in config.arch_options if (problem := _problem_with_option(option))]
@@ -58,11 +60,11 @@ def _problem_with_option(option: Any) -> str | None:
         return None  # The list's own problem.
     name, _, value = option.partition("=")
     if not re.fullmatch(r"[A-Za-z_]\w*=.+", option):
-        return f"{named('arch_options')} must be KEY=VALUE, not {shown(option)}."
+        return f"{named('arch_options')} must be KEY=VALUE, not {format_value(option)}."
     try:
         json.dumps(read_yaml(value))  # As the model file will have it.
     except (ValueError, TypeError, RecursionError) as error:
-        return f"{named('arch_options')} must have plain values, but that of {shown(name)} is not: {error}."
+        return f"{named('arch_options')} must have plain values, but that of {format_value(name)} is not: {error}."
     return None
 
 

@@ -20,7 +20,7 @@ Augment = Literal["none", "pad-crop", "light", "strong"]
 Loss = Literal["cross-entropy", "bce"]
 
 
-Draw = Literal["stratified", "in-order"]
+SubsetOrder = Literal["stratified", "in-order"]
 
 
 Duplicates = Literal["warn", "drop", "fail"]

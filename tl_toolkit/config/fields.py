@@ -12,11 +12,11 @@ from typing import Any, Literal
 import yaml
 
 from tl_toolkit.errors import LARGEST
-from tl_toolkit.text import flag_of, named, shown
+from tl_toolkit.text import flag_of, format_value, named
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class FieldSpec:
     """What a field's metadata says about it beside its type and default."""
 
     help: str
@@ -32,8 +32,8 @@ class Setting:
 
 
 def setting(default: Any, help: str, panel: str, **limits: Any) -> Any:
-    """A dataclass field that carries its `Setting`."""
-    return dataclasses.field(default=default, metadata={"setting": Setting(help, panel, **limits)})
+    """A dataclass field that carries its `FieldSpec`."""
+    return dataclasses.field(default=default, metadata={"setting": FieldSpec(help, panel, **limits)})
 
 
 def flag_name(field: "dataclasses.Field[Any]") -> str:
@@ -60,7 +60,7 @@ def without_none(annotation: Any) -> Any:
     return annotation
 
 
-def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
+def coerce(field: dataclasses.Field[Any], value: Any) -> Any:
     """Takes over what YAML writes differently: `1e-3` is text there, and a tuple is a list."""
     kind = without_none(field.type)
     if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
@@ -75,7 +75,7 @@ def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
     return tuple(value) if typing.get_origin(kind) is tuple and isinstance(value, list) else value
 
 
-def problem_with(field: dataclasses.Field[Any], value: Any) -> str | None:
+def validate(field: dataclasses.Field[Any], value: Any) -> str | None:
     """What is wrong with a field's value, as a sentence."""
     if value is None and is_optional(field.type):
         return None
@@ -83,26 +83,26 @@ def problem_with(field: dataclasses.Field[Any], value: Any) -> str | None:
     if choices := choices_of(kind):
         given = value if typing.get_origin(kind) is tuple else (value,)
         if not isinstance(given, tuple) or any(item not in choices for item in given):
-            return f"{named(field.name)} must be {' or '.join(choices)}, not {shown(value)}."
+            return f"{named(field.name)} must be {' or '.join(choices)}, not {format_value(value)}."
         return None
     if typing.get_origin(kind) is tuple:
         texts = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-        return None if texts else f"{named(field.name)} must be a list of text, not {shown(value)}."
+        return None if texts else f"{named(field.name)} must be a list of text, not {format_value(value)}."
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
         value = float(value)
     if type(value) is not kind:
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        return f"{named(field.name)} must be {words[kind]}, not {shown(value)}."
+        return f"{named(field.name)} must be {words[kind]}, not {format_value(value)}."
     if isinstance(value, str) and not value.strip(" \t\n"):
         return f"{named(field.name)} must not be empty: leave it out, or say what it is."
     return _out_of_range(named(field.name), field.metadata["setting"], value)
 
 
-def _out_of_range(name: str, limits: Setting, value: Any) -> str | None:
+def _out_of_range(name: str, limits: FieldSpec, value: Any) -> str | None:
     if isinstance(value, str | bool):
         return None
     if isinstance(value, int) and limits.maximum is None and abs(value) > LARGEST:
-        return f"{name} must be below 2^63, not {shown(value)}."
+        return f"{name} must be below 2^63, not {format_value(value)}."
     bounds = [
         ("at least", limits.minimum, operator.ge),
         ("above", limits.above, operator.gt),

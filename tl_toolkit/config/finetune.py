@@ -20,7 +20,6 @@ from tl_toolkit.config.choices import (
     RESUMABLE,
     Augment,
     ClassWeights,
-    Draw,
     Duplicates,
     Head,
     Loss,
@@ -29,13 +28,14 @@ from tl_toolkit.config.choices import (
     Sampler,
     SaveFormat,
     Scheduler,
+    SubsetOrder,
     Tune,
 )
-from tl_toolkit.config.fields import coerced, flag_name, problem_with, read_yaml, setting
+from tl_toolkit.config.fields import coerce, flag_name, read_yaml, setting, validate
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
 from tl_toolkit.input_spec import LARGEST_SIDE
-from tl_toolkit.io.files import parse_size, user_path
-from tl_toolkit.text import shown
+from tl_toolkit.io.files import expand_path, parse_size
+from tl_toolkit.text import format_value
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -102,7 +102,7 @@ class FinetuneConfig:
         None, "So many images in val, in place of --val-split.", DATA, minimum=1, automatic="by --val-split, or all"
     )
     test_images: int | None = setting(None, "Test on so many images.", DATA, minimum=1, automatic="all")
-    draw: Draw = setting(
+    draw: SubsetOrder = setting(
         "stratified",
         "Which images val and these numbers take: by lot from each class, or in the data's order, val from the end of "
         "train and the others from the beginning.",
@@ -298,7 +298,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         problems = [
-            problem for field in dataclasses.fields(self) if (problem := problem_with(field, getattr(self, field.name)))
+            problem for field in dataclasses.fields(self) if (problem := validate(field, getattr(self, field.name)))
         ]
         problems += problems_between(self)
         if problems:
@@ -323,10 +323,12 @@ class FinetuneConfig:
             for name, value in values.items():
                 field = fields.get(name) or short.get(name)
                 if field is None:
-                    raise UnknownNameError("setting", name if isinstance(name, str) else shown(name), [*fields, *short])
+                    raise UnknownNameError(
+                        "setting", name if isinstance(name, str) else format_value(name), [*fields, *short]
+                    )
                 if field.name in given:
                     raise ConfigError([f"{field.name} is given twice, also as {flag_name(field)}."])
-                given[field.name] = coerced(field, value)
+                given[field.name] = coerce(field, value)
             chosen |= given
         return cls(**chosen)
 
@@ -336,7 +338,7 @@ class FinetuneConfig:
         return self.classes == 1
 
     @property
-    def chosen_loss(self) -> Loss:
+    def resolved_loss(self) -> Loss:
         """The loss, where it is left open too."""
         return self.loss or ("bce" if self.one_logit else "cross-entropy")
 
@@ -373,12 +375,12 @@ class FinetuneConfig:
         return None if self.time_budget is None else float(self.time_budget[:-1]) * SECONDS[self.time_budget[-1]]
 
     @property
-    def options_of_arch(self) -> dict[str, Any]:
+    def parsed_arch_options(self) -> dict[str, Any]:
         """`arch_options` as names and values; a value is read as YAML reads it."""
         pairs = (option.partition("=") for option in self.arch_options)
         return {name: read_yaml(value) for name, _, value in pairs}
 
-    def located(self) -> Self:
+    def with_absolute_paths(self) -> Self:
         """The same settings with full paths, so that they mean the same in any working directory."""
         return dataclasses.replace(
             self,
@@ -430,4 +432,4 @@ def is_data_path(data: str) -> bool:
 
 
 def _full_path(spec: str) -> str:
-    return str(user_path(spec).absolute())
+    return str(expand_path(spec).absolute())

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 
-from tl_toolkit.data.decoded_cache import HeldImages
+from tl_toolkit.data.decoded_cache import DecodedImageCache
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.data.transforms import EvalTransform, View, keyed_random
+from tl_toolkit.data.transforms import EvalTransform, FixedView, keyed_random
 from tl_toolkit.data.workers import note_image
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.reader_threads import readers
@@ -23,7 +23,7 @@ has a key for each time: its index, and the same with the number of images added
 class BatchTransform(Protocol):
     """An augmentation of a whole batch that takes its random numbers from outside."""
 
-    DRAWS: int
+    NUM_RANDOM: int
     """Random numbers that an image takes."""
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -38,12 +38,12 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
     Args:
         samples: Images and targets.
-        transform: From a PIL image to a uint8 tensor (C, H, W). One with a number `DRAWS` is also given so many
+        transform: From a PIL image to a uint8 tensor (C, H, W). One with a number `NUM_RANDOM` is also given so many
             random numbers in [0, 1); another may draw from torch's own generator.
         channels: Channels to decode.
         seed: Seed of the augmentation.
         batch_transform: Comes after `transform`.
-        at_least: Height and width of an image that are enough for the transform; see `open_image`.
+        min_size: Height and width of an image that are enough for the transform; see `open_image`.
         held: Where decoded images are held; None decodes them whenever they are asked for.
 
     Raises:
@@ -57,17 +57,17 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         channels: int = 3,
         seed: int = 0,
         batch_transform: BatchTransform | None = None,
-        at_least: int = 0,
-        held: HeldImages | None = None,
+        min_size: int = 0,
+        held: DecodedImageCache | None = None,
     ) -> None:
         self.samples = samples
         self.transform = transform
         self.channels = channels
         self.seed = seed
         self.batch_transform = batch_transform
-        self.at_least = at_least
+        self.min_size = min_size
         self.held = held
-        self._draws: int | None = getattr(transform, "DRAWS", None)
+        self._draws: int | None = getattr(transform, "NUM_RANDOM", None)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -110,7 +110,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     def _open(self, index: int) -> Image.Image:
         image = self.held.get(index) if self.held else None
         if image is None:
-            image = self.samples.open(index, self.channels, self.at_least)
+            image = self.samples.open(index, self.channels, self.min_size)
             if self.held:
                 self.held.add(index, image)
         return image
@@ -118,10 +118,10 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
 def eval_images(samples: Samples, spec: InputSpec) -> ImageDataset:
     """Samples as a model sees them in prediction."""
-    return ImageDataset(samples, EvalTransform(spec), spec.channels, at_least=spec.enough)
+    return ImageDataset(samples, EvalTransform(spec), spec.channels, min_size=spec.min_decode_size)
 
 
-class ViewedImages(ImageDataset):
+class ViewDataset(ImageDataset):
     """Samples in several views: asked for by (view, index).
 
     Args:
@@ -130,15 +130,15 @@ class ViewedImages(ImageDataset):
         spec: The model's InputSpec.
     """
 
-    def __init__(self, samples: Samples, views: Sequence[View], spec: InputSpec) -> None:
-        super().__init__(samples, views[0], spec.channels, at_least=spec.enough)
+    def __init__(self, samples: Samples, views: Sequence[FixedView], spec: InputSpec) -> None:
+        super().__init__(samples, views[0], spec.channels, min_size=spec.min_decode_size)
         self.views = views
 
     def _transformed(self, epoch: int, index: int) -> torch.Tensor:
-        return self.views[epoch](self.samples.open(index, self.channels, self.at_least))
+        return self.views[epoch](self.samples.open(index, self.channels, self.min_size))
 
 
-class DecodedDataset(Dataset[tuple[torch.Tensor, int]]):
+class InMemoryDataset(Dataset[tuple[torch.Tensor, int]]):
     """The same for images that are decoded already and held in memory: it gives whole batches.
 
     Args:
@@ -188,4 +188,4 @@ def _transform_batch(
     transform: BatchTransform, pixels: torch.Tensor, key: tuple[int, int], indices: Sequence[int]
 ) -> torch.Tensor:
     """Transforms images by numbers drawn from (seed, epoch) and their own index."""
-    return transform(pixels, torch.from_numpy(keyed_uniform(key, indices, transform.DRAWS)))
+    return transform(pixels, torch.from_numpy(keyed_uniform(key, indices, transform.NUM_RANDOM)))

@@ -8,7 +8,7 @@ PIXEL_BYTES = 4
 """Pillow keeps a pixel of RGB in four."""
 
 
-class HeldImages:
+class DecodedImageCache:
     """The first decoded images, as many as a bound allows.
 
     An epoch shows every image once, so none is worth more than another: what is held stays, and nothing gives way.

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tl_toolkit.data.images import identity_of, is_path
+from tl_toolkit.data.images import fingerprint_image, is_path
 from tl_toolkit.data.quality.duplicates import digest_of_file, noted_content
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.io.reader_threads import in_time, readers, reading
-from tl_toolkit.io.row_cache import IDENTITY_BYTES, Store
+from tl_toolkit.io.reader_threads import call_with_stall_guard, readers, reading
+from tl_toolkit.io.row_cache import IDENTITY_BYTES, RowCache
 from tl_toolkit.model_file import FINGERPRINT_BYTES
 
 
@@ -23,7 +23,7 @@ class KnownContents:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._store = Store(folder, {"what": "contents"}, "digests of image files")
+        self._store = RowCache(folder, {"what": "contents"}, "digests of image files")
 
     def find(self, identities: list[bytes | None]) -> dict[int, bytes]:
         """The digests that are known, by the place of the identity."""
@@ -57,7 +57,7 @@ def fingerprints(samples: Samples, known: KnownContents | None = None) -> list[b
     files = {index: image for index, image in enumerate(samples.images) if is_path(image)}
     digests = _digests(samples, files, known)
     return [
-        _short(digests.get(index) if index in files else identity_of(image))
+        _short(digests.get(index) if index in files else fingerprint_image(image))
         for index, image in enumerate(samples.images)
     ]
 
@@ -66,7 +66,7 @@ def _digests(samples: Samples, files: dict[int, str | Path], known: KnownContent
     """Digests of whole files, those that are not known read now."""
     if known is None or not files:
         return _read_digests(files)
-    identities = in_time(samples.identities)
+    identities = call_with_stall_guard(samples.identities)
     found = known.find(identities)
     read = _read_digests({index: path for index, path in files.items() if index not in found})
     known.add({identity: digest for index, digest in read.items() if (identity := identities[index]) and digest})

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from tl_toolkit.errors import ImageError
 from tl_toolkit.io.reader_threads import begin_file, end_file
-from tl_toolkit.io.row_cache import identity_of_content, identity_of_file
+from tl_toolkit.io.row_cache import fingerprint_content, fingerprint_file
 
 for category in (UserWarning, RuntimeWarning):
     # Of odd metadata and of many pixels Pillow warns, in whatever thread decodes. What can be decoded is an image, and
@@ -62,7 +62,7 @@ WHITE = (255, 255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageInfo:
     """What a readable image is: its size in pixels, before rotation, and Pillow's mode."""
 
     width: int
@@ -70,7 +70,7 @@ class ImageFacts:
     mode: str
 
 
-def open_image(source: ImageLike, channels: int = 3, name: str = "", at_least: int = 0) -> Image.Image:
+def open_image(source: ImageLike, channels: int = 3, name: str = "", min_size: int = 0) -> Image.Image:
     """Decodes an image into eight bits a channel.
 
     The EXIF orientation is applied; transparency is composited on white; palettes, grayscale and CMYK
@@ -80,23 +80,23 @@ def open_image(source: ImageLike, channels: int = 3, name: str = "", at_least: i
         source: What to decode.
         channels: 3 gives mode RGB, 1 gives mode L.
         name: What an error calls the image; by default its path.
-        at_least: Height and width that are enough. A JPEG file that is twice, four or eight times as large or more
+        min_size: Height and width that are enough. A JPEG file that is twice, four or eight times as large or more
             is decoded at a half, a quarter or an eighth of its size: libjpeg then computes fewer coefficients and
             averages over the pixels that it leaves out (DCT scaling). 0 is full size.
 
     Raises:
         ImageError: The image cannot be read.
     """
-    return _decode(source, channels, name, at_least)[0]
+    return _decode(source, channels, name, min_size)[0]
 
 
-def inspect_image(source: ImageLike, name: str = "", at_least: int = 0) -> ImageFacts:
+def inspect_image(source: ImageLike, name: str = "", min_size: int = 0) -> ImageInfo:
     """Decodes an image as `open_image` does and tells what it is.
 
     Raises:
         ImageError: The image cannot be read.
     """
-    return _decode(source, 3, name, at_least)[1]
+    return _decode(source, 3, name, min_size)[1]
 
 
 def is_image_file(path: str) -> bool:
@@ -127,36 +127,36 @@ def heif_version() -> str:
         return ""
 
 
-def identity_of(source: object) -> bytes | None:
+def fingerprint_image(source: object) -> bytes | None:
     """What tells whether an image is still the same: of a file its path, size and time, of pixels themselves.
 
     Returns:
         None for a file that is not there, and for what is neither.
     """
     if isinstance(source, str | Path):
-        return identity_of_file(source)
+        return fingerprint_file(source)
     if isinstance(source, Image.Image):
         # What else its looks depend on: palette, transparent colour and orientation.
         seen = (source.getpalette(), source.info.get("transparency"), source.getexif().get(ExifTags.Base.Orientation))
-        return identity_of_content(source.tobytes() + repr(seen).encode(), f"{source.mode} {source.size}")
+        return fingerprint_content(source.tobytes() + repr(seen).encode(), f"{source.mode} {source.size}")
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().numpy()
     if isinstance(source, np.ndarray):
-        return identity_of_content(source.tobytes(), f"{source.dtype.str} {source.shape}")
+        return fingerprint_content(source.tobytes(), f"{source.dtype.str} {source.shape}")
     return None
 
 
-def _decode(source: ImageLike, channels: int, name: str, at_least: int) -> tuple[Image.Image, ImageFacts]:
+def _decode(source: ImageLike, channels: int, name: str, min_size: int) -> tuple[Image.Image, ImageInfo]:
     label = name or (str(source) if is_path(source) else "image")
     try:
         if isinstance(source, str | Path):
             begin_file(source)
             try:
-                return _decode_file(source, channels, at_least)
+                return _decode_file(source, channels, min_size)
             finally:
                 end_file()
         image = _from_memory(source)
-        return _to_channels(ImageOps.exif_transpose(image), channels), ImageFacts(image.width, image.height, image.mode)
+        return _to_channels(ImageOps.exif_transpose(image), channels), ImageInfo(image.width, image.height, image.mode)
     except UnidentifiedImageError as error:
         raise ImageError(label, "not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:
@@ -171,7 +171,7 @@ def _decode(source: ImageLike, channels: int, name: str, at_least: int) -> tuple
         raise ImageError(label, str(error) or type(error).__name__) from error
 
 
-def _decode_file(path: str | Path, channels: int, at_least: int) -> tuple[Image.Image, ImageFacts]:
+def _decode_file(path: str | Path, channels: int, min_size: int) -> tuple[Image.Image, ImageInfo]:
     status = os.stat(path)  # noqa: PTH116  # quicker, and it happens for every image
     if not stat.S_ISREG(status.st_mode) and (what := OTHER_FILES.get(stat.S_IFMT(status.st_mode))):
         raise ValueError(f"{what}, not a file")
@@ -182,9 +182,9 @@ def _decode_file(path: str | Path, channels: int, at_least: int) -> tuple[Image.
             raise ValueError(f"{PROGRAM_FORMAT} is a program that draws, not an image; save it as PNG")
         if file.mode == "CMYK" and file.format in JPEG_FORMATS and "adobe" not in file.info:
             raise ValueError("CMYK without Adobe's marker: nothing says whether it is inverted; save it as RGB")
-        facts = ImageFacts(file.width, file.height, file.mode)
-        if at_least:
-            file.draft(file.mode, (at_least, at_least))
+        facts = ImageInfo(file.width, file.height, file.mode)
+        if min_size:
+            file.draft(file.mode, (min_size, min_size))
         shown = _extent(facts, file) if file.size != (facts.width, facts.height) else None
         ImageOps.exif_transpose(file, in_place=True)  # A copy is made below.
         upright: Image.Image = file
@@ -227,7 +227,7 @@ def _brand(path: str | Path) -> bytes:
     return head[8:] if head[4:8] == b"ftyp" else b""
 
 
-def _extent(facts: ImageFacts, file: Image.Image) -> tuple[float, float]:
+def _extent(facts: ImageInfo, file: Image.Image) -> tuple[float, float]:
     """Width and height of what a file decoded at a reduced scale shows, in its own pixels and turned upright.
 
     libjpeg rounds the size up and fills the last row and column, so that the picture may end within a pixel.

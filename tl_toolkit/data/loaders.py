@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from tl_toolkit.data.dataset import AugmentationKey, DecodedDataset, ImageDataset
-from tl_toolkit.data.workers import WorkerNotes
-from tl_toolkit.sampling.class_balance import balanced_order, numbered_repeats
+from tl_toolkit.data.dataset import AugmentationKey, ImageDataset, InMemoryDataset
+from tl_toolkit.data.workers import WorkerMonitor
+from tl_toolkit.sampling.class_balance import class_balanced_order, occurrence_counts
 from tl_toolkit.sampling.rng import seed_from
 from tl_toolkit.system.cores import cores_to_use
 
@@ -19,16 +19,16 @@ COMPUTING_CORES = 2
 """Cores that the network keeps busy: on a machine with two, workers took from the step what they gave to it
 (ResNet18 at 64 px: digits 244 images/s without and 152 with two, photographs 187 and 189)."""
 
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 
 
-class ShuffledKeys(Sampler[AugmentationKey]):
+class KeyedShuffleSampler(Sampler[AugmentationKey]):
     """(epoch, index) of every sample, in an order drawn from (seed, epoch).
 
     Args:
         count: Number of samples.
         seed: Seed of the order.
-        balance: Class index of each sample, where every class is to be shown as often; see `balanced_order`.
+        balance: Class index of each sample, where every class is to be shown as often; see `class_balanced_order`.
     """
 
     def __init__(self, count: int, seed: int, balance: Sequence[int] | None = None) -> None:
@@ -51,12 +51,12 @@ class ShuffledKeys(Sampler[AugmentationKey]):
         if self.balance is None:
             order = torch.randperm(self.count, generator=generator)
         else:
-            order = balanced_order(self.balance, generator)
-            order += numbered_repeats(order) * self.count  # Each time it is shown, an image is augmented anew.
+            order = class_balanced_order(self.balance, generator)
+            order += occurrence_counts(order) * self.count  # Each time it is shown, an image is augmented anew.
         return iter([(self.epoch, index) for index in order[self.first :].tolist()])
 
 
-class Epochs:
+class ResumableLoader:
     """A loader of shuffled batches that can begin in the middle of an epoch.
 
     Args:
@@ -82,20 +82,20 @@ class Epochs:
 
 
 def train_loader(
-    dataset: ImageDataset | DecodedDataset,
+    dataset: ImageDataset | InMemoryDataset,
     batch_size: int,
     workers: int,
     drop_last: bool = False,
     balance: Sequence[int] | None = None,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
     """Shuffled and augmented batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""
-    sampler = ShuffledKeys(len(dataset), dataset.seed, balance)
+    sampler = KeyedShuffleSampler(len(dataset), dataset.seed, balance)
     lonely_last = len(dataset) > batch_size and len(dataset) % batch_size == 1
     return _loader(dataset, batch_size, workers, sampler, drop_last or lonely_last)
 
 
 def eval_loader(
-    dataset: ImageDataset | DecodedDataset, batch_size: int, workers: int
+    dataset: ImageDataset | InMemoryDataset, batch_size: int, workers: int
 ) -> DataLoader[tuple[torch.Tensor, int]]:
     """Every sample once, in order, without augmentation."""
     return _loader(dataset, batch_size, workers, None, drop_last=False)
@@ -115,7 +115,7 @@ def view_loader(
         dataset,
         batch_sampler=_ViewKeys(order),
         num_workers=workers,
-        worker_init_fn=WorkerNotes(dataset.samples.name, workers) if workers else None,
+        worker_init_fn=WorkerMonitor(dataset.samples.name, workers) if workers else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(dataset.seed),
     )
@@ -131,24 +131,24 @@ class _ViewKeys:
         return (list(zip(view.tolist(), picked.tolist(), strict=True)) for picked, view in self.order)
 
 
-def automatic_workers(images: int) -> int:
+def default_num_workers(images: int) -> int:
     """Worker processes for the cores to use: none for little work or on few of them, else one for each spare core."""
-    return max(0, min(cores_to_use() - COMPUTING_CORES, MOST_WORKERS, images // IMAGES_PER_WORKER))
+    return max(0, min(cores_to_use() - COMPUTING_CORES, MAX_WORKERS, images // IMAGES_PER_WORKER))
 
 
 def _loader(
-    dataset: ImageDataset | DecodedDataset,
+    dataset: ImageDataset | InMemoryDataset,
     batch_size: int,
     workers: int,
-    keys: ShuffledKeys | None,
+    keys: KeyedShuffleSampler | None,
     drop_last: bool,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
-    decoded = isinstance(dataset, DecodedDataset)
+    decoded = isinstance(dataset, InMemoryDataset)
     notes = None
-    if isinstance(dataset, DecodedDataset):
+    if isinstance(dataset, InMemoryDataset):
         workers = 0  # Picking rows is quicker than sending them from a process.
     elif workers:
-        notes = WorkerNotes(dataset.samples.name, workers)
+        notes = WorkerMonitor(dataset.samples.name, workers)
     return DataLoader(
         dataset,
         batch_size=batch_size,

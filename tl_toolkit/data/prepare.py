@@ -8,17 +8,17 @@ from hashlib import blake2b
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.fingerprints import KnownContents, fingerprints
 from tl_toolkit.data.images import ARRAYS
-from tl_toolkit.data.quality.class_sizes import count_classes, imbalance, lonely_classes
-from tl_toolkit.data.quality.duplicate_policy import settle_copies, tell_copies
-from tl_toolkit.data.quality.readability import BadImage, KnownImages, check_splits
+from tl_toolkit.data.quality.class_sizes import count_classes, imbalance, singleton_classes
+from tl_toolkit.data.quality.duplicate_policy import apply_duplicate_policy, report_duplicates
+from tl_toolkit.data.quality.readability import ExcludedImage, ReadabilityCache, check_splits
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
 from tl_toolkit.errors import ConfigError, DataError, ImageError
-from tl_toolkit.events import Chosen, Counted, Listener, Warned
+from tl_toolkit.events import Callback, DecisionEvent, TaskProgress, WarningEvent
 from tl_toolkit.io.row_cache import cache_folder
 from tl_toolkit.sampling.class_balance import balanced_weights
-from tl_toolkit.text import bullets, listing, named
+from tl_toolkit.text import bullets, join_names, named
 
 FEW_TO_CHOOSE_BY = 20
 CLASSES = "classes"
@@ -43,8 +43,8 @@ class Splits:
     train: Samples
     val: Samples
     test: Samples | None
-    bad: list[BadImage]
-    dropped: list[BadImage]
+    bad: list[ExcludedImage]
+    dropped: list[ExcludedImage]
     val_origin: str
     val_from_train: bool = False
     known_files: bool = False
@@ -76,29 +76,31 @@ class Splits:
         return {name: fingerprints(samples, known) for name, samples in self.present.items()}
 
 
-def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listener: Listener) -> Splits:
+def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callback: Callback) -> Splits:
     """Leaves out what cannot be read, looks for copies and takes val out of train where there is none.
 
     Args:
         source: The images.
         config: The run's settings.
-        at_least: Height and width at which it is enough to decode them.
-        listener: Told of what is odd.
+        min_size: Height and width at which it is enough to decode them.
+        callback: Told of what is odd.
 
     Raises:
         DataError: There is nothing to learn from, images are unreadable and `strict` is set, or there are copies
             and `duplicates` is "fail".
     """
     for note in source.notes:
-        listener(Warned(note))
-    known = KnownImages(cache_folder()) if config.uses_cache else None
-    checked = check_splits(source.splits, lambda done, total: listener(Counted("check", done, total)), at_least, known)
+        callback(WarningEvent(note))
+    known = ReadabilityCache(cache_folder()) if config.uses_cache else None
+    checked = check_splits(
+        source.splits, lambda done, total: callback(TaskProgress("check", done, total)), min_size, known
+    )
     readable = {split: result.readable for split, result in checked.items()}
     bad = [image for result in checked.values() for image in result.bad]
     if bad:
-        _report_bad(bad, config.strict, listener)
+        _report_bad(bad, config.strict, callback)
     _check_every_class_has_images(readable["train"], source, bad)
-    whole, dropped = settle_copies(readable, source.class_names, config.duplicates, listener)
+    whole, dropped = apply_duplicate_policy(readable, source.class_names, config.duplicates, callback)
     splits = _divide(whole, source, config, bad, dropped)
     _check_every_class_remains(splits, source.class_names)
     if config.drop_last and len(splits.train) < config.batch_size:
@@ -108,11 +110,11 @@ def prepare_splits(source: Source, config: FinetuneConfig, at_least: int, listen
                 f"is {config.batch_size}."
             ]
         )
-    tell_copies(splits.present, source.class_names, config.duplicates, listener)
-    _check_val(splits, source, listener)
-    _tell_class_sizes(splits.train, source.class_names, config, listener)
+    report_duplicates(splits.present, source.class_names, config.duplicates, callback)
+    _check_val(splits, source, callback)
+    _tell_class_sizes(splits.train, source.class_names, config, callback)
     if splits.test is not None and not len(splits.test):
-        listener(Warned("test has no readable image: nothing is judged on it."))
+        callback(WarningEvent("test has no readable image: nothing is judged on it."))
     return splits
 
 
@@ -128,7 +130,7 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
             f"{source.name} has no train split, only {', '.join(source.splits)}: there is nothing to learn from."
         )
     found = len(source.class_names)
-    has = f"{source.name} has {found} classes ({listing(source.class_names)})"
+    has = f"{source.name} has {found} classes ({join_names(source.class_names)})"
     if config.one_logit and found != 2:
         raise ConfigError([f"{named('classes')} is 1, one logit for two classes, but {has}."])
     if config.classes is not None and not config.one_logit and config.classes != found:
@@ -143,8 +145,8 @@ def _divide(
     whole: dict[str, Samples],
     source: Source,
     config: FinetuneConfig,
-    bad: list[BadImage],
-    dropped: list[BadImage],
+    bad: list[ExcludedImage],
+    dropped: list[ExcludedImage],
 ) -> Splits:
     """Takes val out of train where there is none, and of each split as much as the user asked for."""
     train, test = whole["train"], whole.get("test")
@@ -164,7 +166,7 @@ def _divide(
     return Splits(train, val, test, bad, dropped, val_origin, "val" not in whole, config.uses_cache, source.class_names)
 
 
-def _check_val(splits: Splits, source: Source, listener: Listener) -> None:
+def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
     """Says what makes val a poor judge.
 
     Raises:
@@ -175,9 +177,9 @@ def _check_val(splits: Splits, source: Source, listener: Listener) -> None:
         raise DataError(f"val has no readable images to choose by ({splits.val_origin}). Add images.")
     if len(val) < FEW_TO_CHOOSE_BY:
         poor = f"val has {_images(len(val))} only, so chance has a say in what is best: see {named('val_split')}."
-        listener(Warned(poor))
+        callback(WarningEvent(poor))
     if missing := _missing(val, source.class_names):
-        listener(Warned(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
+        callback(WarningEvent(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
 
 
 def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[Samples, Samples, str]:
@@ -207,12 +209,14 @@ def _sample(samples: Samples, source: Source, split: str, count: int, config: Fi
     return samples.subset(stratified_sample(samples.targets, _split_names(samples, source), count, config.seed)[1])
 
 
-def _report_bad(bad: list[BadImage], strict: bool, listener: Listener) -> None:
+def _report_bad(bad: list[ExcludedImage], strict: bool, callback: Callback) -> None:
     report = bullets([str(ImageError(image.path, image.reason)) for image in bad])
     if strict:
         remedy = f"Mend or remove them, or leave out {named('strict')}."
         raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\n{remedy}")
-    listener(Warned(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}"))
+    callback(
+        WarningEvent(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}")
+    )
 
 
 def contents_of(split: str) -> str:
@@ -239,7 +243,7 @@ def _images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def _check_every_class_has_images(train: Samples, source: Source, bad: list[BadImage]) -> None:
+def _check_every_class_has_images(train: Samples, source: Source, bad: list[ExcludedImage]) -> None:
     empty = _missing(train, source.class_names)
     if not empty:
         return
@@ -265,20 +269,20 @@ def _missing(samples: Samples, class_names: tuple[str, ...]) -> list[int]:
     return sorted(set(range(len(class_names))) - set(samples.targets))
 
 
-def _tell_class_sizes(train: Samples, class_names: tuple[str, ...], config: FinetuneConfig, listener: Listener) -> None:
+def _tell_class_sizes(train: Samples, class_names: tuple[str, ...], config: FinetuneConfig, callback: Callback) -> None:
     """Says which classes are too small to learn, or much smaller than others, and what is done about it."""
     counts = count_classes(train.targets, class_names)
-    for message in lonely_classes(counts, class_names):
-        listener(Warned(message))
+    for message in singleton_classes(counts, class_names):
+        callback(WarningEvent(message))
     if config.sampler == "balanced":
-        listener(Chosen("balance", "each class is shown as often", named("sampler", "balanced")))
+        callback(DecisionEvent("balance", "each class is shown as often", named("sampler", "balanced")))
     elif config.class_weights == "balanced":
         weights = balanced_weights(train.targets, len(class_names))
         value = f"images count {weights.min():.3g} to {weights.max():.3g} times in the loss"
-        listener(Chosen("balance", value, named("class_weights", "balanced")))
+        callback(DecisionEvent("balance", value, named("class_weights", "balanced")))
     else:
         for message in imbalance(counts, class_names):
-            listener(Warned(message))
+            callback(WarningEvent(message))
 
 
 def _split_names(train: Samples, source: Source) -> list[str]:
@@ -290,4 +294,4 @@ def _split_names(train: Samples, source: Source) -> list[str]:
 
 
 def _names(indices: list[int], class_names: tuple[str, ...]) -> str:
-    return listing([class_names[index] for index in indices])
+    return join_names([class_names[index] for index in indices])

@@ -6,7 +6,7 @@ from typing import Any, overload
 
 from PIL import Image
 
-from tl_toolkit.data.images import ImageFacts, ImageLike, identity_of, inspect_image, is_path, open_image
+from tl_toolkit.data.images import ImageInfo, ImageLike, fingerprint_image, inspect_image, is_path, open_image
 from tl_toolkit.errors import ImageError
 
 
@@ -37,32 +37,32 @@ class Samples:
 
     def name(self, index: int) -> str:
         """The image's path, or its number where it has none."""
-        if isinstance(self.images, Picked):
+        if isinstance(self.images, LazySubset):
             return f"image {self.images.indices[index]}"
         image = self.images[index] if isinstance(self.images, list) else None
         return str(image) if is_path(image) else f"image {index}"
 
-    def open(self, index: int, channels: int, at_least: int = 0) -> Image.Image:
+    def open(self, index: int, channels: int, min_size: int = 0) -> Image.Image:
         """Decodes an image; see `open_image`.
 
         Raises:
             ImageError: It cannot be read.
         """
-        return open_image(self._source(index), channels, self.name(index), at_least)
+        return open_image(self._source(index), channels, self.name(index), min_size)
 
-    def inspect(self, index: int, at_least: int = 0) -> ImageFacts:
+    def inspect(self, index: int, min_size: int = 0) -> ImageInfo:
         """Decodes an image and tells what it is.
 
         Raises:
             ImageError: It cannot be read.
         """
-        return inspect_image(self._source(index), self.name(index), at_least)
+        return inspect_image(self._source(index), self.name(index), min_size)
 
     def identities(self) -> list[bytes | None]:
         """What tells of each image whether it is still the same; None where nothing does."""
         if not (self.fixed and isinstance(self.images, list)):
             return [None] * len(self)
-        return [identity_of(image) for image in self.images]
+        return [fingerprint_image(image) for image in self.images]
 
     def _source(self, index: int) -> ImageLike:
         """What is to be decoded; a dataset of the user's own may fail here, with any error."""
@@ -79,12 +79,12 @@ class Samples:
     def subset(self, indices: Sequence[int]) -> "Samples":
         """The samples at `indices`, in that order."""
         listed = isinstance(self.images, list)
-        images = [self.images[index] for index in indices] if listed else Picked(self.images, indices)
+        images = [self.images[index] for index in indices] if listed else LazySubset(self.images, indices)
         contents = [self.contents[index] for index in indices] if self.contents else ()
         return Samples(images, [self.targets[index] for index in indices], self.fixed, contents)
 
 
-class Picked(Sequence[ImageLike]):
+class LazySubset(Sequence[ImageLike]):
     """Some items of a lazy sequence; nothing is read until it is asked for."""
 
     def __init__(self, images: Sequence[Any], indices: Sequence[int]) -> None:
@@ -97,8 +97,8 @@ class Picked(Sequence[ImageLike]):
     @overload
     def __getitem__(self, index: int) -> ImageLike: ...
     @overload
-    def __getitem__(self, index: slice) -> "Picked": ...
+    def __getitem__(self, index: slice) -> "LazySubset": ...
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return Picked(self.images, self.indices[index])
+            return LazySubset(self.images, self.indices[index])
         return self.images[self.indices[index]]

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tl_toolkit.data.fingerprints import fingerprints
-from tl_toolkit.data.images import ImageFacts
+from tl_toolkit.data.images import ImageInfo
 from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.quality.readability import read_each
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
-from tl_toolkit.events import Chosen, Listener, Warned
-from tl_toolkit.model_file import ModelCard, SplitNote
+from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
+from tl_toolkit.model_file import ModelMetadata, SplitFingerprints
 
 JUDGES = ("test", "val")
 """Splits to judge by, the better one first."""
@@ -50,7 +50,7 @@ def split_title(split: str, of_run: bool) -> str:
     return f"{split} of the run" if of_run and split != UNSEEN else split
 
 
-def note_splits(splits: Splits) -> SplitNote | None:
+def note_splits(splits: Splits) -> SplitFingerprints | None:
     """Notes which images train, val and test hold, by content.
 
     Args:
@@ -61,15 +61,15 @@ def note_splits(splits: Splits) -> SplitNote | None:
     """
     if not any(splits.contents["train"]):
         return None
-    return SplitNote.of({split: filter(None, prints) for split, prints in splits.contents.items()}, ("train",))
+    return SplitFingerprints.of({split: filter(None, prints) for split, prints in splits.contents.items()}, ("train",))
 
 
-def note_refit(note: SplitNote | None) -> SplitNote | None:
+def note_refit(note: SplitFingerprints | None) -> SplitFingerprints | None:
     """The same note, with val learned from too."""
     return dataclasses.replace(note, learned=("train", "val")) if note else None
 
 
-def seen_in_split(note: SplitNote | None, split: str) -> int | None:
+def seen_in_split(note: SplitFingerprints | None, split: str) -> int | None:
     """How many of the contents of a split the model learned from elsewhere; None where that cannot be known."""
     if note is None or split not in note.packed:
         return None
@@ -77,49 +77,49 @@ def seen_in_split(note: SplitNote | None, split: str) -> int | None:
     return len(note.fingerprints(split) & elsewhere.seen())
 
 
-def choose_images(card: ModelCard, source: Source, split: str | None, listener: Listener) -> Selection:
+def choose_images(metadata: ModelMetadata, source: Source, split: str | None, callback: Callback) -> Selection:
     """The images to judge a model by: what it has not seen, unless the user names a split.
 
     Of data with splits it is test, else val. Data without splits that hold images of the run's val are divided as the
     run did it, and images that came later are judged too. Other data are judged as a whole.
 
     Args:
-        card: Of the model.
+        metadata: Of the model.
         source: The data.
         split: As the user named it. val and test may also be those of the run.
-        listener: Told what is judged, where the user did not say it.
+        callback: Told what is judged, where the user did not say it.
 
     Raises:
         UnknownNameError: There is no such split.
         ModelFileError: The model file's note is damaged.
     """
     if split is not None:
-        return _named(card, source, split)
+        return _named(metadata, source, split)
     for name in JUDGES:
         if name in source.splits:
-            listener(Chosen("split", name, f"{source.name} has {', '.join(source.splits)}"))
+            callback(DecisionEvent("split", name, f"{source.name} has {', '.join(source.splits)}"))
             return Selection(name, source.split(name))
-    whole, note = source.split("train"), card.split_note
+    whole, note = source.split("train"), metadata.split_note
     prints = fingerprints(whole) if note else []
     if note is None or not any(prints):
         told = f"{source.name} has no test or val split: all of it is judged, with any image the model learned from."
-        listener(Warned(told))
+        callback(WarningEvent(told))
         return Selection("train", whole)
     chosen = _unseen(note, whole, prints)
     if chosen is None:
-        listener(Chosen("split", f"all {_images(len(whole))}", f"{source.name} has no test or val split"))
+        callback(DecisionEvent("split", f"all {_images(len(whole))}", f"{source.name} has no test or val split"))
         return Selection("train", whole)
-    listener(Chosen("split", chosen.title, chosen.why))
+    callback(DecisionEvent("split", chosen.title, chosen.why))
     return chosen
 
 
-def tell_seen(card: ModelCard, samples: Samples, listener: Listener) -> int | None:
+def report_seen_images(metadata: ModelMetadata, samples: Samples, callback: Callback) -> int | None:
     """Says of how many images the model learned.
 
     Args:
-        card: Of the model.
+        metadata: Of the model.
         samples: The images that are judged; those of a lazy dataset have been read.
-        listener: Told of it.
+        callback: Told of it.
 
     Returns:
         How many; None where that is not known.
@@ -127,42 +127,44 @@ def tell_seen(card: ModelCard, samples: Samples, listener: Listener) -> int | No
     Raises:
         ModelFileError: The model file's note is damaged.
     """
-    note = card.split_note
+    note = metadata.split_note
     prints = fingerprints(samples) if note else []
     if note is None or not any(prints):
-        listener(Chosen(UNSEEN, "not known", NO_CONTENTS if note else NO_NOTE))
+        callback(DecisionEvent(UNSEEN, "not known", NO_CONTENTS if note else NO_NOTE))
         return None
     seen = note.seen()
     count = sum(each in seen for each in prints)
     if not count:
-        listener(Chosen(UNSEEN, f"all {_images(len(samples))}", "the model learned from none of them"))
+        callback(DecisionEvent(UNSEEN, f"all {_images(len(samples))}", "the model learned from none of them"))
         return 0
     share = f"{count:,} of these {_images(len(samples))} ({_percent(count / len(samples))})"
     what = "all of these images" if count == len(samples) else share
-    listener(Warned(f"The model learned from {what}: accuracy on them says nothing of new images.{_before(card)}"))
+    callback(
+        WarningEvent(f"The model learned from {what}: accuracy on them says nothing of new images.{_before(metadata)}")
+    )
     return count
 
 
-def _before(card: ModelCard) -> str:
+def _before(metadata: ModelMetadata) -> str:
     """What val said, where the model learned from it afterwards."""
-    accuracy, images = (card.metrics.get(name) for name in ("val_accuracy", "val_images"))
-    if "val" not in (card.split_note.learned if card.split_note else ()) or not isinstance(accuracy, float):
+    accuracy, images = (metadata.metrics.get(name) for name in ("val_accuracy", "val_images"))
+    if "val" not in (metadata.split_note.learned if metadata.split_note else ()) or not isinstance(accuracy, float):
         return ""
     counted = f" of {_images(images)}" if isinstance(images, int) else ""
     return f" Val was judged before the head was solved on train and val together: {_percent(accuracy)}{counted} right."
 
 
-def _named(card: ModelCard, source: Source, split: str) -> Selection:
+def _named(metadata: ModelMetadata, source: Source, split: str) -> Selection:
     """A split of the data, or one that the run took out of train."""
-    if split in JUDGES and split not in source.splits and "train" in source.splits and card.split_note:
-        whole, held = source.split("train"), card.split_note.fingerprints(split)
+    if split in JUDGES and split not in source.splits and "train" in source.splits and metadata.split_note:
+        whole, held = source.split("train"), metadata.split_note.fingerprints(split)
         indices = [index for index, each in enumerate(fingerprints(whole)) if each in held]
         if indices:
             return Selection(split, whole.subset(indices), True, len(whole) - len(indices))
     return Selection(split, source.split(split))
 
 
-def _unseen(note: SplitNote, samples: Samples, prints: Sequence[bytes | None]) -> Selection | None:
+def _unseen(note: SplitFingerprints, samples: Samples, prints: Sequence[bytes | None]) -> Selection | None:
     """What a run did not learn from of images that it divided; None where it divided others, or learned from all."""
     seen, val = note.seen(), note.fingerprints("val")
     if not any(each in val for each in prints):
@@ -181,7 +183,7 @@ def _unseen(note: SplitNote, samples: Samples, prints: Sequence[bytes | None]) -
 def _any_readable(samples: Samples) -> bool:
     """Whether there is an image: what the run left out because it cannot be read is none."""
     found = read_each(samples, samples.inspect, range(len(samples)))
-    return any(isinstance(each, ImageFacts) for each in found)
+    return any(isinstance(each, ImageInfo) for each in found)
 
 
 def _images(count: int) -> str:

@@ -47,7 +47,7 @@ class EvalTransform:
         spec: The model's InputSpec.
     """
 
-    DRAWS = 0
+    NUM_RANDOM = 0
 
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
@@ -103,22 +103,22 @@ class RandomCrop:
     Args:
         spec: The model's InputSpec.
         scale: Smallest and largest share of the image's area.
-        mirror: False where left and right matter, as in writing.
+        allow_hflip: False where left and right matter, as in writing.
     """
 
-    DRAWS = 5
+    NUM_RANDOM = 5
     """Random numbers that an image takes."""
 
-    def __init__(self, spec: InputSpec, scale: tuple[float, float], mirror: bool) -> None:
+    def __init__(self, spec: InputSpec, scale: tuple[float, float], allow_hflip: bool) -> None:
         self.size = (spec.width, spec.height)
         self.filter = PILLOW_FILTERS[spec.interpolation]
         self.scale = scale
-        self.mirror = mirror
+        self.allow_hflip = allow_hflip
 
     def __call__(self, image: Image.Image, draws: Draws) -> torch.Tensor:
         """Transforms one image by numbers in [0, 1): area, proportions, left, top, mirrored."""
         crop = image.resize(self.size, self.filter, box=self._box(image, draws))
-        if self.mirror and draws[4] < MIRROR_PROBABILITY:
+        if self.allow_hflip and draws[4] < MIRROR_PROBABILITY:
             crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return _to_tensor(crop)
 
@@ -142,13 +142,13 @@ class StrongAugmentation:
 
     Args:
         spec: The model's InputSpec.
-        mirror: False where left and right matter.
+        allow_hflip: False where left and right matter.
     """
 
-    DRAWS = RandomCrop.DRAWS + 1
+    NUM_RANDOM = RandomCrop.NUM_RANDOM + 1
 
-    def __init__(self, spec: InputSpec, mirror: bool) -> None:
-        self.crop = RandomCrop(spec, STRONG_CROP_SCALE, mirror)
+    def __init__(self, spec: InputSpec, allow_hflip: bool) -> None:
+        self.crop = RandomCrop(spec, STRONG_CROP_SCALE, allow_hflip)
         from torchvision.transforms import v2  # It brings torch's compiler along, which training needs anyway.
 
         self.colour = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode(spec.interpolation))
@@ -165,23 +165,23 @@ class StrongAugmentation:
 Augmentation = RandomCrop | StrongAugmentation
 
 
-def random_transform(spec: InputSpec, augment: Augment, mirror: bool) -> Augmentation | None:
+def train_transform(spec: InputSpec, augment: Augment, allow_hflip: bool) -> Augmentation | None:
     """The random transform of training: by numbers in [0, 1), a PIL image becomes a uint8 tensor (C, H, W).
 
     Args:
         spec: The model's InputSpec.
         augment: How much is random.
-        mirror: False where left and right matter, as in writing.
+        allow_hflip: False where left and right matter, as in writing.
 
     Returns:
         None where images are as in prediction, or only changed as batches (`PadCrop`).
     """
     if augment == "light":
-        return RandomCrop(spec, LIGHT_CROP_SCALE, mirror)
-    return StrongAugmentation(spec, mirror) if augment == "strong" else None
+        return RandomCrop(spec, LIGHT_CROP_SCALE, allow_hflip)
+    return StrongAugmentation(spec, allow_hflip) if augment == "strong" else None
 
 
-class View:
+class FixedView:
     """One of the views in which frozen features are computed: the same crop, or none, of every image.
 
     Views depend on nothing but their number, so that what is stored of them is good for any seed and split.
@@ -189,18 +189,18 @@ class View:
     Args:
         spec: The model's InputSpec.
         augmentation: What the crops are made by; None where every view is the image as it is.
-        mirror: False where left and right matter.
+        allow_hflip: False where left and right matter.
         number: 0 is the image as in prediction, 1 the same mirrored, where images may be; then crops.
     """
 
-    DRAWS = 0
+    NUM_RANDOM = 0
 
-    def __init__(self, spec: InputSpec, augmentation: Augmentation | None, mirror: bool, number: int) -> None:
+    def __init__(self, spec: InputSpec, augmentation: Augmentation | None, allow_hflip: bool, number: int) -> None:
         self.plain = EvalTransform(spec)
-        self.augmentation = augmentation if number > int(mirror) else None
-        self.mirrored = mirror and number == 1 and augmentation is not None
+        self.augmentation = augmentation if number > int(allow_hflip) else None
+        self.mirrored = allow_hflip and number == 1 and augmentation is not None
         if self.augmentation:
-            self.draws = keyed_uniform((VIEW_KEY,), [number], self.augmentation.DRAWS)[0]
+            self.draws = keyed_uniform((VIEW_KEY,), [number], self.augmentation.NUM_RANDOM)[0]
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Transforms one image."""
@@ -215,15 +215,15 @@ class PadCrop:
 
     Args:
         spec: The model's InputSpec.
-        mirror: False where left and right matter.
+        allow_hflip: False where left and right matter.
     """
 
-    DRAWS = 3
+    NUM_RANDOM = 3
     """Random numbers that an image takes."""
 
-    def __init__(self, spec: InputSpec, mirror: bool) -> None:
+    def __init__(self, spec: InputSpec, allow_hflip: bool) -> None:
         self.padding = (spec.height // PAD_SHARE, spec.width // PAD_SHARE)
-        self.mirror = mirror
+        self.allow_hflip = allow_hflip
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """Transforms images (N, C, H, W) by numbers (N, 3) in [0, 1): down, right, mirrored."""
@@ -232,7 +232,7 @@ class PadCrop:
         padded = nn.functional.pad(images, (right, right, down, down))
         rows = (draws[:, 0] * (2 * down + 1)).long()[:, None] + torch.arange(height)
         columns = (draws[:, 1] * (2 * right + 1)).long()[:, None] + torch.arange(width)
-        if self.mirror:
+        if self.allow_hflip:
             columns = torch.where(draws[:, 2:] < MIRROR_PROBABILITY, columns.flip(1), columns)
         image, channel = torch.arange(count)[:, None, None, None], torch.arange(channels)[:, None, None]
         return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

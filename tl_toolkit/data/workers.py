@@ -33,14 +33,14 @@ the run needs their images to finish its step, and ends them itself when it is k
 
 NOTHING = 0
 
-_loaders: "deque[WorkerNotes]" = deque(maxlen=64)
+_loaders: "deque[WorkerMonitor]" = deque(maxlen=64)
 """The last ones made; of an error, its loader may be gone already."""
 
 _own_note: tuple[Any, int] | None = None
 """In a worker: the shared numbers and which of them is this worker's."""
 
 
-class WorkerNotes:
+class WorkerMonitor:
     """What each worker of a loader reads, in memory that it shares with them; the loader's `worker_init_fn`.
 
     Args:
@@ -88,7 +88,7 @@ def note_image(index: int | None) -> None:
 
 
 @contextlib.contextmanager
-def naming_dead_workers() -> Iterator[None]:
+def report_worker_deaths() -> Iterator[None]:
     """Within the block, the death of a worker becomes an error that names the image that it was reading.
 
     Raises:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.io.files import atomic_file, check_is_new, show_size
-from tl_toolkit.model_file import ModelCard, save_model
+from tl_toolkit.io.files import atomic_file, check_is_new, format_size
+from tl_toolkit.model_file import ModelMetadata, save_model
 from tl_toolkit.models.classic.resnet_digits import ResNetDigits, to_torchvision
 from tl_toolkit.models.pickles.load import CARD_ATTRIBUTE
 from tl_toolkit.text import named
@@ -20,7 +20,12 @@ Layout = Literal["own", "torchvision"]
 
 
 def export(
-    module: nn.Module, card: ModelCard, to: ExportFormat, path: Path, layout: Layout = "own", replace: bool = False
+    module: nn.Module,
+    metadata: ModelMetadata,
+    to: ExportFormat,
+    path: Path,
+    layout: Layout = "own",
+    replace: bool = False,
 ) -> None:
     """Writes a model in one of the formats.
 
@@ -30,7 +35,7 @@ def export(
 
     Args:
         module: The network.
-        card: What describes it.
+        metadata: What describes it.
         to: The format.
         path: The file to write.
         layout: "torchvision" gives the state_dict of a resnet18_digits the keys of torchvision's resnet18.
@@ -47,15 +52,15 @@ def export(
         if to != "state-dict" or not isinstance(plain, ResNetDigits):
             raise UsageError(
                 f"{named('layout', 'torchvision')} is for the state-dict of a resnet18_digits, not for the {to} of "
-                f"{card.architecture}: leave it out, torchvision's own networks have torchvision's keys."
+                f"{metadata.architecture}: leave it out, torchvision's own networks have torchvision's keys."
             )
         _save(to_torchvision(plain.state_dict()), path)
         return
     if to == "safetensors":
-        save_model(path, plain.state_dict(), card)
+        save_model(path, plain.state_dict(), metadata)
         return
     if to == "full-model":
-        setattr(plain, CARD_ATTRIBUTE, card.to_metadata())
+        setattr(plain, CARD_ATTRIBUTE, metadata.to_metadata())
     _save(plain.state_dict() if to == "state-dict" else plain, path)
 
 
@@ -65,5 +70,5 @@ def _save(value: object, path: Path) -> None:
         try:
             torch.save(value, temporary)
         except RuntimeError as error:  # torch does not say why.
-            free = show_size(shutil.disk_usage(path.parent).free)
+            free = format_size(shutil.disk_usage(path.parent).free)
             raise ToolkitError(f"Cannot write {path}: torch could not finish it, and {free} are free there.") from error

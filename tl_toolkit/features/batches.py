@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from tl_toolkit.io.row_cache import Rows
-from tl_toolkit.sampling.class_balance import balanced_order
+from tl_toolkit.sampling.class_balance import class_balanced_order
 from tl_toolkit.sampling.rng import seed_from
 from tl_toolkit.training.loop import Batches
 
@@ -27,7 +27,7 @@ class Features:
     targets: torch.Tensor
 
 
-class ViewOrder:
+class ViewBatchSampler:
     """The batches of an epoch: which images, each in one of its views. Both depend on (seed, epoch) alone.
 
     Args:
@@ -36,7 +36,7 @@ class ViewOrder:
         batch_size: Images in a batch; a last one of a single image, which BatchNorm cannot learn from, is left out.
         seed: Of order and views.
         drop_last: Leave out any smaller last batch.
-        balance: Class index of each image, where every class is to be shown as often; see `balanced_order`.
+        balance: Class index of each image, where every class is to be shown as often; see `class_balanced_order`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ViewOrder:
             order = torch.randperm(self.count, generator=generator)
             views = torch.randint(self.views, (self.count,), generator=generator)[order]
         else:  # An image that comes more than once has a view for each time.
-            order = balanced_order(self.balance, generator)
+            order = class_balanced_order(self.balance, generator)
             views = torch.randint(self.views, (self.count,), generator=generator)
         for batch in range(self.first, self._batches):
             here = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
@@ -87,7 +87,7 @@ class FeatureBatches:
         device: Where they go.
     """
 
-    def __init__(self, features: Features, order: ViewOrder, device: torch.device) -> None:
+    def __init__(self, features: Features, order: ViewBatchSampler, device: torch.device) -> None:
         self.features = features
         self.order = order
         self.device = device
@@ -109,7 +109,7 @@ class FeatureBatches:
             yield rows.to(self.device), targets[picked].to(self.device)
 
 
-class ComputedFeatures:
+class UncachedFeatures:
     """Batches of features that are not stored: computed whenever they are asked for.
 
     Args:
@@ -119,7 +119,7 @@ class ComputedFeatures:
     """
 
     def __init__(
-        self, loader: Batches, compute: Callable[[torch.Tensor], torch.Tensor], order: ViewOrder | None = None
+        self, loader: Batches, compute: Callable[[torch.Tensor], torch.Tensor], order: ViewBatchSampler | None = None
     ) -> None:
         self.loader = loader
         self.compute = compute

@@ -9,21 +9,21 @@ import numpy as np
 import torch
 
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.data.dataset import ViewedImages
-from tl_toolkit.data.images import identity_of
+from tl_toolkit.data.dataset import ViewDataset
+from tl_toolkit.data.images import fingerprint_image
 from tl_toolkit.data.loaders import eval_loader, view_loader
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.data.transforms import Augmentation, View
+from tl_toolkit.data.transforms import Augmentation, FixedView
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.events import Chosen, Counted, Listener, Warned
-from tl_toolkit.features.batches import ComputedFeatures, EvalFeatures, FeatureBatches, Features, ViewOrder
-from tl_toolkit.io.files import short_path, show_size
-from tl_toolkit.io.row_cache import Rows, Store, cache_folder, default_limit, make_room
-from tl_toolkit.models.build import Network
+from tl_toolkit.events import Callback, DecisionEvent, TaskProgress, WarningEvent
+from tl_toolkit.features.batches import EvalFeatures, FeatureBatches, Features, UncachedFeatures, ViewBatchSampler
+from tl_toolkit.io.files import display_path, format_size
+from tl_toolkit.io.row_cache import RowCache, Rows, cache_folder, default_limit, evict
+from tl_toolkit.models.build import BuiltModel
 from tl_toolkit.models.frozen_prefix import FrozenPrefix
-from tl_toolkit.text import listing, named
-from tl_toolkit.training.device import Compute
-from tl_toolkit.training.loop import Prepare, telling_failures
+from tl_toolkit.text import join_names, named
+from tl_toolkit.training.device import DeviceSetup
+from tl_toolkit.training.loop import Prepare, as_training_error
 
 BATCH = 32
 """Larger ones are no quicker on a CPU and take more memory."""
@@ -41,13 +41,13 @@ class Images:
 
     Attributes:
         augmentation: What the crops of further views are made by.
-        mirror: Whether images may be mirrored.
+        allow_hflip: Whether images may be mirrored.
         prepare: From a batch of a loader to the network's input.
         workers: Processes that decode.
     """
 
     augmentation: Augmentation | None
-    mirror: bool
+    allow_hflip: bool
     prepare: Prepare
     workers: int
 
@@ -56,7 +56,7 @@ class _NoMemoryError(Exception):
     """The disk could not take what memory cannot hold."""
 
 
-class FrozenFeatures:
+class FeatureExtractor:
     """What a network's frozen prefix makes of images.
 
     Args:
@@ -65,7 +65,7 @@ class FrozenFeatures:
         network: What the prefix is of.
         compute: Where and in which precision it runs.
         images: How images are read.
-        listener: Told of progress and of where the features are.
+        callback: Told of progress and of where the features are.
 
     Attributes:
         digest: Of all weights that do not train.
@@ -76,30 +76,30 @@ class FrozenFeatures:
         self,
         prefix: FrozenPrefix,
         config: FinetuneConfig,
-        network: Network,
-        compute: Compute,
+        network: BuiltModel,
+        compute: DeviceSetup,
         images: Images,
-        listener: Listener,
+        callback: Callback,
     ) -> None:
         self.prefix = prefix
         self._config = config
         self._network = network
         self._compute = compute
         self._images = images
-        self._listener = listener
+        self._listener = callback
         self._folder = cache_folder()
         self._writable = config.uses_cache
         self._held = 0
-        self._stores: dict[int, Store] = {}
+        self._stores: dict[int, RowCache] = {}
         self.digest = prefix.digest()
         self.computed_images = 0
 
-    def batches(self, samples: Samples, views: int, order: ViewOrder) -> FeatureBatches | ComputedFeatures:
+    def batches(self, samples: Samples, views: int, order: ViewBatchSampler) -> FeatureBatches | UncachedFeatures:
         """Shuffled batches to train on."""
         features = self._stored("train", samples, views)
         if features:
             return FeatureBatches(features, order, self._compute.device)
-        return ComputedFeatures(
+        return UncachedFeatures(
             view_loader(self._viewed(samples, views), order, self._images.workers), self._run, order
         )
 
@@ -117,14 +117,14 @@ class FrozenFeatures:
         """Why not all features and logits of a split can be held in memory in float32; empty where they can."""
         row = self._run(self._viewed(samples, 1)[0][0][None])
         needed = len(samples) * (row.numel() + outputs) * torch.float32.itemsize
-        return f"all features and logits take {show_size(needed)}" if needed > MEMORY_BYTES else ""
+        return f"all features and logits take {format_size(needed)}" if needed > MEMORY_BYTES else ""
 
-    def in_order(self, split: str, samples: Samples) -> EvalFeatures | ComputedFeatures:
+    def in_order(self, split: str, samples: Samples) -> EvalFeatures | UncachedFeatures:
         """Every image of a split once, as it is in prediction."""
         features = self._stored(split, samples, 1)
         if features:
             return EvalFeatures(features, BATCH)
-        return ComputedFeatures(eval_loader(self._viewed(samples, 1), BATCH, self._images.workers), self._run)
+        return UncachedFeatures(eval_loader(self._viewed(samples, 1), BATCH, self._images.workers), self._run)
 
     def _stored(self, split: str, samples: Samples, views: int) -> Features | None:
         """The features, if they can be held."""
@@ -143,16 +143,16 @@ class FrozenFeatures:
             for view, (part, row) in enumerate(found):
                 for count in self._fill(samples, identities, view, part, row):
                     done += count
-                    self._listener(Counted("features", done, missing))
+                    self._listener(TaskProgress("features", done, missing))
                 rows.append(Rows(self._store(view).parts, part, row))
         except _NoMemoryError:
             self._tell(split, "computed whenever they are needed: too much for memory")
             return None
         total = views * len(samples)
         cached = self._writable and any(identities)
-        where = f"computed once, now in {short_path(self._folder)}" if cached else "computed once, held in memory"
+        where = f"computed once, now in {display_path(self._folder)}" if cached else "computed once, held in memory"
         if missing < total:
-            where = f"{'all' if not missing else f'{total - missing:,} of {total:,}'} from {short_path(self._folder)}"
+            where = f"{'all' if not missing else f'{total - missing:,} of {total:,}'} from {display_path(self._folder)}"
         self._tell(f"{split}, {views} view{'s' if views > 1 else ''}", where)
         return Features(rows, torch.tensor(samples.targets))
 
@@ -165,15 +165,15 @@ class FrozenFeatures:
             asked = self._config.cache_bytes
             limit = default_limit(self._folder) if asked is None else asked
             try:
-                if make_room(self._folder, needed, limit, [store.path for store in self._stores.values()]):
+                if evict(self._folder, needed, limit, [store.path for store in self._stores.values()]):
                     return ""
             except ToolkitError as error:
                 self._give_up(str(error))
             else:
                 self._give_up(
-                    f"The features take {show_size(needed)}, and {named('cache_size')} is {show_size(limit)}."
+                    f"The features take {format_size(needed)}, and {named('cache_size')} is {format_size(limit)}."
                 )
-        return "" if needed <= MEMORY_BYTES else f"{show_size(needed)} are much for memory, and not kept on disk"
+        return "" if needed <= MEMORY_BYTES else f"{format_size(needed)} are much for memory, and not kept on disk"
 
     def _fill(
         self, samples: Samples, identities: Sequence[bytes | None], view: int, part: np.ndarray, row: np.ndarray
@@ -190,7 +190,7 @@ class FrozenFeatures:
         first = 0
         done = 0
         order = [(batch, torch.full_like(batch, view)) for batch in torch.split(torch.from_numpy(missing), BATCH)]
-        with telling_failures("features"):
+        with as_training_error("features"):
             for images, _ in view_loader(self._viewed(samples, view + 1), order, self._images.workers):
                 pending.append(self._run(images).cpu().contiguous())
                 done += len(images)
@@ -217,7 +217,9 @@ class FrozenFeatures:
         known = [identity for identity in identities if identity]
         changed = [index for index, before in zip(chunk, identities, strict=True) if _changed(samples, index, before)]
         if changed:
-            self._listener(Warned(f"{samples.name(int(changed[0]))} changed while it was read; it is not cached."))
+            self._listener(
+                WarningEvent(f"{samples.name(int(changed[0]))} changed while it was read; it is not cached.")
+            )
         elif self._writable and len(known) == len(identities):
             try:
                 store.write(known, rows)
@@ -227,17 +229,19 @@ class FrozenFeatures:
         self._held += rows.nbytes
         if self._held > MEMORY_BYTES:
             raise _NoMemoryError
-        store.hold(rows)
+        store.add_in_memory(rows)
         return store.last_part
 
     def _give_up(self, why: str) -> None:
         self._writable = False
-        self._listener(Warned(f"{why} The run goes on without keeping features on disk."))
+        self._listener(WarningEvent(f"{why} The run goes on without keeping features on disk."))
 
-    def _store(self, view: int) -> Store:
+    def _store(self, view: int) -> RowCache:
         if view not in self._stores:
             spec, compute, network = self._network.input_spec, self._compute, self._network
-            seen = {"view": view, "augment": self._config.augment, "mirror": self._images.mirror} if view else "plain"
+            seen = (
+                {"view": view, "augment": self._config.augment, "mirror": self._images.allow_hflip} if view else "plain"
+            )
             key = {
                 "arch": str(network.arch),
                 "arch_options": {name: repr(value) for name, value in network.arch.options.items()},
@@ -252,15 +256,15 @@ class FrozenFeatures:
                 f"{network.arch} up to {self.prefix.cut}, {spec.height}x{spec.width} px, {compute.precision}, "
                 f"{f'view {view}' if view else 'plain'}"
             )
-            self._stores[view] = store = Store(self._folder, key, what)
+            self._stores[view] = store = RowCache(self._folder, key, what)
             if store.damaged:
-                self._listener(Warned(f"Damaged, and removed from the cache: {listing(store.damaged)}."))
+                self._listener(WarningEvent(f"Damaged, and removed from the cache: {join_names(store.damaged)}."))
         return self._stores[view]
 
-    def _viewed(self, samples: Samples, views: int) -> ViewedImages:
+    def _viewed(self, samples: Samples, views: int) -> ViewDataset:
         spec, images = self._network.input_spec, self._images
-        return ViewedImages(
-            samples, [View(spec, images.augmentation, images.mirror, number) for number in range(views)], spec
+        return ViewDataset(
+            samples, [FixedView(spec, images.augmentation, images.allow_hflip, number) for number in range(views)], spec
         )
 
     def _run(self, images: torch.Tensor) -> torch.Tensor:
@@ -269,8 +273,8 @@ class FrozenFeatures:
             return self.prefix(self._images.prepare(images.to(self._compute.device, non_blocking=True)))
 
     def _tell(self, split: str, where: str) -> None:
-        self._listener(Chosen("features", f"{split}, up to {self.prefix.cut}", where, detail=True))
+        self._listener(DecisionEvent("features", f"{split}, up to {self.prefix.cut}", where, detail=True))
 
 
 def _changed(samples: Samples, index: int, before: bytes | None) -> bool:
-    return before is not None and identity_of(samples.images[index]) != before
+    return before is not None and fingerprint_image(samples.images[index]) != before

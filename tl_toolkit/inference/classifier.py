@@ -12,8 +12,8 @@ from tl_toolkit.data.transforms import EvalTransform, Normalize
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.reader_threads import readers
 from tl_toolkit.metrics.logits import probabilities, ranked_classes
-from tl_toolkit.model_file import ModelCard
-from tl_toolkit.training.device import Compute
+from tl_toolkit.model_file import ModelMetadata
+from tl_toolkit.training.device import DeviceSetup
 
 DEFAULT_TOP_K = 5
 BATCH = 32
@@ -51,31 +51,31 @@ class Prediction:
         return self.top_k[0].probability
 
 
-class LoadedModel:
+class ImageClassifier:
     """A fine-tuned network with its class names and its preprocessing.
 
     Attributes:
         module: The plain torchvision or timm network, in eval mode.
-        card: What the model file says about it.
+        metadata: What the model file says about it.
         compute: Where and in which precision it runs.
     """
 
-    def __init__(self, module: nn.Module, card: ModelCard, compute: Compute) -> None:
+    def __init__(self, module: nn.Module, metadata: ModelMetadata, compute: DeviceSetup) -> None:
         self.module = compute.place(module).eval()
-        self.card = card
+        self.metadata = metadata
         self.compute = compute
-        self._to_pixels = EvalTransform(card.input_spec)
-        self.normalize = Normalize(card.input_spec).to(compute.device)
+        self._to_pixels = EvalTransform(metadata.input_spec)
+        self.normalize = Normalize(metadata.input_spec).to(compute.device)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
-        return self.card.class_names
+        return self.metadata.class_names
 
     @property
     def input_spec(self) -> InputSpec:
         """The pixels that the network expects."""
-        return self.card.input_spec
+        return self.metadata.input_spec
 
     def to_pixels(self, image: ImageLike) -> torch.Tensor:
         """From an image or its path to uint8 (C, H, W).
@@ -84,7 +84,7 @@ class LoadedModel:
             ImageError: It cannot be read.
         """
         spec = self.input_spec
-        return self._to_pixels(open_image(image, spec.channels, at_least=spec.enough))
+        return self._to_pixels(open_image(image, spec.channels, min_size=spec.min_decode_size))
 
     @property
     def transform(self) -> Callable[[ImageLike], torch.Tensor]:
@@ -147,7 +147,7 @@ class LoadedModel:
     def rank(self, logits: torch.Tensor, names: Sequence[str], top_k: int) -> list[Prediction]:
         """Turns logits into predictions, naming the images `names`."""
         best = ranked_classes(logits, top_k)
-        shares = probabilities(logits, self.card.loss).gather(1, best)
+        shares = probabilities(logits, self.metadata.loss).gather(1, best)
         return [
             Prediction(
                 name,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.io.files import is_file, is_folder
 from tl_toolkit.io.own_files import CONFIG_FILE, MODEL_FILE
-from tl_toolkit.text import named, shown
+from tl_toolkit.text import format_value, named
 
 if TYPE_CHECKING:
     pass  # With it comes torch, which takes seconds.
@@ -20,22 +20,24 @@ import torch
 from torch import nn
 
 from tl_toolkit.config.choices import Head, Precision
-from tl_toolkit.errors import NEAREST, ModelFileError
-from tl_toolkit.inference.classifier import LoadedModel
+from tl_toolkit.errors import MAX_SUGGESTIONS, ModelFileError
+from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.own_files import GIVE_A_MODEL, find_model
-from tl_toolkit.model_file import ModelCard, read_card, read_weights
+from tl_toolkit.model_file import ModelMetadata, read_metadata, read_weights
 from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
-from tl_toolkit.models.pickles.load import CARD_ATTRIBUTE, card_of, load_pickled
+from tl_toolkit.models.pickles.load import CARD_ATTRIBUTE, load_pickled, metadata_of
 from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
-from tl_toolkit.text import listing
-from tl_toolkit.training.device import choose_compute
+from tl_toolkit.text import join_names
+from tl_toolkit.training.device import select_device
 
-MOST_LOOKED_AT = 100
+MAX_LOOKED_AT = 100
 """Files of a folder in which a model is looked for, where it is no run."""
 
 
-def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto", trust: bool = False) -> LoadedModel:
+def load(
+    path: str | Path, *, device: str = "auto", precision: Precision = "auto", trust: bool = False
+) -> ImageClassifier:
     """Loads a model; nothing in the file is run as code.
 
     Args:
@@ -53,8 +55,8 @@ def load(path: str | Path, *, device: str = "auto", precision: Precision = "auto
     kind = kind_of(file)
     if kind is None:
         raise _no_model(file)
-    module, card = _read(file) if kind == "safetensors" else _read_full_model(file, trust)
-    return LoadedModel(module, card, choose_compute(device, precision, module))
+    module, metadata = _read(file) if kind == "safetensors" else _read_full_model(file, trust)
+    return ImageClassifier(module, metadata, select_device(device, precision, module))
 
 
 def find_model_file(path: str | Path) -> Path:
@@ -76,18 +78,18 @@ def _instead_of(folder: Path) -> str:
         return f". Its run has not come so far: tl finetune --resume {shlex.quote(str(folder))}"
     try:
         runs = sorted((path.parent for path in folder.glob(f"*/{MODEL_FILE}")), key=lambda run: run.stat().st_mtime)
-        inside = sorted(islice((path for path in folder.iterdir() if path.name[:1] != "."), MOST_LOOKED_AT))
+        inside = sorted(islice((path for path in folder.iterdir() if path.name[:1] != "."), MAX_LOOKED_AT))
     except OSError:
         return f". {GIVE_A_MODEL}"
-    if near := [str(path) for path in (*reversed(runs), *filter(_has_card, inside))][:NEAREST]:
+    if near := [str(path) for path in (*reversed(runs), *filter(_has_card, inside))][:MAX_SUGGESTIONS]:
         return f". Did you mean {' or '.join(near)}?"
-    return f", only {listing([path.name for path in inside])}. {GIVE_A_MODEL}" if inside else f". {GIVE_A_MODEL}"
+    return f", only {join_names([path.name for path in inside])}. {GIVE_A_MODEL}" if inside else f". {GIVE_A_MODEL}"
 
 
 def _has_card(path: Path) -> bool:
     """Whether there is a model that tl wrote as safetensors, whatever the name of its file."""
     try:
-        return is_file(path) and kind_of(path) == "safetensors" and bool(read_card(path))
+        return is_file(path) and kind_of(path) == "safetensors" and bool(read_metadata(path))
     except ModelFileError:
         return False
 
@@ -103,31 +105,31 @@ def _no_model(file: Path) -> ToolkitError:
     return UsageError(f"{file} is {what}, not a model. {instead}")
 
 
-def _read(file: Path) -> tuple[nn.Module, ModelCard]:
+def _read(file: Path) -> tuple[nn.Module, ModelMetadata]:
     """A network built by its card, with the weights of a safetensors file."""
     weights = read_weights(file)  # First: what is damaged would be told as something else.
-    card = read_card(file)
-    if card.head not in get_args(Head):
-        raise ModelFileError(f"{file} has a head {shown(card.head)}; expected {', '.join(get_args(Head))}.")
+    metadata = read_metadata(file)
+    if metadata.head not in get_args(Head):
+        raise ModelFileError(f"{file} has a head {format_value(metadata.head)}; expected {', '.join(get_args(Head))}.")
     module = rebuild_network(
-        resolve_arch(card.architecture, card.arch_options),
-        card.outputs,
-        card.head,  # type: ignore[arg-type]  # checked above
-        card.base_classes,
-        card.input_spec,
+        resolve_arch(metadata.architecture, metadata.arch_options),
+        metadata.outputs,
+        metadata.head,  # type: ignore[arg-type]  # checked above
+        metadata.base_classes,
+        metadata.input_spec,
     )
     try:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise ModelFileError(f"{file} does not fit {card.architecture}, which its header names: {error}") from error
-    return module, card
+        raise ModelFileError(f"{file} does not fit {metadata.architecture}, which its header names: {error}") from error
+    return module, metadata
 
 
-def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelCard]:
+def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata]:
     """A network as it was saved, and the card that it carries."""
     module = load_pickled(file, trust)
-    metadata = card_of(module)
-    if not isinstance(module, nn.Module) or not metadata:
+    header = metadata_of(module)
+    if not isinstance(module, nn.Module) or not header:
         what = "a network" if isinstance(module, nn.Module) else "weights" if isinstance(module, dict) else "something"
         raise UsageError(
             f"{file} holds {what} without class names and InputSpec, so nothing can be predicted with it. Give a run "
@@ -135,14 +137,14 @@ def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelCard]:
         )
     delattr(module, CARD_ATTRIBUTE)
     try:
-        card = ModelCard.from_metadata(metadata)
+        metadata = ModelMetadata.from_metadata(header)
     except ModelFileError as error:
         raise ModelFileError(f"{file} is no model that tl can load: {error}.") from error
     try:
         with torch.inference_mode():
-            shape = tuple(module.eval()(blank_image(card.input_spec)).shape)
+            shape = tuple(module.eval()(blank_image(metadata.input_spec)).shape)
     except Exception as error:  # What is in the file may be any layers in any order.
         raise ModelFileError(f"{file} does not take the images that it describes: {error}") from error
-    if shape != (1, card.outputs):
-        raise ModelFileError(f"{file} gives {shape} for one image; expected (1, {card.outputs}), as it says.")
-    return module, card
+    if shape != (1, metadata.outputs):
+        raise ModelFileError(f"{file} gives {shape} for one image; expected (1, {metadata.outputs}), as it says.")
+    return module, metadata

@@ -15,15 +15,15 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, Self
 
 from tl_toolkit.errors import DataError
-from tl_toolkit.io.files import show_size
+from tl_toolkit.io.files import format_size
 
-MOST_MEMBERS = 300_000
+MAX_MEMBERS = 300_000
 """Files and folders in an archive. Of torchvision's that `tl data get` takes, Food-101 has most: 101,000."""
 
-MOST_BYTES = 64 * 2**30
+MAX_BYTES = 64 * 2**30
 """Of all files together, unpacked. More than any of them has."""
 
-MOST_HEADER_BYTES = 2**20
+MAX_HEADER_BYTES = 2**20
 """Of a tar header that is read into memory, such as a long name."""
 
 READ_INTO_MEMORY = (
@@ -34,7 +34,7 @@ READ_INTO_MEMORY = (
     tarfile.SOLARIS_XHDTYPE,
 )
 
-MOST_PARTS = 64
+MAX_PARTS = 64
 """Folders within each other: removing a folder goes down them one by one."""
 
 CHUNK_BYTES = 2**20
@@ -128,8 +128,8 @@ class _Unpacked:
     def count(self) -> None:
         """One more member, of whatever kind."""
         self.members += 1
-        if self.members > MOST_MEMBERS:
-            raise DataError(f"it holds more than {MOST_MEMBERS:,} files and folders")
+        if self.members > MAX_MEMBERS:
+            raise DataError(f"it holds more than {MAX_MEMBERS:,} files and folders")
 
     def add_folder(self, name: str) -> None:
         """A folder, which may be there already."""
@@ -144,8 +144,8 @@ class _Unpacked:
         with place.open("xb") as file:
             while chunk := source.read(CHUNK_BYTES):
                 self.bytes += len(chunk)
-                if self.bytes > MOST_BYTES:
-                    raise DataError(f"its files take more than {show_size(MOST_BYTES)}")
+                if self.bytes > MAX_BYTES:
+                    raise DataError(f"its files take more than {format_size(MAX_BYTES)}")
                 file.write(chunk)
 
     def add_copy(self, name: str, target: str) -> None:
@@ -162,8 +162,8 @@ class _Unpacked:
         parts = (*path.parts, *PureWindowsPath(name).parts)
         if ".." in parts or path.is_absolute() or "\\" in name or "\0" in name or PureWindowsPath(name).anchor:
             raise DataError(f"it holds {what or repr(name)}, which leads out of the folder")
-        if len(path.parts) > MOST_PARTS:
-            raise DataError(f"it holds folders within each other, more than {MOST_PARTS} deep")
+        if len(path.parts) > MAX_PARTS:
+            raise DataError(f"it holds folders within each other, more than {MAX_PARTS} deep")
         return self.folder / path
 
 
@@ -178,8 +178,8 @@ class _BoundedHeader(tarfile.TarInfo):
             DataError: It is one of those, and large.
         """
         header = super().frombuf(buf, encoding, errors)
-        if header.type in READ_INTO_MEMORY and header.size > MOST_HEADER_BYTES:
-            raise DataError(f"it has a header of {show_size(header.size)}")
+        if header.type in READ_INTO_MEMORY and header.size > MAX_HEADER_BYTES:
+            raise DataError(f"it has a header of {format_size(header.size)}")
         return header
 
 

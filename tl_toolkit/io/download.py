@@ -14,26 +14,26 @@ from threading import Thread
 from typing import IO, Any, BinaryIO, TypeVar
 
 from tl_toolkit.errors import DownloadError, ToolkitError
-from tl_toolkit.io.files import atomic_file, show_size
+from tl_toolkit.io.files import atomic_file, format_size
 
 ANSWER_SECONDS = 8.0
 """Longest wait for an answer (name, addresses, TLS and redirects together) and, later, for the next bytes: being
 offline is said within ten seconds."""
 
-MOST_BYTES = 32 * 2**30
+MAX_BYTES = 32 * 2**30
 """Largest download. timm's largest weights, of 7 billion parameters, take 25 GiB; the largest dataset takes 11 GiB."""
 
 CHUNK_BYTES = 1 << 20
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
-Progress = Callable[[int, int | None], None]
+ProgressCallback = Callable[[int, int | None], None]
 """Called with the bytes so far and, where known, the bytes in all."""
 
 Answer = TypeVar("Answer")
 
 
 def download(
-    url: str, destination: Path, digest: str | None, progress: Progress | None = None, algorithm: str = "sha256"
+    url: str, destination: Path, digest: str | None, progress: ProgressCallback | None = None, algorithm: str = "sha256"
 ) -> None:
     """Fetches a file; it appears at `destination` only when it is whole and its hash is right.
 
@@ -47,7 +47,7 @@ def download(
     Raises:
         DownloadError: The file cannot be fetched or is not the expected one.
     """
-    refuse_unprotected(url)
+    require_https(url)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(destination) as temporary:
@@ -65,7 +65,7 @@ def download(
         raise DownloadError(f"{url} cannot be kept: {error}") from error
 
 
-def refuse_unprotected(url: str, before: str | None = None) -> None:
+def require_https(url: str, before: str | None = None) -> None:
     """Refuses an address that anyone on the way could answer for.
 
     Args:
@@ -87,13 +87,13 @@ def refuse_oversized(url: str, size: int) -> None:
     """Refuses more bytes than any file that is wanted has.
 
     Raises:
-        DownloadError: They are more than `MOST_BYTES`.
+        DownloadError: They are more than `MAX_BYTES`.
     """
-    if size > MOST_BYTES:
-        raise DownloadError(f"{url} has {show_size(size)} or more; at most {show_size(MOST_BYTES)} are downloaded.")
+    if size > MAX_BYTES:
+        raise DownloadError(f"{url} has {format_size(size)} or more; at most {format_size(MAX_BYTES)} are downloaded.")
 
 
-def answer_within(seconds: float, ask: Callable[[], Answer]) -> Answer:
+def call_with_timeout(seconds: float, ask: Callable[[], Answer]) -> Answer:
     """Asks in a thread of its own: looking up a name and trying each of its addresses have no limit together.
 
     Args:
@@ -139,17 +139,17 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         try:
-            refuse_unprotected(newurl, before=req.full_url)
+            require_https(newurl, before=req.full_url)
         except DownloadError:
             fp.close()
             raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(url: str, temporary: Path, progress: Progress | None, algorithm: str) -> str:
+def _fetch(url: str, temporary: Path, progress: ProgressCallback | None, algorithm: str) -> str:
     """Writes what an address answers to a file, and returns its hash."""
     try:
-        with answer_within(ANSWER_SECONDS, lambda: open_url(url)) as response, temporary.open("wb") as file:
+        with call_with_timeout(ANSWER_SECONDS, lambda: open_url(url)) as response, temporary.open("wb") as file:
             length = response.headers.get("Content-Length") or ""
             return _copy(url, response, file, int(length) if length.isdecimal() else None, progress, algorithm)
     except urllib.error.HTTPError as error:
@@ -161,7 +161,12 @@ def _fetch(url: str, temporary: Path, progress: Progress | None, algorithm: str)
 
 
 def _copy(
-    url: str, source: HTTPResponse, target: BinaryIO, expected: int | None, progress: Progress | None, algorithm: str
+    url: str,
+    source: HTTPResponse,
+    target: BinaryIO,
+    expected: int | None,
+    progress: ProgressCallback | None,
+    algorithm: str,
 ) -> str:
     """Copies everything, hashing it on the way.
 

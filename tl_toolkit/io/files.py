@@ -17,7 +17,7 @@ from tl_toolkit.io.reader_threads import reading
 from tl_toolkit.text import named
 
 
-def user_path(text: str | Path) -> Path:
+def expand_path(text: str | Path) -> Path:
     """A path as a user wrote it, with ~ filled in where that user exists.
 
     Raises:
@@ -31,7 +31,7 @@ def user_path(text: str | Path) -> Path:
         return Path(text)
 
 
-def short_path(path: str | Path, tilde: bool = True) -> str:
+def display_path(path: str | Path, tilde: bool = True) -> str:
     """A path to show: from the working directory where that is shorter, else with ~ for the user's own folder.
 
     Args:
@@ -52,9 +52,9 @@ def short_path(path: str | Path, tilde: bool = True) -> str:
     return min(forms, key=len)
 
 
-def short_data(spec: str) -> str:
+def display_data(spec: str) -> str:
     """What --data takes, to show: the path of a folder short, other names as they are."""
-    return spec if ":" in spec else short_path(spec)
+    return spec if ":" in spec else display_path(spec)
 
 
 def is_folder(path: Path) -> bool:
@@ -106,7 +106,7 @@ def parse_size(text: str) -> int | None:
     return int(size) if size < math.inf else None
 
 
-def show_size(count: float) -> str:
+def format_size(count: float) -> str:
     """Bytes in words: 1536 is 1.5 KiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
@@ -115,7 +115,7 @@ def show_size(count: float) -> str:
     raise AssertionError("the loop ends with GiB")
 
 
-def show_count(count: float) -> str:
+def format_count(count: float) -> str:
     """Parameters or multiply-adds in words: 11,689,512 is 11.7 M, 1,814,073,344 is 1.81 G."""
     for prefix, factor, decimals in (("G", 1e9, 2), ("M", 1e6, 1), ("k", 1e3, 1)):
         if count >= factor:
@@ -123,7 +123,7 @@ def show_count(count: float) -> str:
     return f"{count:,.0f}"
 
 
-def show_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """A time in words: 8.25 is 8 s, 200 is 3 min 20 s."""
     whole = round(seconds)
     if whole < 60:
@@ -191,10 +191,10 @@ def _reason(error: OSError, path: Path, size: int) -> str:
     if error.errno not in NO_ROOM or not size:
         return text
     free = shutil.disk_usage(path.parent).free
-    return f"{text}; it takes {show_size(size)}, and {show_size(free)} are free"
+    return f"{text}; it takes {format_size(size)}, and {format_size(free)} are free"
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Removes what killed processes left of files that they were writing in a folder."""
     for path in folder.glob(f".*{UNFINISHED}"):
         with contextlib.suppress(OSError):

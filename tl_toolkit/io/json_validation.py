@@ -5,7 +5,7 @@ import math
 from typing import Any, TypeVar
 
 from tl_toolkit.errors import LARGEST
-from tl_toolkit.text import shown
+from tl_toolkit.text import format_value
 
 Record = TypeVar("Record")
 
@@ -17,7 +17,7 @@ def whole_number(value: Any, name: str) -> int:
         ValueError: It is none.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
-        raise ValueError(f"{name} must be a whole number of 0 or more, not {shown(value)}")
+        raise ValueError(f"{name} must be a whole number of 0 or more, not {format_value(value)}")
     return value
 
 
@@ -32,7 +32,7 @@ def number(value: Any, name: str) -> float:
         or not isinstance(value, int | float)
         or (isinstance(value, int) and abs(value) > LARGEST)
     ):
-        raise ValueError(f"{name} must be a number, not {shown(value)}")
+        raise ValueError(f"{name} must be a number, not {format_value(value)}")
     return float(value)
 
 
@@ -43,7 +43,7 @@ def duration(value: Any, name: str) -> float:
         ValueError: They are none.
     """
     if not 0 <= number(value, name) < math.inf:
-        raise ValueError(f"{name} must be 0 or more seconds, not {shown(value)}")
+        raise ValueError(f"{name} must be 0 or more seconds, not {format_value(value)}")
     return float(value)
 
 
@@ -54,7 +54,7 @@ def mapping(value: Any, name: str) -> dict[str, Any]:
         ValueError: It is none.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"{name} must be a mapping, not {shown(value)}")
+        raise ValueError(f"{name} must be a mapping, not {format_value(value)}")
     return value
 
 
@@ -73,7 +73,7 @@ def record(kind: type[Record], values: Any, name: str) -> Record:
     fields = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
     if given.keys() != fields.keys():
         differing = ", ".join(sorted(given.keys() ^ fields.keys()))
-        raise ValueError(f"{name} has other fields than it must: {shown(differing)}")
+        raise ValueError(f"{name} has other fields than it must: {format_value(differing)}")
     return kind(**{key: _field(value, fields[key], f"{key} of {name}") for key, value in given.items()})
 
 
@@ -83,5 +83,5 @@ def _field(value: Any, kind: Any, name: str) -> str | int | float:
     if kind is float:
         return number(value, name)
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be text, not {shown(value)}")
+        raise ValueError(f"{name} must be text, not {format_value(value)}")
     return value

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_toolkit.errors import UsageError
-from tl_toolkit.io.files import is_file, is_folder, user_path
+from tl_toolkit.io.files import expand_path, is_file, is_folder
 
 if TYPE_CHECKING:
     pass  # With it comes torch, which takes seconds.
@@ -31,7 +31,7 @@ FIGURE_MARK = b"Software\0" + SOFTWARE.encode()
 """In the head of a figure as PNG: its `Software`, a text that the format foresees."""
 
 HEAD_BYTES = 256
-LEAST_FIGURE_BYTES = 4096
+MIN_FIGURE_BYTES = 4096
 """No figure is smaller: a small PNG, as data sets have them by the thousand, need not be opened."""
 
 
@@ -77,7 +77,7 @@ def is_own_figure(path: str) -> bool:
     if not path.lower().endswith(".png"):
         return False
     status = os.stat(path)  # noqa: PTH116  # quicker, and there may be very many
-    if not stat.S_ISREG(status.st_mode) or status.st_size < LEAST_FIGURE_BYTES:
+    if not stat.S_ISREG(status.st_mode) or status.st_size < MIN_FIGURE_BYTES:
         return False
     with open(path, "rb") as file:  # noqa: PTH123  # quicker
         return FIGURE_MARK in file.read(HEAD_BYTES)
@@ -92,7 +92,7 @@ def find_model(path: str | Path) -> Path:
     Raises:
         UsageError: Nothing is there.
     """
-    place = user_path(path)
+    place = expand_path(path)
     if not is_folder(place) and not is_file(place):
         raise UsageError(f"There is no model {str(path)!r}. {GIVE_A_MODEL}")
     return place

@@ -18,14 +18,14 @@ from tl_toolkit.text import printable
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-TICK = 1.0
+POLL_SECONDS = 1.0
 """Seconds between two looks at what is being read."""
 
-PATIENCE = 60
+STALL_POLLS = 60
 """Looks after which a file is given up. They are counted instead of time, which also passes while a process is stopped.
 """
 
-MOST_GIVEN_UP = 8
+MAX_GIVEN_UP = 8
 """Threads that wait for a file system in vain before it is taken to be gone."""
 
 NO_ANSWER = "the file system did not answer"
@@ -60,7 +60,7 @@ def reading(path: object) -> Iterator[None]:
             _files[me] = (*outer,)
 
 
-class _Looks:
+class _StallDetector:
     """Counts how often threads were seen to read what they had read at the look before."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class _Looks:
         before, count = self._seen.get(thread, (None, 0))
         count = count + 1 if file is not None and file is before else 0
         self._seen[thread] = file, count
-        return file if count >= PATIENCE else None
+        return file if count >= STALL_POLLS else None
 
 
 def watch_this_thread(give_up: Callable[[], object]) -> None:
@@ -83,9 +83,9 @@ def watch_this_thread(give_up: Callable[[], object]) -> None:
     watched = threading.get_ident()
 
     def watch() -> None:
-        looks = _Looks()
+        looks = _StallDetector()
         while not looks.overdue(watched):
-            time.sleep(TICK)
+            time.sleep(POLL_SECONDS)
         give_up()
 
     threading.Thread(target=watch, name="watch", daemon=True).start()
@@ -93,10 +93,10 @@ def watch_this_thread(give_up: Callable[[], object]) -> None:
 
 def reason_to_give_up() -> str:
     """Why a file cannot be read that was given up."""
-    return f"{NO_ANSWER} for {PATIENCE * TICK:.0f} s"
+    return f"{NO_ANSWER} for {STALL_POLLS * POLL_SECONDS:.0f} s"
 
 
-class Job(Generic[Item, Result]):
+class ReadTask(Generic[Item, Result]):
     """A function over some items, each done by one of some threads.
 
     Args:
@@ -105,7 +105,7 @@ class Job(Generic[Item, Result]):
         items: What to read.
     """
 
-    def __init__(self, readers: "Readers", function: Callable[[Item], Result], items: Sequence[Item]) -> None:
+    def __init__(self, readers: "ReaderPool", function: Callable[[Item], Result], items: Sequence[Item]) -> None:
         self._readers = readers
         self._function = function
         self._items = items
@@ -150,8 +150,8 @@ class Job(Generic[Item, Result]):
             DataError: The file system does not answer at all.
             BaseException: What the function raised, but for an ImageError.
         """
-        looks = _Looks()
-        while not self._done.wait(TICK):
+        looks = _StallDetector()
+        while not self._done.wait(POLL_SECONDS):
             for thread, index in list(self._running.items()):
                 if file := looks.overdue(thread):
                     self._give_up(thread, index, file[0])
@@ -189,7 +189,7 @@ class Job(Generic[Item, Result]):
         self._readers.replace(self, path)
 
 
-class Readers:
+class ReaderPool:
     """Threads that read files. They are daemons: one that waits for ever keeps nobody from leaving.
 
     Args:
@@ -201,29 +201,29 @@ class Readers:
         self._lock = threading.Lock()
         self._count = count
         self._given_up = 0
-        self._jobs: SimpleQueue[Job[Any, Any] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[ReadTask[Any, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         atexit.register(self.close)
 
-    def start(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Job[Item, Result]:
-        """Begins to read; `Job.outcomes` waits for the results."""
+    def start(self, function: Callable[[Item], Result], items: Sequence[Item]) -> ReadTask[Item, Result]:
+        """Begins to read; `ReadTask.outcomes` waits for the results."""
         count = self._count or cores_to_use()
         with self._lock:
             while len(self._threads) < count:
                 self._add_thread()
-        job = Job(self, function, items)
+        job = ReadTask(self, function, items)
         for _ in range(min(count, len(items))):
             self._jobs.put(job)
         return job
 
-    def replace(self, job: Job[Any, Any], path: object) -> None:
+    def replace(self, job: ReadTask[Any, Any], path: object) -> None:
         """Starts a thread in the place of one that reads `path` in vain; it goes on with `job`.
 
         Raises:
             DataError: This happens again and again.
         """
         self._given_up += 1
-        if self._given_up >= MOST_GIVEN_UP:
+        if self._given_up >= MAX_GIVEN_UP:
             raise DataError(
                 f"Of {self._given_up} files {NO_ANSWER}, the last is {printable(str(path))}. Look whether its disk or "
                 "network folder can be reached."
@@ -239,7 +239,7 @@ class Readers:
             self._jobs.put(None)
         for thread in self._threads:
             if thread.ident not in _files:
-                thread.join(TICK)
+                thread.join(POLL_SECONDS)
 
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._work, name="read", daemon=True)
@@ -254,12 +254,12 @@ class Readers:
 
 
 @functools.cache
-def readers() -> Readers:
+def readers() -> ReaderPool:
     """The threads of this process, as many as there are cores to use."""
-    return Readers(None)
+    return ReaderPool(None)
 
 
-def in_time(function: Callable[..., Result], *arguments: object) -> Result:
+def call_with_stall_guard(function: Callable[..., Result], *arguments: object) -> Result:
     """Calls a function that reads files, in one of the threads.
 
     Raises:

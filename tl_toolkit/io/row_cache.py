@@ -35,7 +35,7 @@ FORMAT = "2"
 """Part of every digest: a store of another format is never looked at."""
 
 CACHE_VARIABLE = "TL_CACHE"
-MOST_BYTES = 10 * 2**30
+MAX_BYTES = 10 * 2**30
 FREE_SHARE = 0.5
 """By default the cache takes 10 GiB, or half of what is free where that is less."""
 
@@ -59,10 +59,10 @@ def default_limit(folder: Path) -> int:
     place = folder
     while not place.exists():
         place = place.parent
-    return min(MOST_BYTES, int(shutil.disk_usage(place).free * FREE_SHARE))
+    return min(MAX_BYTES, int(shutil.disk_usage(place).free * FREE_SHARE))
 
 
-def identity_of_file(path: str | Path) -> bytes | None:
+def fingerprint_file(path: str | Path) -> bytes | None:
     """What tells whether a file is still the same: its path, size and time of change; None where it is not there."""
     begin_file(path)
     try:
@@ -75,7 +75,7 @@ def identity_of_file(path: str | Path) -> bytes | None:
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=IDENTITY_BYTES).digest()
 
 
-def identity_of_content(content: bytes, what: str) -> bytes:
+def fingerprint_content(content: bytes, what: str) -> bytes:
     """What tells whether pixels in memory are still the same.
 
     Args:
@@ -136,7 +136,7 @@ def remove(entries: Sequence[CacheEntry]) -> None:
             raise ToolkitError(f"Cannot remove {entry.path}: {error.strerror}.") from error
 
 
-def make_room(folder: Path, needed: int, limit: int, keep: Sequence[Path]) -> bool:
+def evict(folder: Path, needed: int, limit: int, keep: Sequence[Path]) -> bool:
     """Removes what was not used for longest until `needed` more bytes fit within `limit`.
 
     Args:
@@ -185,23 +185,23 @@ class Shard:
             self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.rows = torch.frombuffer(self._mapping, dtype=dtype, count=math.prod(shape), offset=start).view(shape)
 
-    def let_go(self) -> None:
+    def release_pages(self) -> None:
         """Gives back the pages that were read: they are in the system's own cache, and need not count as ours."""
         if hasattr(self._mapping, "madvise"):  # Not on Windows.
             self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
-class HeldRows:
+class MemoryRows:
     """Rows (n, ...) in memory, for this run alone."""
 
     def __init__(self, rows: torch.Tensor) -> None:
         self.rows = rows
 
-    def let_go(self) -> None:
+    def release_pages(self) -> None:
         """There is no other copy."""
 
 
-Part = Shard | HeldRows
+Part = Shard | MemoryRows
 
 
 class Rows:
@@ -236,11 +236,11 @@ class Rows:
         for index in np.unique(part):
             here = torch.from_numpy(np.flatnonzero(part == index))
             taken[here] = self._parts[index].rows[row[here]]
-            self._parts[index].let_go()
+            self._parts[index].release_pages()
         return taken
 
 
-class Store:
+class RowCache:
     """One entry of the cache: a row for each image, by the image's identity.
 
     Args:
@@ -282,9 +282,9 @@ class Store:
         found = np.array(places, np.int64).reshape(-1, 2)
         return found[:, 0], found[:, 1]
 
-    def hold(self, rows: torch.Tensor) -> None:
+    def add_in_memory(self, rows: torch.Tensor) -> None:
         """Takes rows into memory, for this run alone."""
-        self.parts.append(HeldRows(rows))
+        self.parts.append(MemoryRows(rows))
 
     def write(self, identities: Sequence[bytes], rows: torch.Tensor) -> None:
         """Writes a shard.

@@ -46,8 +46,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
             raise OSError(int(number[1]) if number else None, str(error)) from error
 
 
-def write_sealed(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes or replaces a file whose header has a digest of all that is in it, for `read_sealed`.
+def save_checked(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes or replaces a file whose header has a digest of all that is in it, for `load_checked`.
 
     Args:
         path: The file.
@@ -61,7 +61,7 @@ def write_sealed(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     write_tensors(path, separate, {**metadata, DIGEST: _digest(separate, metadata)})
 
 
-def read_sealed(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def load_checked(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     """Reads metadata and tensors; the tensors may be mapped from the file.
 
     A file without a digest, of another tool or of an earlier version, is read as it is.

@@ -63,7 +63,7 @@ class Meter:
         return float(self._loss) / self.images, int(self._right) / self.images
 
 
-class FullMeter(Meter):
+class ClassificationMeter(Meter):
     """A `Meter` that also tells top-5 and each class.
 
     Args:

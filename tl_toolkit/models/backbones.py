@@ -16,7 +16,7 @@ from tl_toolkit.errors import ModelError, ToolkitError, UnknownNameError, UsageE
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.classic import CLASSIC, ClassicNetwork
 from tl_toolkit.system.libraries import timm, torchvision
-from tl_toolkit.text import listing, named
+from tl_toolkit.text import join_names, named
 
 Library = Literal["torchvision", "timm"]
 IMAGENET_CLASSES = 1000
@@ -77,7 +77,7 @@ def resolve_arch(spec: str, options: Mapping[str, Any] | None = None) -> Arch:
     """
     chosen = dict(options or {})
     if taken := [name for name in chosen if name in CHOOSING_WEIGHTS]:
-        raise UsageError(f"No network has the option {listing(taken)}: {named('weights')} says what it begins with.")
+        raise UsageError(f"No network has the option {join_names(taken)}: {named('weights')} says what it begins with.")
     library, _, name = spec.rpartition(":")
     if library in ("", "torchvision") and name in _torchvision_names():
         return Arch("torchvision", name, chosen)

@@ -10,14 +10,14 @@ from torch import nn
 
 from tl_toolkit.config.choices import Head
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.io.download import Progress
+from tl_toolkit.io.download import ProgressCallback
 from tl_toolkit.models.backbones import Arch, adapt_first_conv, blank_image, build_backbone, resolve_arch
 from tl_toolkit.models.heads import attach_head, check_head
-from tl_toolkit.models.weights.resolve import Overrides, Pretrained, Request, load_backbone
+from tl_toolkit.models.weights.resolve import InputOverrides, Pretrained, WeightsRequest, load_backbone
 
 
 @dataclass(frozen=True)
-class Network:
+class BuiltModel:
     """A network for one set of classes.
 
     Attributes:
@@ -52,17 +52,17 @@ def build_network(
     outputs: int,
     head: Head,
     weights: str,
-    overrides: Overrides,
-    progress: Progress | None = None,
+    overrides: InputOverrides,
+    progress: ProgressCallback | None = None,
     trust: bool = False,
-) -> Network:
+) -> BuiltModel:
     """Builds a network with pretrained weights and a new head.
 
     Args:
         arch: From `resolve_arch`.
         outputs: Logits: one for each class, or a single one for two.
         head: How the classifier is changed.
-        weights: See `Request`.
+        weights: See `WeightsRequest`.
         overrides: What of the InputSpec is not as the weights have it.
         progress: Told of a download's progress.
         trust: Read a weights file even where code that is in it would run.
@@ -72,10 +72,10 @@ def build_network(
         UnsafeFileError: Without `trust`, reading them could run code.
         ModelError: The network cannot be changed as asked.
     """
-    backbone: Pretrained = load_backbone(Request(arch, weights, overrides, progress, trust))
+    backbone: Pretrained = load_backbone(WeightsRequest(arch, weights, overrides, progress, trust))
     head_modules = attach_head(backbone.module, arch, head, outputs)
     check_head(backbone.module, arch, head, outputs, blank_image(backbone.input_spec))
-    return Network(
+    return BuiltModel(
         backbone.module.eval(),
         arch,
         head,
@@ -150,5 +150,5 @@ def build_model(
         ToolkitError: The name, the weights or the combination does not exist.
     """
     resolved = resolve_arch(arch, arch_options)
-    overrides = Overrides(in_channels=in_channels)
+    overrides = InputOverrides(in_channels=in_channels)
     return build_network(resolved, classes, head, weights, overrides, trust=trust).module

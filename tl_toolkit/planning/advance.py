@@ -5,18 +5,18 @@ import math
 from collections.abc import Sequence
 
 from tl_toolkit.errors import UsageError
-from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, Chosen, EvalRecord
-from tl_toolkit.io.files import show_seconds
-from tl_toolkit.planning.budget import LEAST_EPOCHS, TimeBudget
+from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, DecisionEvent, EvalRecord
+from tl_toolkit.io.files import format_seconds
+from tl_toolkit.planning.budget import MIN_EPOCHS, TimeBudget
 from tl_toolkit.planning.cost import DEFAULT_MULTIPLY_ADDS, count_stage, time_stage
 from tl_toolkit.stages.build import Bench
 from tl_toolkit.text import named
-from tl_toolkit.training.plan import Settings, best_by_stage
+from tl_toolkit.training.plan import StageConfig, best_by_stage
 
 
 def fit_to_budget(
-    bench: Bench, planned: Settings, records: Sequence[EvalRecord], budget: TimeBudget
-) -> Settings | None:
+    bench: Bench, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
+) -> StageConfig | None:
     """The settings with which a stage is worth its time, told with the reason.
 
     Args:
@@ -43,11 +43,11 @@ def fit_to_budget(
     if reason and not records:  # No stage before it has made a model.
         raise UsageError(f"{_budget(bench)} is too short for {planned.name}: {reason}.")
     if reason:
-        bench.listener(Chosen(planned.name, "left out", reason))
+        bench.callback(DecisionEvent(planned.name, "left out", reason))
         return None
     if epochs < planned.epochs:
         limit = _budget(bench) if budget.is_set else f"the default; see {named('time_budget')}"
-        bench.listener(Chosen(planned.name, f"{epochs} of {planned.epochs} epochs", limit))
+        bench.callback(DecisionEvent(planned.name, f"{epochs} of {planned.epochs} epochs", limit))
     return dataclasses.replace(planned, epochs=epochs)
 
 
@@ -55,26 +55,26 @@ def _budget(bench: Bench) -> str:
     return named("time_budget", bench.config.time_budget)
 
 
-def _epochs_in_time(bench: Bench, planned: Settings, budget: TimeBudget) -> tuple[int, str]:
+def _epochs_in_time(bench: Bench, planned: StageConfig, budget: TimeBudget) -> tuple[int, str]:
     """How many epochs of a stage fit into what is left, and where none does, why."""
     cost = time_stage(bench, planned)
     epochs = min(planned.epochs, cost.epochs_within(budget.remaining()))
-    left = show_seconds(max(0.0, budget.remaining()))
-    return epochs, "" if epochs else f"an epoch takes {show_seconds(cost.setup + cost.epoch)}, and {left} are left"
+    left = format_seconds(max(0.0, budget.remaining()))
+    return epochs, "" if epochs else f"an epoch takes {format_seconds(cost.setup + cost.epoch)}, and {left} are left"
 
 
-def _default_epochs(bench: Bench, planned: Settings) -> tuple[int, str]:
+def _default_epochs(bench: Bench, planned: StageConfig) -> tuple[int, str]:
     """How many epochs of a stage --tune auto trains without a time budget, and where too few, why."""
     limit = DEFAULT_MULTIPLY_ADDS[bench.compute.device.type]
     epochs = min(planned.epochs, count_stage(bench, planned).epochs_within(limit))
-    if epochs >= min(LEAST_EPOCHS, planned.epochs):
+    if epochs >= min(MIN_EPOCHS, planned.epochs):
         return epochs, ""
     cost = time_stage(bench, planned)
     seconds = cost.setup + planned.epochs * cost.epoch + cost.final
-    return 0, f"it would take about {show_seconds(seconds)}: see {named('time_budget')}"
+    return 0, f"it would take about {format_seconds(seconds)}: see {named('time_budget')}"
 
 
-def _why_not(planned: Settings, records: Sequence[EvalRecord], val_images: int, budget: TimeBudget) -> str:
+def _why_not(planned: StageConfig, records: Sequence[EvalRecord], val_images: int, budget: TimeBudget) -> str:
     """Why val does not ask for a stage; empty where it does."""
     best = best_by_stage(records)
     if max(best.values()) == 1.0:

@@ -4,10 +4,10 @@ import math
 import time
 
 from tl_toolkit.errors import UsageError
-from tl_toolkit.io.files import show_seconds
+from tl_toolkit.io.files import format_seconds
 from tl_toolkit.text import named
 
-LEAST_EPOCHS = 2
+MIN_EPOCHS = 2
 """Fewer are not worth their setup by default."""
 
 
@@ -46,8 +46,8 @@ class TimeBudget:
         """
         if self.used(1):
             raise UsageError(
-                f"{named('time_budget')} is too short with {show_seconds(self.seconds)}: starting took "
-                f"{show_seconds(self.elapsed)}."
+                f"{named('time_budget')} is too short with {format_seconds(self.seconds)}: starting took "
+                f"{format_seconds(self.elapsed)}."
             )
 
     @property

@@ -10,13 +10,13 @@ import torch
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import PROBE
-from tl_toolkit.io.files import show_seconds
+from tl_toolkit.io.files import format_seconds
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.multiply_adds import count_multiply_adds
 from tl_toolkit.planning.budget import WRITING_SECONDS, TimeBudget
 from tl_toolkit.stages.build import Bench
 from tl_toolkit.text import named
-from tl_toolkit.training.plan import Settings
+from tl_toolkit.training.plan import StageConfig
 
 DEFAULT_MULTIPLY_ADDS = {"cpu": 2.5e12, "cuda": 1e15, "mps": 4e13}
 """What --tune auto spends on a stage without --time-budget: some 20 to 40 seconds on two cores, fewer on a GPU. It is
@@ -31,7 +31,7 @@ SLOWER = 1.15
 """Steps and images may take this much longer than they did when they were timed."""
 
 
-LEAST_COST = 1e-9
+MIN_COST = 1e-9
 """Of an epoch; a clock that stutters may tell none."""
 
 
@@ -58,10 +58,10 @@ class StageCost:
 
     def epochs_within(self, limit: float) -> int:
         """How many epochs a limit allows."""
-        return max(0, math.floor((limit - self.setup) / max(self.epoch, LEAST_COST)))
+        return max(0, math.floor((limit - self.setup) / max(self.epoch, MIN_COST)))
 
 
-def count_stage(bench: Bench, settings: Settings) -> StageCost:
+def count_stage(bench: Bench, settings: StageConfig) -> StageCost:
     """Multiply-adds of a stage: forward passes of what is frozen, training of the rest in every epoch."""
     network = bench.network
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
@@ -70,7 +70,7 @@ def count_stage(bench: Bench, settings: Settings) -> StageCost:
     return _stage_cost(bench, counts[""] - trained, trained)
 
 
-def time_stage(bench: Bench, settings: Settings) -> StageCost:
+def time_stage(bench: Bench, settings: StageConfig) -> StageCost:
     """Seconds of a stage, reckoned from a forward pass and a training step on real images."""
     network = bench.network
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
@@ -99,14 +99,14 @@ def check_budget(bench: Bench, budget: TimeBudget) -> None:
     """
     if not budget.is_set:
         return
-    probe = Settings(PROBE, 1, "", 0.0, 0.0, 0.0)
+    probe = StageConfig(PROBE, 1, "", 0.0, 0.0, 0.0)
     cost = time_stage(bench, probe)
     needed = budget.elapsed + cost.setup + cost.final + PROBE_SECONDS + WRITING_SECONDS
     if needed > budget.seconds:
         images = sum(len(samples) for samples in bench.splits.present.values())
         raise UsageError(
-            f"{named('time_budget')} is too short with {show_seconds(budget.seconds)}: {images:,} images take about "
-            f"{show_seconds(needed)} with the head alone. Give at least that, or fewer images "
+            f"{named('time_budget')} is too short with {format_seconds(budget.seconds)}: {images:,} images take about "
+            f"{format_seconds(needed)} with the head alone. Give at least that, or fewer images "
             f"({named('train_images')}), a smaller {named('image_size')} or a smaller network."
         )
     budget.reserve = WRITING_SECONDS + cost.final

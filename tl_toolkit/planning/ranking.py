@@ -14,19 +14,19 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.data.splits import stratified_sample
 from tl_toolkit.errors import DataError, ModelError, UsageError
-from tl_toolkit.events import LAST_STAGE, TUNE, Counted, Event, Listener
-from tl_toolkit.features.extractor import FrozenFeatures
+from tl_toolkit.events import LAST_STAGE, TUNE, Callback, Event, TaskProgress
+from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
-from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.models.build import BuiltModel, build_network
 from tl_toolkit.models.freezing import freeze_except
 from tl_toolkit.models.multiply_adds import count_multiply_adds
-from tl_toolkit.models.weights.resolve import BUNDLED_ARCH, Overrides
+from tl_toolkit.models.weights.resolve import BUNDLED_ARCH, InputOverrides
 from tl_toolkit.models.weights.sources import weight_sources
 from tl_toolkit.planning.budget import TimeBudget
 from tl_toolkit.stages.build import Bench
-from tl_toolkit.text import listing, named
+from tl_toolkit.text import join_names, named
 from tl_toolkit.training.cross_validation import CrossValidation, cross_validate
-from tl_toolkit.training.device import Compute, choose_compute
+from tl_toolkit.training.device import DeviceSetup, select_device
 from tl_toolkit.training.plan import DEFAULT_EPOCHS, STAGES
 
 CANDIDATES = (Arch("timm", "tf_efficientnet_lite0"), BUNDLED_ARCH)
@@ -112,8 +112,8 @@ def rank_networks(
     config: FinetuneConfig,
     source: Source,
     splits: Splits,
-    compute: Compute,
-    listener: Listener,
+    compute: DeviceSetup,
+    callback: Callback,
     archs: Sequence[str] = (),
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> list[RankedNetwork]:
@@ -124,7 +124,7 @@ def rank_networks(
         source: The images.
         splits: They, divided.
         compute: Where and in which precision networks run.
-        listener: Told of progress.
+        callback: Told of progress.
         archs: See `rank`.
         out_of_time: Asked after each candidate whether to leave out the rest.
 
@@ -134,13 +134,13 @@ def rank_networks(
     sample = _sample(splits.train, source, config.seed)
     ranked: list[RankedNetwork] = []
     for arch, weights in _candidates(config, archs):
-        own = _judge(config, arch, weights, config.image_size, source, splits, sample, compute, listener)
+        own = _judge(config, arch, weights, config.image_size, source, splits, sample, compute, callback)
         assert own is not None  # Only a size that nobody asked for may be refused.
         ranked.append(own)
         for size in [] if config.image_size else _other_sizes(own, config.time_budget is not None):
             if out_of_time():
                 return _best_first(ranked)
-            other = _judge(config, arch, weights, size, source, splits, sample, compute, listener)
+            other = _judge(config, arch, weights, size, source, splits, sample, compute, callback)
             ranked += [other] if other else []
     return _best_first(ranked)
 
@@ -172,8 +172,8 @@ def choose_arch(
     config: FinetuneConfig,
     source: Source,
     splits: Splits,
-    compute: Compute,
-    listener: Listener,
+    compute: DeviceSetup,
+    callback: Callback,
     budget: TimeBudget,
 ) -> tuple[FinetuneConfig, list[RankedNetwork]]:
     """Settings with a network in place of "auto", and what it was chosen by.
@@ -183,13 +183,13 @@ def choose_arch(
         source: The images.
         splits: They, divided.
         compute: Where and in which precision networks run.
-        listener: Told of progress.
+        callback: Told of progress.
         budget: The time that the run may take.
 
     Raises:
         ToolkitError: There is no candidate.
     """
-    ranked = rank_networks(config, source, splits, compute, listener, out_of_time=lambda: budget.used(RANKING_SHARE))
+    ranked = rank_networks(config, source, splits, compute, callback, out_of_time=lambda: budget.used(RANKING_SHARE))
     chosen = choose_network(ranked, PROBE_SHARE * budget.remaining() if budget.is_set else 0.0)
     return dataclasses.replace(config, arch=chosen.arch, weights=chosen.weights, image_size=chosen.image_size), ranked
 
@@ -219,10 +219,10 @@ def largest_input(config: FinetuneConfig, archs: Sequence[str] = ()) -> int:
     """
     specs = [default_input_spec(arch) for arch, _ in _candidates(config, archs)]
     if config.image_size:
-        specs = [spec.resized(config.image_size) for spec in specs]
+        specs = [spec.with_size(config.image_size) for spec in specs]
     elif config.time_budget:
-        specs = [spec.resized(_scaled(spec.height, GROWN)) for spec in specs]
-    return max(spec.enough for spec in specs)
+        specs = [spec.with_size(_scaled(spec.height, GROWN)) for spec in specs]
+    return max(spec.min_decode_size for spec in specs)
 
 
 def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch, str]]:
@@ -240,7 +240,7 @@ def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch
             found.append((arch, chosen[0]))
     if not found:
         raise UsageError(
-            f"{named('arch', AUTO)} chooses among {listing([str(arch) for arch in CANDIDATES])}, but with "
+            f"{named('arch', AUTO)} chooses among {join_names([str(arch) for arch in CANDIDATES])}, but with "
             f"{named('weights', config.weights)} the weights of none are on this machine. Name a network: "
             f"{named('arch', 'resnet18')} downloads its weights; `tl models --here` lists what needs no download."
         )
@@ -288,15 +288,15 @@ def _judge(
     source: Source,
     splits: Splits,
     sample: Samples,
-    compute: Compute,
-    listener: Listener,
+    compute: DeviceSetup,
+    callback: Callback,
 ) -> RankedNetwork | None:
     """One network at one size; None where it does not take images of this size."""
     outputs = 1 if config.one_logit else len(source.class_names)
     config = dataclasses.replace(config, views=1)
     try:
         torch.manual_seed(config.seed)
-        network = build_network(arch, outputs, config.head, weights, Overrides(size, config.in_channels))
+        network = build_network(arch, outputs, config.head, weights, InputOverrides(size, config.in_channels))
     except ModelError:
         if size is None or size == config.image_size:
             raise
@@ -307,12 +307,12 @@ def _judge(
 
     def quietly(event: Event) -> None:
         """What the features tell of themselves would be a line for each network."""
-        if isinstance(event, Counted):
-            listener(dataclasses.replace(event, task=title))
+        if isinstance(event, TaskProgress):
+            callback(dataclasses.replace(event, task=title))
 
     seen = dataclasses.replace(splits, train=sample)
-    compute = choose_compute(config.device, config.precision, network.module)
-    bench = Bench(config, network, len(source.class_names), seen, source.mirror, compute, quietly)
+    compute = select_device(config.device, config.precision, network.module)
+    bench = Bench(config, network, len(source.class_names), seen, source.allow_hflip, compute, quietly)
     freeze_except(network.module, network.head_modules)
     frozen = bench.find_frozen(network.head_modules)
     if frozen is None:
@@ -328,11 +328,11 @@ def _judge(
 
 def _describe(
     config: FinetuneConfig,
-    network: Network,
+    network: BuiltModel,
     size: int,
     weights: str,
     splits: Splits,
-    frozen: FrozenFeatures,
+    frozen: FeatureExtractor,
     sample: Samples,
     seconds: float,
     result: CrossValidation,

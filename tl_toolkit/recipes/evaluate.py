@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from tl_toolkit.config.choices import DIGITS
-from tl_toolkit.data.quality.readability import BadImage, check_splits
-from tl_toolkit.data.seen_images import choose_images, split_title, tell_seen
+from tl_toolkit.data.quality.readability import ExcludedImage, check_splits
+from tl_toolkit.data.seen_images import choose_images, report_seen_images, split_title
 from tl_toolkit.data.sources.base import Source, open_source
-from tl_toolkit.data.workers import naming_dead_workers
+from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import DataError, UsageError
-from tl_toolkit.events import Counted, Listener, Warned, log_event
-from tl_toolkit.inference.classifier import LoadedModel
-from tl_toolkit.inference.scoring import by_name, class_accuracy, score
-from tl_toolkit.io.download import Progress
-from tl_toolkit.io.files import is_file, user_path
-from tl_toolkit.io.reader_threads import in_time
+from tl_toolkit.events import Callback, TaskProgress, WarningEvent, log_event
+from tl_toolkit.inference.classifier import ImageClassifier
+from tl_toolkit.inference.scoring import class_accuracy, remap_targets, score
+from tl_toolkit.io.download import ProgressCallback
+from tl_toolkit.io.files import expand_path, is_file
+from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.metrics.classification import Scores
 from tl_toolkit.training.threads import computing_with
 
@@ -43,7 +43,7 @@ class Evaluation:
     split: str
     scores: Scores
     class_accuracy: dict[str, float]
-    bad_images: list[BadImage]
+    bad_images: list[ExcludedImage]
     of_run: bool = False
     left_out: int = 0
     seen: int | None = None
@@ -54,15 +54,15 @@ class Evaluation:
         return split_title(self.split, self.of_run)
 
 
-@naming_dead_workers()
+@report_worker_deaths()
 def evaluate(
-    model: LoadedModel,
+    model: ImageClassifier,
     source: Source | Any,
     split: str | None = None,
     *,
     workers: int | None = None,
     threads: int | None = None,
-    listener: Listener = log_event,
+    callback: Callback = log_event,
 ) -> Evaluation:
     """Judges a model on a split; classes are matched by name.
 
@@ -72,7 +72,7 @@ def evaluate(
         split: By default test, else val, else what the model did not learn from; see `choose_images`.
         workers: Processes that decode images.
         threads: Cores to take; by default OMP_NUM_THREADS, else all that this process may use.
-        listener: Told how it goes.
+        callback: Told how it goes.
 
     Raises:
         DataError: The data has classes that the model does not know, or no readable image.
@@ -81,16 +81,18 @@ def evaluate(
     """
     source = source if isinstance(source, Source) else open_labelled(source)
     for note in source.notes:
-        listener(Warned(note))
-    chosen = choose_images(model.card, source, split, listener)
-    name, samples = chosen.split, by_name(chosen.samples, source.class_names, model.class_names)
+        callback(WarningEvent(note))
+    chosen = choose_images(model.metadata, source, split, callback)
+    name, samples = chosen.split, remap_targets(chosen.samples, source.class_names, model.class_names)
     with computing_with(threads):
         checked = check_splits(
-            {name: samples}, lambda done, total: listener(Counted("check", done, total)), model.input_spec.enough
+            {name: samples},
+            lambda done, total: callback(TaskProgress("check", done, total)),
+            model.input_spec.min_decode_size,
         )[name]
         if not checked.facts:
             raise DataError(f"{name} of {source.name} has no readable image.")
-        seen = tell_seen(model.card, checked.readable, listener)
+        seen = report_seen_images(model.metadata, checked.readable, callback)
         scores = score(model, checked.readable, workers)
     return Evaluation(
         source.name,
@@ -105,7 +107,7 @@ def evaluate(
 
 
 def open_labelled(
-    spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: Progress | None = None
+    spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: ProgressCallback | None = None
 ) -> Source:
     """Opens images to judge a model by, as `open_source` does.
 
@@ -113,12 +115,12 @@ def open_labelled(
         UsageError: They are files without class folders.
     """
     if isinstance(spec, str | Path) and str(spec) != DIGITS:
-        place = user_path(spec)
+        place = expand_path(spec)
         if is_file(place):
             raise UsageError(
                 f"{spec} is a file, and nothing says what is in it. {HOW_TO_PREDICT}{shlex.quote(str(spec))}"
             )
-        if files := in_time(_unlabelled, place):
+        if files := call_with_stall_guard(_unlabelled, place):
             count = f"{files:,} file{'' if files == 1 else 's'}"
             raise UsageError(
                 f"{spec} has {count} and no class folders, so nothing says what is in them. "

@@ -15,27 +15,27 @@ from tl_toolkit.config.choices import RESUMABLE
 from tl_toolkit.config.finetune import FinetuneConfig, is_data_path, read_config_file
 from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.seen_images import note_refit, seen_in_split
-from tl_toolkit.data.workers import naming_dead_workers
-from tl_toolkit.errors import ModelFileError, StoppedError, ToolkitError, UsageError
-from tl_toolkit.events import Chosen, EvalRecord, Listener, Warned, Wrote, log_event
+from tl_toolkit.data.workers import report_worker_deaths
+from tl_toolkit.errors import ModelFileError, RunInterruptedError, ToolkitError, UsageError
+from tl_toolkit.events import Callback, DecisionEvent, EvalRecord, FileWritten, WarningEvent, log_event
 from tl_toolkit.export.weights import export
-from tl_toolkit.inference.classifier import LoadedModel
+from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import load
 from tl_toolkit.inference.scoring import class_accuracy
-from tl_toolkit.io.files import is_folder, short_path, user_path
+from tl_toolkit.io.files import display_path, expand_path, is_folder
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE
 from tl_toolkit.metrics.classification import Scores
 from tl_toolkit.model_file import save_model
 from tl_toolkit.planning.advance import fit_to_budget
 from tl_toolkit.planning.budget import TimeBudget
 from tl_toolkit.planning.cost import check_budget
-from tl_toolkit.recipes.job import Job, prepare_job, tell_choices, versions
+from tl_toolkit.recipes.job import PreparedRun, prepare_job, report_choices, versions
 from tl_toolkit.report.curves import Curve, draw_curves
 from tl_toolkit.report.sample_images import sample_pictures
 from tl_toolkit.report.tensorboard import TensorBoard, open_board
 from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.runs.contention import PaceWatch, warn_of_other_bits, warn_of_others
-from tl_toolkit.runs.fingerprint import check_premises
+from tl_toolkit.runs.fingerprint import check_resumable
 from tl_toolkit.runs.folder import (
     CURVES_FILE,
     FULL_MODEL_FILE,
@@ -50,15 +50,15 @@ from tl_toolkit.runs.folder import (
     write_bad_images,
     write_config,
 )
-from tl_toolkit.runs.interrupt import Stopping
-from tl_toolkit.runs.recorder import Keeper, Place
+from tl_toolkit.runs.interrupt import StopRequest
+from tl_toolkit.runs.recorder import RunRecorder, StageContext
 from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary, write_summary
-from tl_toolkit.stages.build import open_stage
+from tl_toolkit.stages.build import build_stage
 from tl_toolkit.stages.refit import refit_head, why_not_refit
 from tl_toolkit.system.cpu_usage import Usage, usage
 from tl_toolkit.text import named
-from tl_toolkit.training.loop import Position, Stage, fit
-from tl_toolkit.training.plan import Settings, best_records
+from tl_toolkit.training.loop import Stage, StageProgress, fit
+from tl_toolkit.training.plan import StageConfig, best_records
 from tl_toolkit.training.state import check_weights, restore_position, restore_random
 from tl_toolkit.training.threads import computing_with
 
@@ -78,14 +78,14 @@ class Run:
 
     path: Path
     summary: dict[str, Any]
-    model: LoadedModel
+    model: ImageClassifier
 
 
-@naming_dead_workers()
+@report_worker_deaths()
 def finetune(
     config: FinetuneConfig,
     data: Any = None,
-    listener: Listener = log_event,
+    callback: Callback = log_event,
     *,
     trust: bool = False,
     started: Usage | None = None,
@@ -95,7 +95,7 @@ def finetune(
     Args:
         config: The settings.
         data: Images as Python objects, in place of the config's `data`.
-        listener: Told of choices, warnings and progress.
+        callback: Told of choices, warnings and progress.
         trust: Read a weights file even where code that is in it would run. No setting, so that no config file says it.
         started: When a time budget begins to count, and what had been computed then; by default now.
 
@@ -107,22 +107,22 @@ def finetune(
     check_out(config.out)
     budget.check_not_spent()
     with computing_with(config.threads) as threads:
-        job = prepare_job(config, data, listener, trust, budget, threads)
+        job = prepare_job(config, data, callback, trust, budget, threads)
         check_budget(job.bench, budget)
         folder = create_run_folder(config.out, job.bench.network.arch.name, job.source.name)
-        tell_choices(job, folder)
-        warn_of_others(job.bench.compute, threads, listener, started)
+        report_choices(job, folder)
+        warn_of_others(job.bench.compute, threads, callback, started)
         with locked(folder):
             write_config(folder, job.config.to_yaml(), threads.count)
             return _run(job, folder, None, budget)
 
 
-@naming_dead_workers()
+@report_worker_deaths()
 def resume(
     run: str | Path,
     changes: Mapping[str, Any],
     data: Any = None,
-    listener: Listener = log_event,
+    callback: Callback = log_event,
     *,
     trust: bool = False,
     started: Usage | None = None,
@@ -133,7 +133,7 @@ def resume(
         run: Its folder.
         changes: Settings that may be given anew, those of `RESUMABLE`.
         data: The same Python objects as before, if the run was given any.
-        listener: Told of choices, warnings and progress.
+        callback: Told of choices, warnings and progress.
         trust: See `finetune`.
         started: Likewise.
 
@@ -148,8 +148,8 @@ def resume(
         finished = read_summary(folder)
         longer = config.epochs if "epochs" in changes else None
         if finished and (longer or 0) <= finished["epochs"]:
-            why = f"{short_path(folder)} is finished; {named('epochs', 'N')} trains it for longer"
-            listener(Chosen("resume", "nothing to do", why))
+            why = f"{display_path(folder)} is finished; {named('epochs', 'N')} trains it for longer"
+            callback(DecisionEvent("resume", "nothing to do", why))
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {CHECKPOINT_FILE}.")
@@ -157,36 +157,36 @@ def resume(
         started = started or usage()
         budget = TimeBudget(config.budget_seconds, started.time - before)
         threads = stack.enter_context(computing_with(config.threads, checkpoint.threads if checkpoint else None))
-        job = prepare_job(config, data, listener, trust, budget, threads)
+        job = prepare_job(config, data, callback, trust, budget, threads)
         if checkpoint:
-            check_premises(checkpoint.premises, job.bench.premises(), folder)
+            check_resumable(checkpoint.resume_fingerprint, job.bench.resume_fingerprint(), folder)
             _check_fits(checkpoint, job)
-        listener(Chosen("resume", short_path(folder), _where_it_goes_on(job, checkpoint)))
-        tell_choices(job, folder)
-        warn_of_other_bits(job.bench.compute, threads, listener, checkpoint.threads if checkpoint else None)
-        warn_of_others(job.bench.compute, threads, listener, started)
+        callback(DecisionEvent("resume", display_path(folder), _where_it_goes_on(job, checkpoint)))
+        report_choices(job, folder)
+        warn_of_other_bits(job.bench.compute, threads, callback, checkpoint.threads if checkpoint else None)
+        warn_of_others(job.bench.compute, threads, callback, started)
         write_config(folder, job.config.to_yaml(), threads.count)
         (folder / SUMMARY_FILE).unlink(missing_ok=True)  # It is no longer finished.
         return _run(job, folder, checkpoint, budget)
 
 
-def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudget) -> Run:
+def _run(job: PreparedRun, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudget) -> Run:
     """Trains, judges and writes, whether from the beginning or from a checkpoint.
 
     Raises:
         StoppedError: The user, or the system, asked for it.
     """
     config, bench, splits = job.config, job.bench, job.bench.splits
-    stopping = Stopping(job.listener)
+    stopping = StopRequest(job.callback)
     board_folder = folder / TENSORBOARD_FOLDER if config.tensorboard else None
     if board_folder and board_folder.exists():  # All records are shown to the new one.
         shutil.rmtree(board_folder)
     try:
         with stopping.heard(), open_board(board_folder) as board:
-            keeper = Keeper(
+            keeper = RunRecorder(
                 folder,
                 bench.network.module,
-                job.card,
+                job.metadata,
                 config,
                 stopping,
                 board,
@@ -196,15 +196,15 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
                 budget.is_spent,
             )
             _train(job, keeper, stopping, folder, checkpoint, budget)
-            model = LoadedModel(bench.network.module, job.card, bench.compute)
+            model = ImageClassifier(bench.network.module, job.metadata, bench.compute)
             val = bench.score(model, "val", splits.val)
             refits = not why_not_refit(bench, job.stages[0], keeper.best_record.stage)
             if refits:
                 refit_head(bench, job.stages[0])
             test = bench.score(model, "test", splits.test) if splits.test else None
             if board:
-                _show_on_board(board, model, config, splits, val, test, job.listener)
-            note = note_refit(job.card.split_note) if refits else job.card.split_note
+                _show_on_board(board, model, config, splits, val, test, job.callback)
+            note = note_refit(job.metadata.split_note) if refits else job.metadata.split_note
             outcome = {
                 "val_images_seen": seen_in_split(note, "val"),
                 "test_images_seen": seen_in_split(note, "test"),
@@ -225,20 +225,25 @@ def _run(job: Job, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudg
             }
             summary = _summary(job, folder, keeper.records[-1].epochs, outcome)
             metrics = {key: summary[key] for key in METRICS}
-            model.card = dataclasses.replace(job.card, metrics=metrics, split_note=note)
+            model.metadata = dataclasses.replace(job.metadata, metrics=metrics, split_note=note)
             _write_results(job, folder, model, summary, keeper.records)
     except KeyboardInterrupt:
-        raise StoppedError("Stopped at once.", resume_command(folder)) from None
+        raise RunInterruptedError("Stopped at once.", resume_command(folder)) from None
     return Run(folder, summary, model)
 
 
 def _train(
-    job: Job, keeper: Keeper, stopping: Stopping, folder: Path, checkpoint: Checkpoint | None, budget: TimeBudget
+    job: PreparedRun,
+    keeper: RunRecorder,
+    stopping: StopRequest,
+    folder: Path,
+    checkpoint: Checkpoint | None,
+    budget: TimeBudget,
 ) -> None:
     """Runs the stages; then the network holds the best weights by val that there have been."""
     bench = job.bench
     on_cpu = bench.compute.device.type == "cpu"
-    listener = PaceWatch(job.listener, job.threads, folder) if on_cpu else job.listener
+    callback = PaceWatch(job.callback, job.threads, folder) if on_cpu else job.callback
     first = checkpoint.stage if checkpoint else 0
     try:
         for number, planned in enumerate(job.stages[first:], start=first):
@@ -251,27 +256,27 @@ def _train(
                     continue
                 settings = chosen
                 keeper.take_best()  # A stage begins with the best of those before it.
-            with open_stage(bench, settings, begun.state if begun else None) as (stage, settings):
-                premises = functools.partial(bench.premises, stage.trainable)
-                position = Position(bench.compute.device)
+            with build_stage(bench, settings, begun.state if begun else None) as (stage, settings):
+                resume_fingerprint = functools.partial(bench.resume_fingerprint, stage.trainable)
+                position = StageProgress(bench.compute.device)
                 if begun:
-                    check_premises(begun.premises, premises(), folder)
+                    check_resumable(begun.resume_fingerprint, resume_fingerprint(), folder)
                     position = restore_position(begun.state, bench.network.module, bench.compute.device)
                     _check_epochs(stage, position)
                     restore_random(begun.state)
-                place = Place(number, settings, stage, premises)
+                place = StageContext(number, settings, stage, resume_fingerprint)
                 with stopping.between_steps():
-                    keeper.follow(fit(stage, bench.accelerator, position), place, listener)
+                    keeper.consume(fit(stage, bench.accelerator, position), place, callback)
     except BaseException:
         with contextlib.suppress(ToolkitError):  # What was learned is there to use, but why training ended is told.
             keeper.write_best()
         raise
-    save_model(folder / LAST_FILE, bench.network.module.state_dict(), job.card)
+    save_model(folder / LAST_FILE, bench.network.module.state_dict(), job.metadata)
     keeper.take_best()
     bench.network.module.eval()
 
 
-def _resumed_settings(begun: Checkpoint, planned: Settings, config: FinetuneConfig) -> Settings:
+def _resumed_settings(begun: Checkpoint, planned: StageConfig, config: FinetuneConfig) -> StageConfig:
     """The settings of a stage that goes on: those that it had, with more epochs where the user gave more.
 
     Raises:
@@ -301,7 +306,7 @@ def _resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
             f"anew, only {free}. For other settings, train a new run."
         )
     config = FinetuneConfig.from_values(read_config_file(folder / CONFIG_FILE), changes)
-    if is_data_path(config.data) and "data" not in changes and not is_folder(user_path(config.data)):
+    if is_data_path(config.data) and "data" not in changes and not is_folder(expand_path(config.data)):
         raise UsageError(
             f"The images of {folder} are not where they were: there is no folder {config.data}. Say with "
             f"{named('data')} where they are now; they must be the same ones."
@@ -309,7 +314,7 @@ def _resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
     return config
 
 
-def _check_epochs(stage: Stage, position: Position) -> None:
+def _check_epochs(stage: Stage, position: StageProgress) -> None:
     done = position.epoch(len(stage.train))
     if done > stage.epochs:
         raise UsageError(
@@ -317,7 +322,7 @@ def _check_epochs(stage: Stage, position: Position) -> None:
         )
 
 
-def _check_fits(checkpoint: Checkpoint, job: Job) -> None:
+def _check_fits(checkpoint: Checkpoint, job: PreparedRun) -> None:
     if checkpoint.stage >= len(job.stages):
         raise ModelFileError(
             f"The checkpoint is one of stage {checkpoint.stage + 1}, but the run has {len(job.stages)}. Without its "
@@ -326,13 +331,13 @@ def _check_fits(checkpoint: Checkpoint, job: Job) -> None:
     check_weights(job.bench.network.module, checkpoint.weights_of_best())
 
 
-def _where_it_goes_on(job: Job, checkpoint: Checkpoint | None) -> str:
+def _where_it_goes_on(job: PreparedRun, checkpoint: Checkpoint | None) -> str:
     if checkpoint is None:
         return "from its beginning: it has no checkpoint yet"
     return f"after step {checkpoint.state.step:,} of the {job.stages[checkpoint.stage].name} stage"
 
 
-def _summary(job: Job, folder: Path, epochs: int, outcome: dict[str, Any]) -> dict[str, Any]:
+def _summary(job: PreparedRun, folder: Path, epochs: int, outcome: dict[str, Any]) -> dict[str, Any]:
     """What was trained on what, and what came of it: the content of summary.json."""
     config, source, bench = job.config, job.source, job.bench
     network, splits, compute = bench.network, bench.splits, bench.compute
@@ -345,7 +350,7 @@ def _summary(job: Job, folder: Path, epochs: int, outcome: dict[str, Any]) -> di
         "classes": len(source.class_names),
         "class_names": list(source.class_names),
         "head": config.head,
-        "loss": config.chosen_loss,
+        "loss": config.resolved_loss,
         "tune": config.tune,
         "seed": config.seed,
         "epochs": epochs,
@@ -364,12 +369,12 @@ def _summary(job: Job, folder: Path, epochs: int, outcome: dict[str, Any]) -> di
 
 def _show_on_board(
     board: TensorBoard,
-    model: LoadedModel,
+    model: ImageClassifier,
     config: FinetuneConfig,
     splits: Splits,
     val: Scores,
     test: Scores | None,
-    listener: Listener,
+    callback: Callback,
 ) -> None:
     """Adds to TensorBoard what is known at the end: sample images with predictions, the graph, the results."""
     board.add_pictures(sample_pictures(model, splits.test or splits.val, config.seed))
@@ -377,36 +382,36 @@ def _show_on_board(
     blank = torch.zeros(1, spec.channels, spec.height, spec.width, device=model.compute.device)
     problem = board.add_graph(model.module, blank)
     if problem:
-        listener(Warned(f"TensorBoard has no graph of this network: {problem}"))
+        callback(WarningEvent(f"TensorBoard has no graph of this network: {problem}"))
     metrics = {"val_accuracy": val.accuracy, "val_loss": val.loss}
     board.add_results(config.to_dict(), metrics | ({"test_accuracy": test.accuracy} if test else {}))
 
 
 def _write_results(
-    job: Job, folder: Path, model: LoadedModel, summary: dict[str, Any], records: list[EvalRecord]
+    job: PreparedRun, folder: Path, model: ImageClassifier, summary: dict[str, Any], records: list[EvalRecord]
 ) -> None:
     """Writes what a finished run adds to its folder, and tells what is there."""
-    listener, config, splits = job.listener, job.config, job.bench.splits
-    save_model(folder / MODEL_FILE, model.module.state_dict(), model.card)
-    listener(Wrote(folder / MODEL_FILE, "the best weights by val, class names and preprocessing"))
-    listener(Wrote(folder / LAST_FILE, "the weights of the last epoch"))
+    callback, config, splits = job.callback, job.config, job.bench.splits
+    save_model(folder / MODEL_FILE, model.module.state_dict(), model.metadata)
+    callback(FileWritten(folder / MODEL_FILE, "the best weights by val, class names and preprocessing"))
+    callback(FileWritten(folder / LAST_FILE, "the weights of the last epoch"))
     for form in dict.fromkeys(config.save):
         path = folder / EXPORT_FILES[form]
-        export(model.module, model.card, form, path, replace=True)
-        listener(Wrote(path, f"the best weights as a {form}"))
+        export(model.module, model.metadata, form, path, replace=True)
+        callback(FileWritten(path, f"the best weights as a {form}"))
     if left_out := [*splits.bad, *splits.dropped]:
-        listener(Wrote(write_bad_images(folder, left_out), "the images that were left out"))
+        callback(FileWritten(write_bad_images(folder, left_out), "the images that were left out"))
     curves = [Curve(f"{summary['arch']} on {summary['data']}", records)]
     draw_curves(curves, folder / CURVES_FILE)
-    listener(Wrote(folder / CURVES_FILE, "loss and accuracy over the epochs"))
-    listener(Wrote(folder / CONFIG_FILE, "the settings, to run again"))
-    listener(Wrote(folder / METRICS_FILE, "a line for each evaluation"))
+    callback(FileWritten(folder / CURVES_FILE, "loss and accuracy over the epochs"))
+    callback(FileWritten(folder / CONFIG_FILE, "the settings, to run again"))
+    callback(FileWritten(folder / METRICS_FILE, "a line for each evaluation"))
     longer = f"all that {named('resume')} needs to train for more {named('epochs')}"
-    listener(Wrote(folder / CHECKPOINT_FILE, longer))
+    callback(FileWritten(folder / CHECKPOINT_FILE, longer))
     if config.tensorboard:
-        listener(Wrote(folder / TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}"))
+        callback(FileWritten(folder / TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}"))
     # The last: a run that has it is finished.
-    listener(Wrote(write_summary(folder, summary), "the results"))
+    callback(FileWritten(write_summary(folder, summary), "the results"))
 
 
 def _images_per_second(records: list[EvalRecord]) -> float:

@@ -16,31 +16,31 @@ from tl_toolkit.data.seen_images import note_splits
 from tl_toolkit.data.sources.base import Source, open_source
 from tl_toolkit.data.sources.names import PYTHON_PREFIX
 from tl_toolkit.errors import UsageError
-from tl_toolkit.events import TRAINED, Chosen, Listener, Warned, download_progress
-from tl_toolkit.io.files import short_data, short_path
-from tl_toolkit.model_file import ModelCard, SplitNote
+from tl_toolkit.events import TRAINED, Callback, DecisionEvent, WarningEvent, download_progress
+from tl_toolkit.io.files import display_data, display_path
+from tl_toolkit.model_file import ModelMetadata, SplitFingerprints
 from tl_toolkit.models.backbones import Arch, resolve_arch
-from tl_toolkit.models.build import Network, build_network
+from tl_toolkit.models.build import BuiltModel, build_network
 from tl_toolkit.models.classic import CLASSIC
-from tl_toolkit.models.weights.resolve import Overrides
+from tl_toolkit.models.weights.resolve import InputOverrides
 from tl_toolkit.planning.budget import TimeBudget
 from tl_toolkit.planning.ranking import RankedNetwork, check_auto, choose_arch, largest_input
 from tl_toolkit.report.tensorboard import check_tensorboard
 from tl_toolkit.stages.build import Bench
-from tl_toolkit.text import listing, named
-from tl_toolkit.training.device import choose_compute
+from tl_toolkit.text import join_names, named
+from tl_toolkit.training.device import select_device
 from tl_toolkit.training.optimizers import check_optimizer
-from tl_toolkit.training.plan import STAGES, Settings, plan
+from tl_toolkit.training.plan import STAGES, StageConfig, plan
 from tl_toolkit.training.threads import Threads
 
-MOST_NAMED = 20
+MAX_NAMED = 20
 """Classes that are named among the details."""
 
 PACKAGES = ("torch", "torchvision", "timm", "tl_toolkit")
 
 
 @dataclass(frozen=True)
-class Job:
+class PreparedRun:
     """What a run does, all of it checked.
 
     Attributes:
@@ -49,8 +49,8 @@ class Job:
         source: The images.
         bench: What its stages share.
         stages: They, in order.
-        card: Describes the model.
-        listener: Told how it goes.
+        metadata: Describes the model.
+        callback: Told how it goes.
         ranked: The networks that --arch auto tried, best first; empty where the network was named.
         threads: That it computes with.
     """
@@ -59,22 +59,22 @@ class Job:
     asked: str
     source: Source
     bench: Bench
-    stages: list[Settings]
-    card: ModelCard
-    listener: Listener
+    stages: list[StageConfig]
+    metadata: ModelMetadata
+    callback: Callback
     ranked: list[RankedNetwork]
     threads: Threads
 
 
 def prepare_job(
-    config: FinetuneConfig, data: Any, listener: Listener, trust: bool, budget: TimeBudget, threads: Threads
-) -> Job:
+    config: FinetuneConfig, data: Any, callback: Callback, trust: bool, budget: TimeBudget, threads: Threads
+) -> PreparedRun:
     """Opens the images, builds the network and plans the stages; nothing is written yet.
 
     Args:
         config: The settings.
         data: Images as Python objects, in place of the config's `data`.
-        listener: Told of what is odd.
+        callback: Told of what is odd.
         trust: See `finetune`.
         budget: The time that the run may take.
         threads: That it computes with.
@@ -86,43 +86,45 @@ def prepare_job(
         check_optimizer(config.optimizer)
     if config.tensorboard:
         check_tensorboard()
-    compute = choose_compute(config.device, config.precision)
-    progress = download_progress(listener)
+    compute = select_device(config.device, config.precision)
+    progress = download_progress(callback)
     source = open_source(_data_of(config, data), Path(config.data_root), config.download, progress)
-    config = dataclasses.replace(config, data=config.data if data is None else PYTHON_PREFIX + source.name).located()
+    config = dataclasses.replace(
+        config, data=config.data if data is None else PYTHON_PREFIX + source.name
+    ).with_absolute_paths()
     check_classes(source, config)
     asked = config.weights
     ranked: list[RankedNetwork] = []
     splits = None
     if config.arch == AUTO:
         check_auto(config)
-        splits = prepare_splits(source, config, largest_input(config), listener)
-        config, ranked = choose_arch(config, source, splits, compute, listener, budget)
-    network = _build(config, 1 if config.one_logit else len(source.class_names), listener, trust)
+        splits = prepare_splits(source, config, largest_input(config), callback)
+        config, ranked = choose_arch(config, source, splits, compute, callback, budget)
+    network = _build(config, 1 if config.one_logit else len(source.class_names), callback, trust)
     config = dataclasses.replace(config, weights=network.weights)
     stages = plan(config, network.module)
-    compute = choose_compute(config.device, config.precision, network.module)
-    splits = splits or prepare_splits(source, config, network.input_spec.enough, listener)
-    bench = Bench(config, network, len(source.class_names), splits, source.mirror, compute, listener)
-    card = _card(config, network, source, note_splits(splits))
-    return Job(config, asked, source, bench, stages, card, listener, ranked, threads)
+    compute = select_device(config.device, config.precision, network.module)
+    splits = splits or prepare_splits(source, config, network.input_spec.min_decode_size, callback)
+    bench = Bench(config, network, len(source.class_names), splits, source.allow_hflip, compute, callback)
+    metadata = _card(config, network, source, note_splits(splits))
+    return PreparedRun(config, asked, source, bench, stages, metadata, callback, ranked, threads)
 
 
-def tell_choices(job: Job, folder: Path) -> None:
+def report_choices(job: PreparedRun, folder: Path) -> None:
     """Says what was chosen and why: what matters at a glance, then the details, then what to know of the weights.
 
     Args:
         job: What the run does.
         folder: Where it does it.
     """
-    bench, listener = job.bench, job.bench.listener
+    bench, callback = job.bench, job.bench.callback
     for choice in (*_main_choices(job, folder), *_details(job)):
-        listener(choice)
+        callback(choice)
     for warning in bench.network.warnings:
-        listener(Warned(warning))
+        callback(WarningEvent(warning))
 
 
-def _main_choices(job: Job, folder: Path) -> list[Chosen]:
+def _main_choices(job: PreparedRun, folder: Path) -> list[DecisionEvent]:
     config, source, bench = job.config, job.source, job.bench
     network, splits = bench.network, bench.splits
     counts = [f"{len(splits.train):,} train", f"{len(splits.val):,} val"]
@@ -131,27 +133,27 @@ def _main_choices(job: Job, folder: Path) -> list[Chosen]:
     arch = " ".join([str(network.arch), *config.arch_options])
     spec = network.input_spec
     size = f"{spec.height} px" if spec.height == spec.width else f"{spec.height}x{spec.width} px"
-    origin, where = short_data(network.origin), ""
+    origin, where = display_data(network.origin), ""
     if origin.endswith(")"):  # As those of weights that have a name do.
         origin, _, where = network.origin[:-1].partition(" (")
     *earlier, last = (TRAINED[name] for name in STAGES[config.tune])
     stages = f"{', '.join(earlier)}, then {last}" if earlier else last
-    mirrored = "mirrored" if source.mirror else f"not mirrored: {source.name} has left and right"
+    mirrored = "mirrored" if source.allow_hflip else f"not mirrored: {source.name} has left and right"
     random = "shifts" if config.augment == "pad-crop" else "random crops"
     head = f"one logit: 0 or more is {source.class_names[1]}" if config.one_logit else "as asked"
     return [
-        Chosen("data", f"{source.name}, {len(source.class_names)} classes: {', '.join(counts)}", val),
-        Chosen("arch", f"{arch}, {size}", _why_this_arch(job)),
-        Chosen("weights", origin, where.split(",")[0]),
-        *([] if config.head == "swap" and not config.one_logit else [Chosen("head", config.head, head)]),
-        Chosen("tune", config.tune, f"{stages}{', while val gains' if config.tune == AUTO else ''}"),
-        Chosen("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
-        Chosen("device", str(bench.compute)),
-        Chosen("run", short_path(folder)),
+        DecisionEvent("data", f"{source.name}, {len(source.class_names)} classes: {', '.join(counts)}", val),
+        DecisionEvent("arch", f"{arch}, {size}", _why_this_arch(job)),
+        DecisionEvent("weights", origin, where.split(",")[0]),
+        *([] if config.head == "swap" and not config.one_logit else [DecisionEvent("head", config.head, head)]),
+        DecisionEvent("tune", config.tune, f"{stages}{', while val gains' if config.tune == AUTO else ''}"),
+        DecisionEvent("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
+        DecisionEvent("device", str(bench.compute)),
+        DecisionEvent("run", display_path(folder)),
     ]
 
 
-def _details(job: Job) -> list[Chosen]:
+def _details(job: PreparedRun) -> list[DecisionEvent]:
     """The rest, and the reasons."""
     config, source, bench = job.config, job.source, job.bench
     network, compute, spec = bench.network, bench.compute, bench.network.input_spec
@@ -161,8 +163,8 @@ def _details(job: Job) -> list[Chosen]:
     )
     size = "chosen with the network" if job.ranked else "as asked" if config.image_size else "as the weights expect"
     details = [
-        ("folder", short_data(config.data), ""),
-        ("classes", listing(source.class_names, MOST_NAMED), ""),
+        ("folder", display_data(config.data), ""),
+        ("classes", join_names(source.class_names, MAX_NAMED), ""),
         ("val", f"{len(bench.splits.val):,} images", bench.splits.val_origin),
         *(("ranked", str(each), "of a linear probe, cross-validated") for each in job.ranked),
         ("origin", network.origin, named("weights", job.asked)),
@@ -175,10 +177,10 @@ def _details(job: Job) -> list[Chosen]:
         ("threads", str(job.threads.count), job.threads.reason),
         ("workers", str(bench.workers), "as asked" if config.workers is not None else "by cores and images"),
     ]
-    return [Chosen(what, value, why, detail=True) for what, value, why in details]
+    return [DecisionEvent(what, value, why, detail=True) for what, value, why in details]
 
 
-def _why_this_arch(job: Job) -> str:
+def _why_this_arch(job: PreparedRun) -> str:
     if not job.ranked:
         return _where_found(job.bench.network.arch) if ":" not in job.config.arch else ""
     config = job.config
@@ -203,20 +205,20 @@ def _data_of(config: FinetuneConfig, data: Any) -> Any:
     return config.data if data is None else data
 
 
-def _build(config: FinetuneConfig, outputs: int, listener: Listener, trust: bool) -> Network:
+def _build(config: FinetuneConfig, outputs: int, callback: Callback, trust: bool) -> BuiltModel:
     torch.manual_seed(config.seed)
-    overrides = Overrides(config.image_size, config.in_channels)
-    arch = resolve_arch(config.arch, config.options_of_arch)
-    progress = download_progress(listener)
+    overrides = InputOverrides(config.image_size, config.in_channels)
+    arch = resolve_arch(config.arch, config.parsed_arch_options)
+    progress = download_progress(callback)
     return build_network(arch, outputs, config.head, config.weights, overrides, progress, trust)
 
 
-def _card(config: FinetuneConfig, network: Network, source: Source, note: SplitNote | None) -> ModelCard:
-    return ModelCard(
+def _card(config: FinetuneConfig, network: BuiltModel, source: Source, note: SplitFingerprints | None) -> ModelMetadata:
+    return ModelMetadata(
         architecture=str(network.arch),
-        arch_options=config.options_of_arch,
+        arch_options=config.parsed_arch_options,
         one_logit=config.one_logit,
-        loss=config.chosen_loss,
+        loss=config.resolved_loss,
         head=network.head,
         base_classes=network.base_classes,
         class_names=source.class_names,

@@ -12,10 +12,10 @@ import torch
 
 from tl_toolkit.data.sources.listing import images_below
 from tl_toolkit.errors import ImageError
-from tl_toolkit.events import Listener, Warned, log_event
-from tl_toolkit.inference.classifier import BATCH, LoadedModel, Prediction
+from tl_toolkit.events import Callback, WarningEvent, log_event
+from tl_toolkit.inference.classifier import BATCH, ImageClassifier, Prediction
 from tl_toolkit.io.files import is_folder
-from tl_toolkit.io.reader_threads import Job, in_time, readers
+from tl_toolkit.io.reader_threads import ReadTask, call_with_stall_guard, readers
 
 BATCHES_AHEAD = 2
 """Beside a GPU. On a CPU decoding and the network take turns with all cores: beside each other they took a tenth more
@@ -23,49 +23,49 @@ time (see tests/benchmarks/NOTES.md)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unpredicted:
+class FailedPrediction:
     """An image that could not be read, and why."""
 
     path: str
     error: str
 
 
-Result = Prediction | Unpredicted
+Result = Prediction | FailedPrediction
 
 
-def find_images(inputs: Iterable[str], listener: Listener = log_event) -> Iterator[str]:
+def find_images(inputs: Iterable[str], callback: Callback = log_event) -> Iterator[str]:
     """Paths of images: files as they are, folders opened, patterns filled in.
 
     A path that does not exist is given all the same, so that it is reported and not lost.
 
     Args:
         inputs: Files, folders and globs.
-        listener: Told what of a folder was passed over.
+        callback: Told what of a folder was passed over.
     """
     for given in inputs:
-        if in_time(is_folder, Path(given)):
-            yield from _images_in(Path(given), listener)
+        if call_with_stall_guard(is_folder, Path(given)):
+            yield from _images_in(Path(given), callback)
         elif glob.has_magic(given) and not os.path.lexists(given):
             found = glob.glob(given, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute patterns
             # With ** a folder and the files below it are found: each file is given once.
-            files = (path for name in found for path in _files_of(Path(name), listener))
+            files = (path for name in found for path in _files_of(Path(name), callback))
             yield from sorted(dict.fromkeys(files)) or [given]
         else:
             yield given
 
 
-def _files_of(path: Path, listener: Listener) -> list[str]:
-    return _images_in(path, listener) if is_folder(path) else [str(path)]
+def _files_of(path: Path, callback: Callback) -> list[str]:
+    return _images_in(path, callback) if is_folder(path) else [str(path)]
 
 
-def _images_in(folder: Path, listener: Listener) -> list[str]:
-    images, passed_over = in_time(images_below, folder)
+def _images_in(folder: Path, callback: Callback) -> list[str]:
+    images, passed_over = call_with_stall_guard(images_below, folder)
     for note in passed_over.notes():
-        listener(Warned(note))
+        callback(WarningEvent(note))
     return images
 
 
-def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iterator[Result]:
+def predict_stream(model: ImageClassifier, paths: Iterable[str], top_k: int) -> Iterator[Result]:
     """Predicts in the order of the paths, decoding the next batches while a GPU works on this one.
 
     Args:
@@ -77,7 +77,7 @@ def predict_stream(model: LoadedModel, paths: Iterable[str], top_k: int) -> Iter
         A Prediction for each image, or an Unpredicted where it cannot be read.
     """
     batches_ahead = 0 if model.compute.device.type == "cpu" else BATCHES_AHEAD
-    ahead: deque[tuple[list[str], Job[str, torch.Tensor]]] = deque()
+    ahead: deque[tuple[list[str], ReadTask[str, torch.Tensor]]] = deque()
     for batch in _batches(paths):
         ahead.append((batch, readers().start(model.to_pixels, batch)))
         if len(ahead) > batches_ahead:
@@ -93,7 +93,7 @@ def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _predict_batch(
-    model: LoadedModel, paths: list[str], reading: Job[str, torch.Tensor], top_k: int
+    model: ImageClassifier, paths: list[str], reading: ReadTask[str, torch.Tensor], top_k: int
 ) -> Iterator[Result]:
     outcomes = reading.outcomes()
     decoded = [pixels for pixels in outcomes if isinstance(pixels, torch.Tensor)]
@@ -103,4 +103,4 @@ def _predict_batch(
         names = [path for path, pixels in zip(paths, outcomes, strict=True) if isinstance(pixels, torch.Tensor)]
         predictions = iter(model.rank(model.logits(images), names, top_k))
     for path, outcome in zip(paths, outcomes, strict=True):
-        yield Unpredicted(path, outcome.reason) if isinstance(outcome, ImageError) else next(predictions)
+        yield FailedPrediction(path, outcome.reason) if isinstance(outcome, ImageError) else next(predictions)

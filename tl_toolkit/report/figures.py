@@ -23,10 +23,10 @@ def check_figure_file(path: Path) -> str:
         raise UsageError(f"There is no folder {path.parent} for {path.name}. Make it, or choose another file.")
     if path.exists():
         raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another file.")
-    return format_of(path)
+    return figure_format(path)
 
 
-def format_of(path: Path) -> str:
+def figure_format(path: Path) -> str:
     """The picture format that a file's name ends in.
 
     Raises:
@@ -44,7 +44,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         UsageError: It ends in something else.
     """
-    ending = format_of(path)
+    ending = figure_format(path)
     # By it a figure that lies among images is known.
     metadata = {"Software": SOFTWARE} if ending == "png" else None
     with atomic_file(path) as temporary, warnings.catch_warnings():

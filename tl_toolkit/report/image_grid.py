@@ -10,7 +10,7 @@ from PIL import Image
 
 from tl_toolkit.report.figures import save_figure
 
-MOST_PICTURES = 25
+MAX_PICTURES = 25
 COLUMNS = 5
 INCHES_EACH = 1.9
 LONGEST_NAME = 22
@@ -18,7 +18,7 @@ RIGHT, WRONG, UNKNOWN = "#1a7f37", "#cf222e", "#24292f"
 
 
 @dataclass(frozen=True)
-class Picture:
+class LabelledImage:
     """An image and what is said of it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Picture:
         return RIGHT if self.truth == self.predicted else WRONG
 
 
-def picture_grid(pictures: Sequence[Picture]) -> Figure:
+def picture_grid(pictures: Sequence[LabelledImage]) -> Figure:
     """Sets pictures out in rows; a wrong one has a red frame and says what it is.
 
     Args:
@@ -72,7 +72,7 @@ def picture_grid(pictures: Sequence[Picture]) -> Figure:
     return figure
 
 
-def write_grid(pictures: Sequence[Picture], path: Path) -> None:
+def write_grid(pictures: Sequence[LabelledImage], path: Path) -> None:
     """Writes the grid.
 
     Args:

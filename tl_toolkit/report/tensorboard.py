@@ -12,7 +12,7 @@ from torch import nn
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import EvalRecord, Record
-from tl_toolkit.report.image_grid import Picture, picture_grid
+from tl_toolkit.report.image_grid import LabelledImage, picture_grid
 from tl_toolkit.text import named
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class TensorBoard:
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, self._step)
 
-    def add_pictures(self, pictures: Sequence[Picture]) -> None:
+    def add_pictures(self, pictures: Sequence[LabelledImage]) -> None:
         """Adds a grid of sample images with their predictions, the wrong ones marked."""
         if pictures:
             self.writer.add_figure("predictions", picture_grid(pictures), self._step, close=False)

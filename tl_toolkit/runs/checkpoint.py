@@ -13,9 +13,9 @@ from tl_toolkit.config.choices import MAX_THREADS
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.events import EvalRecord
 from tl_toolkit.io.json_validation import duration, mapping, record, whole_number
-from tl_toolkit.io.safetensors_file import read_sealed, write_sealed
-from tl_toolkit.text import named, shown
-from tl_toolkit.training.plan import Settings
+from tl_toolkit.io.safetensors_file import load_checked, save_checked
+from tl_toolkit.text import format_value, named
+from tl_toolkit.training.plan import StageConfig
 from tl_toolkit.training.state import StageState
 
 FORMAT = 1
@@ -34,18 +34,18 @@ class Checkpoint:
         best_weights: What of the network's state_dict had other values then; None where that is what it is now.
         metrics_bytes: Length of metrics.jsonl.
         seconds: That the run has taken.
-        premises: What must still be the same when the run goes on, by name.
+        resume_fingerprint: What must still be the same when the run goes on, by name.
         threads: That the run computed with; None where an earlier version wrote the file.
     """
 
     stage: int
-    settings: Settings
+    settings: StageConfig
     state: StageState
     best: EvalRecord | None
     best_weights: Mapping[str, torch.Tensor] | None
     metrics_bytes: int
     seconds: float
-    premises: Mapping[str, Any]
+    resume_fingerprint: Mapping[str, Any]
     threads: int | None = None
 
     def weights_of_best(self) -> dict[str, torch.Tensor]:
@@ -69,11 +69,11 @@ class Checkpoint:
             "best_is_now": self.best_weights is None,
             "metrics_bytes": self.metrics_bytes,
             "seconds": self.seconds,
-            "premises": dict(self.premises),
+            "premises": dict(self.resume_fingerprint),
             "threads": self.threads,
         }
         best = {f"{BEST}{name}": value for name, value in (self.best_weights or {}).items()}
-        write_sealed(path, {**self.state.tensors, **best}, {"checkpoint": json.dumps(values)})
+        save_checked(path, {**self.state.tensors, **best}, {"checkpoint": json.dumps(values)})
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -88,25 +88,27 @@ class Checkpoint:
         if not path.exists():
             return None
         try:
-            metadata, mapped = read_sealed(path)
+            metadata, mapped = load_checked(path)
             # Copies: else the run would have the file mapped while it replaces it.
             tensors = {name: value.clone() for name, value in mapped.items()}
             if "checkpoint" not in metadata:
                 raise ValueError("its header does not say that it is one")
             values = mapping(json.loads(metadata["checkpoint"]), "the checkpoint")
             if values["format"] != FORMAT:
-                raise ValueError(f"its format is {shown(values['format'])}, and this version of tl reads {FORMAT}")
+                raise ValueError(
+                    f"its format is {format_value(values['format'])}, and this version of tl reads {FORMAT}"
+                )
             best = {name.removeprefix(BEST): value for name, value in tensors.items() if name.startswith(BEST)}
             now = {name: value for name, value in tensors.items() if not name.startswith(BEST)}
             return cls(
                 stage=whole_number(values["stage"], "stage"),
-                settings=record(Settings, values["settings"], "settings"),
+                settings=record(StageConfig, values["settings"], "settings"),
                 state=StageState.from_json(now, mapping(values["state"], "state")),
                 best=record(EvalRecord, values["best"], "best") if values["best"] else None,
                 best_weights=None if values["best_is_now"] else best,
                 metrics_bytes=whole_number(values["metrics_bytes"], "metrics_bytes"),
                 seconds=duration(values["seconds"], "seconds"),
-                premises=_premises(values["premises"]),
+                resume_fingerprint=_premises(values["premises"]),
                 threads=_threads(values.get("threads")),
             )
         except KeyError as error:
@@ -117,12 +119,12 @@ class Checkpoint:
 
 def _premises(kept: Any) -> dict[str, Any]:
     """The settings, and texts."""
-    premises = mapping(kept, "premises")
-    mapping(premises.get("settings", {}), "settings of the premises")
-    for name, value in premises.items():
+    resume_fingerprint = mapping(kept, "premises")
+    mapping(resume_fingerprint.get("settings", {}), "settings of the premises")
+    for name, value in resume_fingerprint.items():
         if name != "settings" and not isinstance(value, str):
             raise ValueError(f"the premise {name} is no text")
-    return premises
+    return resume_fingerprint
 
 
 def _threads(kept: Any) -> int | None:

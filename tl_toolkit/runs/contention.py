@@ -5,12 +5,12 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from tl_toolkit.events import EvalRecord, Event, Listener, Progress, Warned
+from tl_toolkit.events import Callback, EvalRecord, Event, TrainingProgress, WarningEvent
 from tl_toolkit.runs.folder import resume_command
 from tl_toolkit.system.cores import bound_cores
 from tl_toolkit.system.cpu_usage import Usage, load_per_core, usage
 from tl_toolkit.text import named
-from tl_toolkit.training.device import Compute
+from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.threads import Threads
 
 WINDOW_SECONDS, WINDOW_SAMPLES = 2.5, 3
@@ -28,14 +28,14 @@ CROWDED = 0.5
 
 
 def warn_of_others(
-    compute: Compute, threads: Threads, listener: Listener, began: Usage, now: Usage | None = None
+    compute: DeviceSetup, threads: Threads, callback: Callback, began: Usage, now: Usage | None = None
 ) -> None:
     """Says so where a run's threads would wait for each other: for other programs, or as there are too many of them.
 
     Args:
         compute: Where the run computes.
         threads: That it computes with.
-        listener: Told.
+        callback: Told.
         began: What had been computed when the command began.
         now: What has been computed before the first step.
     """
@@ -45,24 +45,24 @@ def warn_of_others(
     if threads.count > bound_cores():
         enough = named("threads", bound_cores())
         found = f"The run has {threads} ({threads.reason}) on {_cores()}"
-        listener(Warned(f"{found}: they wait for each other, and {enough} is quicker."))
+        callback(WarningEvent(f"{found}: they wait for each other, and {enough} is quicker."))
     elif why := _who_computes(threads, taken):
         fewer = named("threads", _fewer(threads, taken))
-        listener(Warned(f"This machine is busy: {why}. Fewer threads can be quicker then, such as {fewer}."))
+        callback(WarningEvent(f"This machine is busy: {why}. Fewer threads can be quicker then, such as {fewer}."))
 
 
-def warn_of_other_bits(compute: Compute, threads: Threads, listener: Listener, before: int | None) -> None:
+def warn_of_other_bits(compute: DeviceSetup, threads: Threads, callback: Callback, before: int | None) -> None:
     """Says what another number of threads does to a run that goes on.
 
     Args:
         compute: Where the run computes.
         threads: That it goes on with.
-        listener: Told.
+        callback: Told.
         before: Threads that it had; None where that is not known.
     """
     if before and before != threads.count and compute.device.type == "cpu":
-        listener(
-            Warned(
+        callback(
+            WarningEvent(
                 f"The run goes on with {threads} ({threads.reason}), but had {before}. Sums are then rounded "
                 f"otherwise: it may not end with the bits that it would have had. {named('threads', before)} ends with "
                 "them."
@@ -101,16 +101,16 @@ class PaceWatch:
     It looks at what training tells a few times a second, so that steps cost nothing more.
 
     Args:
-        listener: Told of all.
+        callback: Told of all.
         threads: The run's.
         folder: The run's.
         look: Tells what has been computed; for tests.
     """
 
     def __init__(
-        self, listener: Listener, threads: Threads, folder: Path, look: Callable[[], Usage] | None = None
+        self, callback: Callback, threads: Threads, folder: Path, look: Callable[[], Usage] | None = None
     ) -> None:
-        self._listener = listener
+        self._listener = callback
         self._threads = threads
         self._folder = folder
         self._look = look or usage
@@ -128,10 +128,10 @@ class PaceWatch:
         self._listener(event)
         if isinstance(event, EvalRecord):
             self._last = None  # What lies between is evaluation.
-        elif isinstance(event, Progress) and not self._has_warned:
+        elif isinstance(event, TrainingProgress) and not self._has_warned:
             self._follow(event, self._look())
 
-    def _follow(self, event: Progress, now: Usage) -> None:
+    def _follow(self, event: TrainingProgress, now: Usage) -> None:
         if event.stage != self._stage:  # Its steps are others.
             self._stage, self._quickest = event.stage, math.inf
             self._samples, self._sampled, self._last = [], 0.0, None
@@ -156,7 +156,7 @@ class PaceWatch:
             self._slow_since = began
         elif message := self._why_slow(factor, seconds, now.taken_since(self._slow_since)):
             self._has_warned = True
-            self._listener(Warned(message))
+            self._listener(WarningEvent(message))
 
     def _why_slow(self, factor: float, seconds: float, taken: float | None) -> str | None:
         found = f"Steps take {factor:.1f} times as long as before ({seconds:.2g} s, not {seconds / factor:.2g} s): "

@@ -9,10 +9,10 @@ from tl_toolkit.config.choices import RESUMABLE
 from tl_toolkit.data.prepare import CLASSES, contents_of
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.own_files import CONFIG_FILE
-from tl_toolkit.text import MOST_SHOWN, listing, names_flags
+from tl_toolkit.text import MAX_SHOWN, join_names, names_flags
 
 
-def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+def check_resumable(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
     """Refuses to go on with a run whose images, settings or pretrained weights are no longer the same.
 
     Args:
@@ -30,7 +30,7 @@ def check_premises(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path
     if "settings" in changed:
         before, after = _fixed(kept), now["settings"]
         differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-        what.append(f"{listing(differing)} in {CONFIG_FILE}")
+        what.append(f"{join_names(differing)} in {CONFIG_FILE}")
     settings = folder / CONFIG_FILE
     anew = f"tl finetune --config {shlex.quote(str(settings))}" if names_flags() else f"its settings are in {settings}"
     raise UsageError(
@@ -59,4 +59,4 @@ def _fixed(kept: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cut(premise: object) -> str:
     text = str(premise)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import filelock
 
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.io.files import is_file, is_folder, remove_unfinished, user_path, write_csv, write_text
+from tl_toolkit.io.files import expand_path, is_file, is_folder, remove_temporaries, write_csv, write_text
 from tl_toolkit.io.own_files import CONFIG_FILE, LOCK_FILE, MODEL_FILE
 from tl_toolkit.text import named, names_flags
 
 if TYPE_CHECKING:
-    from tl_toolkit.data.quality.readability import BadImage  # With it comes torch, which takes seconds.
+    from tl_toolkit.data.quality.readability import ExcludedImage  # With it comes torch, which takes seconds.
 
 RUNS = Path("runs")
 LAST_FILE = "last.safetensors"
@@ -36,7 +36,7 @@ def create_run_folder(out: str | None, arch: str, data: str) -> Path:
     """
     try:
         if out is not None:
-            folder = user_path(out)
+            folder = expand_path(out)
             folder.mkdir(parents=True)
             return folder
         RUNS.mkdir(exist_ok=True)
@@ -67,7 +67,7 @@ def check_out(out: str | None) -> None:
         raise UsageError(
             f"The name of {named('out')}, {out!a}, is no valid UTF-8; safetensors cannot be written there."
         )
-    if user_path(out).exists():
+    if expand_path(out).exists():
         raise UsageError(f"The folder {out} exists; nothing is ever overwritten. Choose another {named('out')}.")
 
 
@@ -81,7 +81,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         with filelock.FileLock(folder / LOCK_FILE, timeout=0):
-            remove_unfinished(folder)
+            remove_temporaries(folder)
             yield
     except filelock.Timeout as error:
         raise UsageError(f"Another process is training in {folder}. Wait until it is done, or stop it.") from error
@@ -93,7 +93,7 @@ def find_run(run: str | Path) -> Path:
     Raises:
         UsageError: It is none.
     """
-    folder = user_path(run)
+    folder = expand_path(run)
     if not is_file(folder / CONFIG_FILE):
         runs = [str(path.parent) for path in sorted(RUNS.glob(f"*/{CONFIG_FILE}"))] if is_folder(RUNS) else []
         near = get_close_matches(str(folder), runs, n=3, cutoff=0.3)
@@ -126,7 +126,7 @@ def write_config(folder: Path, yaml_text: str, threads: int) -> Path:
     return path
 
 
-def write_bad_images(folder: Path, bad: "Sequence[BadImage]") -> Path:
+def write_bad_images(folder: Path, bad: "Sequence[ExcludedImage]") -> Path:
     """Writes the images that were left out, with the reasons."""
     path = folder / BAD_IMAGES_FILE
     write_csv(path, ["split", "path", "reason"], ([image.split, image.path, image.reason] for image in bad))

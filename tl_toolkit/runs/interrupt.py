@@ -6,24 +6,24 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from tl_toolkit.events import Listener, Warned
+from tl_toolkit.events import Callback, WarningEvent
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopping:
+class StopRequest:
     """Whether the run has been asked to stop.
 
     Args:
-        listener: Told of it.
+        callback: Told of it.
 
     Attributes:
         asked: The run is to be kept after this step, and ended.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, callback: Callback) -> None:
         self.asked = False
-        self._listener = listener
+        self._listener = callback
         self._stepping = False
 
     @contextlib.contextmanager
@@ -56,4 +56,4 @@ class Stopping:
             raise KeyboardInterrupt
         self.asked = True
         again = "Ctrl-C again stops at once" if number == signal.SIGINT else "asked by SIGTERM"
-        self._listener(Warned(f"Stopping when this step is done and kept ({again})."))
+        self._listener(WarningEvent(f"Stopping when this step is done and kept ({again})."))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.events import EvalRecord, Record, StepRecord
-from tl_toolkit.io.files import is_file, user_path
+from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.json_validation import mapping, record
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, METRICS_FILE
 
@@ -75,7 +75,7 @@ def read_metrics(run: str) -> list[EvalRecord]:
         UsageError: The folder has no such file, or no evaluation is in it.
         ToolkitError: The file is damaged.
     """
-    path = user_path(run) / METRICS_FILE
+    path = expand_path(run) / METRICS_FILE
     if not is_file(path):
         raise UsageError(f"{run} is no run folder that has metrics: there is no {path}.")
     records = [record for record in _read_records(path) if isinstance(record, EvalRecord)]

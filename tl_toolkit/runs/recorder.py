@@ -11,20 +11,20 @@ import torch
 from torch import nn
 
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.errors import StoppedError
-from tl_toolkit.events import PROBE, Chosen, EvalRecord, Listener, Progress, Record
+from tl_toolkit.errors import RunInterruptedError
+from tl_toolkit.events import PROBE, Callback, DecisionEvent, EvalRecord, Record, TrainingProgress
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, MODEL_FILE
-from tl_toolkit.model_file import ModelCard, save_model
+from tl_toolkit.model_file import ModelMetadata, save_model
 from tl_toolkit.report.tensorboard import TensorBoard
 from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.runs.folder import resume_command
-from tl_toolkit.runs.interrupt import Stopping
+from tl_toolkit.runs.interrupt import StopRequest
 from tl_toolkit.runs.metrics_log import append_metrics, begin_metrics, sync_metrics
 from tl_toolkit.text import named
-from tl_toolkit.training.loop import Stage, Stepped, trained_weights
+from tl_toolkit.training.loop import Stage, StepEnd, trained_weights
 from tl_toolkit.training.model_selection import is_best
-from tl_toolkit.training.plan import Settings
-from tl_toolkit.training.state import keep_state
+from tl_toolkit.training.plan import StageConfig
+from tl_toolkit.training.state import capture_state
 
 CHECKPOINT_SECONDS = 300.0
 COST_SHARE = 0.02
@@ -33,29 +33,29 @@ best weights with them, takes no more than this share of the time: an epoch can 
 
 
 @dataclass(frozen=True)
-class Place:
+class StageContext:
     """A stage within its run.
 
     Attributes:
         number: Which it is, from 0.
         settings: What was planned and chosen for it.
         stage: What trains.
-        premises: Tells what must still be the same when the run goes on.
+        resume_fingerprint: Tells what must still be the same when the run goes on.
     """
 
     number: int
-    settings: Settings
+    settings: StageConfig
     stage: Stage
-    premises: Callable[[], Mapping[str, Any]]
+    resume_fingerprint: Callable[[], Mapping[str, Any]]
 
 
-class Keeper:
+class RunRecorder:
     """Writes metrics, the best weights and checkpoints into a run folder.
 
     Args:
         folder: The run folder, locked.
         module: The network.
-        card: Describes the model.
+        metadata: Describes the model.
         config: Says when to write checkpoints.
         stopping: Asked after every step.
         board: Shown every record, where there is one.
@@ -73,9 +73,9 @@ class Keeper:
         self,
         folder: Path,
         module: nn.Module,
-        card: ModelCard,
+        metadata: ModelMetadata,
         config: FinetuneConfig,
-        stopping: Stopping,
+        stopping: StopRequest,
         board: TensorBoard | None,
         begun: Checkpoint | None,
         val_images: int,
@@ -90,7 +90,7 @@ class Keeper:
         self.best = begun.best if begun else None
         self._folder = folder
         self._module = module
-        self._card = card
+        self._card = metadata
         self._config = config
         self._stopping = stopping
         self._board = board
@@ -112,13 +112,15 @@ class Keeper:
         assert self.best is not None  # A stage ends with one.
         return self.best
 
-    def follow(self, events: Iterable[Progress | Record | Stepped], place: Place, listener: Listener) -> None:
+    def consume(
+        self, events: Iterable[TrainingProgress | Record | StepEnd], place: StageContext, callback: Callback
+    ) -> None:
         """Keeps what a stage shows until it is over.
 
         Args:
             events: What `fit` yields.
             place: Which stage it is.
-            listener: Told of all but steps.
+            callback: Told of all but steps.
 
         Raises:
             StoppedError: The user, or the system, asked for it.
@@ -128,22 +130,24 @@ class Keeper:
         if self.best:  # What this stage is going to change belongs to the best weights as it is now.
             self._best_weights = {**_copies(trained_weights(place.stage)), **self._best_weights}
         judged: EvalRecord | None = None
-        stepped: Stepped | None = None
+        stepped: StepEnd | None = None
         if self._is_over(place.stage.name):  # It was, and the run was stopped before the next stage.
             return
         for told in events:
-            if isinstance(told, Stepped):
+            if isinstance(told, StepEnd):
                 stepped = told
                 self._look_after(stepped, place, judged)
                 judged = None
                 if self._is_over(place.stage.name):
-                    listener(
-                        Chosen("stopped", f"{place.stage.name} after step {stepped.position.step:,}", self._why_over())
+                    callback(
+                        DecisionEvent(
+                            "stopped", f"{place.stage.name} after step {stepped.position.step:,}", self._why_over()
+                        )
                     )
                     break
                 continue
-            listener(told)
-            if isinstance(told, Progress):
+            callback(told)
+            if isinstance(told, TrainingProgress):
                 continue
             append_metrics(self._folder, dataclasses.asdict(told))
             if self._board:
@@ -167,7 +171,7 @@ class Keeper:
         """Gives the network its best weights."""
         self._module.load_state_dict(self._best_weights, strict=False)  # The rest never changed.
 
-    def _look_after(self, now: Stepped, place: Place, judged: EvalRecord | None) -> None:
+    def _look_after(self, now: StepEnd, place: StageContext, judged: EvalRecord | None) -> None:
         """Keeps what must be kept between two steps.
 
         Raises:
@@ -181,7 +185,7 @@ class Keeper:
         if self._stopping.asked:
             self._keep(now, place)
             steps = len(now.stage.train) * now.stage.epochs
-            raise StoppedError(
+            raise RunInterruptedError(
                 f"Stopped after step {now.position.step:,} of {steps:,} of the {now.stage.name} stage; all is kept.",
                 resume_command(self._folder),
             )
@@ -212,7 +216,7 @@ class Keeper:
             return passed >= self._config.checkpoint_seconds
         return (epoch_over or passed >= CHECKPOINT_SECONDS) and passed * COST_SHARE >= self._cost
 
-    def _keep(self, now: Stepped, place: Place) -> None:
+    def _keep(self, now: StepEnd, place: StageContext) -> None:
         """Writes a checkpoint, and the best weights; those of a probe are written when the run has ended."""
         began = time.perf_counter()
         if now.stage.name != PROBE:
@@ -220,12 +224,12 @@ class Keeper:
         Checkpoint(
             stage=place.number,
             settings=place.settings,
-            state=keep_state(now.stage, now.position),
+            state=capture_state(now.stage, now.position),
             best=self.best,
             best_weights=None if self._best_is_now else self._best_weights,
             metrics_bytes=sync_metrics(self._folder),
             seconds=self.seconds,
-            premises=place.premises(),
+            resume_fingerprint=place.resume_fingerprint(),
             threads=self._threads,
         ).write(self._folder / CHECKPOINT_FILE)
         self._last_time, self._last_step = time.perf_counter(), now.position.step

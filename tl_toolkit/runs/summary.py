@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.io.files import write_text
 from tl_toolkit.io.json_validation import duration, mapping, number, whole_number
-from tl_toolkit.text import named, shown
+from tl_toolkit.text import format_value, named
 
 if TYPE_CHECKING:
     pass  # With it comes torch, which takes seconds.
@@ -73,7 +73,7 @@ def _check_stages(stages: dict[str, Any], summary: dict[str, Any]) -> None:
     """
     whole_number(summary["best_epoch"], "best_epoch")
     if summary["best_stage"] not in list(stages):
-        raise ValueError(f"its best_stage {shown(summary['best_stage'])} is none of its stages")
+        raise ValueError(f"its best_stage {format_value(summary['best_stage'])} is none of its stages")
     for stage, best in stages.items():
         if isinstance(best, dict):
             whole_number(best["epoch"], f"epoch of {stage}")

@@ -29,7 +29,7 @@ def balanced_weights(targets: Sequence[int], classes: int) -> torch.Tensor:
     return len(targets) / (classes * counts.float())
 
 
-def balanced_order(targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def class_balanced_order(targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Indices of an epoch (N) that show each class as often, in random order.
 
     What does not divide evenly goes to classes drawn by lot. A class's images come in turns, each time in another
@@ -55,7 +55,7 @@ def _in_turns(members: torch.Tensor, count: int, generator: torch.Generator) -> 
     return torch.cat([members[torch.randperm(len(members), generator=generator)] for _ in range(turns)])[:count]
 
 
-def numbered_repeats(order: torch.Tensor) -> torch.Tensor:
+def occurrence_counts(order: torch.Tensor) -> torch.Tensor:
     """For each place of an order (N), how many times its index came before."""
     by_index = torch.argsort(order, stable=True)
     firsts = torch.searchsorted(order[by_index], order[by_index])

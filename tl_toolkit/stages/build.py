@@ -12,30 +12,30 @@ from torch.utils.data import DataLoader
 
 from tl_toolkit.config.checks import AUTO
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.data.dataset import DecodedDataset, ImageDataset, eval_images
-from tl_toolkit.data.decoded_cache import HeldImages
-from tl_toolkit.data.loaders import Epochs, automatic_workers, eval_loader, train_loader
+from tl_toolkit.data.dataset import ImageDataset, InMemoryDataset, eval_images
+from tl_toolkit.data.decoded_cache import DecodedImageCache
+from tl_toolkit.data.loaders import ResumableLoader, default_num_workers, eval_loader, train_loader
 from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, random_transform
+from tl_toolkit.data.transforms import EvalTransform, Normalize, PadCrop, train_transform
 from tl_toolkit.errors import TrainingError
-from tl_toolkit.events import PROBE, Chosen, Counted, EvalRecord, Listener, Warned
-from tl_toolkit.features.batches import PROBE_BATCH, ViewOrder
-from tl_toolkit.features.extractor import FrozenFeatures, Images
-from tl_toolkit.inference.classifier import LoadedModel
+from tl_toolkit.events import PROBE, Callback, DecisionEvent, EvalRecord, TaskProgress, WarningEvent
+from tl_toolkit.features.batches import PROBE_BATCH, ViewBatchSampler
+from tl_toolkit.features.extractor import FeatureExtractor, Images
+from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.scoring import score
 from tl_toolkit.metrics.classification import Scores
-from tl_toolkit.models.build import Network
+from tl_toolkit.models.build import BuiltModel
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.frozen_prefix import find_prefix, frozen_digest
 from tl_toolkit.sampling.class_balance import balanced_weights
 from tl_toolkit.text import named
-from tl_toolkit.training.device import Compute
-from tl_toolkit.training.loop import Batches, Position, Prepare, Stage, evaluate_batches, fit, telling_failures
+from tl_toolkit.training.device import DeviceSetup
+from tl_toolkit.training.loop import Batches, Prepare, Stage, StageProgress, as_training_error, evaluate_batches, fit
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import LBFGS, make_optimizer
-from tl_toolkit.training.plan import Settings, average_decay, norm_is_frozen, probe_in_batches, warmup_share
+from tl_toolkit.training.plan import StageConfig, average_decay, norm_is_frozen, probe_in_batches, warmup_share
 from tl_toolkit.training.schedules import make_schedule
 from tl_toolkit.training.state import StageState, restore_optimizer, restore_weights
 
@@ -71,37 +71,37 @@ class Bench:
         network: What is trained.
         classes: Number of classes.
         splits: What it is trained on and chosen by.
-        mirror: Whether images may be mirrored.
+        allow_hflip: Whether images may be mirrored.
         compute: Where and in which precision.
-        listener: Told how the features go.
+        callback: Told how the features go.
     """
 
     def __init__(
         self,
         config: FinetuneConfig,
-        network: Network,
+        network: BuiltModel,
         classes: int,
         splits: Splits,
-        mirror: bool,
-        compute: Compute,
-        listener: Listener,
+        allow_hflip: bool,
+        compute: DeviceSetup,
+        callback: Callback,
     ) -> None:
         self.config = config
         self.network = network
         self.splits = splits
         self.compute = compute
-        self.listener = listener
+        self.callback = callback
         self.classes = classes
         self.accelerator = compute.accelerator()
-        self.workers = automatic_workers(len(splits.train)) if config.workers is None else config.workers
-        self.mirror = mirror
+        self.workers = default_num_workers(len(splits.train)) if config.workers is None else config.workers
+        self.allow_hflip = allow_hflip
         targets, device = splits.train.targets, compute.device
         self._balance = targets if config.sampler == "balanced" else None
         weighted = config.class_weights == "balanced"
         self._class_weights = balanced_weights(targets, classes).to(device) if weighted else None
-        self.frozen: FrozenFeatures | None = None
-        self._augmentation = random_transform(network.input_spec, config.augment, mirror)
-        self._batch_augmentation = PadCrop(network.input_spec, mirror) if config.augment == "pad-crop" else None
+        self.frozen: FeatureExtractor | None = None
+        self._augmentation = train_transform(network.input_spec, config.augment, allow_hflip)
+        self._batch_augmentation = PadCrop(network.input_spec, allow_hflip) if config.augment == "pad-crop" else None
         self._decoded: dict[str, torch.Tensor] = {}
         self._normalize = Normalize(network.input_spec).to(compute.device)
         compute.place(network.module)
@@ -112,12 +112,12 @@ class Bench:
         smoothing = self.config.label_smoothing
         if smoothing is None:
             smoothing = LABEL_SMOOTHING if self.classes > 2 else 0.0
-        return Criterion(self.config.chosen_loss, smoothing, self._class_weights)
+        return Criterion(self.config.resolved_loss, smoothing, self._class_weights)
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """From uint8 images of a loader to the network's input."""
         normalized: torch.Tensor = self._normalize(images)
-        return self.compute.lay_out(normalized)
+        return self.compute.to_memory_format(normalized)
 
     def plain(self, samples: Samples) -> ImageDataset:
         """Samples as a model will see them in prediction."""
@@ -134,24 +134,24 @@ class Bench:
             spec.channels,
             self.config.seed,
             self._batch_augmentation,
-            spec.enough,
-            HeldImages(HELD_BYTES) if holds else None,
+            spec.min_decode_size,
+            DecodedImageCache(HELD_BYTES) if holds else None,
         )
 
-    def train_images(self) -> ImageDataset | DecodedDataset:
+    def train_images(self) -> ImageDataset | InMemoryDataset:
         """The same, from memory where only a batch transform is random and they fit."""
         samples = self.splits.train
         if self._augmentation is None and samples.fixed and self._fits(samples):
-            return DecodedDataset(
+            return InMemoryDataset(
                 self._pixels("train", samples), samples.targets, self.config.seed, self._batch_augmentation
             )
         return self.augmented()
 
-    def val_images(self) -> ImageDataset | DecodedDataset:
+    def val_images(self) -> ImageDataset | InMemoryDataset:
         """The images of val, from memory where they fit."""
         samples = self.splits.val
         if self._fits(samples):
-            return DecodedDataset(self._pixels("val", samples), samples.targets)
+            return InMemoryDataset(self._pixels("val", samples), samples.targets)
         return self.plain(samples)
 
     def _fits(self, samples: Samples) -> bool:
@@ -165,17 +165,17 @@ class Bench:
             spec = self.network.input_spec
             pixels = torch.empty(len(samples), spec.channels, spec.height, spec.width, dtype=torch.uint8)
             done = 0
-            with telling_failures("decode"):
+            with as_training_error("decode"):
                 for batch, _ in eval_loader(self.plain(samples), EVAL_BATCH, self.workers):
                     pixels[done : done + len(batch)] = batch
                     done += len(batch)
-                    self.listener(Counted("decode", done, len(samples)))
+                    self.callback(TaskProgress("decode", done, len(samples)))
             self._decoded[split] = pixels
         return self._decoded[split]
 
     def stage(
         self,
-        settings: Settings,
+        settings: StageConfig,
         trainable: tuple[str, ...],
         train: Any,
         val: Batches,
@@ -231,7 +231,7 @@ class Bench:
         """Views of an image that a stage on stored features learns from; without augmentation all would be alike."""
         return self.config.views if self._augmentation else 1
 
-    def stage_on_images(self, settings: Settings, trainable: tuple[str, ...], begun: StageState | None) -> Stage:
+    def stage_on_images(self, settings: StageConfig, trainable: tuple[str, ...], begun: StageState | None) -> Stage:
         """A stage that runs the whole network on augmented images."""
         train = train_loader(
             self.train_images(), self.config.batch_size, self.workers, self.config.drop_last, self._balance
@@ -241,7 +241,9 @@ class Bench:
             self.network.module.compile()  # In place: the names of its weights stay.
         return self._accelerated(self.stage(settings, trainable, train, val, self.prepare, begun))
 
-    def stage_on_features(self, settings: Settings, trainable: tuple[str, ...], frozen: FrozenFeatures) -> MakeStage:
+    def stage_on_features(
+        self, settings: StageConfig, trainable: tuple[str, ...], frozen: FeatureExtractor
+    ) -> MakeStage:
         """Stages that run what comes behind the frozen prefix; a head alone runs in float32.
 
         Returns:
@@ -252,12 +254,14 @@ class Bench:
         batch_size = PROBE_BATCH if head_alone else config.batch_size
         if settings.optimizer == LBFGS:
             batch_size = len(splits.train)
-        order = ViewOrder(len(splits.train), self.views, batch_size, config.seed, config.drop_last, self._balance)
+        order = ViewBatchSampler(
+            len(splits.train), self.views, batch_size, config.seed, config.drop_last, self._balance
+        )
         train = frozen.batches(splits.train, self.views, order)
         val = frozen.in_order("val", splits.val)
-        feed, layout, cast = frozen.prefix.feed, self.compute.lay_out, self.compute.cast
+        feed, layout, cast = frozen.prefix.feed, self.compute.to_memory_format, self.compute.cast
 
-        def stage(settings: Settings, begun: StageState | None = None) -> Stage:
+        def stage(settings: StageConfig, begun: StageState | None = None) -> Stage:
             if head_alone:
                 return self.stage(settings, trainable, train, val, lambda features: feed(features.float()), begun)
             return self._accelerated(
@@ -266,7 +270,7 @@ class Bench:
 
         return stage
 
-    def find_frozen(self, trainable: tuple[str, ...]) -> FrozenFeatures | None:
+    def find_frozen(self, trainable: tuple[str, ...]) -> FeatureExtractor | None:
         """The features that do not change while the `trainable` modules learn, where the network can begin there."""
         images = torch.stack([pixels for pixels, _ in self.plain(self.splits.train).__getitems__([0, 1])])
         self.network.module.eval()
@@ -274,29 +278,29 @@ class Bench:
             prefix = find_prefix(self.network.module, trainable, self.prepare(images.to(self.compute.device)))
         if prefix is None:
             return None
-        reading = Images(self._augmentation, self.mirror, self.prepare, self.workers)
-        return FrozenFeatures(prefix, self.config, self.network, self.compute, reading, self.listener)
+        reading = Images(self._augmentation, self.allow_hflip, self.prepare, self.workers)
+        return FeatureExtractor(prefix, self.config, self.network, self.compute, reading, self.callback)
 
-    def premises(self, trainable: Sequence[str] | None = None) -> dict[str, Any]:
+    def resume_fingerprint(self, trainable: Sequence[str] | None = None) -> dict[str, Any]:
         """What must be the same for a kept stage to go on: settings, images, and the weights that do not train."""
         if trainable is None:
             return {"settings": self.config.to_resume(), **self._fingerprints}
         weights = self.frozen.digest if self.frozen else ""
         if not self.frozen and "" not in trainable:
             weights = frozen_digest(self.network.module, trainable)
-        return {**self.premises(), "pretrained weights": weights}
+        return {**self.resume_fingerprint(), "pretrained weights": weights}
 
     @functools.cached_property
     def _fingerprints(self) -> dict[str, str]:
         return self.splits.fingerprints()
 
-    def score(self, model: LoadedModel, split: str, samples: Samples) -> Scores:
+    def score(self, model: ImageClassifier, split: str, samples: Samples) -> Scores:
         """Judges the saved model on a split; what is frozen in it is not computed again."""
         if self.frozen is None:
             return score(model, samples, self.workers)
         prefix = self.frozen.prefix  # Of the same network; features that are not stored run through it too.
         batches = self.frozen.in_order(split, samples)
-        criterion = Criterion(model.card.loss)
+        criterion = Criterion(model.metadata.loss)
         with prefix.skipped(), model.compute.inference():
             return evaluate_batches(
                 model.module, batches, prefix.feed, len(model.class_names), model.compute.device, criterion
@@ -306,10 +310,10 @@ class Bench:
         """With the network's forward in autocast; a loader's batches on the device."""
         train = stage.train
         if isinstance(train, DataLoader):
-            train = Epochs(self.accelerator.prepare(train), train)
+            train = ResumableLoader(self.accelerator.prepare(train), train)
         # The optimizer stays torch's own: Accelerate's looks for packages in every step, a tenth of LeNet-5's time.
         module = self.accelerator.prepare(stage.module)
-        return dataclasses.replace(stage, module=module, train=train, judged_in=self.compute.autocast)
+        return dataclasses.replace(stage, module=module, train=train, eval_context=self.compute.autocast)
 
     def release(self) -> None:
         """Takes off what accelerate and the compiler put around the network's forward."""
@@ -321,11 +325,11 @@ class Bench:
 
 
 @contextlib.contextmanager
-def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> Iterator[tuple[Stage, Settings]]:
+def build_stage(bench: Bench, settings: StageConfig, begun: StageState | None) -> Iterator[tuple[Stage, StageConfig]]:
     """Prepares a stage of a run; within the block it can be trained.
 
     Where only a part of the network trains, what comes before it is computed once for each image and kept; see
-    `FrozenFeatures`. Otherwise the whole network runs on augmented images.
+    `FeatureExtractor`. Otherwise the whole network runs on augmented images.
 
     Args:
         bench: What the stages share.
@@ -349,7 +353,7 @@ def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> It
             if sweeps:
                 asked = named("probe_learning_rate", AUTO)
                 message = f"{asked} needs stored features; the probe has {settings.learning_rate:g}."
-                bench.listener(Warned(message))
+                bench.callback(WarningEvent(message))
             settings = _in_batches(bench, settings, "the network has no frozen part that can be run alone")
             yield bench.stage_on_images(settings, trainable, begun), settings
         else:
@@ -358,41 +362,41 @@ def open_stage(bench: Bench, settings: Settings, begun: StageState | None) -> It
             make_stage = bench.stage_on_features(settings, trainable, bench.frozen)
             with bench.frozen.prefix.skipped():
                 if sweeps:
-                    settings = _best_by_val(bench, settings, make_stage)
+                    settings = _sweep_probe(bench, settings, make_stage)
                 yield make_stage(settings, begun), settings
     finally:
         bench.release()
 
 
-def _in_batches(bench: Bench, settings: Settings, reason: str) -> Settings:
+def _in_batches(bench: Bench, settings: StageConfig, reason: str) -> StageConfig:
     """The settings of a probe by gradient descent, where L-BFGS cannot have all features at once."""
     if settings.optimizer != LBFGS:
         return settings
     descent = probe_in_batches(bench.config)
-    bench.listener(Chosen("probe", f"{descent.optimizer}, {descent.epochs} epochs", f"not L-BFGS: {reason}"))
+    bench.callback(DecisionEvent("probe", f"{descent.optimizer}, {descent.epochs} epochs", f"not L-BFGS: {reason}"))
     return descent
 
 
-def _best_by_val(bench: Bench, settings: Settings, make_stage: MakeStage) -> Settings:
+def _sweep_probe(bench: Bench, settings: StageConfig, make_stage: MakeStage) -> StageConfig:
     """Trains the head with every pair of learning rate and weight decay, and tells which did best on val."""
     module = bench.network.module
     heads = [module.get_submodule(name) for name in bench.network.head_modules]
     before = [{key: value.clone() for key, value in head.state_dict().items()} for head in heads]
     pairs = list(itertools.product(SWEPT_RATES, SWEPT_DECAYS))
-    best: tuple[EvalRecord, Settings] | None = None
+    best: tuple[EvalRecord, StageConfig] | None = None
     for done, (rate, decay) in enumerate(pairs, start=1):
         candidate = dataclasses.replace(settings, learning_rate=rate, head_learning_rate=rate, weight_decay=decay)
         with contextlib.suppress(TrainingError):  # A rate that is too high for these features.
-            events = fit(make_stage(candidate), bench.accelerator, Position(bench.compute.device))
+            events = fit(make_stage(candidate), bench.accelerator, StageProgress(bench.compute.device))
             last = [told for told in events if isinstance(told, EvalRecord)][-1]
             if last.improves_on(best[0] if best else None):
                 best = last, candidate
         for head, state in zip(heads, before, strict=True):
             head.load_state_dict(state)
-        bench.listener(Counted("probe-lr", done, len(pairs), "pairs"))
+        bench.callback(TaskProgress("probe-lr", done, len(pairs), "pairs"))
     if best is None:
         raise TrainingError("The loss is not finite at any learning rate: the frozen features are not. Try fp32.")
     record, chosen = best
     value = f"{chosen.learning_rate:g}, weight decay {chosen.weight_decay:g}"
-    bench.listener(Chosen("probe-lr", value, f"best of {len(pairs)} pairs: val {record.val_accuracy:.1%}"))
+    bench.callback(DecisionEvent("probe-lr", value, f"best of {len(pairs)} pairs: val {record.val_accuracy:.1%}"))
     return chosen

@@ -4,15 +4,15 @@ import dataclasses
 
 from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.events import PROBE, Chosen, Event, Warned
-from tl_toolkit.stages.build import Bench, open_stage
+from tl_toolkit.events import PROBE, DecisionEvent, Event, WarningEvent
+from tl_toolkit.stages.build import Bench, build_stage
 from tl_toolkit.text import named
-from tl_toolkit.training.loop import Position, fit
+from tl_toolkit.training.loop import StageProgress, fit
 from tl_toolkit.training.optimizers import LBFGS
-from tl_toolkit.training.plan import Settings
+from tl_toolkit.training.plan import StageConfig
 
 
-def why_not_refit(bench: Bench, probe: Settings, best_stage: str) -> str:
+def why_not_refit(bench: Bench, probe: StageConfig, best_stage: str) -> str:
     """Why the head is not solved once more on train and val; empty where it is.
 
     Args:
@@ -35,7 +35,7 @@ def why_not_refit(bench: Bench, probe: Settings, best_stage: str) -> str:
     return frozen.why_not_at_once(_merge(splits.train, splits.val), bench.classes)
 
 
-def refit_head(bench: Bench, probe: Settings) -> None:
+def refit_head(bench: Bench, probe: StageConfig) -> None:
     """Solves the head on the stored features of train and val, beginning with the solution on train.
 
     Nothing is judged by val any more, so its images can be learned from; no feature is computed again.
@@ -47,17 +47,17 @@ def refit_head(bench: Bench, probe: Settings) -> None:
     splits = bench.splits
     together = _merge(splits.train, splits.val)
     value = f"the head, on {len(together):,} images of train and val"
-    bench.listener(Chosen("refit", value, "val has made its choices; its accuracy is from before"))
+    bench.callback(DecisionEvent("refit", value, "val has made its choices; its accuracy is from before"))
 
     def quietly(event: Event) -> None:
         """Tells warnings alone."""
-        if isinstance(event, Warned):
-            bench.listener(event)
+        if isinstance(event, WarningEvent):
+            bench.callback(event)
 
     joined: Splits = dataclasses.replace(splits, train=together)
-    again = Bench(bench.config, bench.network, bench.classes, joined, bench.mirror, bench.compute, quietly)
-    with open_stage(again, probe, None) as (stage, _):
-        for _ in fit(stage, again.accelerator, Position(bench.compute.device)):
+    again = Bench(bench.config, bench.network, bench.classes, joined, bench.allow_hflip, bench.compute, quietly)
+    with build_stage(again, probe, None) as (stage, _):
+        for _ in fit(stage, again.accelerator, StageProgress(bench.compute.device)):
             pass
     bench.network.module.eval()
 

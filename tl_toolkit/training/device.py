@@ -20,7 +20,7 @@ ComputePrecision = Literal["bf16", "fp32"]
 
 
 @dataclass(frozen=True, slots=True)
-class Compute:
+class DeviceSetup:
     """A device, and a precision for each kind of work.
 
     Attributes:
@@ -46,7 +46,7 @@ class Compute:
         """Moves a network to the device and into the memory format."""
         return module.to(self.device).to(memory_format=self.memory_format)
 
-    def lay_out(self, batch: torch.Tensor) -> torch.Tensor:
+    def to_memory_format(self, batch: torch.Tensor) -> torch.Tensor:
         """Puts images or feature maps (N, C, H, W) into the memory format; others stay as they are."""
         return batch.contiguous(memory_format=self.memory_format) if batch.ndim == 4 else batch
 
@@ -103,7 +103,7 @@ class Compute:
         return accelerator
 
 
-def choose_compute(device: str, precision: Precision, module: nn.Module | None = None) -> Compute:
+def select_device(device: str, precision: Precision, module: nn.Module | None = None) -> DeviceSetup:
     """Resolves "auto".
 
     On a CPU it depends on the network: oneDNN's backward pass of a depthwise convolution with a stride takes up to
@@ -133,7 +133,9 @@ def choose_compute(device: str, precision: Precision, module: nn.Module | None =
         training = "fp32"
         reason += "; depthwise convolutions with a stride train faster in fp32"
     channels_last = strided or forward == "bf16"
-    return Compute(chosen, forward, training, torch.channels_last if channels_last else torch.contiguous_format, reason)
+    return DeviceSetup(
+        chosen, forward, training, torch.channels_last if channels_last else torch.contiguous_format, reason
+    )
 
 
 def has_strided_depthwise(module: nn.Module) -> bool:

@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tl_toolkit.errors import TrainingError
-from tl_toolkit.events import EvalRecord, Progress, Record, StepRecord
-from tl_toolkit.metrics.classification import FullMeter, Meter, Scores
+from tl_toolkit.events import EvalRecord, Record, StepRecord, TrainingProgress
+from tl_toolkit.metrics.classification import ClassificationMeter, Meter, Scores
 from tl_toolkit.text import named
 from tl_toolkit.training.averaging import averaged, update_average
 from tl_toolkit.training.losses import Criterion
@@ -54,7 +54,7 @@ class Stage:
         frozen_norm: Keep BatchNorm in eval mode, also in the modules that train: its statistics stay as they are.
         ema: Decay of a moving average of the weights that train, which is what is evaluated; None for no average.
         mixing: Mixes the images of a batch; None where they stay apart.
-        judged_in: Makes the context in which val is judged: as in prediction, whatever precision trains.
+        eval_context: Makes the context in which val is judged: as in prediction, whatever precision trains.
     """
 
     name: str
@@ -74,10 +74,10 @@ class Stage:
     frozen_norm: bool = False
     ema: float | None = None
     mixing: Mixing | None = None
-    judged_in: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    eval_context: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
 
-class Span:
+class MetricWindow:
     """Some steps: their loss, accuracy and speed.
 
     Args:
@@ -103,7 +103,7 @@ class Span:
         return time.perf_counter() - self.started
 
 
-class Position:
+class StageProgress:
     """How far a stage has come.
 
     Args:
@@ -118,8 +118,8 @@ class Position:
 
     def __init__(self, device: torch.device) -> None:
         self.step = 0
-        self.span = Span(device)
-        self.logged = Span(device)
+        self.span = MetricWindow(device)
+        self.logged = MetricWindow(device)
         self.average: dict[str, torch.Tensor] = {}
 
     def epoch(self, steps: int) -> int:
@@ -128,14 +128,16 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Stepped:
+class StepEnd:
     """The stage is between two steps: what it is now can be kept, and training gone on with from there."""
 
     stage: Stage
-    position: Position
+    position: StageProgress
 
 
-def fit(stage: Stage, accelerator: "Accelerator", position: Position) -> Iterator[Progress | Record | Stepped]:
+def fit(
+    stage: Stage, accelerator: "Accelerator", position: StageProgress
+) -> Iterator[TrainingProgress | Record | StepEnd]:
     """Trains a stage from a position to its end, telling how it goes.
 
     Args:
@@ -153,7 +155,7 @@ def fit(stage: Stage, accelerator: "Accelerator", position: Position) -> Iterato
     """
     steps = len(stage.train)
     device = accelerator.device
-    stepped = Stepped(stage, position)
+    stepped = StepEnd(stage, position)
     told = time.perf_counter()
     yield from _records_due(stepped, device)
     for epoch in range(position.step // steps + 1, stage.epochs + 1):
@@ -172,42 +174,42 @@ def fit(stage: Stage, accelerator: "Accelerator", position: Position) -> Iterato
                 yield _progress(stage, position)
 
 
-def _records_due(stepped: Stepped, device: torch.device) -> Iterator[Record | Stepped]:
+def _records_due(stepped: StepEnd, device: torch.device) -> Iterator[Record | StepEnd]:
     """The records that the position calls for and that were not given yet."""
     stage, position = stepped.stage, stepped.position
     step = position.step
     if stage.log_every and step % stage.log_every == 0 and position.logged.images:
         record = _step_record(stage, position)
-        position.logged = Span(device)
+        position.logged = MetricWindow(device)
         yield record
     ends_epoch = step % len(stage.train) == 0
     if position.span.images and (ends_epoch or (stage.eval_every and step % stage.eval_every == 0)):
         judged = _evaluate(stage, position, device)
-        position.span = Span(device)
+        position.span = MetricWindow(device)
         yield judged
         yield stepped
         _set_train_mode(stage)
 
 
-def _progress(stage: Stage, position: Position) -> Progress:
+def _progress(stage: Stage, position: StageProgress) -> TrainingProgress:
     steps = len(stage.train)
     span, epoch = position.span, position.epoch(steps)
     loss, accuracy = _finite(span.meter, stage.name, epoch)
     done = position.step - (epoch - 1) * steps
-    return Progress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, span.images / span.seconds())
+    return TrainingProgress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, span.images / span.seconds())
 
 
-def _step_record(stage: Stage, position: Position) -> StepRecord:
+def _step_record(stage: Stage, position: StageProgress) -> StepRecord:
     epoch = position.epoch(len(stage.train))
     loss, accuracy = _finite(position.logged.meter, stage.name, epoch)
     return StepRecord(stage.name, epoch, position.step, loss, accuracy, float(stage.schedule.get_last_lr()[0]))
 
 
-def _evaluate(stage: Stage, position: Position, device: torch.device) -> EvalRecord:
+def _evaluate(stage: Stage, position: StageProgress, device: torch.device) -> EvalRecord:
     span, epoch = position.span, position.epoch(len(stage.train))
     train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
     train_seconds = span.seconds()
-    with averaged(stage.module, position.average), stage.judged_in():
+    with averaged(stage.module, position.average), stage.eval_context():
         scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
     _check_finite(scores.loss, stage.name, epoch)
     return EvalRecord(
@@ -245,8 +247,8 @@ def evaluate_batches(
         TrainingError: A step failed.
     """
     module.eval()
-    meter = FullMeter(classes, device)
-    with telling_failures("evaluation"):
+    meter = ClassificationMeter(classes, device)
+    with as_training_error("evaluation"):
         for inputs, targets in batches:
             targets = targets.to(device, non_blocking=True)
             logits = module(prepare(inputs.to(device, non_blocking=True))).float()
@@ -255,7 +257,7 @@ def evaluate_batches(
 
 
 def _train_epoch(
-    stage: Stage, accelerator: "Accelerator", position: Position, epoch: int
+    stage: Stage, accelerator: "Accelerator", position: StageProgress, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """One pass over train, from where the position is on.
 
@@ -263,7 +265,7 @@ def _train_epoch(
         Loss, logits and targets of every step when it is done.
     """
     stage.train.set_epoch(epoch, position.step - (epoch - 1) * len(stage.train))
-    with telling_failures(stage.name):
+    with as_training_error(stage.name):
         for inputs, targets in stage.train:
             result = _step(stage, accelerator, inputs, targets, position.step)
             stage.schedule.step()
@@ -338,7 +340,7 @@ def _finite(meter: Meter, stage: str, epoch: int) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def telling_failures(stage: str) -> Iterator[None]:
+def as_training_error(stage: str) -> Iterator[None]:
     """Within the block, what torch and its worker processes raise becomes a TrainingError with advice."""
     try:
         yield

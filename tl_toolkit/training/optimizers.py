@@ -17,7 +17,7 @@ FUSED = ("adam", "adamw", "momentum", "sgd")
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class OptimizerDefaults:
     """A peak learning rate and a weight decay."""
 
     learning_rate: float
@@ -30,16 +30,24 @@ LBFGS_ITERATIONS = 5
 
 LBFGS_HISTORY = 10
 
-LBFGS_RATES = Rates(1.0, 3e-3)
+LBFGS_RATES = OptimizerDefaults(1.0, 3e-3)
 """L-BFGS finds its own length of a step. The penalty was chosen by cross-validation (tests/benchmarks/NOTES.md)."""
 
 Start = Literal["scratch", "batch", "frozen"]
 """What training begins with: random weights; pretrained ones whose BatchNorm learns from batches; or pretrained ones
 whose BatchNorm is frozen, or that have none."""
 
-DEFAULTS: dict[str, dict[Start, Rates]] = {
-    "adamw": {"scratch": Rates(5e-4, 0.05), "batch": Rates(5e-4, 0.05), "frozen": Rates(1e-4, 0.05)},
-    "sgd": {"scratch": Rates(0.04, 1e-4), "batch": Rates(0.04, 1e-4), "frozen": Rates(0.001, 1e-4)},
+DEFAULTS: dict[str, dict[Start, OptimizerDefaults]] = {
+    "adamw": {
+        "scratch": OptimizerDefaults(5e-4, 0.05),
+        "batch": OptimizerDefaults(5e-4, 0.05),
+        "frozen": OptimizerDefaults(1e-4, 0.05),
+    },
+    "sgd": {
+        "scratch": OptimizerDefaults(0.04, 1e-4),
+        "batch": OptimizerDefaults(0.04, 1e-4),
+        "frozen": OptimizerDefaults(0.001, 1e-4),
+    },
 }
 """With batches of 32. Those of AdamW for pretrained networks were chosen by val on Caltech-101, with ResNet18 and with
 tf_efficientnet_lite0, of few values each and with one seed (tests/benchmarks/NOTES.md)."""
@@ -91,7 +99,9 @@ class LBFGSWithDecay(torch.optim.LBFGS):
         return loss
 
 
-def default_rates(optimizer: str, start: Start, learning_rate: float | None, weight_decay: float | None) -> Rates:
+def default_rates(
+    optimizer: str, start: Start, learning_rate: float | None, weight_decay: float | None
+) -> OptimizerDefaults:
     """Fills in what was left open.
 
     Args:
@@ -104,14 +114,14 @@ def default_rates(optimizer: str, start: Start, learning_rate: float | None, wei
         UsageError: Something was left open, and the optimizer has no defaults.
     """
     if learning_rate is not None and weight_decay is not None:
-        return Rates(learning_rate, weight_decay)
+        return OptimizerDefaults(learning_rate, weight_decay)
     if optimizer not in DEFAULTS and optimizer != LBFGS:
         raise UsageError(
             f"The optimizer {optimizer} has no default learning rate and weight decay here: say "
             f"{named('learning_rate')} and {named('weight_decay')}. {' and '.join(DEFAULTS)} have defaults."
         )
     rates = LBFGS_RATES if optimizer == LBFGS else DEFAULTS[optimizer][start]
-    return Rates(
+    return OptimizerDefaults(
         rates.learning_rate if learning_rate is None else learning_rate,
         rates.weight_decay if weight_decay is None else weight_decay,
     )

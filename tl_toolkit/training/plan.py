@@ -44,7 +44,7 @@ STAGES: dict[Tune, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StageConfig:
     """What differs between the stages."""
 
     name: str
@@ -61,7 +61,7 @@ class Settings:
         return policies.get(self.name, "full")
 
 
-def plan(config: FinetuneConfig, module: nn.Module) -> list[Settings]:
+def plan(config: FinetuneConfig, module: nn.Module) -> list[StageConfig]:
     """The stages of a run, in order, with what the user left open chosen.
 
     Args:
@@ -91,7 +91,7 @@ def norm_is_frozen(config: FinetuneConfig, module: nn.Module) -> bool:
     return config.norm == "frozen"
 
 
-def probe_in_batches(config: FinetuneConfig) -> Settings:
+def probe_in_batches(config: FinetuneConfig) -> StageConfig:
     """The settings of a probe by gradient descent."""
     return _probe_settings(config, PROBE_OPTIMIZER)
 
@@ -118,7 +118,7 @@ def average_decay(config: FinetuneConfig) -> float | None:
     return config.ema or None
 
 
-def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> Settings:
+def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> StageConfig:
     """With linear-probe, the probe is the run: --epochs, --lr and --optimizer speak of it where they are given."""
     alone = config.tune == "linear-probe"
     if optimizer is None:
@@ -135,7 +135,7 @@ def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> Set
         rate = PROBE_LEARNING_RATE if rate is None else rate
         decay = PROBE_WEIGHT_DECAY if decay is None else decay
     defaults = default_rates(optimizer, "scratch", rate, decay)
-    return Settings(
+    return StageConfig(
         name=PROBE,
         epochs=(config.epochs if alone else None)
         or config.probe_epochs
@@ -157,7 +157,7 @@ def _is_solved(config: FinetuneConfig) -> bool:
     return config.head != "mlp" and not batched and all(rate is None for rate in asked)
 
 
-def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Settings:
+def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> StageConfig:
     """The head has the backbone's learning rate where it has none of its own."""
     optimizer = config.optimizer or "adamw"
     if optimizer == LBFGS:
@@ -168,7 +168,7 @@ def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Sett
     start: Start = pretrained if config.weights != "none" else "scratch" if has_batch_norm(module) else "frozen"
     rates = default_rates(optimizer, start, config.learning_rate, config.weight_decay)
     last_stage_epochs = LONG_LAST_STAGE_EPOCHS if config.time_budget else LAST_STAGE_EPOCHS
-    return Settings(
+    return StageConfig(
         name=name,
         epochs=config.epochs or (last_stage_epochs if name == LAST_STAGE else DEFAULT_EPOCHS),
         optimizer=optimizer,

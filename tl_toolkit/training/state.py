@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.io.json_validation import duration, mapping, number, whole_number
-from tl_toolkit.text import listing
-from tl_toolkit.training.loop import Position, Span, Stage, trained_weights
+from tl_toolkit.text import join_names
+from tl_toolkit.training.loop import MetricWindow, Stage, StageProgress, trained_weights
 
 WEIGHTS, AVERAGE, OPTIMIZER, RANDOM = "weights.", "average.", "optimizer.", "random."
 TENSOR = "tensor "
@@ -81,7 +81,7 @@ class StageState:
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
 
-def keep_state(stage: Stage, position: Position) -> StageState:
+def capture_state(stage: Stage, position: StageProgress) -> StageState:
     """The state of a stage; its tensors are those that training goes on to change, so write or copy them at once."""
     tensors = {f"{WEIGHTS}{name}": value for name, value in trained_weights(stage).items()}
     tensors |= {f"{AVERAGE}{name}": value for name, value in position.average.items()}
@@ -117,7 +117,7 @@ def restore_weights(module: nn.Module, trainable: Sequence[str], state: StageSta
     check_weights(module, weights)
     missing = [name for name in _part(module, trainable) if name not in weights]
     if missing:
-        raise ModelFileError(f"The checkpoint's weights do not fit: they lack {listing(missing)}.")
+        raise ModelFileError(f"The checkpoint's weights do not fit: they lack {join_names(missing)}.")
     module.load_state_dict(weights, strict=False)
 
 
@@ -129,7 +129,7 @@ def check_weights(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Non
     """
     own = module.state_dict()
     if unknown := [name for name in weights if name not in own]:
-        raise ModelFileError(f"The checkpoint's weights do not fit: the network has no {listing(unknown)}.")
+        raise ModelFileError(f"The checkpoint's weights do not fit: the network has no {join_names(unknown)}.")
     for name, value in weights.items():
         here = own[name]
         if (value.shape, value.dtype) != (here.shape, here.dtype):
@@ -163,18 +163,18 @@ def restore_optimizer(optimizer: Optimizer, state: StageState) -> None:
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def restore_position(state: StageState, module: nn.Module, device: torch.device) -> Position:
+def restore_position(state: StageState, module: nn.Module, device: torch.device) -> StageProgress:
     """Where the stage was.
 
     Raises:
         ModelFileError: The averaged weights are those of another network.
     """
-    position = Position(device)
+    position = StageProgress(device)
     position.step = state.step
     average = state.average()
     check_weights(module, average)
     if average and (missing := state.weights().keys() - average.keys()):
-        raise ModelFileError(f"The checkpoint's weights do not fit: their averages lack {listing(sorted(missing))}.")
+        raise ModelFileError(f"The checkpoint's weights do not fit: their averages lack {join_names(sorted(missing))}.")
     position.average = {name: value.to(device) for name, value in average.items()}
     position.span, position.logged = (_span(state.values[name], device) for name in ("span", "logged"))
     return position
@@ -196,9 +196,9 @@ def _part(module: nn.Module, trainable: Sequence[str]) -> dict[str, torch.Tensor
     return {name: value for name, value in module.state_dict().items() if name.startswith(inside)}
 
 
-def _span(kept: list[Any], device: torch.device) -> Span:
+def _span(kept: list[Any], device: torch.device) -> MetricWindow:
     images, loss, right, seconds = _numbers_of_span(kept)
-    span = Span(device, seconds)
+    span = MetricWindow(device, seconds)
     span.meter.restore(images, loss, right)
     return span
 

@@ -7,7 +7,7 @@ from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import DataError
-from tl_toolkit.events import Chosen, Event, Warned
+from tl_toolkit.events import DecisionEvent, Event, WarningEvent
 
 
 def events_of(folder: Path, **settings: object) -> list[Event]:
@@ -17,7 +17,7 @@ def events_of(folder: Path, **settings: object) -> list[Event]:
 
 
 def warnings(events: list[Event]) -> str:
-    return "\n".join(event.message for event in events if isinstance(event, Warned))
+    return "\n".join(event.message for event in events if isinstance(event, WarningEvent))
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def test_prepare_splits_of_unequal_classes_names_the_remedy(unequal: Path):
 @pytest.mark.parametrize(
     ("settings", "choice"),
     [
-        ({"sampler": "balanced"}, Chosen("balance", "each class is shown as often", 'sampler="balanced"')),
+        ({"sampler": "balanced"}, DecisionEvent("balance", "each class is shown as often", 'sampler="balanced"')),
         (
             {"class_weights": "balanced"},
-            Chosen("balance", "images count 0.55 to 5.5 times in the loss", 'class_weights="balanced"'),
+            DecisionEvent("balance", "images count 0.55 to 5.5 times in the loss", 'class_weights="balanced"'),
         ),
     ],
 )
 def test_prepare_splits_with_the_remedy_tells_it_and_warns_no_more(
-    unequal: Path, settings: dict[str, object], choice: Chosen
+    unequal: Path, settings: dict[str, object], choice: DecisionEvent
 ):
     events = events_of(unequal, **settings)
     assert choice in events

@@ -8,7 +8,7 @@ from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import Splits, prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import DataError
-from tl_toolkit.events import Chosen, Event, Warned
+from tl_toolkit.events import DecisionEvent, Event, WarningEvent
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def prepare(folder: Path, **settings: object) -> tuple[Splits, list[Event]]:
 
 
 def warnings(events: list[Event]) -> list[str]:
-    return [event.message for event in events if isinstance(event, Warned)]
+    return [event.message for event in events if isinstance(event, WarningEvent)]
 
 
 def sizes(splits: Splits) -> list[int]:
@@ -58,7 +58,7 @@ def test_prepare_splits_with_leaks_warns_and_keeps_them(leaky: Path):
 def test_prepare_splits_that_drops_leaves_test_as_it_is(leaky: Path):
     splits, events = prepare(leaky, duplicates="drop")
     assert sizes(splits) == [17, 8, 11]
-    assert Chosen("copies", "3 images of train, 1 image of val left out", 'duplicates="drop"') in events
+    assert DecisionEvent("copies", "3 images of train, 1 image of val left out", 'duplicates="drop"') in events
     assert not [each for each in warnings(events) if "several splits" in each]
     reasons = [(image.split, image.reason) for image in splits.dropped]
     assert reasons[0] == ("train", f"also in test: {leaky / 'test' / '0' / 'leak a.png'}")

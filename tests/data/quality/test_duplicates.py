@@ -6,17 +6,17 @@ import pytest
 from PIL import Image
 
 from tl_toolkit.data.quality import duplicates
-from tl_toolkit.data.quality.duplicates import Copies, compared, find_copies
+from tl_toolkit.data.quality.duplicates import DuplicateGroups, find_duplicates, with_content_hashes
 from tl_toolkit.data.quality.readability import check_splits
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import open_source
 
 
-def copies_in(data: object) -> Copies:
-    return find_copies(compared(open_source(data).splits))
+def copies_in(data: object) -> DuplicateGroups:
+    return find_duplicates(with_content_hashes(open_source(data).splits))
 
 
-def names(groups: list[list[duplicates.Copy]]) -> list[list[str]]:
+def names(groups: list[list[duplicates.DuplicateImage]]) -> list[list[str]]:
     return [[f"{copy.split}/{Path(copy.name).name}" for copy in group] for group in groups]
 
 
@@ -58,7 +58,7 @@ def test_compared_opens_no_file_whose_size_is_its_own(tmp_path: Path, monkeypatc
     for name, size in (("1.jpg", 7), ("2.jpg", 9), ("3.jpg", 9), ("4.jpg", 5000)):
         (tmp_path / "a").mkdir(exist_ok=True)
         (tmp_path / "a" / name).write_bytes(name[:1].encode() * size)
-    compared(open_source(tmp_path).splits)
+    with_content_hashes(open_source(tmp_path).splits)
     assert sorted(opened) == ["2.jpg", "3.jpg"]
 
 
@@ -80,19 +80,19 @@ def test_find_copies_of_a_dataset_knows_what_was_read():
             return np.full((8, 8), index % 3, np.uint8), self.targets[index]
 
     splits = open_source(Dataset()).splits
-    assert find_copies(compared(splits)).groups == []
+    assert find_duplicates(with_content_hashes(splits)).groups == []
     check_splits(splits, lambda done, total: None)
     readable = {"train": splits["train"].subset([3, 1, 0])}
-    assert [[copy.name for copy in group] for group in find_copies(compared(readable)).groups] == [
+    assert [[copy.name for copy in group] for group in find_duplicates(with_content_hashes(readable)).groups] == [
         ["image 3", "image 0"]
     ]
 
 
 def test_compared_of_files_that_are_gone_says_nothing_of_them():
-    splits = compared({"train": Samples(["gone/1.png", "gone/2.png"], [0, 0])})
+    splits = with_content_hashes({"train": Samples(["gone/1.png", "gone/2.png"], [0, 0])})
     assert splits["train"].contents == [None, None]
 
 
 def test_subset_keeps_the_contents(noise: Path):
-    train = compared(open_source(noise).splits)["train"]
+    train = with_content_hashes(open_source(noise).splits)["train"]
     assert train.subset([4, 0]).contents == [train.contents[4], train.contents[0]]

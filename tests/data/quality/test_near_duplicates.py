@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from tl_toolkit.data.quality import near_duplicates
-from tl_toolkit.data.quality.near_duplicates import DISTANCE, fingerprint, near_pairs
+from tl_toolkit.data.quality.near_duplicates import DISTANCE, near_pairs, perceptual_hash
 
 
 def scene(seed: int) -> Image.Image:
@@ -22,7 +22,7 @@ def compressed(image: Image.Image) -> Image.Image:
 
 
 def pairs_of(images: list[Image.Image]) -> list[tuple[int, int]]:
-    prints = [seen for image in images if (seen := fingerprint(image))]
+    prints = [seen for image in images if (seen := perceptual_hash(image))]
     hashes = np.array([each.hash for each in prints], np.uint64)
     return sorted(near_pairs(hashes, np.stack([each.miniature for each in prints])))
 
@@ -45,8 +45,8 @@ def test_near_pairs_tells_other_colours_and_mirror_images_apart():
 
 
 def test_fingerprint_of_a_small_image_is_none():
-    assert fingerprint(scene(0).resize((100, 31))) is None
-    assert fingerprint(scene(0).resize((100, 32))) is not None
+    assert perceptual_hash(scene(0).resize((100, 31))) is None
+    assert perceptual_hash(scene(0).resize((100, 32))) is not None
 
 
 def test_near_pairs_of_blank_images_passes_over_their_noise():

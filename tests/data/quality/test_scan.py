@@ -9,7 +9,7 @@ from tests.conftest import copy_digits
 from tests.data.quality.test_near_duplicates import scene
 from tl_toolkit.data.quality.scan import DataCheck, check_data
 from tl_toolkit.data.sources.base import open_source
-from tl_toolkit.events import Chosen, Counted, Event
+from tl_toolkit.events import DecisionEvent, Event, TaskProgress
 
 
 def check(folder: Path) -> DataCheck:
@@ -67,8 +67,8 @@ def test_check_data_of_good_data_finds_nothing(tmp_path: Path):
 def test_check_data_tells_how_far_it_is(faulty: Path):
     events: list[Event] = []
     check_data(open_source(faulty), events.append)
-    assert Chosen("looks", "62 images are not compared", "they have less than 32 pixels a side") in events
-    assert [event for event in events if isinstance(event, Counted)][-1] == Counted("check", 66, 66)
+    assert DecisionEvent("looks", "62 images are not compared", "they have less than 32 pixels a side") in events
+    assert [event for event in events if isinstance(event, TaskProgress)][-1] == TaskProgress("check", 66, 66)
 
 
 def test_check_data_writes_each_problem_with_its_group(faulty: Path, tmp_path: Path):

@@ -15,7 +15,7 @@ def test_open_source_of_digits_has_both_splits_and_no_mirroring():
     source = open_source("digits")
     assert {name: len(samples) for name, samples in source.splits.items()} == {"train": 1442, "test": 355}
     assert source.class_names == tuple("0123456789")
-    assert not source.mirror
+    assert not source.allow_hflip
 
 
 def test_open_source_of_a_folder_matches_classes_by_name(tmp_path: Path):

@@ -31,7 +31,7 @@ def test_open_source_of_mnist_on_the_disk_needs_no_download(mnist_root: Path):
     source = open_source("torchvision:mnist", mnist_root)
     assert {name: len(samples) for name, samples in source.splits.items()} == {"train": 60_000, "test": 10_000}
     assert source.class_names[3] == "3 - three"
-    assert not source.mirror
+    assert not source.allow_hflip
     assert source.split("test").open(0, 1).size == (28, 28)
     assert source.split("test").targets[0] == 7
 

@@ -18,7 +18,7 @@ from torch import nn
 from tests.models.pickles.test_scan import Called
 from tl_toolkit.errors import ModelFileError, UnsafeFileError
 from tl_toolkit.models.backbones import blank_image, build_backbone, default_input_spec, list_archs, resolve_arch
-from tl_toolkit.models.pickles.load import card_of, load_pickled
+from tl_toolkit.models.pickles.load import load_pickled, metadata_of
 
 SMALL = [
     "torchvision:resnet18",
@@ -230,10 +230,10 @@ def test_load_of_no_pickle_says_so(content: bytes, trust: bool, tmp_path: Path):
 
 def test_card_of_a_network_that_says_nothing_in_plain_text_is_empty():
     module = nn.Identity()
-    assert card_of(module) == {}
+    assert metadata_of(module) == {}
     for odd in ("text", {"a": 1}, {1: "a"}, [("a", "b")]):
         module.tl_card = odd
-        assert card_of(module) == {}
-    assert card_of({"state": 1}) == {}
+        assert metadata_of(module) == {}
+    assert metadata_of({"state": 1}) == {}
     module.tl_card = {"a": "b"}
-    assert card_of(module) == {"a": "b"}
+    assert metadata_of(module) == {"a": "b"}

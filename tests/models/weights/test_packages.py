@@ -18,7 +18,7 @@ from tl_toolkit.errors import WeightsError
 from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.weights import hub, packages
 from tl_toolkit.models.weights.packages import PACKAGES, WeightsPackage, find_package, locate_file
-from tl_toolkit.models.weights.resolve import Overrides, Pretrained, Request, load_backbone
+from tl_toolkit.models.weights.resolve import InputOverrides, Pretrained, WeightsRequest, load_backbone
 
 LITE0 = PACKAGES[0]
 NETWORK = Arch("timm", "tf_efficientnet_lite0")
@@ -30,7 +30,7 @@ Install = Callable[[bytes | None], Path]
 
 
 def load(weights: str = "package", arch: Arch = NETWORK, **overrides: int) -> Pretrained:
-    return load_backbone(Request(arch, weights, Overrides(**overrides)))
+    return load_backbone(WeightsRequest(arch, weights, InputOverrides(**overrides)))
 
 
 def mapped_by_order(package: WeightsPackage, network: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -16,17 +16,17 @@ from safetensors.torch import save_file
 from tl_toolkit.errors import UnsafeFileError, WeightsError
 from tl_toolkit.export.weights import export
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.model_file import ModelCard
+from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.models.backbones import Arch, resolve_arch
 from tl_toolkit.models.weights import resolve as weights
 from tl_toolkit.models.weights.files import read_weight_file
-from tl_toolkit.models.weights.resolve import Overrides, Request, load_backbone
+from tl_toolkit.models.weights.resolve import InputOverrides, WeightsRequest, load_backbone
 
 RESNET18 = Arch("torchvision", "resnet18")
 
 
 def load(spec: str, arch: Arch = RESNET18, **overrides: int) -> weights.Pretrained:
-    return load_backbone(Request(arch, spec, Overrides(**overrides)))
+    return load_backbone(WeightsRequest(arch, spec, InputOverrides(**overrides)))
 
 
 @pytest.fixture
@@ -193,10 +193,10 @@ def test_full_model_of_plain_code_is_taken_as_weights(tmp_path: Path):
 
 def test_full_model_of_tl_brings_its_input_and_its_network(tmp_path: Path):
     module = torchvision.models.resnet18(num_classes=3)
-    card = ModelCard("torchvision:resnet18", "swap", 1000, tuple("abc"), InputSpec(height=64, width=64))
-    export(module, card, "full-model", tmp_path / "full.pt")
+    metadata = ModelMetadata("torchvision:resnet18", "swap", 1000, tuple("abc"), InputSpec(height=64, width=64))
+    export(module, metadata, "full-model", tmp_path / "full.pt")
     loaded = load(str(tmp_path / "full.pt"))
-    assert (loaded.base_classes, loaded.input_spec, loaded.warnings) == (3, card.input_spec, [])
+    assert (loaded.base_classes, loaded.input_spec, loaded.warnings) == (3, metadata.input_spec, [])
     with pytest.raises(
         WeightsError, match=r"full\.pt holds weights of torchvision:resnet18, not of torchvision:resnet34"
     ):

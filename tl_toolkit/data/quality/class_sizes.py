@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tl_toolkit.sampling.class_balance import is_unbalanced
-from tl_toolkit.text import listing, named
+from tl_toolkit.text import join_names, named
 
 FEW_IMAGES = 10
 
@@ -15,7 +15,7 @@ def count_classes(targets: Sequence[int], class_names: Sequence[str]) -> tuple[i
     return tuple(counts[index] for index in range(len(class_names)))
 
 
-def odd_sizes(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> list[str]:
+def class_size_warnings(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> list[str]:
     """Messages on what is odd about the sizes of classes.
 
     Args:
@@ -28,21 +28,21 @@ def odd_sizes(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]) -
     for split, sizes in counts.items():
         sized = list(zip(class_names, sizes, strict=True))
         if empty := [name for name, count in sized if not count]:
-            odd.append(f"{split} has no image of {listing(empty)}.")
+            odd.append(f"{split} has no image of {join_names(empty)}.")
         if split != "train":
             continue
         if few := [name for name, count in sized if 1 < count < FEW_IMAGES]:
-            odd.append(f"{split} has fewer than {FEW_IMAGES} images of {listing(few)}.")
-        odd += lonely_classes(sizes, class_names) + imbalance(sizes, class_names)
+            odd.append(f"{split} has fewer than {FEW_IMAGES} images of {join_names(few)}.")
+        odd += singleton_classes(sizes, class_names) + imbalance(sizes, class_names)
     return odd
 
 
-def lonely_classes(counts: Sequence[int], class_names: Sequence[str]) -> list[str]:
+def singleton_classes(counts: Sequence[int], class_names: Sequence[str]) -> list[str]:
     """A message where classes of train have a single image; else none."""
     lonely = [name for name, count in zip(class_names, counts, strict=True) if count == 1]
     if not lonely:
         return []
-    return [f"train has a single image of {listing(lonely)}: too few to learn from, or to take one for val."]
+    return [f"train has a single image of {join_names(lonely)}: too few to learn from, or to take one for val."]
 
 
 def imbalance(counts: Sequence[int], class_names: Sequence[str]) -> list[str]:

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from tl_toolkit.data.images import ImageFacts
-from tl_toolkit.data.quality.class_sizes import count_classes, odd_sizes
-from tl_toolkit.data.quality.readability import BadImage, check_splits
+from tl_toolkit.data.images import ImageInfo
+from tl_toolkit.data.quality.class_sizes import class_size_warnings, count_classes
+from tl_toolkit.data.quality.readability import ExcludedImage, check_splits
 from tl_toolkit.data.sources.base import Source
-from tl_toolkit.events import Counted, Listener
+from tl_toolkit.events import Callback, TaskProgress
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SplitFacts:
 
 
 @dataclass(frozen=True)
-class Description:
+class DatasetInfo:
     """What `tl data info` tells of a source."""
 
     name: str
@@ -36,7 +36,7 @@ class Description:
     sizes: dict[str, tuple[float, float, float]]
     modes: dict[str, int]
     oddities: tuple[str, ...]
-    bad_images: tuple[BadImage, ...]
+    bad_images: tuple[ExcludedImage, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -47,24 +47,24 @@ class Description:
         return [[side, *(f"{value:,.0f}" for value in values)] for side, values in self.sizes.items()]
 
 
-def describe(source: Source, listener: Listener) -> Description:
+def describe(source: Source, callback: Callback) -> DatasetInfo:
     """Decodes every image of a source and tells what it found.
 
     Args:
         source: What to describe.
-        listener: Told how far it is.
+        callback: Told how far it is.
     """
-    checked = check_splits(source.splits, lambda done, total: listener(Counted("check", done, total)))
+    checked = check_splits(source.splits, lambda done, total: callback(TaskProgress("check", done, total)))
     facts = [fact for result in checked.values() for fact in result.facts.values()]
     bad = [image for result in checked.values() for image in result.bad]
     counts = {split: count_classes(result.readable.targets, source.class_names) for split, result in checked.items()}
-    return Description(
+    return DatasetInfo(
         name=source.name,
         class_names=source.class_names,
         splits={split: SplitFacts(sum(sizes), sizes) for split, sizes in counts.items()},
         sizes={"width": _spread([f.width for f in facts]), "height": _spread([f.height for f in facts])},
         modes=dict(Counter(fact.mode for fact in facts).most_common()),
-        oddities=(*source.notes, *odd_sizes(counts, source.class_names), *_odd_images(facts)),
+        oddities=(*source.notes, *class_size_warnings(counts, source.class_names), *_odd_images(facts)),
         bad_images=tuple(bad),
     )
 
@@ -73,7 +73,7 @@ def _spread(values: list[int]) -> tuple[float, float, float]:
     return (min(values), statistics.median(values), max(values)) if values else (0, 0, 0)
 
 
-def _odd_images(facts: list[ImageFacts]) -> list[str]:
+def _odd_images(facts: list[ImageInfo]) -> list[str]:
     odd = []
     modes = Counter(fact.mode for fact in facts)
     if len(modes) > 1:

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 
 from tl_toolkit.config.choices import Duplicates
-from tl_toolkit.data.quality.duplicates import Copies, Copy, compared, find_copies
-from tl_toolkit.data.quality.readability import BadImage
+from tl_toolkit.data.quality.duplicates import DuplicateGroups, DuplicateImage, find_duplicates, with_content_hashes
+from tl_toolkit.data.quality.readability import ExcludedImage
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError
-from tl_toolkit.events import Chosen, Listener, Warned
-from tl_toolkit.text import bullets, listing, named
+from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
+from tl_toolkit.text import bullets, join_names, named
 
 SHOWN = 5
 """Names of a group that a message lists before it says how many more there are."""
@@ -21,9 +21,9 @@ LEARNERS: Mapping[str, tuple[str, ...]] = {"test": ("train", "val"), "val": ("tr
 """Of each split those that must not have its images."""
 
 
-def settle_copies(
-    splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, listener: Listener
-) -> tuple[dict[str, Samples], list[BadImage]]:
+def apply_duplicate_policy(
+    splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, callback: Callback
+) -> tuple[dict[str, Samples], list[ExcludedImage]]:
     """Compares the images of splits and leaves out copies where that is wanted.
 
     With "drop", train loses what is in val or test too, val what is in test too, and train all repeats but the first.
@@ -32,8 +32,8 @@ def settle_copies(
     Args:
         splits: Samples by the name of their split.
         class_names: In the order of the targets.
-        policy: "warn" leaves the images as they are; see `tell_copies`.
-        listener: Told how many were left out.
+        policy: "warn" leaves the images as they are; see `report_duplicates`.
+        callback: Told how many were left out.
 
     Returns:
         The splits with `contents`, and what was left out of them.
@@ -41,13 +41,13 @@ def settle_copies(
     Raises:
         DataError: There are copies and the policy is "fail", or a class has nothing else in train.
     """
-    splits = compared(splits)
-    copies = find_copies(splits)
+    splits = with_content_hashes(splits)
+    copies = find_duplicates(splits)
     if policy == "warn" or not copies.groups:
         return dict(splits), []
     if policy == "fail":
         remedy = f"Remove the copies, or leave them out with {named('duplicates', 'drop')}."
-        raise DataError("\n".join([*describe_copies(copies, class_names), remedy]))
+        raise DataError("\n".join([*describe_duplicates(copies, class_names), remedy]))
     dropped = [(copy, why) for group in copies.groups for copy, why in _dropped(group, class_names)]
     gone = {split: {copy.index for copy, _ in dropped if copy.split == split} for split in splits}
     kept = {split: _without(samples, gone[split]) for split, samples in splits.items()}
@@ -55,20 +55,20 @@ def settle_copies(
     if dropped:
         counts = Counter(copy.split for copy, _ in dropped)
         value = ", ".join(f"{count:,} image{'' if count == 1 else 's'} of {split}" for split, count in counts.items())
-        listener(Chosen("copies", f"{value} left out", named("duplicates", "drop")))
-    return kept, [BadImage(copy.split, copy.name, why) for copy, why in dropped]
+        callback(DecisionEvent("copies", f"{value} left out", named("duplicates", "drop")))
+    return kept, [ExcludedImage(copy.split, copy.name, why) for copy, why in dropped]
 
 
-def tell_copies(
-    splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, listener: Listener
+def report_duplicates(
+    splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, callback: Callback
 ) -> None:
     """Warns of the identical images of splits that were compared."""
     remedy = f"{named('duplicates', 'drop')} leaves out the copies, {named('duplicates', 'fail')} stops."
-    for message in describe_copies(find_copies(splits), class_names):
-        listener(Warned(f"{message}\n{remedy}" if policy == "warn" else message))
+    for message in describe_duplicates(find_duplicates(splits), class_names):
+        callback(WarningEvent(f"{message}\n{remedy}" if policy == "warn" else message))
 
 
-def describe_copies(copies: Copies, class_names: Sequence[str]) -> list[str]:
+def describe_duplicates(copies: DuplicateGroups, class_names: Sequence[str]) -> list[str]:
     """Messages on identical images: in several splits, in several classes, and several times in one class."""
     messages = []
     if copies.leaks:
@@ -96,7 +96,7 @@ def describe_copies(copies: Copies, class_names: Sequence[str]) -> list[str]:
     return messages
 
 
-def describe_near(near: Copies) -> list[str]:
+def describe_near(near: DuplicateGroups) -> list[str]:
     """A message on groups of images that look the same."""
     if not near.groups:
         return []
@@ -106,7 +106,7 @@ def describe_near(near: Copies) -> list[str]:
     return [f"{count} of images look the same without being identical ({where}).\n{_examples(near.groups)}"]
 
 
-def _dropped(group: Sequence[Copy], class_names: Sequence[str]) -> Iterator[tuple[Copy, str]]:
+def _dropped(group: Sequence[DuplicateImage], class_names: Sequence[str]) -> Iterator[tuple[DuplicateImage, str]]:
     """What a group loses, and why."""
     first = {copy.split: copy for copy in reversed(group)}
     in_train = [copy for copy in group if copy.split == "train"]
@@ -129,12 +129,12 @@ def _check_classes_remain(before: Samples | None, after: Samples | None, class_n
         return
     if lost := sorted(set(before.targets) - set(after.targets)):
         raise DataError(
-            f"Without its copies train has no image of {listing([class_names[target] for target in lost])}: all are in "
-            f"val, test or another class too. Take them out there, or say {named('duplicates', 'warn')}."
+            f"Without its copies train has no image of {join_names([class_names[target] for target in lost])}: all are "
+            f"in val, test or another class too. Take them out there, or say {named('duplicates', 'warn')}."
         )
 
 
-def _leaking(group: Sequence[Copy]) -> Iterator[tuple[str, str]]:
+def _leaking(group: Sequence[DuplicateImage]) -> Iterator[tuple[str, str]]:
     """For each image that is judged or chosen by: its split, and the one that has it too."""
     splits = {copy.split for copy in group}
     for copy in group:
@@ -142,17 +142,17 @@ def _leaking(group: Sequence[Copy]) -> Iterator[tuple[str, str]]:
             yield copy.split, others[0]
 
 
-def _examples(groups: Sequence[Sequence[Copy]]) -> str:
+def _examples(groups: Sequence[Sequence[DuplicateImage]]) -> str:
     return bullets([_names(group) for group in groups])
 
 
-def _names(group: Sequence[Copy]) -> str:
+def _names(group: Sequence[DuplicateImage]) -> str:
     shown = [f"{copy.name}" if "/" in copy.name else f"{copy.name} of {copy.split}" for copy in group]
     return " = ".join(shown[:SHOWN]) + (f" = {len(shown) - SHOWN:,} more" if len(shown) > SHOWN else "")
 
 
-def _classes(group: Sequence[Copy], class_names: Sequence[str]) -> str:
-    return listing(list(dict.fromkeys(class_names[copy.target] for copy in group)))
+def _classes(group: Sequence[DuplicateImage], class_names: Sequence[str]) -> str:
+    return join_names(list(dict.fromkeys(class_names[copy.target] for copy in group)))
 
 
 def _is(count: int) -> str:

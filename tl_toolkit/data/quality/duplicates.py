@@ -12,8 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tl_toolkit.data.images import identity_of, is_path
-from tl_toolkit.data.samples import Picked, Samples
+from tl_toolkit.data.images import fingerprint_image, is_path
+from tl_toolkit.data.samples import LazySubset, Samples
 from tl_toolkit.data.sources.arrays import DatasetImages
 from tl_toolkit.io.reader_threads import readers, reading
 from tl_toolkit.io.row_cache import IDENTITY_BYTES
@@ -28,7 +28,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class DuplicateImage:
     """One of several images with the same content.
 
     Attributes:
@@ -45,38 +45,38 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Copies:
+class DuplicateGroups:
     """Images that are not the only ones with their content.
 
     Attributes:
         groups: Each has the same content; in the order of splits and indices.
     """
 
-    groups: list[list[Copy]]
+    groups: list[list[DuplicateImage]]
 
     @property
-    def leaks(self) -> list[list[Copy]]:
+    def leaks(self) -> list[list[DuplicateImage]]:
         """Groups that are in several splits."""
         return [group for group in self.groups if len({copy.split for copy in group}) > 1]
 
     @property
-    def conflicts(self) -> list[list[Copy]]:
+    def conflicts(self) -> list[list[DuplicateImage]]:
         """Groups that are in several classes: at most one of these is right."""
         return [group for group in self.groups if len({copy.target for copy in group}) > 1]
 
     @property
-    def repeats(self) -> list[list[Copy]]:
+    def repeats(self) -> list[list[DuplicateImage]]:
         """What is there more than once within a class of a split."""
         parts = []
         for group in self.groups:
-            within: defaultdict[tuple[str, int], list[Copy]] = defaultdict(list)
+            within: defaultdict[tuple[str, int], list[DuplicateImage]] = defaultdict(list)
             for copy in group:
                 within[copy.split, copy.target].append(copy)
             parts += [part for part in within.values() if len(part) > 1]
         return parts
 
 
-def compared(splits: Mapping[str, Samples]) -> dict[str, Samples]:
+def with_content_hashes(splits: Mapping[str, Samples]) -> dict[str, Samples]:
     """The same samples with `contents`.
 
     Files are alike when their bytes are, pixels when all are and their type and shape. Of files only those that share
@@ -97,7 +97,7 @@ def compared(splits: Mapping[str, Samples]) -> dict[str, Samples]:
         elif is_path(image := images[split][index]):
             files[number] = image
         else:
-            keys[number] = identity_of(image)
+            keys[number] = fingerprint_image(image)
     shared = _shared(keys) | _shared_files(files)
     contents = map(shared.get, itertools.count())
     return {
@@ -111,19 +111,19 @@ def ordered(splits: Mapping[str, Samples]) -> dict[str, Samples]:
     return {split: splits[split] for split in ("train", "val", "test") if split in splits}
 
 
-def find_copies(splits: Mapping[str, Samples]) -> Copies:
-    """The identical images of splits that were `compared`; of two, the one in train comes before the one in test."""
-    groups: defaultdict[bytes, list[Copy]] = defaultdict(list)
+def find_duplicates(splits: Mapping[str, Samples]) -> DuplicateGroups:
+    """Find the identical images of splits from `with_content_hashes`; copies in train come before copies in test."""
+    groups: defaultdict[bytes, list[DuplicateImage]] = defaultdict(list)
     for split, samples in splits.items():
         for index, content in enumerate(samples.contents):
             if content is not None:
-                groups[content].append(Copy(split, index, samples.targets[index], samples.name(index)))
-    return Copies([group for group in groups.values() if len(group) > 1])
+                groups[content].append(DuplicateImage(split, index, samples.targets[index], samples.name(index)))
+    return DuplicateGroups([group for group in groups.values() if len(group) > 1])
 
 
 def noted_content(images: Sequence[Any], index: int) -> bytes | None:
     """What tells the content of an image that was read from a dataset."""
-    if isinstance(images, Picked):
+    if isinstance(images, LazySubset):
         return noted_content(images.images, images.indices[index])
     return images.contents.get(index) if isinstance(images, DatasetImages) else None
 

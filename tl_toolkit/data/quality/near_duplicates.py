@@ -37,7 +37,7 @@ Pairs = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprint:
+class PerceptualHash:
     """What an image looks like.
 
     Attributes:
@@ -49,7 +49,7 @@ class Fingerprint:
     miniature: NDArray[np.uint8]
 
 
-def fingerprint(image: Image.Image) -> Fingerprint | None:
+def perceptual_hash(image: Image.Image) -> PerceptualHash | None:
     """Describes an RGB image; None where it is too small.
 
     The hash is dHash: of the brightness of 9 x 8 pixels, whether each is below its right neighbour (Krawetz 2013, "Kind
@@ -59,7 +59,7 @@ def fingerprint(image: Image.Image) -> Fingerprint | None:
         return None
     brightness = np.asarray(_reduced(image, HASHED_SIDE + 1, HASHED_SIDE).convert("L"), np.float32)
     rising = np.packbits(brightness[:, 1:] > brightness[:, :-1] + NOISE)
-    return Fingerprint(int.from_bytes(rising.tobytes(), "big"), np.asarray(_reduced(image, SIDE, SIDE)))
+    return PerceptualHash(int.from_bytes(rising.tobytes(), "big"), np.asarray(_reduced(image, SIDE, SIDE)))
 
 
 def _reduced(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -11,11 +11,11 @@ import numpy as np
 import PIL
 import torch
 
-from tl_toolkit.data.images import HEIF_PACKAGE, ImageFacts, heif_version
+from tl_toolkit.data.images import HEIF_PACKAGE, ImageInfo, heif_version
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import ImageError, ToolkitError
-from tl_toolkit.io.reader_threads import in_time, readers
-from tl_toolkit.io.row_cache import Store
+from tl_toolkit.io.reader_threads import call_with_stall_guard, readers
+from tl_toolkit.io.row_cache import RowCache
 
 Result = TypeVar("Result")
 CHUNK = 64
@@ -27,7 +27,7 @@ MODES = (
 
 
 @dataclass(frozen=True, slots=True)
-class BadImage:
+class ExcludedImage:
     """An image that cannot be read."""
 
     split: str
@@ -36,7 +36,7 @@ class BadImage:
 
 
 @dataclass(frozen=True)
-class Checked:
+class ScanResult:
     """What decoding a split showed.
 
     Attributes:
@@ -46,8 +46,8 @@ class Checked:
     """
 
     samples: Samples
-    facts: dict[int, ImageFacts]
-    bad: list[BadImage]
+    facts: dict[int, ImageInfo]
+    bad: list[ExcludedImage]
 
     @property
     def readable(self) -> Samples:
@@ -55,7 +55,7 @@ class Checked:
         return self.samples.subset(sorted(self.facts)) if self.bad else self.samples
 
 
-class KnownImages:
+class ReadabilityCache:
     """The images that earlier runs could decode, so that files which are still the same need no second look.
 
     Args:
@@ -64,20 +64,20 @@ class KnownImages:
 
     def __init__(self, folder: Path) -> None:
         versions = {"pillow": PIL.__version__} | ({HEIF_PACKAGE: heif} if (heif := heif_version()) else {})
-        self._store = Store(folder, {"what": "readable", "versions": versions}, "which images can be read")
-        self._new: dict[bytes, ImageFacts] = {}
+        self._store = RowCache(folder, {"what": "readable", "versions": versions}, "which images can be read")
+        self._new: dict[bytes, ImageInfo] = {}
 
-    def find(self, samples: Samples) -> tuple[list[bytes | None], dict[int, ImageFacts]]:
+    def find(self, samples: Samples) -> tuple[list[bytes | None], dict[int, ImageInfo]]:
         """The identities of some images, and the facts of those that are known, by index."""
         identities = samples.identities()
         part, row = self._store.find(identities)
         facts = {}
         for index in np.flatnonzero(part >= 0):
             width, height, mode = self._store.parts[part[index]].rows[row[index]].tolist()
-            facts[int(index)] = ImageFacts(width, height, MODES[mode])
+            facts[int(index)] = ImageInfo(width, height, MODES[mode])
         return identities, facts
 
-    def add(self, identity: bytes | None, facts: ImageFacts) -> None:
+    def add(self, identity: bytes | None, facts: ImageInfo) -> None:
         """Notes an image that was decoded."""
         if identity and facts.mode in MODES:
             self._new[identity] = facts
@@ -95,38 +95,38 @@ class KnownImages:
 def check_splits(
     splits: Mapping[str, Samples],
     told: Callable[[int, int], None],
-    at_least: int = 0,
-    known: KnownImages | None = None,
-) -> dict[str, Checked]:
+    min_size: int = 0,
+    known: ReadabilityCache | None = None,
+) -> dict[str, ScanResult]:
     """Decodes all images of some splits, on all cores.
 
     Args:
         splits: Samples by the name of their split.
         told: Called every so often with the number of images done, and of all.
-        at_least: Height and width at which it is enough to decode; see `open_image`.
+        min_size: Height and width at which it is enough to decode; see `open_image`.
         known: Images that need not be decoded; what is found now is added.
     """
     total = sum(map(len, splits.values()))
     done = 0
-    checked: dict[str, Checked] = {}
+    checked: dict[str, ScanResult] = {}
     for split, samples in splits.items():
         looked_up = known if samples.are_files else None  # Pixels in memory are sooner looked at.
-        identities, facts = in_time(looked_up.find, samples) if looked_up else ([], {})
+        identities, facts = call_with_stall_guard(looked_up.find, samples) if looked_up else ([], {})
         new = [index for index in range(len(samples)) if index not in facts]
         done += len(facts)
-        bad: list[BadImage] = []
-        results = read_each(samples, partial(samples.inspect, at_least=at_least), new)
+        bad: list[ExcludedImage] = []
+        results = read_each(samples, partial(samples.inspect, min_size=min_size), new)
         for index, result in zip(new, results, strict=True):
-            if isinstance(result, ImageFacts):
+            if isinstance(result, ImageInfo):
                 facts[index] = result
                 if looked_up:
                     looked_up.add(identities[index], result)
             else:
-                bad.append(BadImage(split, samples.name(index), result.reason))
+                bad.append(ExcludedImage(split, samples.name(index), result.reason))
             done += 1
             if done % CHUNK == 0 or done == total:
                 told(done, total)
-        checked[split] = Checked(samples, facts, bad)
+        checked[split] = ScanResult(samples, facts, bad)
     if known:
         known.save()
     return checked

@@ -10,22 +10,28 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tl_toolkit.data.quality.class_sizes import count_classes, odd_sizes
-from tl_toolkit.data.quality.duplicate_policy import describe_copies, describe_near
-from tl_toolkit.data.quality.duplicates import Copies, Copy, compared, find_copies, ordered
-from tl_toolkit.data.quality.near_duplicates import ENOUGH, SMALLEST, Fingerprint, fingerprint, near_pairs
-from tl_toolkit.data.quality.readability import CHUNK, BadImage, read_each
+from tl_toolkit.data.quality.class_sizes import class_size_warnings, count_classes
+from tl_toolkit.data.quality.duplicate_policy import describe_duplicates, describe_near
+from tl_toolkit.data.quality.duplicates import (
+    DuplicateGroups,
+    DuplicateImage,
+    find_duplicates,
+    ordered,
+    with_content_hashes,
+)
+from tl_toolkit.data.quality.near_duplicates import ENOUGH, SMALLEST, PerceptualHash, near_pairs, perceptual_hash
+from tl_toolkit.data.quality.readability import CHUNK, ExcludedImage, read_each
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.errors import ImageError
-from tl_toolkit.events import Chosen, Counted, Listener
+from tl_toolkit.events import Callback, DecisionEvent, TaskProgress
 from tl_toolkit.io.files import write_csv
 
 Kind = Literal["unreadable", "identical", "near-duplicate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class DataIssue:
     """An image with which something is wrong: a line of the CSV file.
 
     Attributes:
@@ -67,7 +73,7 @@ class DataCheck:
     class_counts: dict[str, tuple[int, ...]]
     warnings: tuple[str, ...]
     wrong: bool
-    problems: tuple[Problem, ...]
+    problems: tuple[DataIssue, ...]
 
     @property
     def unreadable(self) -> int:
@@ -84,33 +90,37 @@ class DataCheck:
         Raises:
             ToolkitError: The file cannot be written.
         """
-        header = [field.name for field in dataclasses.fields(Problem)]
+        header = [field.name for field in dataclasses.fields(DataIssue)]
         write_csv(path, header, (dataclasses.astuple(problem) for problem in self.problems))
 
 
-def check_data(source: Source, listener: Listener) -> DataCheck:
+def check_data(source: Source, callback: Callback) -> DataCheck:
     """Decodes every image of a source and looks for unreadable and identical ones, near duplicates and odd classes.
 
     Args:
         source: What to check.
-        listener: Told how far it is.
+        callback: Told how far it is.
     """
-    readable, prints, bad = _look(source, listener)
+    readable, prints, bad = _look(source, callback)
     if small := sum(seen is None for seen in prints):
-        listener(Chosen("looks", f"{small:,} images are not compared", f"they have less than {SMALLEST} pixels a side"))
-    splits = compared(readable)
-    copies = find_copies(splits)
+        callback(
+            DecisionEvent(
+                "looks", f"{small:,} images are not compared", f"they have less than {SMALLEST} pixels a side"
+            )
+        )
+    splits = with_content_hashes(readable)
+    copies = find_duplicates(splits)
     near = _find_near(splits, prints)
     counts = {split: count_classes(samples.targets, source.class_names) for split, samples in splits.items()}
     warnings = [
         *source.notes,
-        *odd_sizes(counts, source.class_names),
-        *describe_copies(copies, source.class_names),
+        *class_size_warnings(counts, source.class_names),
+        *describe_duplicates(copies, source.class_names),
         *describe_near(near),
     ]
     problems = [
         *(
-            Problem("unreadable", 0, False, False, image.split, source.class_names[target], image.path, image.reason)
+            DataIssue("unreadable", 0, False, False, image.split, source.class_names[target], image.path, image.reason)
             for target, image in bad
         ),
         *_problems("identical", copies, 1, source.class_names),
@@ -121,37 +131,37 @@ def check_data(source: Source, listener: Listener) -> DataCheck:
 
 
 def _look(
-    source: Source, listener: Listener
-) -> tuple[dict[str, Samples], list[Fingerprint | None], list[tuple[int, BadImage]]]:
+    source: Source, callback: Callback
+) -> tuple[dict[str, Samples], list[PerceptualHash | None], list[tuple[int, ExcludedImage]]]:
     """The readable images, what they look like one after the other, and the others with their class."""
     readable: dict[str, Samples] = {}
-    prints: list[Fingerprint | None] = []
-    bad: list[tuple[int, BadImage]] = []
+    prints: list[PerceptualHash | None] = []
+    bad: list[tuple[int, ExcludedImage]] = []
     done, total = 0, sum(map(len, source.splits.values()))
     for split, samples in ordered(source.splits).items():
         results = read_each(samples, partial(_fingerprint, samples), range(len(samples)))
         good = []
         for index, result in enumerate(results):
             if isinstance(result, ImageError):
-                bad.append((samples.targets[index], BadImage(split, samples.name(index), result.reason)))
+                bad.append((samples.targets[index], ExcludedImage(split, samples.name(index), result.reason)))
             else:
                 good.append(index)
                 prints.append(result)
             done += 1
             if done % CHUNK == 0 or done == total:
-                listener(Counted("check", done, total))
+                callback(TaskProgress("check", done, total))
         readable[split] = samples.subset(good) if len(good) < len(samples) else samples
     return readable, prints, bad
 
 
-def _fingerprint(samples: Samples, index: int) -> Fingerprint | None:
-    return fingerprint(samples.open(index, 3, ENOUGH))
+def _fingerprint(samples: Samples, index: int) -> PerceptualHash | None:
+    return perceptual_hash(samples.open(index, 3, ENOUGH))
 
 
-def _find_near(splits: Mapping[str, Samples], prints: Sequence[Fingerprint | None]) -> Copies:
+def _find_near(splits: Mapping[str, Samples], prints: Sequence[PerceptualHash | None]) -> DuplicateGroups:
     """Groups of images that look the same, where not all have the same content."""
     places = [(split, index) for split, samples in splits.items() for index in range(len(samples))]
-    looks: dict[tuple[int, bytes], Fingerprint] = {}
+    looks: dict[tuple[int, bytes], PerceptualHash] = {}
     images: defaultdict[tuple[int, bytes], list[int]] = defaultdict(list)
     for number, seen in enumerate(prints):
         if seen is not None:
@@ -159,7 +169,7 @@ def _find_near(splits: Mapping[str, Samples], prints: Sequence[Fingerprint | Non
             looks[look] = seen
             images[look].append(number)
     if not looks:
-        return Copies([])
+        return DuplicateGroups([])
     hashes = np.array([seen.hash for seen in looks.values()], np.uint64)
     pairs = near_pairs(hashes, np.stack([seen.miniature for seen in looks.values()]))
     of_look = list(images.values())
@@ -169,16 +179,16 @@ def _find_near(splits: Mapping[str, Samples], prints: Sequence[Fingerprint | Non
         contents = {splits[split].contents[index] for split, index in (places[number] for number in numbers)}
         if len(numbers) > 1 and (None in contents or len(contents) > 1):
             groups.append([_copy(splits, *places[number]) for number in numbers])
-    return Copies(sorted(groups, key=_alone))
+    return DuplicateGroups(sorted(groups, key=_alone))
 
 
-def _alone(group: Sequence[Copy]) -> tuple[bool, bool]:
+def _alone(group: Sequence[DuplicateImage]) -> tuple[bool, bool]:
     """Whether a group is in one split and in one class: what is in several matters more, and comes first."""
     return len({copy.split for copy in group}) == 1, len({copy.target for copy in group}) == 1
 
 
-def _copy(splits: Mapping[str, Samples], split: str, index: int) -> Copy:
-    return Copy(split, index, splits[split].targets[index], splits[split].name(index))
+def _copy(splits: Mapping[str, Samples], split: str, index: int) -> DuplicateImage:
+    return DuplicateImage(split, index, splits[split].targets[index], splits[split].name(index))
 
 
 def _joined(count: int, pairs: Iterator[tuple[int, int]]) -> list[list[int]]:
@@ -200,8 +210,8 @@ def _joined(count: int, pairs: Iterator[tuple[int, int]]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _problems(kind: Kind, copies: Copies, first: int, class_names: Sequence[str]) -> Iterator[Problem]:
+def _problems(kind: Kind, copies: DuplicateGroups, first: int, class_names: Sequence[str]) -> Iterator[DataIssue]:
     for number, group in enumerate(copies.groups, start=first):
         one_split, one_class = _alone(group)
         for copy in group:
-            yield Problem(kind, number, not one_split, not one_class, copy.split, class_names[copy.target], copy.name)
+            yield DataIssue(kind, number, not one_split, not one_class, copy.split, class_names[copy.target], copy.name)

@@ -6,7 +6,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from tl_toolkit.data.images import ARRAYS, identity_of, problem_with_shape, problem_with_values
+from tl_toolkit.data.images import ARRAYS, fingerprint_image, problem_with_shape, problem_with_values
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError
 
@@ -37,7 +37,7 @@ class DatasetImages(Sequence[Any]):
             return [self[position] for position in range(*index.indices(len(self)))]
         image = self.dataset[index][0]
         if index not in self.contents:
-            self.contents[index] = identity_of(image)
+            self.contents[index] = fingerprint_image(image)
         return image
 
     def __iter__(self) -> Iterator[Any]:

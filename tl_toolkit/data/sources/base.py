@@ -10,9 +10,9 @@ from tl_toolkit.data.sources.arrays import array_samples, dataset_samples
 from tl_toolkit.data.sources.folder import read_folder
 from tl_toolkit.data.sources.names import PREFIX, PYTHON_PREFIX, find_folder
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
-from tl_toolkit.io.download import Progress
+from tl_toolkit.io.download import ProgressCallback
 from tl_toolkit.io.files import is_folder
-from tl_toolkit.io.reader_threads import in_time
+from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.text import named
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ class Source:
         name: Short, for the name of the run.
         splits: Samples of train, val and test, those that there are.
         class_names: In the order of the targets.
-        mirror: False where a mirrored image means something else, as in writing.
+        allow_hflip: False where a mirrored image means something else, as in writing.
         root: Folder against which file names are told, where there is one.
         notes: What a user should know about how the source was read.
     """
@@ -36,7 +36,7 @@ class Source:
     name: str
     splits: dict[str, Samples]
     class_names: tuple[str, ...]
-    mirror: bool = True
+    allow_hflip: bool = True
     root: Path | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class Source:
 
 
 def open_source(
-    spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: Progress | None = None
+    spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: ProgressCallback | None = None
 ) -> Source:
     """Opens images of any origin.
 
@@ -86,27 +86,27 @@ def digits_folder() -> Path:
     return inside if inside.is_dir() else PACKAGE.parent / "datasets" / "digits"
 
 
-def _open_named(spec: str, data_root: Path, download: bool, progress: Progress | None) -> Source:
+def _open_named(spec: str, data_root: Path, download: bool, progress: ProgressCallback | None) -> Source:
     if spec.startswith(PREFIX):
         # torchvision.datasets is slow to import and rarely needed.
         from tl_toolkit.data.sources.torchvision import open_torchvision
 
         name = spec.removeprefix(PREFIX)
-        splits, class_names, mirror = open_torchvision(name, data_root, download, progress)
-        return Source(name, splits, class_names, mirror)
+        splits, class_names, allow_hflip = open_torchvision(name, data_root, download, progress)
+        return Source(name, splits, class_names, allow_hflip)
     if spec.startswith(PYTHON_PREFIX):
         raise UsageError(f"{spec} stands for objects that Python gave; from Python, give them again.")
     if spec == DIGITS:
-        return _open_folder(digits_folder(), DIGITS, mirror=False)
-    return in_time(_open_path, spec)
+        return _open_folder(digits_folder(), DIGITS, allow_hflip=False)
+    return call_with_stall_guard(_open_path, spec)
 
 
 def _open_path(spec: str) -> Source:
     folder = find_folder(spec)
-    return _open_folder(folder, folder.resolve().name, mirror=True)
+    return _open_folder(folder, folder.resolve().name, allow_hflip=True)
 
 
-def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
+def _open_folder(folder: Path, name: str, allow_hflip: bool) -> Source:
     for kind, dataset in IDX_FOLDERS.items():
         if is_folder(folder / kind / "raw"):
             raise DataError(
@@ -114,4 +114,4 @@ def _open_folder(folder: Path, name: str, mirror: bool) -> Source:
                 f"{named('data_root', folder)}."
             )
     found = read_folder(folder)
-    return Source(name, found.splits, tuple(found.class_names), mirror, folder, found.notes)
+    return Source(name, found.splits, tuple(found.class_names), allow_hflip, folder, found.notes)

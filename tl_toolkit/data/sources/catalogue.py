@@ -14,47 +14,47 @@ THREE_SPLITS: Arguments = {name: {"split": name} for name in ("train", "val", "t
 
 
 @dataclass(frozen=True)
-class Entry:
+class DatasetEntry:
     """How a dataset is opened.
 
     Attributes:
         builder: Name of torchvision's class.
         splits: Arguments for each split.
-        mirror: False where a mirrored image means something else.
+        allow_hflip: False where a mirrored image means something else.
         idx: Folder of its idx files, where it has such files; they are read gzipped too.
     """
 
     builder: str
     splits: Arguments
-    mirror: bool = True
+    allow_hflip: bool = True
     idx: str = ""
 
 
-CATALOGUE: dict[str, Entry] = {
-    "cifar10": Entry("CIFAR10", TRAIN_FLAG),
-    "cifar100": Entry("CIFAR100", TRAIN_FLAG),
-    "country211": Entry(
+CATALOGUE: dict[str, DatasetEntry] = {
+    "cifar10": DatasetEntry("CIFAR10", TRAIN_FLAG),
+    "cifar100": DatasetEntry("CIFAR100", TRAIN_FLAG),
+    "country211": DatasetEntry(
         "Country211", {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}}
     ),
-    "dtd": Entry("DTD", THREE_SPLITS),
-    "fashion-mnist": Entry("FashionMNIST", TRAIN_FLAG, idx="FashionMNIST"),
-    "fgvc-aircraft": Entry("FGVCAircraft", THREE_SPLITS),
-    "flowers102": Entry("Flowers102", THREE_SPLITS),
-    "food101": Entry("Food101", TWO_SPLITS),
-    "gtsrb": Entry("GTSRB", TWO_SPLITS, mirror=False),
-    "kmnist": Entry("KMNIST", TRAIN_FLAG, mirror=False, idx="KMNIST"),
-    "mnist": Entry("MNIST", TRAIN_FLAG, mirror=False, idx="MNIST"),
-    "oxford-iiit-pet": Entry("OxfordIIITPet", {"train": {"split": "trainval"}, "test": {"split": "test"}}),
-    "rendered-sst2": Entry("RenderedSST2", THREE_SPLITS, mirror=False),
-    "stanford-cars": Entry("StanfordCars", TWO_SPLITS),
-    "stl10": Entry("STL10", TWO_SPLITS),
-    "svhn": Entry("SVHN", TWO_SPLITS, mirror=False),
-    "usps": Entry("USPS", TRAIN_FLAG, mirror=False),
+    "dtd": DatasetEntry("DTD", THREE_SPLITS),
+    "fashion-mnist": DatasetEntry("FashionMNIST", TRAIN_FLAG, idx="FashionMNIST"),
+    "fgvc-aircraft": DatasetEntry("FGVCAircraft", THREE_SPLITS),
+    "flowers102": DatasetEntry("Flowers102", THREE_SPLITS),
+    "food101": DatasetEntry("Food101", TWO_SPLITS),
+    "gtsrb": DatasetEntry("GTSRB", TWO_SPLITS, allow_hflip=False),
+    "kmnist": DatasetEntry("KMNIST", TRAIN_FLAG, allow_hflip=False, idx="KMNIST"),
+    "mnist": DatasetEntry("MNIST", TRAIN_FLAG, allow_hflip=False, idx="MNIST"),
+    "oxford-iiit-pet": DatasetEntry("OxfordIIITPet", {"train": {"split": "trainval"}, "test": {"split": "test"}}),
+    "rendered-sst2": DatasetEntry("RenderedSST2", THREE_SPLITS, allow_hflip=False),
+    "stanford-cars": DatasetEntry("StanfordCars", TWO_SPLITS),
+    "stl10": DatasetEntry("STL10", TWO_SPLITS),
+    "svhn": DatasetEntry("SVHN", TWO_SPLITS, allow_hflip=False),
+    "usps": DatasetEntry("USPS", TRAIN_FLAG, allow_hflip=False),
 }
 """Torchvision's classification datasets with splits of their own, class names and one target for each image."""
 
 
-def find_entry(name: str) -> Entry:
+def find_entry(name: str) -> DatasetEntry:
     """The dataset of that name.
 
     Raises:

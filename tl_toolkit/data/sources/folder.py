@@ -10,7 +10,7 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.listing import Contents, PassedOver, images_below, list_folder
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.own_files import is_run_folder
-from tl_toolkit.text import listing, named
+from tl_toolkit.text import join_names, named
 
 SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",
@@ -117,11 +117,11 @@ def find_splits(folder: Path, contents: Contents) -> tuple[dict[str, Path], list
     if others and "train" not in splits:
         found = ", ".join(f"{path.name}/" for path in splits.values())
         raise DataError(
-            f"{folder} has {found} beside {listing([f'{name}/' for name in others])}: these can be splits or "
+            f"{folder} has {found} beside {join_names([f'{name}/' for name in others])}: these can be splits or "
             "classes. Add train/ for a folder of splits, or rename the class."
         )
     if others:
-        notes.append(f"Passed over in {folder}, no split: {listing([f'{name}/' for name in others])}.")
+        notes.append(f"Passed over in {folder}, no split: {join_names([f'{name}/' for name in others])}.")
     return splits, notes
 
 
@@ -162,19 +162,19 @@ def _check_own_images(split_folder: Path, classes: Mapping[str, Contents]) -> No
     if having:
         one = len(lacking) == 1
         raise DataError(
-            f"{listing([str(split_folder / name) for name in lacking])} {'has' if one else 'have'} no images, beside "
-            f"folders that have ({listing(having)}): {'it is' if one else 'they are'} no class to learn. Add images, "
-            f"or take {'it' if one else 'them'} out of {split_folder}."
+            f"{join_names([str(split_folder / name) for name in lacking])} {'has' if one else 'have'} no images, "
+            f"beside folders that have ({join_names(having)}): {'it is' if one else 'they are'} no class to learn. Add "
+            f"images, or take {'it' if one else 'them'} out of {split_folder}."
         )
     meant = [str(path) for path in _data_folders_below(split_folder, list(classes))]
-    what = f"{split_folder} has no images in its class folders ({listing(lacking)})"
+    what = f"{split_folder} has no images in its class folders ({join_names(lacking)})"
     if not meant:
         raise DataError(f"{what}; {EXPECTED}.")
     if len(meant) == 1:
         raise DataError(f"{what}, but {meant[0]} has folders of images: say {named('data', meant[0])}.")
     raise DataError(
-        f"{what}, but each of {listing(meant)} has folders of images. If those are classes, say one of these, such as "
-        f"{named('data', meant[0])}; if not, put the images into {listing(meant)} themselves."
+        f"{what}, but each of {join_names(meant)} has folders of images. If those are classes, say one of these, such "
+        f"as {named('data', meant[0])}; if not, put the images into {join_names(meant)} themselves."
     )
 
 
@@ -216,8 +216,8 @@ def _check_same_classes(first: str, expected: Sequence[str], split: str, found: 
     if unknown := sorted(set(found) - set(expected)):
         near = [f"{name!r} may be {nearest!r}" for name in unknown if (nearest := _nearest_class(name, expected))]
         raise DataError(
-            f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({listing(unknown)}) that {first} lacks. "
-            f"Class folders must have the same names in every split.{f' {listing(near)}.' if near else ''}"
+            f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({join_names(unknown)}) that {first} lacks. "
+            f"Class folders must have the same names in every split.{f' {join_names(near)}.' if near else ''}"
         )
 
 
@@ -235,7 +235,7 @@ def _odd_names(class_names: Sequence[str]) -> list[str]:
         alike[name.casefold()].append(name)
     groups = [" and ".join(names) for names in alike.values() if len(names) > 1]
     return [
-        f"Classes that differ in case only are learned as several: {listing(groups)}. If they are one, put their "
+        f"Classes that differ in case only are learned as several: {join_names(groups)}. If they are one, put their "
         "images into one folder."
     ] * bool(groups)
 

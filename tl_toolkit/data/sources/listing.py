@@ -9,7 +9,7 @@ from tl_toolkit.data.images import is_image_file
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.own_files import is_own_figure, is_own_folder
 from tl_toolkit.io.reader_threads import begin_file, reading
-from tl_toolkit.text import listing
+from tl_toolkit.text import join_names
 
 SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 """Litter that Windows leaves in folders of images; hidden files are passed over anyway."""
@@ -56,7 +56,7 @@ class PassedOver:
             (self.loops, "a link to a folder that it lies in"),
             (self.no_images, "no image file" if len(self.no_images) == 1 else "no image files"),
         )
-        return [f"Passed over {listing(paths)}: {what}." for paths, what in kinds if paths]
+        return [f"Passed over {join_names(paths)}: {what}." for paths, what in kinds if paths]
 
 
 @dataclass

@@ -6,8 +6,8 @@ from pathlib import Path
 from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.data.sources.catalogue import CATALOGUE, find_entry
 from tl_toolkit.errors import UsageError
-from tl_toolkit.io.files import is_file, is_folder, user_path
-from tl_toolkit.io.reader_threads import in_time
+from tl_toolkit.io.files import expand_path, is_file, is_folder
+from tl_toolkit.io.reader_threads import call_with_stall_guard
 
 PREFIX = "torchvision:"
 PYTHON_PREFIX = "python:"
@@ -25,7 +25,7 @@ def check_name(spec: str) -> None:
     if spec.startswith(PREFIX):
         find_entry(spec.removeprefix(PREFIX))
     elif spec != DIGITS and not spec.startswith(PYTHON_PREFIX):
-        in_time(find_folder, spec)
+        call_with_stall_guard(find_folder, spec)
 
 
 def find_folder(spec: str) -> Path:
@@ -34,7 +34,7 @@ def find_folder(spec: str) -> Path:
     Raises:
         UsageError: There is none.
     """
-    folder = user_path(spec)
+    folder = expand_path(spec)
     if not is_folder(folder):
         raise UsageError(_not_found(spec, folder))
     return folder

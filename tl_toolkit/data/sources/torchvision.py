@@ -5,11 +5,11 @@ from typing import Any
 
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.arrays import array_samples, dataset_samples
-from tl_toolkit.data.sources.catalogue import Entry, find_entry
+from tl_toolkit.data.sources.catalogue import DatasetEntry, find_entry
 from tl_toolkit.data.sources.idx import find_idx, read_idx
 from tl_toolkit.data.sources.torchvision_downloads import checked_downloads
 from tl_toolkit.errors import DataError
-from tl_toolkit.io.download import Progress
+from tl_toolkit.io.download import ProgressCallback
 from tl_toolkit.system.libraries import torchvision
 from tl_toolkit.text import named
 
@@ -18,7 +18,7 @@ IDX_PREFIXES = {"train": "train", "test": "t10k"}
 
 
 def open_torchvision(
-    name: str, root: Path, download: bool, progress: Progress | None = None
+    name: str, root: Path, download: bool, progress: ProgressCallback | None = None
 ) -> tuple[dict[str, Samples], tuple[str, ...], bool]:
     """Opens every split of a dataset.
 
@@ -49,15 +49,15 @@ def open_torchvision(
         except (RuntimeError, OSError, ValueError) as error:
             raise DataError(_missing(name, root, download, error)) from error
         opened[split], class_names = dataset_samples(dataset, fixed=True)
-    return opened, class_names, entry.mirror
+    return opened, class_names, entry.allow_hflip
 
 
-def _builder(entry: Entry) -> Any:
+def _builder(entry: DatasetEntry) -> Any:
     """Torchvision's class."""
     return getattr(torchvision.datasets, entry.builder)
 
 
-def _open_idx(folder: Path, entry: Entry) -> tuple[dict[str, Samples], tuple[str, ...], bool] | None:
+def _open_idx(folder: Path, entry: DatasetEntry) -> tuple[dict[str, Samples], tuple[str, ...], bool] | None:
     """MNIST or its kin from its idx files, plain or gzipped; None where one of them is missing.
 
     Raises:
@@ -69,7 +69,7 @@ def _open_idx(folder: Path, entry: Entry) -> tuple[dict[str, Samples], tuple[str
         if images is None or labels is None:
             return None
         opened[split], _ = array_samples(read_idx(images).numpy(), read_idx(labels).tolist())
-    return opened, tuple(_builder(entry).classes), entry.mirror
+    return opened, tuple(_builder(entry).classes), entry.allow_hflip
 
 
 def _missing(name: str, root: Path, download: bool, error: Exception) -> str:

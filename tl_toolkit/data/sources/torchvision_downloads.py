@@ -8,7 +8,7 @@ from urllib.error import URLError
 
 from tl_toolkit.errors import DownloadError
 from tl_toolkit.io.archives import decompress, unpack_tar, unpack_zip
-from tl_toolkit.io.download import Progress, download
+from tl_toolkit.io.download import ProgressCallback, download
 from tl_toolkit.system.libraries import torchvision
 
 OVER_HTTPS = {
@@ -31,7 +31,7 @@ MD5 = {
 
 
 @contextlib.contextmanager
-def checked_downloads(progress: Progress | None = None) -> Iterator[None]:
+def checked_downloads(progress: ProgressCallback | None = None) -> Iterator[None]:
     """Within the block, torchvision's dataset classes download and unpack by `download` and `archives`.
 
     torchvision itself falls back to http, and unpacks without limits. Its classes ask these functions of

@@ -14,7 +14,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from tl_toolkit.errors import ModelFileError, UnsafeFileError
 from tl_toolkit.models.pickles.allowlist import CALLED, Allowed, allowed_globals, is_kind_of_tensor
 from tl_toolkit.models.pickles.scan import named_globals
-from tl_toolkit.text import listing, named
+from tl_toolkit.text import join_names, named
 
 CARD_ATTRIBUTE = "tl_card"
 """Attribute of a saved network that holds its model card: names and texts, as in the header of a model.safetensors."""
@@ -50,7 +50,7 @@ def load_pickled(path: Path, trust: bool = False) -> Any:
         names = [name for name in named_globals(path) if name not in CALLED and not is_kind_of_tensor(name)]
         if not names and not isinstance(error, UnsafeFileError):
             raise ModelFileError(f"{path} is damaged or no file of torch.save: {reason}") from error
-        naming = f" It names {listing(names)}." if names and not any(name in reason for name in names) else ""
+        naming = f" It names {join_names(names)}." if names and not any(name in reason for name in names) else ""
         raise UnsafeFileError(
             f"{path} is refused, as loading it could run code: {reason}{naming} tl takes pickled networks of "
             "torch's, torchvision's, timm's and its own classes alone. Save the state_dict() and give that, or, if you "
@@ -60,12 +60,12 @@ def load_pickled(path: Path, trust: bool = False) -> Any:
         raise ModelFileError(f"{path} is damaged or no file of torch.save: {_reason(error)}") from error
 
 
-def card_of(loaded: Any) -> dict[str, str]:
+def metadata_of(loaded: Any) -> dict[str, str]:
     """What a saved network says about itself; nothing where it says nothing, or not in plain text."""
-    card = getattr(loaded, "__dict__", {}).get(CARD_ATTRIBUTE)
-    if not isinstance(card, dict) or not all(isinstance(text, str) for pair in card.items() for text in pair):
+    metadata = getattr(loaded, "__dict__", {}).get(CARD_ATTRIBUTE)
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         return {}
-    return card
+    return metadata
 
 
 def _look_through(path: Path) -> Allowed:

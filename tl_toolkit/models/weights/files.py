@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tl_toolkit.errors import ModelFileError, WeightsError
-from tl_toolkit.io.safetensors_file import read_sealed
-from tl_toolkit.models.pickles.load import card_of, load_pickled
+from tl_toolkit.io.safetensors_file import load_checked
+from tl_toolkit.models.pickles.load import load_pickled, metadata_of
 from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
 
 StateDict = dict[str, torch.Tensor]
@@ -70,12 +70,12 @@ def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
         loaded = load_pickled(path, trust)
     except ModelFileError as error:
         raise WeightsError(str(error)) from error
-    return WeightFile(_unwrapped(loaded, path), card_of(loaded))
+    return WeightFile(_unwrapped(loaded, path), metadata_of(loaded))
 
 
 def _read_safetensors(path: Path) -> WeightFile:
     try:
-        metadata, state = read_sealed(path)
+        metadata, state = load_checked(path)
     except ModelFileError as error:
         raise WeightsError(f"{path} holds no weights that can be used: {error}.") from error
     return WeightFile(state, metadata)

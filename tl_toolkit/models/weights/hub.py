@@ -15,7 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from tl_toolkit.errors import DownloadError, ModelFileError, ToolkitError, WeightsError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.io.download import ANSWER_SECONDS, Progress, answer_within, refuse_oversized, refuse_unprotected
+from tl_toolkit.io.download import ANSWER_SECONDS, ProgressCallback, call_with_timeout, refuse_oversized, require_https
 from tl_toolkit.io.files import is_file
 from tl_toolkit.models.weights.torch_hub import cache_path, cached_download, file_sha256
 from tl_toolkit.system.libraries import timm
@@ -44,7 +44,7 @@ class TimmRepository:
     license: str
 
 
-def timm_weights_file(name: str, progress: Progress | None) -> Path:
+def timm_weights_file(name: str, progress: ProgressCallback | None) -> Path:
     """Timm's own weights of a network, from the cache or downloaded.
 
     Raises:
@@ -143,15 +143,15 @@ def _on_the_hub(repository: str, name: str) -> HfFileMetadata | None:
         DownloadError: The file would come unprotected, without a hash, or is too large.
     """
     url = huggingface_hub.hf_hub_url(repository, name)
-    refuse_unprotected(url)
+    require_https(url)
     ask = functools.partial(huggingface_hub.get_hf_file_metadata, url, timeout=ANSWER_SECONDS)
     try:
-        metadata = answer_within(ANSWER_SECONDS, ask)
+        metadata = call_with_timeout(ANSWER_SECONDS, ask)
     except EntryNotFoundError as error:
         if isinstance(error, LocalEntryNotFoundError):
             raise
         return None
-    refuse_unprotected(metadata.location, before=url)
+    require_https(metadata.location, before=url)
     refuse_oversized(url, metadata.size or 0)
     if _digest(metadata.etag or "") is None:
         raise DownloadError(f"{url} is not fetched: the Hub tells no hash to check it by.")

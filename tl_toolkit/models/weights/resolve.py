@@ -13,8 +13,8 @@ from torch import nn
 from tl_toolkit.config.choices import NAMED_WEIGHTS
 from tl_toolkit.errors import ModelFileError, WeightsError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.io.download import Progress
-from tl_toolkit.io.files import is_file, is_folder, user_path
+from tl_toolkit.io.download import ProgressCallback
+from tl_toolkit.io.files import expand_path, is_file, is_folder
 from tl_toolkit.models import backbones
 from tl_toolkit.models.backbones import Arch, build_backbone
 from tl_toolkit.models.classic import CLASSIC
@@ -23,7 +23,7 @@ from tl_toolkit.models.weights import hub, packages
 from tl_toolkit.models.weights.files import StateDict, fit_state_dict, read_weight_file
 from tl_toolkit.models.weights.torch_hub import cache_path, cached_download, file_sha256, hash_in_name
 from tl_toolkit.system.libraries import torchvision
-from tl_toolkit.text import listing, named
+from tl_toolkit.text import join_names, named
 
 BUNDLED_ARCH = Arch("torchvision", "resnet18")
 BUNDLED_FILE = Path(__file__).parent / "bundled" / "resnet18_tiny_imagenet.safetensors"
@@ -61,7 +61,7 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
-class Overrides:
+class InputOverrides:
     """What of an InputSpec the user set."""
 
     image_size: int | None = None
@@ -69,12 +69,12 @@ class Overrides:
 
     def apply(self, spec: InputSpec) -> InputSpec:
         """The spec with the user's values."""
-        spec = spec.resized(self.image_size) if self.image_size else spec
+        spec = spec.with_size(self.image_size) if self.image_size else spec
         return spec.with_channels(self.in_channels) if self.in_channels else spec
 
 
 @dataclass(frozen=True)
-class Request:
+class WeightsRequest:
     """What weights are wanted.
 
     Attributes:
@@ -88,12 +88,12 @@ class Request:
 
     arch: Arch
     weights: str
-    overrides: Overrides = Overrides()
-    progress: Progress | None = None
+    overrides: InputOverrides = InputOverrides()
+    progress: ProgressCallback | None = None
     trust: bool = False
 
 
-def load_backbone(request: Request) -> Pretrained:
+def load_backbone(request: WeightsRequest) -> Pretrained:
     """Builds a network with the weights asked for.
 
     Raises:
@@ -106,7 +106,7 @@ def load_backbone(request: Request) -> Pretrained:
     return loaded
 
 
-def _choose(weights: str) -> Callable[[Request], Pretrained]:
+def _choose(weights: str) -> Callable[[WeightsRequest], Pretrained]:
     named = {"auto": _auto, "imagenet": _imagenet, "package": _package, "bundled": _bundled, "none": _none}
     if weights in named:
         return named[weights]
@@ -123,7 +123,7 @@ def cached_imagenet_file(arch: Arch) -> Path | None:
     return path if is_file(path) else None
 
 
-def _auto(request: Request) -> Pretrained:
+def _auto(request: WeightsRequest) -> Pretrained:
     """Loads from the first source that has the weights, and warns of damaged ones before it."""
     _require_pretrained(request.arch)
     cached = cached_imagenet_file(request.arch) is not None
@@ -146,7 +146,7 @@ def _auto(request: Request) -> Pretrained:
     raise WeightsError("\n".join(map(str, failures))) from failures[-1]
 
 
-def _sources(arch: Arch) -> Iterator[Callable[[Request], Pretrained]]:
+def _sources(arch: Arch) -> Iterator[Callable[[WeightsRequest], Pretrained]]:
     """What `--weights auto` tries, in order: the cache, an installed package, a download, the bundled file."""
     cached = cached_imagenet_file(arch) is not None
     package = packages.find_package(arch)
@@ -160,13 +160,13 @@ def _sources(arch: Arch) -> Iterator[Callable[[Request], Pretrained]]:
         yield _bundled
 
 
-def _none(request: Request) -> Pretrained:
+def _none(request: WeightsRequest) -> Pretrained:
     spec = request.overrides.apply(backbones.default_input_spec(request.arch))
     classes = backbones.pretrained_classes(request.arch)
     return Pretrained(build_backbone(request.arch, classes, spec), spec, classes, "none", "random (none asked for)")
 
 
-def _bundled(request: Request) -> Pretrained:
+def _bundled(request: WeightsRequest) -> Pretrained:
     if request.arch != BUNDLED_ARCH:
         raise WeightsError(f"Bundled weights exist for {BUNDLED_ARCH} only, not for {request.arch}.")
     if file_sha256(BUNDLED_FILE) != BUNDLED_SHA256:
@@ -175,10 +175,10 @@ def _bundled(request: Request) -> Pretrained:
     return dataclasses.replace(loaded, choice="bundled", origin=BUNDLED_ORIGIN, license=BUNDLED_LICENSE)
 
 
-def _package(request: Request) -> Pretrained:
+def _package(request: WeightsRequest) -> Pretrained:
     package = packages.find_package(request.arch)
     if package is None:
-        known = listing([str(each.arch) for each in packages.PACKAGES])
+        known = join_names([str(each.arch) for each in packages.PACKAGES])
         raise WeightsError(
             f"No package with weights of {request.arch} is known, only with those of {known}. Choose one of these "
             f"with {named('arch')}, or {named('weights', 'auto')}."
@@ -203,7 +203,7 @@ def _require_pretrained(arch: Arch) -> None:
         )
 
 
-def _imagenet(request: Request) -> Pretrained:
+def _imagenet(request: WeightsRequest) -> Pretrained:
     """The library's own weights, from the cache or downloaded."""
     _require_pretrained(request.arch)
     try:
@@ -212,7 +212,7 @@ def _imagenet(request: Request) -> Pretrained:
         raise WeightsError(f"{error}{_package_hint(request)}") from error
 
 
-def _package_hint(request: Request) -> str:
+def _package_hint(request: WeightsRequest) -> str:
     """The package that has what cannot be downloaded, as one more line of the message."""
     package = packages.find_package(request.arch)
     if package is None:
@@ -224,7 +224,7 @@ def _package_hint(request: Request) -> str:
     return f"\n{named('weights', 'package')} takes those of {package.distribution}."
 
 
-def _library_weights(request: Request) -> Pretrained:
+def _library_weights(request: WeightsRequest) -> Pretrained:
     licence = backbones.pretrained_license(request.arch)
     spec = request.overrides.apply(backbones.default_input_spec(request.arch))
     classes = backbones.pretrained_classes(request.arch)
@@ -242,7 +242,7 @@ def _library_weights(request: Request) -> Pretrained:
     return Pretrained(module, spec, classes, "imagenet", f"ImageNet (torchvision, {path.name})", licence)
 
 
-def _from_url(request: Request) -> Pretrained:
+def _from_url(request: WeightsRequest) -> Pretrained:
     url, _, fragment = request.weights.partition("#")
     given = URL_HASH.fullmatch(fragment)
     sha256 = given.group(1).lower() if given else hash_in_name(urlsplit(url).path)
@@ -256,7 +256,7 @@ def _from_url(request: Request) -> Pretrained:
     return dataclasses.replace(loaded, choice=request.weights, origin=url)
 
 
-def _from_hub(request: Request) -> Pretrained:
+def _from_hub(request: WeightsRequest) -> Pretrained:
     repository = hub.fetch_timm_repository(request.weights.removeprefix("hf-hub:"))
     if request.arch != Arch("timm", repository.architecture):
         theirs = f"timm:{repository.architecture}"
@@ -267,8 +267,8 @@ def _from_hub(request: Request) -> Pretrained:
     return Pretrained(module, spec, repository.num_classes, request.weights, request.weights, repository.license)
 
 
-def _from_file(request: Request) -> Pretrained:
-    path = user_path(request.weights)
+def _from_file(request: WeightsRequest) -> Pretrained:
+    path = expand_path(request.weights)
     if is_folder(path):
         raise WeightsError(
             f"{request.weights} is a folder: say which file in it holds the weights, such as a run's model.safetensors."

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tl_toolkit.errors import DownloadError, WeightsError
-from tl_toolkit.io.download import Progress, download
+from tl_toolkit.io.download import ProgressCallback, download
 from tl_toolkit.io.files import is_file
 from tl_toolkit.text import named
 
@@ -22,7 +22,7 @@ def hash_in_name(name: str) -> str | None:
     return match.group(1) if match else None
 
 
-def cached_download(url: str, progress: Progress | None, sha256: str | None = None) -> Path:
+def cached_download(url: str, progress: ProgressCallback | None, sha256: str | None = None) -> Path:
     """The file in torch.hub's cache, fetched if it is not there, its hash checked either way.
 
     Args:

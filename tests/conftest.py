@@ -18,10 +18,10 @@ import torch
 
 import tl_toolkit as tl
 from tests.corpus import Kind, write_corpus
-from tl_toolkit.api import Run
 from tl_toolkit.data.sources.base import digits_folder
 from tl_toolkit.events import EvalRecord
 from tl_toolkit.io import download
+from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs import contention as pace
 from tl_toolkit.system.cpu_usage import Usage
 

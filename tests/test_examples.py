@@ -10,9 +10,9 @@ import pytest
 
 import tl_toolkit as tl
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
 from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.models.classic import CLASSIC
+from tl_toolkit.recipes.finetune import Run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted(EXAMPLES.glob("*.yaml"))

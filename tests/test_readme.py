@@ -9,8 +9,8 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
 from tl_toolkit.cli.main import app
+from tl_toolkit.recipes.finetune import Run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,60 +6,55 @@
     model = tl.load(run.path)
     model.predict("cat.png")
 
-The names are those of the terminal's commands and flags. They are imported when they are first used, so
-that ``import tl_toolkit`` and ``tl --help`` do not wait for torch.
+The names are those of the terminal's commands and flags. Each is imported when it is first used, so that
+``import tl_toolkit`` and ``tl --help`` do not wait for torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tl_toolkit.version import __version__
+from tl_toolkit.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from tl_toolkit.api import build_model, evaluate, finetune, load, rank, resume
-    from tl_toolkit.config.finetune import FinetuneConfig
-    from tl_toolkit.data.dataset import ImageDataset
-    from tl_toolkit.data.sources.base import open_source
-    from tl_toolkit.errors import ToolkitError
-    from tl_toolkit.input_spec import InputSpec
+    from tl_toolkit.config.finetune import FinetuneConfig as FinetuneConfig
+    from tl_toolkit.data.dataset import ImageDataset as ImageDataset
+    from tl_toolkit.data.sources.base import open_source as open_source
+    from tl_toolkit.errors import ToolkitError as ToolkitError
+    from tl_toolkit.inference.loading import load as load
+    from tl_toolkit.input_spec import InputSpec as InputSpec
+    from tl_toolkit.models.build import build_model as build_model
+    from tl_toolkit.planning.ranking import RankedNetwork as RankedNetwork
+    from tl_toolkit.recipes.evaluate import evaluate as evaluate
+    from tl_toolkit.recipes.finetune import Run as Run
+    from tl_toolkit.recipes.finetune import finetune as finetune
+    from tl_toolkit.recipes.finetune import resume as resume
+    from tl_toolkit.recipes.rank import rank as rank
 
-_HOMES = {
-    "FinetuneConfig": "tl_toolkit.config.finetune",
-    "ImageDataset": "tl_toolkit.data.dataset",
-    "InputSpec": "tl_toolkit.input_spec",
-    "ToolkitError": "tl_toolkit.errors",
-    "build_model": "tl_toolkit.api",
-    "evaluate": "tl_toolkit.api",
-    "finetune": "tl_toolkit.api",
-    "load": "tl_toolkit.api",
-    "open_source": "tl_toolkit.data.sources.base",
-    "rank": "tl_toolkit.api",
-    "resume": "tl_toolkit.api",
+_MODULES = {
+    "FinetuneConfig": "config.finetune",
+    "ImageDataset": "data.dataset",
+    "InputSpec": "input_spec",
+    "RankedNetwork": "planning.ranking",
+    "Run": "recipes.finetune",
+    "ToolkitError": "errors",
+    "build_model": "models.build",
+    "evaluate": "recipes.evaluate",
+    "finetune": "recipes.finetune",
+    "load": "inference.loading",
+    "open_source": "data.sources.base",
+    "rank": "recipes.rank",
+    "resume": "recipes.finetune",
 }
-
-__all__ = [
-    "FinetuneConfig",
-    "ImageDataset",
-    "InputSpec",
-    "ToolkitError",
-    "__version__",
-    "build_model",
-    "evaluate",
-    "finetune",
-    "load",
-    "open_source",
-    "rank",
-    "resume",
-]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for."""
-    if name not in _HOMES:
+    """Import a public name when it is first used."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """Return the public names."""
     return sorted(__all__)

@@ -19,9 +19,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
 from tl_toolkit.cli.main import app
 from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.text import flag_of
 
 TINY = [
@@ -361,7 +361,7 @@ def test_finetune_interrupted_says_so_and_ends_with_130(tiny_data: Path, tmp_pat
             process.kill()
     assert process.returncode == 130
     assert "Stopped after step" in stderr
-    assert "all is kept." in stderr
+    assert "all is saved." in stderr
     assert f"Go on with: tl finetune --resume {shlex.quote(str(tmp_path / 'run'))}" in stderr
     assert "Traceback" not in stderr
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()

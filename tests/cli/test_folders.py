@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.test_cli import tl
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
+from tl_toolkit.recipes.finetune import Run
 
 QUICK = ["--arch", "resnet18", "--weights", "bundled", "--image-size", "32", "--tune", "linear-probe", "--epochs", "1"]
 

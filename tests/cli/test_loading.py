@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tl_toolkit.api import Run
 from tl_toolkit.cli import console
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.main import app
 from tl_toolkit.errors import UsageError
 from tl_toolkit.planning import ranking as rank
+from tl_toolkit.recipes.finetune import Run
 
 
 @pytest.fixture

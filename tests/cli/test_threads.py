@@ -6,10 +6,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tl_toolkit.api import Run
 from tl_toolkit.cli.main import app
 from tl_toolkit.errors import UsageError
 from tl_toolkit.recipes import rank
+from tl_toolkit.recipes.finetune import Run
 
 
 def calls_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import tl_toolkit as tl
-from tl_toolkit.api import Run
 from tl_toolkit.events import DecisionEvent, Event
 from tl_toolkit.export.weights import export
+from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs.metrics_log import read_metrics
 from tl_toolkit.runs.summary import read_summary
 

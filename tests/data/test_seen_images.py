@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
 from tl_toolkit.data.seen_images import choose_images, note_refit
 from tl_toolkit.data.sources.base import digits_folder, open_source
 from tl_toolkit.errors import UnknownNameError
 from tl_toolkit.events import DecisionEvent, Event, WarningEvent
 from tl_toolkit.model_file import read_metadata, save_model
+from tl_toolkit.recipes.finetune import Run
 
 SMALL = {"arch": "lenet5", "weights": "none", "tune": "full", "epochs": 1, "val_split": 0.2}
 ALL_SEEN = "The model learned from all of these images: accuracy on them says nothing of new images."

@@ -7,11 +7,11 @@ import torchvision
 from torch import nn
 
 import tl_toolkit as tl
-from tl_toolkit.api import Run
 from tl_toolkit.errors import UsageError
 from tl_toolkit.export.weights import export
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.model_file import ModelMetadata
+from tl_toolkit.recipes.finetune import Run
 
 
 def vgg16(head: str) -> nn.Module:

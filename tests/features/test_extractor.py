@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 import tl_toolkit as tl
-from tl_toolkit.api import Run
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.events import DecisionEvent, Event, TaskProgress, WarningEvent
 from tl_toolkit.features import extractor as frozen
 from tl_toolkit.io.row_cache import RowCache, list_entries
+from tl_toolkit.recipes.finetune import Run
 
 Train = Callable[..., tuple[Run, list[Event]]]
 

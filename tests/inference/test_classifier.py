@@ -12,10 +12,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import tl_toolkit as tl
-from tl_toolkit.api import Run
 from tl_toolkit.errors import ImageError, ModelFileError, UsageError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.pickles.load import load_pickled
+from tl_toolkit.recipes.finetune import Run
 
 GRAY = InputSpec(channels=1, height=32, width=32, mean=(0.5,), std=(0.5,))
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 import tl_toolkit as tl
-from tl_toolkit.api import Run
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.io.files import atomic_file, display_path, format_count, format_size, parse_size, write_text
+from tl_toolkit.recipes.finetune import Run
 
 
 def test_write_text_over_a_file_replaces_it(tmp_path: Path):

@@ -52,13 +52,13 @@ def decide(
 ) -> tuple[StageConfig | None, list[Event]]:
     events: list[Event] = []
     config = SimpleNamespace(tune=tune, time_budget="90s")
-    bench: Any = SimpleNamespace(
+    context: Any = SimpleNamespace(
         config=config,
         splits=SimpleNamespace(val=range(VAL_IMAGES)),
-        compute=SimpleNamespace(device=torch.device("cpu")),
+        setup=SimpleNamespace(device=torch.device("cpu")),
         callback=events.append,
     )
-    return fit_to_budget(bench, settings_of(stage, epochs), records, budget or Clock()), events
+    return fit_to_budget(context, settings_of(stage, epochs), records, budget or Clock()), events
 
 
 @pytest.fixture

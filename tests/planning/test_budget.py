@@ -22,7 +22,7 @@ from tl_toolkit.models.weights.resolve import InputOverrides
 from tl_toolkit.planning import advance, cost
 from tl_toolkit.planning.budget import WRITING_SECONDS, TimeBudget
 from tl_toolkit.planning.cost import StageCost, check_budget, count_stage, time_stage
-from tl_toolkit.stages.build import Bench
+from tl_toolkit.stages.context import RunContext
 from tl_toolkit.training.device import DeviceSetup, select_device
 from tl_toolkit.training.plan import StageConfig
 
@@ -34,7 +34,7 @@ def settings_of(stage: str) -> StageConfig:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def context(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     """Of 40 images for training, 8 for val and 6 for test."""
     data = tmp_path_factory.mktemp("data")
     for split, count in (("train", 20), ("val", 4), ("test", 3)):
@@ -43,53 +43,55 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     source = open_source(str(data), Path("datasets"), False)
     network = build_network(resolve_arch("resnet18"), 2, "swap", "none", InputOverrides(64, 3))
     splits = prepare_splits(source, config, 64, lambda _: None)
-    return Bench(config, network, 2, splits, True, select_device("cpu", "fp32"), lambda _: None)
+    return RunContext(config, network, source, splits, select_device("cpu", "fp32"), lambda _: None)
 
 
-def test_count_stage_counts_frozen_passes_once_and_training_in_every_epoch(bench: Bench):
-    counts = count_multiply_adds(bench.network.module, bench.network.input_spec)
+def test_count_stage_counts_frozen_passes_once_and_training_in_every_epoch(context: RunContext):
+    counts = count_multiply_adds(context.network.module, context.network.input_spec)
     whole, trained = counts[""], counts["layer4"] + counts["fc"]
-    last = count_stage(bench, settings_of(LAST_STAGE))
+    last = count_stage(context, settings_of(LAST_STAGE))
     assert last.setup == (whole - trained) * (40 + 8)
     assert last.epoch == trained * (3 * 40 + 8)
     assert last.final == whole * (8 + 6)
-    full = count_stage(bench, settings_of(TUNE))
+    full = count_stage(context, settings_of(TUNE))
     assert (full.setup, full.epoch, full.final) == (0, whole * (3 * 40 + 8), whole * (8 + 6))
-    two = Bench(dataclasses.replace(bench.config, views=2), bench.network, 2, bench.splits, True, bench.compute, print)
+    two = dataclasses.replace(context, config=dataclasses.replace(context.config, views=2))
     assert count_stage(two, settings_of(LAST_STAGE)).setup == (whole - trained) * (2 * 40 + 8)
-    probe = count_stage(bench, settings_of(PROBE))
+    probe = count_stage(context, settings_of(PROBE))
     assert probe.setup == (whole - counts["fc"]) * (40 + 8)
     assert probe.epoch == counts["fc"] * (3 * 40 + 8)
 
 
-def test_time_stage_and_count_stage_leave_the_network_as_it_was(bench: Bench):
-    module = bench.network.module
+def test_time_stage_and_count_stage_leave_the_network_as_it_was(context: RunContext):
+    module = context.network.module
     before = {name: value.clone() for name, value in module.state_dict().items()}
     module.train()
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name.startswith("layer1"))
     state = torch.get_rng_state()
     for stage in (PROBE, LAST_STAGE, TUNE):
-        cost = time_stage(bench, settings_of(stage))
+        cost = time_stage(context, settings_of(stage))
         assert 0 <= cost.setup < 60
         assert 0 <= cost.epoch < 60
         assert 0 < cost.final < 60
         module.train()
-        count_stage(bench, settings_of(stage))
+        count_stage(context, settings_of(stage))
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(parameter.grad is None for parameter in module.parameters())
     assert all(parameter.requires_grad == name.startswith("layer1") for name, parameter in module.named_parameters())
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_time_stage_waits_for_the_device_before_it_looks_at_the_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_time_stage_waits_for_the_device_before_it_looks_at_the_clock(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(DeviceSetup, "wait", lambda _: time.sleep(0.2))
-    cost = time_stage(bench, settings_of(TUNE))
+    cost = time_stage(context, settings_of(TUNE))
     assert cost.epoch > 0.2 / 32 * 40  # A pass over train, of which 32 images were timed.
 
 
-def test_time_stage_of_everything_takes_longer_in_an_epoch_than_the_head(bench: Bench):
-    assert time_stage(bench, settings_of(TUNE)).epoch > 2 * time_stage(bench, settings_of(PROBE)).epoch
+def test_time_stage_of_everything_takes_longer_in_an_epoch_than_the_head(context: RunContext):
+    assert time_stage(context, settings_of(TUNE)).epoch > 2 * time_stage(context, settings_of(PROBE)).epoch
 
 
 def test_time_budget_counts_from_where_it_began():
@@ -105,16 +107,16 @@ def test_time_budget_counts_from_where_it_began():
     assert not free.is_set and not free.is_spent() and not free.used(0.25)
 
 
-def test_check_budget_keeps_in_reserve_what_the_end_will_take(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_check_budget_keeps_in_reserve_what_the_end_will_take(context: RunContext, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cost, "time_stage", lambda *_: StageCost(10, 1, 20))
     limited = TimeBudget(60.0, time.perf_counter())
-    check_budget(bench, limited)
+    check_budget(context, limited)
     assert limited.reserve == 20 + WRITING_SECONDS
     with pytest.raises(
         UsageError, match=r"time_budget is too short with 30 s: 54 images take about 3\d s with the head"
     ):
-        check_budget(bench, TimeBudget(30.0, time.perf_counter()))
-    check_budget(bench, TimeBudget(None, time.perf_counter()))
+        check_budget(context, TimeBudget(30.0, time.perf_counter()))
+    check_budget(context, TimeBudget(None, time.perf_counter()))
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from tl_toolkit.events import DecisionEvent, Event, TaskProgress
 from tl_toolkit.models.backbones import Arch
 from tl_toolkit.planning import ranking
 from tl_toolkit.planning.ranking import RankedNetwork, choose_network, rank_networks
-from tl_toolkit.training.device import select_device
 
 LITE0, RESNET18 = "timm:tf_efficientnet_lite0", "torchvision:resnet18"
 SMALL: dict[str, Any] = {"weights": "none", "image_size": 32, "precision": "fp32", "workers": 0}
@@ -247,8 +246,7 @@ def test_rank_networks_out_of_time_leaves_out_smaller_inputs(digits: Path, monke
     config = FinetuneConfig(data=str(digits))
     source = open_source(str(digits), Path("datasets"), False)
     splits = prepare_splits(source, config, 224, lambda _: None)
-    compute = select_device("cpu", "auto")
-    networks = rank_networks(config, source, splits, compute, lambda _: None, out_of_time=lambda: True)
+    networks = rank_networks(config, source, splits, lambda _: None, out_of_time=lambda: True)
     assert [each.image_size for each in networks] == [224]
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
+from tl_toolkit.recipes.finetune import Run
 
 Train = Callable[..., Run]
 

@@ -5,11 +5,11 @@ import pytest
 
 import tl_toolkit as tl
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 from tl_toolkit.events import DecisionEvent, Event
 from tl_toolkit.inference.scoring import remap_targets
+from tl_toolkit.recipes.finetune import Run
 
 
 def test_evaluate_of_a_run_gives_the_summarys_figures(tiny_run: Run, tiny_data: Path):

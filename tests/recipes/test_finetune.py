@@ -14,7 +14,6 @@ from torch import nn
 
 import tl_toolkit as tl
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
 from tl_toolkit.errors import (
     ConfigError,
     DataError,
@@ -29,6 +28,7 @@ from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.model_file import read_metadata
 from tl_toolkit.models.build import BuiltModel, build_network
 from tl_toolkit.recipes import job
+from tl_toolkit.recipes.finetune import Run
 
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from tl_toolkit.api import Run
 from tl_toolkit.inference.classifier import Prediction
+from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.recipes.predict import BATCH, FailedPrediction, find_images, predict_stream
 
 

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tests.conftest import copy_digits
-from tl_toolkit.api import Run
 from tl_toolkit.errors import ModelFileError, RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.events import DecisionEvent, EvalRecord, Event, StepRecord, WarningEvent
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, LOCK_FILE
 from tl_toolkit.planning import advance
+from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs.checkpoint import Checkpoint
 
 TIMES = ("seconds", "images_per_second")
@@ -254,7 +254,7 @@ def test_resume_of_a_run_on_python_objects_needs_them_again(settings: dict[str, 
     settings |= {"arch": "lenet5", "tune": "full", "epochs": 2, "data": data, "image_size": 28, "arch_options": ()}
     with pytest.raises(RunInterruptedError):
         tl.finetune(out=tmp_path / "run", callback=stop_at(2), **settings)
-    with pytest.raises(UsageError, match="go on with it in Python"):
+    with pytest.raises(UsageError, match="resume it in Python"):
         tl.resume(tmp_path / "run")
     assert tl.resume(tmp_path / "run", data=data).summary["epochs"] == 2
     whole = tl.finetune(out=tmp_path / "whole", **settings)
@@ -289,15 +289,15 @@ def test_checkpoint_is_written_as_often_as_asked(
 ):
     monkeypatch.setattr("tl_toolkit.runs.recorder.COST_SHARE", 1e9)
     kept: list[int] = []
-    from tl_toolkit.runs import recorder as keeping
+    from tl_toolkit.runs import recorder
 
-    real = keeping.keep_state
+    real = recorder.capture_state
 
     def noting(stage: Any, position: Any) -> Any:
         kept.append(position.step)
         return real(stage, position)
 
-    monkeypatch.setattr(keeping, "capture_state", noting)
+    monkeypatch.setattr(recorder, "capture_state", noting)
     tl.finetune(out=tmp_path / "run", tune="full", epochs=3, checkpoint_every=every, **settings)
     assert kept[:-1] == (steps if every else [*steps, 9])
     assert kept[-1] == 9  # the last, for more epochs
@@ -319,16 +319,16 @@ def test_resume_from_a_checkpoint_of_another_plan_says_so(stopped_run: Path):
 def test_checkpoint_is_due_in_each_stage_at_its_own_steps(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from tl_toolkit.runs import recorder as keeping
+    from tl_toolkit.runs import recorder
 
     kept: list[tuple[str, int]] = []
-    real = keeping.keep_state
+    real = recorder.capture_state
 
     def noting(stage: Any, position: Any) -> Any:
         kept.append((stage.name, position.step))
         return real(stage, position)
 
-    monkeypatch.setattr(keeping, "capture_state", noting)
+    monkeypatch.setattr(recorder, "capture_state", noting)
     tl.finetune(out=tmp_path / "run", tune="lp-ft", probe_epochs=2, epochs=1, checkpoint_every="2", **settings)
     assert kept == [("probe", 2), ("probe", 2), ("tune", 2), ("tune", 3)]  # A stage's last step in any case.
 
@@ -424,7 +424,7 @@ def test_resume_on_other_images_than_those_that_moved_names_what_differs(stopped
     with pytest.raises(UsageError) as error:
         tl.resume(stopped_run, data=moved_data)
     found = re.fullmatch(
-        r"(.*) cannot be gone on with exactly: (train|val) \((\d+ images), (\w+) before, (\d+ images), (\w+) now\) "
+        r"(.*) cannot be resumed exactly: (train|val) \((\d+ images), (\w+) before, (\d+ images), (\w+) now\) "
         r"changed since its checkpoint\. Put back what was there, or train a new run: its settings are in .*",
         str(error.value),
     )

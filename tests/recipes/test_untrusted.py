@@ -13,8 +13,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from tests.models.pickles.test_scan import Called
-from tl_toolkit.api import Run
 from tl_toolkit.cli.main import app
+from tl_toolkit.recipes.finetune import Run
 
 COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {
     "predict": lambda file, folder: ["predict", "--model", str(file), str(folder / "photos")],

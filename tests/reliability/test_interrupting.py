@@ -30,7 +30,7 @@ def test_signal_that_reaches_the_workers_too_keeps_the_run(interrupt: Interrupt,
     outcome = harness.interrupted(10, interrupt, wants_checkpoint=True, more=["--workers", "2"])
     print(outcome)
     assert outcome.exit == 130
-    assert "of the tune stage; all is kept" in outcome.told
+    assert "of the tune stage; all is saved" in outcome.told
     assert outcome.alike
 
 

@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import load_file
 
 import tl_toolkit as tl
-from tl_toolkit.api import Run
 from tl_toolkit.events import DecisionEvent, Event, TaskProgress, WarningEvent
 from tl_toolkit.features import extractor as frozen
 from tl_toolkit.model_file import read_metadata
 from tl_toolkit.planning import advance
+from tl_toolkit.recipes.finetune import Run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tl_toolkit.api import Run
+from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.system import libraries
 
 PREDICT = """

@@ -7,7 +7,7 @@ from torch import nn
 
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import UsageError
-from tl_toolkit.training.plan import average_decay, norm_is_frozen, plan, warmup_share
+from tl_toolkit.training.plan import average_decay, norm_is_frozen, plan_stages, warmup_share
 
 WITH_NORM = torchvision.models.resnet18(num_classes=2)
 DEPTHWISE = torchvision.models.mobilenet_v3_small(num_classes=2)
@@ -15,7 +15,7 @@ WITHOUT_NORM = nn.Sequential(nn.Linear(3, 2))
 
 
 def stages(module: nn.Module = WITH_NORM, **settings: Any) -> list[tuple[str, int, str]]:
-    return [(each.name, each.epochs, each.optimizer) for each in plan(FinetuneConfig(**settings), module)]
+    return [(each.name, each.epochs, each.optimizer) for each in plan_stages(FinetuneConfig(**settings), module)]
 
 
 def test_plan_of_auto_goes_from_the_head_to_the_last_stage_and_to_everything():
@@ -60,11 +60,11 @@ def test_plan_of_a_probe_that_cannot_be_solved_at_once_descends_its_gradient(set
 def test_plan_of_a_probe_alone_takes_the_epochs_rate_and_optimizer_given():
     settings: Any = {"tune": "linear-probe", "epochs": 5, "learning_rate": 0.3, "weight_decay": 0.25}
     for optimizer in (None, "adamw", "sgd"):
-        [probe] = plan(FinetuneConfig(**settings, optimizer=optimizer), WITH_NORM)
+        [probe] = plan_stages(FinetuneConfig(**settings, optimizer=optimizer), WITH_NORM)
         assert (probe.epochs, probe.learning_rate, probe.weight_decay) == (5, 0.3, 0.25)
         assert probe.optimizer == (optimizer or "adamw")
     assert stages(tune="linear-probe", epochs=5, optimizer="lbfgs") == [("probe", 5, "lbfgs")]
-    [probe, tune] = plan(FinetuneConfig(**{**settings, "tune": "lp-ft"}), WITH_NORM)
+    [probe, tune] = plan_stages(FinetuneConfig(**{**settings, "tune": "lp-ft"}), WITH_NORM)
     assert (probe.optimizer, probe.epochs, tune.epochs, tune.learning_rate) == ("lbfgs", 12, 5, 0.3)
 
 
@@ -87,7 +87,7 @@ def test_norm_is_frozen_in_pretrained_networks_with_depthwise_convolutions_unles
 
 def test_fine_tuning_is_the_gentler_the_more_there_is_to_keep():
     def rate(module: nn.Module = WITH_NORM, **settings: Any) -> float:
-        return plan(FinetuneConfig(tune="full", **settings), module)[0].learning_rate
+        return plan_stages(FinetuneConfig(tune="full", **settings), module)[0].learning_rate
 
     frozen, batch, scratch = (
         rate(weights="bundled", norm="frozen"), rate(weights="bundled", norm="batch"), rate(weights="none"),

@@ -69,7 +69,7 @@ def finetune(
 
     with ProgressDisplay(console.status_console(to_stderr=as_json or quiet), quiet, verbose) as narration:
         if resume:
-            run = recipe.resume(resume, flags, callback=narration, trust=trust, started=started)
+            run = recipe.resume(resume, **flags, callback=narration, trust=trust, started=started)
         else:
             run = recipe.finetune(chosen, callback=narration, trust=trust, started=started)
     if as_json:

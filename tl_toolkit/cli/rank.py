@@ -71,7 +71,8 @@ def rank(
         from tl_toolkit.recipes.rank import rank as recipe
 
     with ProgressDisplay(console.status_console(to_stderr=True)) as narration:
-        ranked = recipe(config, [name.strip() for name in arch.split(",")] if arch else (), callback=narration)
+        archs = [name.strip() for name in arch.split(",")] if arch else ()
+        ranked = recipe(config, archs=archs, callback=narration)
     chosen = choose_network(ranked)
     if plot:
         from tl_toolkit.report.pareto import Point, draw_pareto

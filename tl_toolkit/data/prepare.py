@@ -191,7 +191,7 @@ def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[S
         first = len(train) - (count or max(1, round(len(train) * config.val_split)))
         kept, taken = list(range(first)), list(range(first, len(train)))
         return train.subset(kept), train.subset(taken), f"the last {len(taken):,} of train, as it is ordered"
-    names = _split_names(train, source)
+    names = split_names(train, source)
     if count is not None:
         kept, taken = stratified_sample(train.targets, names, count, config.seed)
         return train.subset(kept), train.subset(taken), f"drawn from each class of train, seed {config.seed}"
@@ -206,7 +206,7 @@ def _sample(samples: Samples, source: Source, split: str, count: int, config: Fi
         raise ConfigError([f"{named(f'{split}_images')} is {count}, but {split} has {_images(len(samples))}."])
     if config.draw == "in-order":
         return samples.subset(range(count))
-    return samples.subset(stratified_sample(samples.targets, _split_names(samples, source), count, config.seed)[1])
+    return samples.subset(stratified_sample(samples.targets, split_names(samples, source), count, config.seed)[1])
 
 
 def _report_bad(bad: list[ExcludedImage], strict: bool, callback: Callback) -> None:
@@ -285,7 +285,7 @@ def _tell_class_sizes(train: Samples, class_names: tuple[str, ...], config: Fine
             callback(WarningEvent(message))
 
 
-def _split_names(train: Samples, source: Source) -> list[str]:
+def split_names(train: Samples, source: Source) -> list[str]:
     """Names for the split: below the folder, so that the same folder elsewhere is split alike."""
     if source.root is None:
         return train.names()

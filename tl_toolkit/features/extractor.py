@@ -36,8 +36,8 @@ VERSIONS = ("torch", "torchvision", "timm", "pillow")
 
 
 @dataclass(frozen=True)
-class Images:
-    """How a run reads images for its frozen features.
+class ImagePipeline:
+    """How images become the input of a frozen prefix.
 
     Attributes:
         augmentation: What the crops of further views are made by.
@@ -78,7 +78,7 @@ class FeatureExtractor:
         config: FinetuneConfig,
         network: BuiltModel,
         compute: DeviceSetup,
-        images: Images,
+        images: ImagePipeline,
         callback: Callback,
     ) -> None:
         self.prefix = prefix

@@ -9,18 +9,18 @@ from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, DecisionEvent, EvalRecord
 from tl_toolkit.io.files import format_seconds
 from tl_toolkit.planning.budget import MIN_EPOCHS, TimeBudget
 from tl_toolkit.planning.cost import DEFAULT_MULTIPLY_ADDS, count_stage, time_stage
-from tl_toolkit.stages.build import Bench
+from tl_toolkit.stages.context import RunContext
 from tl_toolkit.text import named
 from tl_toolkit.training.plan import StageConfig, best_by_stage
 
 
 def fit_to_budget(
-    bench: Bench, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
+    context: RunContext, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
 ) -> StageConfig | None:
     """The settings with which a stage is worth its time, told with the reason.
 
     Args:
-        bench: What the stages share.
+        context: What the stages share.
         planned: The stage.
         records: Every evaluation so far.
         budget: What is left.
@@ -33,43 +33,43 @@ def fit_to_budget(
     """
     if planned.name == PROBE:
         return planned
-    auto = bench.config.tune == "auto"
-    reason = _why_not(planned, records, len(bench.splits.val), budget) if auto else ""
+    auto = context.config.tune == "auto"
+    reason = _why_not(planned, records, len(context.splits.val), budget) if auto else ""
     epochs = planned.epochs
     if not reason and budget.is_set:
-        epochs, reason = _epochs_in_time(bench, planned, budget)
+        epochs, reason = _epochs_in_time(context, planned, budget)
     elif not reason and auto:
-        epochs, reason = _default_epochs(bench, planned)
+        epochs, reason = _default_epochs(context, planned)
     if reason and not records:  # No stage before it has made a model.
-        raise UsageError(f"{_budget(bench)} is too short for {planned.name}: {reason}.")
+        raise UsageError(f"{_budget(context)} is too short for {planned.name}: {reason}.")
     if reason:
-        bench.callback(DecisionEvent(planned.name, "left out", reason))
+        context.callback(DecisionEvent(planned.name, "left out", reason))
         return None
     if epochs < planned.epochs:
-        limit = _budget(bench) if budget.is_set else f"the default; see {named('time_budget')}"
-        bench.callback(DecisionEvent(planned.name, f"{epochs} of {planned.epochs} epochs", limit))
+        limit = _budget(context) if budget.is_set else f"the default; see {named('time_budget')}"
+        context.callback(DecisionEvent(planned.name, f"{epochs} of {planned.epochs} epochs", limit))
     return dataclasses.replace(planned, epochs=epochs)
 
 
-def _budget(bench: Bench) -> str:
-    return named("time_budget", bench.config.time_budget)
+def _budget(context: RunContext) -> str:
+    return named("time_budget", context.config.time_budget)
 
 
-def _epochs_in_time(bench: Bench, planned: StageConfig, budget: TimeBudget) -> tuple[int, str]:
+def _epochs_in_time(context: RunContext, planned: StageConfig, budget: TimeBudget) -> tuple[int, str]:
     """How many epochs of a stage fit into what is left, and where none does, why."""
-    cost = time_stage(bench, planned)
+    cost = time_stage(context, planned)
     epochs = min(planned.epochs, cost.epochs_within(budget.remaining()))
     left = format_seconds(max(0.0, budget.remaining()))
     return epochs, "" if epochs else f"an epoch takes {format_seconds(cost.setup + cost.epoch)}, and {left} are left"
 
 
-def _default_epochs(bench: Bench, planned: StageConfig) -> tuple[int, str]:
+def _default_epochs(context: RunContext, planned: StageConfig) -> tuple[int, str]:
     """How many epochs of a stage --tune auto trains without a time budget, and where too few, why."""
-    limit = DEFAULT_MULTIPLY_ADDS[bench.compute.device.type]
-    epochs = min(planned.epochs, count_stage(bench, planned).epochs_within(limit))
+    limit = DEFAULT_MULTIPLY_ADDS[context.setup.device.type]
+    epochs = min(planned.epochs, count_stage(context, planned).epochs_within(limit))
     if epochs >= min(MIN_EPOCHS, planned.epochs):
         return epochs, ""
-    cost = time_stage(bench, planned)
+    cost = time_stage(context, planned)
     seconds = cost.setup + planned.epochs * cost.epoch + cost.final
     return 0, f"it would take about {format_seconds(seconds)}: see {named('time_budget')}"
 

@@ -14,7 +14,7 @@ from tl_toolkit.io.files import format_seconds
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.multiply_adds import count_multiply_adds
 from tl_toolkit.planning.budget import WRITING_SECONDS, TimeBudget
-from tl_toolkit.stages.build import Bench
+from tl_toolkit.stages.context import RunContext
 from tl_toolkit.text import named
 from tl_toolkit.training.plan import StageConfig
 
@@ -61,37 +61,37 @@ class StageCost:
         return max(0, math.floor((limit - self.setup) / max(self.epoch, MIN_COST)))
 
 
-def count_stage(bench: Bench, settings: StageConfig) -> StageCost:
+def count_stage(context: RunContext, settings: StageConfig) -> StageCost:
     """Multiply-adds of a stage: forward passes of what is frozen, training of the rest in every epoch."""
-    network = bench.network
+    network = context.network
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
     counts = count_multiply_adds(network.module.eval(), network.input_spec)  # A stage before leaves it in train mode.
     trained = float(sum(counts.get(name, 0) for name in trainable))
-    return _stage_cost(bench, counts[""] - trained, trained)
+    return _stage_cost(context, counts[""] - trained, trained)
 
 
-def time_stage(bench: Bench, settings: StageConfig) -> StageCost:
+def time_stage(context: RunContext, settings: StageConfig) -> StageCost:
     """Seconds of a stage, reckoned from a forward pass and a training step on real images."""
-    network = bench.network
+    network = context.network
     trainable = trainable_modules(network.module, network.head_modules, settings.policy)
-    forward, step = _time_image(bench, trainable)
+    forward, step = _time_image(context, trainable)
     if "" in trainable:
-        return _stage_cost(bench, 0.0, SLOWER * step / (1 + BACKWARD))
+        return _stage_cost(context, 0.0, SLOWER * step / (1 + BACKWARD))
     trained = max(0.0, step - forward) / BACKWARD  # The frozen part has no backward pass.
-    return _stage_cost(bench, SLOWER * (forward - trained), SLOWER * trained)
+    return _stage_cost(context, SLOWER * (forward - trained), SLOWER * trained)
 
 
-def _stage_cost(bench: Bench, frozen: float, trained: float) -> StageCost:
+def _stage_cost(context: RunContext, frozen: float, trained: float) -> StageCost:
     """From the forward costs of an image, of the frozen part and of the rest, to those of a stage."""
-    train, val, test = (len(bench.splits.present.get(name, ())) for name in ("train", "val", "test"))
+    train, val, test = (len(context.splits.present.get(name, ())) for name in ("train", "val", "test"))
     return StageCost(
-        setup=frozen * (bench.views * train + val),
+        setup=frozen * (context.views * train + val),
         epoch=trained * ((1 + BACKWARD) * train + val),
         final=(frozen + trained) * (val + test),
     )
 
 
-def check_budget(bench: Bench, budget: TimeBudget) -> None:
+def check_budget(context: RunContext, budget: TimeBudget) -> None:
     """Refuses a budget within which not even the head can be trained.
 
     Raises:
@@ -100,10 +100,10 @@ def check_budget(bench: Bench, budget: TimeBudget) -> None:
     if not budget.is_set:
         return
     probe = StageConfig(PROBE, 1, "", 0.0, 0.0, 0.0)
-    cost = time_stage(bench, probe)
+    cost = time_stage(context, probe)
     needed = budget.elapsed + cost.setup + cost.final + PROBE_SECONDS + WRITING_SECONDS
     if needed > budget.seconds:
-        images = sum(len(samples) for samples in bench.splits.present.values())
+        images = sum(len(samples) for samples in context.splits.present.values())
         raise UsageError(
             f"{named('time_budget')} is too short with {format_seconds(budget.seconds)}: {images:,} images take about "
             f"{format_seconds(needed)} with the head alone. Give at least that, or fewer images "
@@ -113,9 +113,9 @@ def check_budget(bench: Bench, budget: TimeBudget) -> None:
 
 
 @contextmanager
-def _only_trainable(bench: Bench, trainable: tuple[str, ...]) -> Iterator[None]:
+def _only_trainable(context: RunContext, trainable: tuple[str, ...]) -> Iterator[None]:
     """Within the block, the gradients are those of a stage; none are left behind."""
-    module = bench.network.module
+    module = context.network.module
     before = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     freeze_except(module, trainable)
     module.eval()
@@ -127,24 +127,24 @@ def _only_trainable(bench: Bench, trainable: tuple[str, ...]) -> Iterator[None]:
             parameter.requires_grad_(before[name])
 
 
-def _time_image(bench: Bench, trainable: tuple[str, ...]) -> tuple[float, float]:
+def _time_image(context: RunContext, trainable: tuple[str, ...]) -> tuple[float, float]:
     """Seconds of a forward pass and of a training step for an image, each with decoding."""
-    indices = list(range(min(TIMED_IMAGES, len(bench.splits.train))))
-    dataset, module = bench.plain(bench.splits.train), bench.network.module
+    indices = list(range(min(TIMED_IMAGES, len(context.splits.train))))
+    dataset, module = context.images.plain(context.splits.train), context.network.module
     forward = step = math.inf
-    with _only_trainable(bench, trainable):
+    with _only_trainable(context, trainable):
         for _ in range(2):  # The first time around memory is taken.
             started = time.perf_counter()
-            images = torch.stack([pixels for pixels, _ in dataset.__getitems__(indices)]).to(bench.compute.device)
+            images = torch.stack([pixels for pixels, _ in dataset.__getitems__(indices)]).to(context.setup.device)
             decoded = time.perf_counter()
-            with bench.compute.inference():
-                module(bench.prepare(images))
-            bench.compute.wait()
+            with context.setup.inference():
+                module(context.images.prepare(images))
+            context.setup.wait()
             ran = time.perf_counter()
-            with bench.compute.training_autocast():
-                logits = module(bench.prepare(images))
+            with context.setup.training_autocast():
+                logits = module(context.images.prepare(images))
             logits.float().logsumexp(1).sum().backward()
-            bench.compute.wait()
+            context.setup.wait()
             ended = time.perf_counter()
             module.zero_grad()
             forward = min(forward, (ran - started) / len(indices))

@@ -1,4 +1,4 @@
-"""Ranking networks by a cross-validated linear probe on their frozen features."""
+"""Ranking networks by a cross-validated linear probe on their frozen features of a sample of the images."""
 
 import dataclasses
 import time
@@ -9,7 +9,7 @@ import torch
 
 from tl_toolkit.config.checks import AUTO
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.data.prepare import Splits
+from tl_toolkit.data.prepare import Splits, split_names
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.data.splits import stratified_sample
@@ -17,73 +17,61 @@ from tl_toolkit.errors import DataError, ModelError, UsageError
 from tl_toolkit.events import LAST_STAGE, TUNE, Callback, Event, TaskProgress
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
-from tl_toolkit.models.build import BuiltModel, build_network
+from tl_toolkit.models.build import build_network
 from tl_toolkit.models.freezing import freeze_except
 from tl_toolkit.models.multiply_adds import count_multiply_adds
 from tl_toolkit.models.weights.resolve import BUNDLED_ARCH, InputOverrides
 from tl_toolkit.models.weights.sources import weight_sources
 from tl_toolkit.planning.budget import TimeBudget
-from tl_toolkit.stages.build import Bench
+from tl_toolkit.stages.build import find_features
+from tl_toolkit.stages.context import RunContext
 from tl_toolkit.text import join_names, named
 from tl_toolkit.training.cross_validation import CrossValidation, cross_validate
-from tl_toolkit.training.device import DeviceSetup, select_device
+from tl_toolkit.training.device import select_device
 from tl_toolkit.training.plan import DEFAULT_EPOCHS, STAGES
 
 CANDIDATES = (Arch("timm", "tf_efficientnet_lite0"), BUNDLED_ARCH)
-"""What --arch auto tries, where their weights are on this machine: those that come with the installation."""
-
+"""What --arch auto tries if their weights are on this machine: the networks that come with the installation."""
 
 SAMPLE_IMAGES, SAMPLE_CLASSES = 1_000, 200
-
-
 SHRUNK = (5 / 7, 4 / 7)
-"""Smaller inputs that are tried beside a network's own, 160 and 128 px of 224: an image costs a half and a third."""
-
+"""Smaller inputs to try beside a network's own, 160 and 128 px of 224: an image costs a half and a third."""
 
 GROWN = 9 / 7
-"""A larger input, 288 of 224 px, that is tried where a time budget leaves the time. Random crops in pretraining show
-objects larger than the crop of an evaluation does; a larger input makes up for it (Touvron et al. 2019,
-arXiv:1906.06423)."""
-
+"""A larger input, 288 of 224 px, to try if a time budget leaves the time. Random crops in pretraining show larger
+objects than the crop of an evaluation does; a larger input makes up for it (Touvron et al. 2019, arXiv:1906.06423)."""
 
 RANKING_SHARE = 0.25
-"""Of a time budget, after which no further candidates are tried."""
-
+"""Share of a time budget after which no further candidate is tried."""
 
 PROBE_SHARE = 0.5
-"""Of the time that is then left: the head must be trained within it, so that more than the head can be."""
-
+"""Share of the remaining time within which the head must be trained, so that more than the head can be."""
 
 SMALLEST_SHRUNK, STRIDE = 96, 32
-
-
 NEGLIGIBLE_MULTIPLY_ADDS = 5e11
-"""Networks whose cost differs by less, some 2 seconds on two cores, cost the same."""
-
+"""Networks whose cost differs by less, about 2 seconds on two cores, cost the same."""
 
 TIMED_IMAGES = 64
-
-
 STEP_COST = 3.0
-"""A training step of an image, in forward passes: the backward pass computes two gradients."""
+"""Cost of a training step of an image in forward passes: the backward pass computes two gradients."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedNetwork:
-    """How a network does on a sample of the images, at one size of its input.
+    """How a network does on a sample of the images, at one input size.
 
     Attributes:
         arch: "torchvision:NAME" or "timm:NAME".
         image_size: Height and width of the input in pixels.
         weights: Where its weights are from, as --weights takes it.
         origin: The same in a few words.
-        accuracy: Of a linear probe on its frozen features, cross-validated; a fraction.
-        standard_error: Of the accuracy.
-        feature_seconds: That the features of the sample took; 0 where all were in the cache.
-        seconds_per_image: For decoding and one forward pass.
-        training_seconds: Predicted for a training with the config's --tune.
-        training_multiply_adds: Counted for the same.
-        parameter_bytes: Of the model file.
+        accuracy: Cross-validated accuracy of a linear probe on its frozen features; a fraction.
+        standard_error: Standard error of the accuracy.
+        feature_seconds: Seconds for the features of the sample; 0 if all were in the cache.
+        seconds_per_image: Seconds for decoding and one forward pass.
+        training_seconds: Predicted seconds of a training with the config's --tune.
+        training_multiply_adds: Multiply-adds of the same.
+        parameter_bytes: Bytes of the model file.
     """
 
     arch: str
@@ -104,7 +92,6 @@ class RankedNetwork:
         return self.arch.partition(":")[2]
 
     def __str__(self) -> str:
-        """As one line tells it."""
         return f"{self.name} at {self.image_size} px {100 * self.accuracy:.1f} ± {100 * self.standard_error:.1f} %"
 
 
@@ -112,53 +99,56 @@ def rank_networks(
     config: FinetuneConfig,
     source: Source,
     splits: Splits,
-    compute: DeviceSetup,
     callback: Callback,
     archs: Sequence[str] = (),
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> list[RankedNetwork]:
-    """The same for images that are opened and divided already.
+    """Rank networks on a sample of train.
 
     Args:
         config: The settings.
-        source: The images.
-        splits: They, divided.
-        compute: Where and in which precision networks run.
-        callback: Told of progress.
-        archs: See `rank`.
-        out_of_time: Asked after each candidate whether to leave out the rest.
+        source: Where the images are from.
+        splits: The images.
+        callback: Receives progress.
+        archs: Names of networks; by default those of `CANDIDATES` whose weights are on this machine.
+        out_of_time: Whether to leave out the remaining sizes; called before each.
+
+    Returns:
+        The networks at each input size, best first.
 
     Raises:
-        ToolkitError: There is no candidate.
+        ToolkitError: There is no candidate, or the images cannot be used.
     """
     sample = _sample(splits.train, source, config.seed)
+    seen = dataclasses.replace(splits, train=sample)
     ranked: list[RankedNetwork] = []
     for arch, weights in _candidates(config, archs):
-        own = _judge(config, arch, weights, config.image_size, source, splits, sample, compute, callback)
-        assert own is not None  # Only a size that nobody asked for may be refused.
+        own = _evaluate(config, arch, weights, config.image_size, source, splits, seen, callback)
         ranked.append(own)
-        for size in [] if config.image_size else _other_sizes(own, config.time_budget is not None):
+        for size in [] if config.image_size else _other_sizes(own.image_size, config.time_budget is not None):
             if out_of_time():
                 return _best_first(ranked)
-            other = _judge(config, arch, weights, size, source, splits, sample, compute, callback)
-            ranked += [other] if other else []
+            try:
+                ranked.append(_evaluate(config, arch, weights, size, source, splits, seen, callback))
+            except ModelError:
+                continue  # The network does not take images of this size, which nobody asked for.
     return _best_first(ranked)
 
 
 def _best_first(ranked: Sequence[RankedNetwork]) -> list[RankedNetwork]:
-    """Where the accuracy is the same, the cheaper one; by counting, as clocks differ from run to run."""
+    """Sort by accuracy, then by cost; cost is counted, since clocks differ from run to run."""
     return sorted(ranked, key=lambda network: (-network.accuracy, network.training_multiply_adds))
 
 
 def choose_network(ranked: Sequence[RankedNetwork], seconds: float = 0.0) -> RankedNetwork:
-    """The best network that there is time for, or else the cheapest of those that are as good.
+    """Return the best network if there is time for it, else the cheapest of those that are as good.
 
-    As good are those within one standard error of the best; a better one that costs hardly more comes before the
-    cheapest. These costs are counted in multiply-adds, so that the choice does not depend on how busy the machine is.
+    A network is as good if it is within one standard error of the best; a better one that costs hardly more comes
+    before the cheapest. Cost is counted in multiply-adds, so the choice does not depend on how busy the machine is.
 
     Args:
         ranked: Best first.
-        seconds: That the training of the best may take; 0 where nobody gave a time.
+        seconds: Time for the training of the best; 0 without a time budget.
     """
     best = ranked[0]
     if best.training_seconds <= seconds:
@@ -169,36 +159,23 @@ def choose_network(ranked: Sequence[RankedNetwork], seconds: float = 0.0) -> Ran
 
 
 def choose_arch(
-    config: FinetuneConfig,
-    source: Source,
-    splits: Splits,
-    compute: DeviceSetup,
-    callback: Callback,
-    budget: TimeBudget,
+    config: FinetuneConfig, source: Source, splits: Splits, callback: Callback, budget: TimeBudget
 ) -> tuple[FinetuneConfig, list[RankedNetwork]]:
-    """Settings with a network in place of "auto", and what it was chosen by.
-
-    Args:
-        config: The settings.
-        source: The images.
-        splits: They, divided.
-        compute: Where and in which precision networks run.
-        callback: Told of progress.
-        budget: The time that the run may take.
+    """Return the settings with a network in place of "auto", and the ranking that it was chosen by.
 
     Raises:
         ToolkitError: There is no candidate.
     """
-    ranked = rank_networks(config, source, splits, compute, callback, out_of_time=lambda: budget.used(RANKING_SHARE))
+    ranked = rank_networks(config, source, splits, callback, out_of_time=lambda: budget.used(RANKING_SHARE))
     chosen = choose_network(ranked, PROBE_SHARE * budget.remaining() if budget.is_set else 0.0)
     return dataclasses.replace(config, arch=chosen.arch, weights=chosen.weights, image_size=chosen.image_size), ranked
 
 
 def check_auto(config: FinetuneConfig) -> None:
-    """Refuses settings that belong to one network where none is named.
+    """Refuse settings that belong to one network if no network is named.
 
     Raises:
-        UsageError: There are some.
+        UsageError: There are such settings.
     """
     if config.weights not in ("auto", "imagenet", "package", "bundled"):
         raise UsageError(
@@ -212,7 +189,7 @@ def check_auto(config: FinetuneConfig) -> None:
 
 
 def largest_input(config: FinetuneConfig, archs: Sequence[str] = ()) -> int:
-    """Height and width at which it is enough to decode images for every candidate.
+    """Return the height and width in which images must be decoded for every candidate.
 
     Raises:
         UsageError: There is no candidate.
@@ -226,10 +203,10 @@ def largest_input(config: FinetuneConfig, archs: Sequence[str] = ()) -> int:
 
 
 def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch, str]]:
-    """Networks, and where their weights come from.
+    """Return the networks to rank, each with where its weights come from.
 
     Raises:
-        UsageError: There are none.
+        UsageError: There is none.
     """
     if archs:
         return [(resolve_arch(name), config.weights) for name in archs]
@@ -247,9 +224,8 @@ def _candidates(config: FinetuneConfig, archs: Sequence[str]) -> list[tuple[Arch
     return found
 
 
-def _other_sizes(own: RankedNetwork, larger: bool) -> list[int]:
-    """Sizes of the input to try beside a network's own: smaller ones, and perhaps a larger one."""
-    size = own.image_size
+def _other_sizes(size: int, larger: bool) -> list[int]:
+    """Return the input sizes to try beside a network's own: smaller ones, and perhaps a larger one."""
     smaller = [shrunk for share in SHRUNK if SMALLEST_SHRUNK <= (shrunk := _scaled(size, share)) < size]
     return [*smaller, _scaled(size, GROWN)] if larger else smaller
 
@@ -259,10 +235,10 @@ def _scaled(size: int, share: float) -> int:
 
 
 def _sample(train: Samples, source: Source, seed: int) -> Samples:
-    """Some images of train, every class in proportion; where there are many classes, some of them.
+    """Return some images of train, every class in proportion; of many classes, only some.
 
     Raises:
-        DataError: No class has a second image to judge by what was learned from the first.
+        DataError: No class has a second image to test what was learned from the first.
     """
     classes = sorted(set(train.targets))
     if len(classes) == len(train):
@@ -272,87 +248,80 @@ def _sample(train: Samples, source: Source, seed: int) -> Samples:
         )
     if len(classes) > SAMPLE_CLASSES:
         step = len(classes) / SAMPLE_CLASSES
-        kept = {classes[int(index * step)] for index in range(SAMPLE_CLASSES)}
-        train = train.subset([index for index, target in enumerate(train.targets) if target in kept])
+        chosen = {classes[int(index * step)] for index in range(SAMPLE_CLASSES)}
+        train = train.subset([index for index, target in enumerate(train.targets) if target in chosen])
     if len(train) <= SAMPLE_IMAGES:
         return train
-    names = train.names() if source.root is None else [name.removeprefix(f"{source.root}/") for name in train.names()]
-    return train.subset(stratified_sample(train.targets, names, SAMPLE_IMAGES, seed)[1])
+    return train.subset(stratified_sample(train.targets, split_names(train, source), SAMPLE_IMAGES, seed)[1])
 
 
-def _judge(
+def _evaluate(
     config: FinetuneConfig,
     arch: Arch,
     weights: str,
     size: int | None,
     source: Source,
     splits: Splits,
-    sample: Samples,
-    compute: DeviceSetup,
+    seen: Splits,
     callback: Callback,
-) -> RankedNetwork | None:
-    """One network at one size; None where it does not take images of this size."""
+) -> RankedNetwork:
+    """Evaluate one network at one input size; None is its own.
+
+    Raises:
+        ModelError: It does not take images of this size, or has no frozen features.
+    """
     outputs = 1 if config.one_logit else len(source.class_names)
     config = dataclasses.replace(config, views=1)
-    try:
-        torch.manual_seed(config.seed)
-        network = build_network(arch, outputs, config.head, weights, InputOverrides(size, config.in_channels))
-    except ModelError:
-        if size is None or size == config.image_size:
-            raise
-        return None
-    if size is None:
-        size = network.input_spec.height
-    title = f"rank {arch.name} {size} px"
+    torch.manual_seed(config.seed)
+    network = build_network(arch, outputs, config.head, weights, InputOverrides(size, config.in_channels))
+    title = f"rank {arch.name} {size or network.input_spec.height} px"
 
-    def quietly(event: Event) -> None:
-        """What the features tell of themselves would be a line for each network."""
+    def progress(event: Event) -> None:
+        """Pass progress on; what the features report of themselves would be a line for each network."""
         if isinstance(event, TaskProgress):
             callback(dataclasses.replace(event, task=title))
 
-    seen = dataclasses.replace(splits, train=sample)
-    compute = select_device(config.device, config.precision, network.module)
-    bench = Bench(config, network, len(source.class_names), seen, source.allow_hflip, compute, quietly)
+    setup = select_device(config.device, config.precision, network.module)
+    setup.place(network.module)
+    context = RunContext(config, network, source, seen, setup, progress)
     freeze_except(network.module, network.head_modules)
-    frozen = bench.find_frozen(network.head_modules)
-    if frozen is None:
+    extractor = find_features(context, network.head_modules)
+    if extractor is None:
         raise ModelError(f"{arch} has no frozen features to rank it by. Leave it out.")
     started = time.perf_counter()
-    batches = [(rows.float(), targets) for rows, targets in frozen.in_order("sample", sample)]
+    batches = [(rows.float(), targets) for rows, targets in extractor.in_order("sample", seen.train)]
     seconds = time.perf_counter() - started
     features = torch.cat([rows for rows, _ in batches]).flatten(1)
     targets = torch.cat([targets for _, targets in batches])
-    result = cross_validate(features, targets, outputs, bench.criterion)
-    return _describe(config, network, size, weights, splits, frozen, sample, seconds, result)
+    probe = cross_validate(features, targets, outputs, context.criterion)
+    return _describe(context, splits, weights, extractor, seconds, probe)
 
 
 def _describe(
-    config: FinetuneConfig,
-    network: BuiltModel,
-    size: int,
-    weights: str,
+    context: RunContext,
     splits: Splits,
-    frozen: FeatureExtractor,
-    sample: Samples,
+    weights: str,
+    extractor: FeatureExtractor,
     seconds: float,
-    result: CrossValidation,
+    probe: CrossValidation,
 ) -> RankedNetwork:
-    computed = frozen.computed_images
-    timed = seconds / computed if computed >= TIMED_IMAGES else frozen.time_image(sample)
-    every = sum(len(samples) for samples in splits.present.values())
+    config, network, sample = context.config, context.network, context.splits.train
+    computed = extractor.computed_images
+    timed = seconds / computed if computed >= TIMED_IMAGES else extractor.time_image(sample)
+    total = sum(len(samples) for samples in splits.present.values())
     stages = STAGES[config.tune]
-    tuned = config.tune != AUTO and (TUNE in stages or LAST_STAGE in stages)
-    steps = (config.epochs or DEFAULT_EPOCHS) * STEP_COST * len(splits.train) if tuned else 0.0
+    fine_tunes = config.tune != AUTO and (TUNE in stages or LAST_STAGE in stages)
+    steps = (config.epochs or DEFAULT_EPOCHS) * STEP_COST * len(splits.train) if fine_tunes else 0.0
     return RankedNetwork(
         arch=str(network.arch),
-        image_size=size,
+        image_size=network.input_spec.height,
         weights=network.weights if weights == AUTO else weights,
         origin=network.origin,
-        accuracy=result.accuracy,
-        standard_error=result.standard_error,
+        accuracy=probe.accuracy,
+        standard_error=probe.standard_error,
         feature_seconds=seconds if computed else 0.0,
         seconds_per_image=timed,
-        training_seconds=timed * (every + steps),
-        training_multiply_adds=count_multiply_adds(network.module, network.input_spec)[""] * (every + steps),
+        training_seconds=timed * (total + steps),
+        training_multiply_adds=count_multiply_adds(network.module, network.input_spec)[""] * (total + steps),
         parameter_bytes=sum(value.nbytes for value in network.module.state_dict().values()),
     )

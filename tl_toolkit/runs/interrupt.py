@@ -1,4 +1,4 @@
-"""Being asked to stop, by Ctrl-C or by a scheduler's SIGTERM, without losing a step."""
+"""Stopping a run by Ctrl-C or a scheduler's SIGTERM without losing a step."""
 
 import contextlib
 import signal
@@ -15,27 +15,27 @@ class StopRequest:
     """Whether the run has been asked to stop.
 
     Args:
-        callback: Told of it.
+        callback: Receives a warning when it is.
 
     Attributes:
-        asked: The run is to be kept after this step, and ended.
+        requested: Write a checkpoint after this step, then stop.
     """
 
     def __init__(self, callback: Callback) -> None:
-        self.asked = False
-        self._listener = callback
-        self._stepping = False
+        self.requested = False
+        self._callback = callback
+        self._training = False
 
     @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
-        """Within the block, the first signal asks a run that takes steps to stop; any other stops it at once.
+    def handle_signals(self) -> Iterator[None]:
+        """Within the block, the first signal asks a run that trains to stop; any other stops it at once.
 
-        Python hears signals in its main thread alone; elsewhere nothing is changed.
+        Python handles signals in its main thread alone; in another thread nothing changes.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield
         finally:
@@ -43,17 +43,17 @@ class StopRequest:
                 signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def between_steps(self) -> Iterator[None]:
-        """Within the block, someone looks at `asked` after every step."""
-        self._stepping = True
+    def checked_after_steps(self) -> Iterator[None]:
+        """Within the block, the caller checks `requested` after every step."""
+        self._training = True
         try:
             yield
         finally:
-            self._stepping = False
+            self._training = False
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
-        if self.asked or not self._stepping:
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.requested or not self._training:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         again = "Ctrl-C again stops at once" if number == signal.SIGINT else "asked by SIGTERM"
-        self._listener(WarningEvent(f"Stopping when this step is done and kept ({again})."))
+        self._callback(WarningEvent(f"Stopping when this step is done and saved ({again})."))

@@ -1,8 +1,8 @@
-"""What a run keeps of itself while it trains, so that nothing is lost when it ends early."""
+"""Recording a run while it trains, so that nothing is lost when it ends early."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,20 @@ from tl_toolkit.errors import RunInterruptedError
 from tl_toolkit.events import PROBE, Callback, DecisionEvent, EvalRecord, Record, TrainingProgress
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, MODEL_FILE
 from tl_toolkit.model_file import ModelMetadata, save_model
-from tl_toolkit.report.tensorboard import TensorBoard
 from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.runs.folder import resume_command
 from tl_toolkit.runs.interrupt import StopRequest
 from tl_toolkit.runs.metrics_log import append_metrics, begin_metrics, sync_metrics
 from tl_toolkit.text import named
-from tl_toolkit.training.loop import Stage, StepEnd, trained_weights
-from tl_toolkit.training.model_selection import is_best
+from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, trained_weights
+from tl_toolkit.training.model_selection import evaluations_since_best, is_best
 from tl_toolkit.training.plan import StageConfig
 from tl_toolkit.training.state import capture_state
 
 CHECKPOINT_SECONDS = 300.0
 COST_SHARE = 0.02
-"""By default a checkpoint is written after every epoch, and every five minutes within one; but writing them, and the
-best weights with them, takes no more than this share of the time: an epoch can be quicker than the writing."""
+"""By default a checkpoint is written after every epoch, and every five minutes within one. Writing checkpoints and the
+best weights takes no more than this share of the time: an epoch can be quicker than the writing."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,16 @@ class StageContext:
     """A stage within its run.
 
     Attributes:
-        number: Which it is, from 0.
-        settings: What was planned and chosen for it.
+        number: Its place in the run, from 0.
+        config: Its settings, with every choice made.
         stage: What trains.
-        resume_fingerprint: Tells what must still be the same when the run goes on.
+        fingerprint: Returns what must be unchanged for the stage to resume exactly.
     """
 
     number: int
-    settings: StageConfig
+    config: StageConfig
     stage: Stage
-    resume_fingerprint: Callable[[], Mapping[str, Any]]
+    fingerprint: Callable[[], Mapping[str, Any]]
 
 
 class RunRecorder:
@@ -55,18 +54,18 @@ class RunRecorder:
     Args:
         folder: The run folder, locked.
         module: The network.
-        metadata: Describes the model.
-        config: Says when to write checkpoints.
-        stopping: Asked after every step.
-        board: Shown every record, where there is one.
-        begun: Where the run goes on from.
-        val_images: How many images val has.
-        threads: That the run computes with.
+        metadata: What the model file says about the model.
+        config: The run's settings.
+        threads: The number of threads that the run computes with.
+        val_images: The number of images in val.
+        stop: Checked after every step.
+        sinks: Receive every record.
+        resume_from: The checkpoint that the run resumes from.
         out_of_time: Whether fine-tuning must end now.
 
     Attributes:
         records: Every evaluation so far.
-        best: The best of them.
+        best: The evaluation whose weights are saved.
     """
 
     def __init__(
@@ -75,165 +74,151 @@ class RunRecorder:
         module: nn.Module,
         metadata: ModelMetadata,
         config: FinetuneConfig,
-        stopping: StopRequest,
-        board: TensorBoard | None,
-        begun: Checkpoint | None,
-        val_images: int,
         threads: int,
-        out_of_time: Callable[[], bool] = lambda: False,
+        val_images: int,
+        stop: StopRequest,
+        sinks: Sequence[Callable[[Record], None]],
+        resume_from: Checkpoint | None,
+        out_of_time: Callable[[], bool],
     ) -> None:
-        self._out_of_time = out_of_time
-        self._val_images = val_images
-        self._threads = threads
-        told = begin_metrics(folder, begun.metrics_bytes if begun else 0)
-        self.records = [record for record in told if isinstance(record, EvalRecord)]
-        self.best = begun.best if begun else None
-        self._folder = folder
-        self._module = module
-        self._card = metadata
-        self._config = config
-        self._stopping = stopping
-        self._board = board
-        self._started = time.perf_counter() - (begun.seconds if begun else 0.0)
-        self._best_weights = begun.weights_of_best() if begun else {}
-        self._best_is_written = self._best_is_now = False
+        earlier = begin_metrics(folder, resume_from.metrics_bytes if resume_from else 0)
+        self.records = [record for record in earlier if isinstance(record, EvalRecord)]
+        self.best = resume_from.best if resume_from else None
+        self._folder, self._module, self._metadata, self._config = folder, module, metadata, config
+        self._threads, self._val_images = threads, val_images
+        self._stop, self._sinks, self._out_of_time = stop, sinks, out_of_time
+        self._started = time.perf_counter() - (resume_from.seconds if resume_from else 0.0)
+        self._best_weights = resume_from.weights_of_best() if resume_from else {}
+        self._best_is_written = self._best_is_current = False
         self._last_time, self._last_step, self._cost = time.perf_counter(), -1, 0.0
-        for record in told if board else ():
-            board.add(record)  # type: ignore[union-attr]  # not None here
+        for record in earlier:
+            self._send(record)
 
     @property
     def seconds(self) -> float:
-        """That the run has taken, without what lay between its parts."""
+        """Seconds of the run, without pauses between its parts."""
         return time.perf_counter() - self._started
 
     @property
     def best_record(self) -> EvalRecord:
-        """The evaluation whose weights are kept."""
-        assert self.best is not None  # A stage ends with one.
+        """The evaluation whose weights are saved."""
+        assert self.best is not None  # A stage ends with an evaluation.
         return self.best
 
     def consume(
         self, events: Iterable[TrainingProgress | Record | StepEnd], place: StageContext, callback: Callback
     ) -> None:
-        """Keeps what a stage shows until it is over.
+        """Record a stage until it ends.
 
         Args:
             events: What `fit` yields.
-            place: Which stage it is.
-            callback: Told of all but steps.
+            place: The stage within its run.
+            callback: Receives all but the ends of steps.
 
         Raises:
-            StoppedError: The user, or the system, asked for it.
+            RunInterruptedError: The user or the system asked the run to stop.
             ToolkitError: Training or writing failed.
         """
-        self._last_step = -1  # Steps are counted anew in each stage.
+        self._last_step = -1  # Steps count from the beginning of each stage.
         if self.best:  # What this stage is going to change belongs to the best weights as it is now.
             self._best_weights = {**_copies(trained_weights(place.stage)), **self._best_weights}
-        judged: EvalRecord | None = None
-        stepped: StepEnd | None = None
         if self._is_over(place.stage.name):  # It was, and the run was stopped before the next stage.
             return
-        for told in events:
-            if isinstance(told, StepEnd):
-                stepped = told
-                self._look_after(stepped, place, judged)
-                judged = None
+        progress: StageProgress | None = None
+        for event in events:
+            if isinstance(event, StepEnd):
+                progress = event.progress
+                self._after_step(place, event)
                 if self._is_over(place.stage.name):
-                    callback(
-                        DecisionEvent(
-                            "stopped", f"{place.stage.name} after step {stepped.position.step:,}", self._why_over()
-                        )
-                    )
+                    what = f"{place.stage.name} after step {progress.step:,}"
+                    callback(DecisionEvent("stopped", what, self._why_over()))
                     break
                 continue
-            callback(told)
-            if isinstance(told, TrainingProgress):
+            callback(event)
+            if isinstance(event, TrainingProgress):
                 continue
-            append_metrics(self._folder, dataclasses.asdict(told))
-            if self._board:
-                self._board.add(told)
-            if isinstance(told, EvalRecord):
-                self.records.append(told)
-                judged = told
-        if stepped:
-            self._keep(stepped, place)
-
-    def _why_over(self) -> str:
-        return named("time_budget") if self._out_of_time() else named("patience", self._config.patience)
+            append_metrics(self._folder, dataclasses.asdict(event))
+            self._send(event)
+            if isinstance(event, EvalRecord):
+                self.records.append(event)
+        if progress:
+            self._write_checkpoint(progress, place)
 
     def write_best(self) -> None:
-        """Writes the best weights so far to the model file, where they are not there yet."""
+        """Write the best weights so far to the model file, unless they are there already."""
         if self._best_weights and not self._best_is_written:
-            save_model(self._folder / MODEL_FILE, self._module.state_dict() | self._best_weights, self._card)
+            save_model(self._folder / MODEL_FILE, self._module.state_dict() | self._best_weights, self._metadata)
             self._best_is_written = True
 
-    def take_best(self) -> None:
-        """Gives the network its best weights."""
+    def restore_best(self) -> None:
+        """Load the best weights into the network."""
         self._module.load_state_dict(self._best_weights, strict=False)  # The rest never changed.
 
-    def _look_after(self, now: StepEnd, place: StageContext, judged: EvalRecord | None) -> None:
-        """Keeps what must be kept between two steps.
+    def _send(self, record: Record) -> None:
+        for sink in self._sinks:
+            sink(record)
+
+    def _after_step(self, place: StageContext, end: StepEnd) -> None:
+        """Save what must be saved between two steps.
 
         Raises:
-            StoppedError: Asked for.
+            RunInterruptedError: The user or the system asked the run to stop.
         """
-        self._best_is_now = False
-        if judged and is_best(judged, self.best, self.records, self._config.tune, self._val_images):
-            average = now.position.average
-            self.best, self._best_is_now, self._best_is_written = judged, not average, False
-            self._best_weights |= _copies(average or trained_weights(now.stage))
-        if self._stopping.asked:
-            self._keep(now, place)
-            steps = len(now.stage.train) * now.stage.epochs
+        record, progress = end.record, end.progress
+        self._best_is_current = False
+        if record and is_best(record, self.best, self.records, self._config.tune, self._val_images):
+            average = progress.average
+            self.best, self._best_is_current, self._best_is_written = record, not average, False
+            self._best_weights |= _copies(average or trained_weights(place.stage))
+        if self._stop.requested:
+            self._write_checkpoint(progress, place)
+            steps = len(place.stage.train) * place.stage.epochs
             raise RunInterruptedError(
-                f"Stopped after step {now.position.step:,} of {steps:,} of the {now.stage.name} stage; all is kept.",
+                f"Stopped after step {progress.step:,} of {steps:,} of the {place.stage.name} stage; all is saved.",
                 resume_command(self._folder),
             )
-        if self._is_due(now.position.step, bool(judged and judged.ends_epoch)):
-            self._keep(now, place)
+        if self._is_due(progress.step, bool(record and record.ends_epoch)):
+            self._write_checkpoint(progress, place)
 
     def _is_over(self, stage: str) -> bool:
-        """Whether a stage ends before its last epoch: val no longer improves, or the time is up."""
+        """Return whether a stage ends before its last epoch: val no longer improves, or the time is up."""
         if stage == PROBE:
             return False
         if self.best and self._out_of_time():  # Without any evaluation there would be nothing to save.
             return True
-        return self._config.patience is not None and self._stale(stage) >= self._config.patience
+        patience = self._config.patience
+        return patience is not None and evaluations_since_best(self.records, stage) >= patience
 
-    def _stale(self, stage: str) -> int:
-        """Evaluations of a stage since its best one."""
-        records = [record for record in self.records if record.stage == stage]
-        best = max(
-            range(len(records)), key=lambda index: (records[index].val_accuracy, -records[index].val_loss), default=0
-        )
-        return len(records) - 1 - best if records else 0
+    def _why_over(self) -> str:
+        return named("time_budget") if self._out_of_time() else named("patience", self._config.patience)
 
-    def _is_due(self, step: int, epoch_over: bool) -> bool:
+    def _is_due(self, step: int, ends_epoch: bool) -> bool:
+        """Return whether to write a checkpoint after a step."""
         passed = time.perf_counter() - self._last_time
         if self._config.checkpoint_steps:
             return step % self._config.checkpoint_steps == 0 and step != self._last_step
         if self._config.checkpoint_seconds:
             return passed >= self._config.checkpoint_seconds
-        return (epoch_over or passed >= CHECKPOINT_SECONDS) and passed * COST_SHARE >= self._cost
+        return (ends_epoch or passed >= CHECKPOINT_SECONDS) and passed * COST_SHARE >= self._cost
 
-    def _keep(self, now: StepEnd, place: StageContext) -> None:
-        """Writes a checkpoint, and the best weights; those of a probe are written when the run has ended."""
-        began = time.perf_counter()
-        if now.stage.name != PROBE:
+    def _write_checkpoint(self, progress: StageProgress, place: StageContext) -> None:
+        """Write a checkpoint and the best weights; those of a probe are written when the run ends."""
+        started = time.perf_counter()
+        if place.stage.name != PROBE:
             self.write_best()
         Checkpoint(
             stage=place.number,
-            settings=place.settings,
-            state=capture_state(now.stage, now.position),
+            settings=place.config,
+            state=capture_state(place.stage, progress),
             best=self.best,
-            best_weights=None if self._best_is_now else self._best_weights,
+            best_weights=None if self._best_is_current else self._best_weights,
             metrics_bytes=sync_metrics(self._folder),
             seconds=self.seconds,
-            resume_fingerprint=place.resume_fingerprint(),
+            resume_fingerprint=place.fingerprint(),
             threads=self._threads,
         ).write(self._folder / CHECKPOINT_FILE)
-        self._last_time, self._last_step = time.perf_counter(), now.position.step
-        self._cost = self._last_time - began
+        self._last_time, self._last_step = time.perf_counter(), progress.step
+        self._cost = self._last_time - started
 
 
 def _copies(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,65 +1,63 @@
-"""A last solution of the head on train and val together, once val has made its choices."""
+"""Solving the head once more on train and val together, after val has made its choices."""
 
 import dataclasses
 
-from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.events import PROBE, DecisionEvent, Event, WarningEvent
-from tl_toolkit.stages.build import Bench, build_stage
+from tl_toolkit.stages.build import build_stage, find_features
+from tl_toolkit.stages.context import RunContext
 from tl_toolkit.text import named
 from tl_toolkit.training.loop import StageProgress, fit
 from tl_toolkit.training.optimizers import LBFGS
 from tl_toolkit.training.plan import StageConfig
 
 
-def why_not_refit(bench: Bench, probe: StageConfig, best_stage: str) -> str:
-    """Why the head is not solved once more on train and val; empty where it is.
+def why_not_refit(context: RunContext, probe: StageConfig, best_stage: str) -> str:
+    """Return why the head is not solved again on train and val; empty if it is.
 
     Args:
-        bench: What the stages share.
+        context: What the stages of the run share.
         probe: The settings of the probe.
-        best_stage: The stage whose weights are kept.
+        best_stage: The stage whose weights the run keeps.
     """
-    if bench.config.tune != "auto" or best_stage != PROBE:
+    splits = context.splits
+    if context.config.tune != "auto" or best_stage != PROBE:
         return f"only a probe that {named('tune', 'auto')} keeps can be solved again at no cost"
     if probe.optimizer != LBFGS:
         return "the probe was trained by gradient descent"
-    splits = bench.splits
     if not splits.val_from_train:
         return "val is the data's own split"
     if not (splits.train.fixed and isinstance(splits.train.images, list)):
         return "images may change when they are read"
-    frozen = bench.find_frozen(bench.network.head_modules)  # Another stage may have come after the probe.
-    if frozen is None:
+    features = find_features(context, context.network.head_modules)  # Another stage may have come after the probe.
+    if features is None:
         return "the network has no frozen part that can be run alone"
-    return frozen.why_not_at_once(_merge(splits.train, splits.val), bench.classes)
+    return features.why_not_at_once(_merge(splits.train, splits.val), context.classes)
 
 
-def refit_head(bench: Bench, probe: StageConfig) -> None:
-    """Solves the head on the stored features of train and val, beginning with the solution on train.
+def refit_head(context: RunContext, probe: StageConfig) -> None:
+    """Solve the head on the stored features of train and val, starting from the solution on train.
 
-    Nothing is judged by val any more, so its images can be learned from; no feature is computed again.
+    val no longer judges anything, so the head can learn from its images. No feature is computed again.
 
     Args:
-        bench: What the stages share; its network is changed in place.
+        context: What the stages of the run share; its network changes in place.
         probe: The settings of the probe.
     """
-    splits = bench.splits
-    together = _merge(splits.train, splits.val)
-    value = f"the head, on {len(together):,} images of train and val"
-    bench.callback(DecisionEvent("refit", value, "val has made its choices; its accuracy is from before"))
+    splits, callback = context.splits, context.callback
+    merged = _merge(splits.train, splits.val)
+    value = f"the head, on {len(merged):,} images of train and val"
+    callback(DecisionEvent("refit", value, "val has made its choices; its accuracy is from before"))
 
-    def quietly(event: Event) -> None:
-        """Tells warnings alone."""
+    def warn(event: Event) -> None:
         if isinstance(event, WarningEvent):
-            bench.callback(event)
+            callback(event)
 
-    joined: Splits = dataclasses.replace(splits, train=together)
-    again = Bench(bench.config, bench.network, bench.classes, joined, bench.allow_hflip, bench.compute, quietly)
-    with build_stage(again, probe, None) as (stage, _):
-        for _ in fit(stage, again.accelerator, StageProgress(bench.compute.device)):
+    both = dataclasses.replace(context, splits=dataclasses.replace(splits, train=merged), callback=warn)
+    with build_stage(both, probe) as built:
+        for _ in fit(built.stage, both.accelerator, StageProgress(context.setup.device)):
             pass
-    bench.network.module.eval()
+    context.network.module.eval()
 
 
 def _merge(one: Samples, other: Samples) -> Samples:

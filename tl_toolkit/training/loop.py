@@ -129,94 +129,95 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class StepEnd:
-    """The stage is between two steps: what it is now can be kept, and training gone on with from there."""
+    """The end of a step or of an evaluation: it is safe to write a checkpoint here.
 
-    stage: Stage
-    position: StageProgress
+    Attributes:
+        progress: How far the stage is.
+        record: The evaluation that just ended, of the weights that the module holds; None after a step.
+    """
+
+    progress: StageProgress
+    record: EvalRecord | None = None
 
 
 def fit(
-    stage: Stage, accelerator: "Accelerator", position: StageProgress
+    stage: Stage, accelerator: "Accelerator", progress: StageProgress
 ) -> Iterator[TrainingProgress | Record | StepEnd]:
-    """Trains a stage from a position to its end, telling how it goes.
+    """Train a stage from where it is to its end.
 
     Args:
         stage: What to train.
-        accelerator: Takes care of devices and of the backward pass.
-        position: Where to begin; it moves along.
+        accelerator: Handles devices and the backward pass.
+        progress: Where to begin; it moves along.
 
     Yields:
-        Stepped after every step and every EvalRecord, Progress a few times a second, a StepRecord every `log_every`
-        steps, and an EvalRecord after every epoch and every `eval_every` steps, when the module holds the weights that
-        it speaks of.
+        A StepEnd after every step; a TrainingProgress a few times a second; a StepRecord every `log_every` steps; and
+        after every epoch and every `eval_every` steps an EvalRecord, then a StepEnd that holds it.
 
     Raises:
-        TrainingError: The loss is no longer a finite number.
+        TrainingError: The loss is not finite, or a step fails.
     """
     steps = len(stage.train)
-    device = accelerator.device
-    stepped = StepEnd(stage, position)
-    told = time.perf_counter()
-    yield from _records_due(stepped, device)
-    for epoch in range(position.step // steps + 1, stage.epochs + 1):
+    reported = time.perf_counter()
+    yield from _records_due(stage, progress, accelerator.device)
+    for epoch in range(progress.step // steps + 1, stage.epochs + 1):
         _set_train_mode(stage)
-        for result in _train_epoch(stage, accelerator, position, epoch):
-            position.step += 1
+        for result in _train_epoch(stage, accelerator, progress, epoch):
+            progress.step += 1
             if stage.ema:
-                update_average(position.average, trained_weights(stage), stage.ema, position.step)
-            position.span.add(*result)
+                update_average(progress.average, trained_weights(stage), stage.ema, progress.step)
+            progress.span.add(*result)
             if stage.log_every:
-                position.logged.add(*result)
-            yield stepped
-            yield from _records_due(stepped, device)
-            if time.perf_counter() - told >= PROGRESS_SECONDS and position.span.images:
-                told = time.perf_counter()
-                yield _progress(stage, position)
+                progress.logged.add(*result)
+            yield StepEnd(progress)
+            yield from _records_due(stage, progress, accelerator.device)
+            if time.perf_counter() - reported >= PROGRESS_SECONDS and progress.span.images:
+                reported = time.perf_counter()
+                yield _training_progress(stage, progress)
 
 
-def _records_due(stepped: StepEnd, device: torch.device) -> Iterator[Record | StepEnd]:
-    """The records that the position calls for and that were not given yet."""
-    stage, position = stepped.stage, stepped.position
-    step = position.step
-    if stage.log_every and step % stage.log_every == 0 and position.logged.images:
-        record = _step_record(stage, position)
-        position.logged = MetricWindow(device)
-        yield record
+def _records_due(stage: Stage, progress: StageProgress, device: torch.device) -> Iterator[Record | StepEnd]:
+    """Yield the records that are due after this step and were not yielded before."""
+    step = progress.step
+    if stage.log_every and step % stage.log_every == 0 and progress.logged.images:
+        step_record = _step_record(stage, progress)
+        progress.logged = MetricWindow(device)
+        yield step_record
     ends_epoch = step % len(stage.train) == 0
-    if position.span.images and (ends_epoch or (stage.eval_every and step % stage.eval_every == 0)):
-        judged = _evaluate(stage, position, device)
-        position.span = MetricWindow(device)
-        yield judged
-        yield stepped
+    if progress.span.images and (ends_epoch or (stage.eval_every and step % stage.eval_every == 0)):
+        eval_record = _evaluate(stage, progress, device)
+        progress.span = MetricWindow(device)
+        yield eval_record
+        yield StepEnd(progress, eval_record)
         _set_train_mode(stage)
 
 
-def _progress(stage: Stage, position: StageProgress) -> TrainingProgress:
+def _training_progress(stage: Stage, progress: StageProgress) -> TrainingProgress:
     steps = len(stage.train)
-    span, epoch = position.span, position.epoch(steps)
+    span, epoch = progress.span, progress.epoch(steps)
     loss, accuracy = _finite(span.meter, stage.name, epoch)
-    done = position.step - (epoch - 1) * steps
+    done = progress.step - (epoch - 1) * steps
     return TrainingProgress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, span.images / span.seconds())
 
 
-def _step_record(stage: Stage, position: StageProgress) -> StepRecord:
-    epoch = position.epoch(len(stage.train))
-    loss, accuracy = _finite(position.logged.meter, stage.name, epoch)
-    return StepRecord(stage.name, epoch, position.step, loss, accuracy, float(stage.schedule.get_last_lr()[0]))
+def _step_record(stage: Stage, progress: StageProgress) -> StepRecord:
+    epoch = progress.epoch(len(stage.train))
+    loss, accuracy = _finite(progress.logged.meter, stage.name, epoch)
+    return StepRecord(stage.name, epoch, progress.step, loss, accuracy, float(stage.schedule.get_last_lr()[0]))
 
 
-def _evaluate(stage: Stage, position: StageProgress, device: torch.device) -> EvalRecord:
-    span, epoch = position.span, position.epoch(len(stage.train))
+def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> EvalRecord:
+    span, epoch = progress.span, progress.epoch(len(stage.train))
     train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
     train_seconds = span.seconds()
-    with averaged(stage.module, position.average), stage.eval_context():
+    with averaged(stage.module, progress.average), stage.eval_context():
         scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
     _check_finite(scores.loss, stage.name, epoch)
     return EvalRecord(
         stage=stage.name,
         epoch=epoch,
         epochs=stage.epochs,
-        step=position.step,
+        step=progress.step,
         steps=len(stage.train),
         train_loss=train_loss,
         train_accuracy=train_accuracy,
@@ -257,17 +258,17 @@ def evaluate_batches(
 
 
 def _train_epoch(
-    stage: Stage, accelerator: "Accelerator", position: StageProgress, epoch: int
+    stage: Stage, accelerator: "Accelerator", progress: StageProgress, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """One pass over train, from where the position is on.
 
     Yields:
         Loss, logits and targets of every step when it is done.
     """
-    stage.train.set_epoch(epoch, position.step - (epoch - 1) * len(stage.train))
+    stage.train.set_epoch(epoch, progress.step - (epoch - 1) * len(stage.train))
     with as_training_error(stage.name):
         for inputs, targets in stage.train:
-            result = _step(stage, accelerator, inputs, targets, position.step)
+            result = _step(stage, accelerator, inputs, targets, progress.step)
             stage.schedule.step()
             yield result
 

@@ -8,37 +8,48 @@ from tl_toolkit.events import PROBE, EvalRecord
 from tl_toolkit.training.plan import STAGES, best_by_stage
 
 TELLING_IMAGES = 2
-"""Of val, that a later stage of --tune auto must have right beside those of an earlier one. A single one says nothing:
+"""Images of val that a later stage of --tune auto must have right beyond an earlier stage. A single image says nothing:
 with 24 in val, a last stage that was as good on them fell from 94.8 to 92.2 % on 153 others (ants and bees)."""
 
 
 ROUNDING = 1e-9
-"""Of fractions of val, which are compared."""
+"""Tolerance in comparisons of fractions of val."""
 
 
 def is_best(
-    judged: EvalRecord, best: EvalRecord | None, records: Sequence[EvalRecord], tune: Tune, val_images: int
+    record: EvalRecord, best: EvalRecord | None, records: Sequence[EvalRecord], tune: Tune, val_images: int
 ) -> bool:
-    """Whether the weights of an evaluation are the ones to keep.
+    """Return whether the weights of an evaluation become the ones to save.
 
-    Of a probe the last epoch counts: the best of many noisy figures is chosen by chance. So it is with stages that
-    begin with a probe, unless val is worse by more than a standard error than the stage has had it, or worse than an
-    earlier stage had it. With --tune auto it must be better than that by images enough to tell.
+    Of a probe the last epoch counts: the best of many noisy figures would be chosen by chance. The same holds for the
+    stages after a probe, unless val is worse by more than a standard error than it was in the stage, or worse than in
+    an earlier stage. With --tune auto it must beat the earlier stage by enough images.
 
     Args:
-        judged: The evaluation.
-        best: The one whose weights are kept so far.
-        records: Every evaluation so far, this one among them.
+        record: The evaluation.
+        best: The evaluation whose weights are saved so far.
+        records: Every evaluation so far, including `record`.
         tune: What the run trains.
-        val_images: How many images val has.
+        val_images: The number of images in val.
     """
-    if judged.stage == PROBE or best is None:
+    if record.stage == PROBE or best is None:
         return True
     if STAGES[tune][0] != PROBE:
-        return judged.improves_on(best)
-    before = best_by_stage([record for record in records if record.stage != judged.stage])
-    peak = max(record.val_accuracy for record in records if record.stage == judged.stage)
+        return record.improves_on(best)
+    earlier = best_by_stage([each for each in records if each.stage != record.stage])
+    peak = max(each.val_accuracy for each in records if each.stage == record.stage)
     error = math.sqrt(peak * (1 - peak) / val_images)
-    margin = TELLING_IMAGES if before and tune == "auto" else 0
-    needed = max(peak - error, max(before.values(), default=0.0) + margin / val_images)
-    return judged.val_accuracy >= needed - ROUNDING
+    margin = TELLING_IMAGES if earlier and tune == "auto" else 0
+    needed = max(peak - error, max(earlier.values(), default=0.0) + margin / val_images)
+    return record.val_accuracy >= needed - ROUNDING
+
+
+def evaluations_since_best(records: Sequence[EvalRecord], stage: str) -> int:
+    """Return how many evaluations of a stage came after its best one."""
+    stale = 0
+    best: EvalRecord | None = None
+    for record in records:
+        if record.stage == stage:
+            improves = record.improves_on(best)
+            best, stale = (record, 0) if improves else (best, stale + 1)
+    return stale

@@ -61,7 +61,7 @@ class StageConfig:
         return policies.get(self.name, "full")
 
 
-def plan(config: FinetuneConfig, module: nn.Module) -> list[StageConfig]:
+def plan_stages(config: FinetuneConfig, module: nn.Module) -> list[StageConfig]:
     """The stages of a run, in order, with what the user left open chosen.
 
     Args:

@@ -1,0 +1,191 @@
+"""The results of a run: its summary, and the files that it leaves in its folder."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tl_toolkit.data.seen_images import note_refit, seen_in_split
+from tl_toolkit.events import EvalRecord, FileWritten, WarningEvent
+from tl_toolkit.export.weights import export
+from tl_toolkit.inference.classifier import ImageClassifier
+from tl_toolkit.inference.scoring import class_accuracy
+from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE
+from tl_toolkit.metrics.classification import Scores
+from tl_toolkit.model_file import save_model
+from tl_toolkit.report.curves import Curve, draw_curves
+from tl_toolkit.report.sample_images import sample_pictures
+from tl_toolkit.report.tensorboard import TensorBoard
+from tl_toolkit.runs.folder import (
+    CURVES_FILE,
+    FULL_MODEL_FILE,
+    LAST_FILE,
+    STATE_DICT_FILE,
+    TENSORBOARD_FOLDER,
+    write_bad_images,
+)
+from tl_toolkit.runs.recorder import RunRecorder
+from tl_toolkit.runs.summary import write_summary
+from tl_toolkit.stages.context import RunContext
+from tl_toolkit.system.versions import package_versions
+from tl_toolkit.text import named
+from tl_toolkit.training.plan import best_records
+
+METRICS = ("val_accuracy", "val_loss", "test_accuracy", "val_images", "test_images")
+EXPORT_FILES = {"state-dict": STATE_DICT_FILE, "full-model": FULL_MODEL_FILE}
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """How a finished run does.
+
+    Attributes:
+        val: Scores on val.
+        test: Scores on test, if the data has one.
+        refit_on_val: Whether the head was then solved on train and val together.
+    """
+
+    val: Scores
+    test: Scores | None
+    refit_on_val: bool
+
+
+def save_results(
+    context: RunContext,
+    folder: Path,
+    model: ImageClassifier,
+    recorder: RunRecorder,
+    scores: RunScores,
+    threads: int,
+    board: TensorBoard | None,
+) -> dict[str, Any]:
+    """Write what a finished run adds to its folder, and report the files.
+
+    Args:
+        context: What the stages of the run share.
+        folder: The run folder.
+        model: The model with the best weights; its metadata gets the results.
+        recorder: Knows the evaluations.
+        scores: How the model does.
+        threads: The number of threads that the run computed with.
+        board: TensorBoard, if it is on.
+
+    Returns:
+        The content of summary.json.
+    """
+    note = model.metadata.split_note
+    if scores.refit_on_val:
+        note = note_refit(note)
+    if board:
+        _show_on_board(board, model, context, scores)
+    seen = {f"{split}_images_seen": seen_in_split(note, split) for split in ("val", "test")}
+    summary = _summarize(context, folder, recorder, scores, seen, threads)
+    metrics = {key: summary[key] for key in METRICS}
+    model.metadata = dataclasses.replace(model.metadata, metrics=metrics, split_note=note)
+    _write_files(context, folder, model, summary, recorder.records)
+    return summary
+
+
+def _summarize(
+    context: RunContext,
+    folder: Path,
+    recorder: RunRecorder,
+    scores: RunScores,
+    seen: dict[str, int | None],
+    threads: int,
+) -> dict[str, Any]:
+    """Return what was trained on what, and the results: the content of summary.json."""
+    config, network, splits, class_names = (
+        context.config,
+        context.network,
+        context.splits,
+        context.source.class_names,
+    )
+    val, test, records, best = scores.val, scores.test, recorder.records, recorder.best_record
+    return {
+        "run": str(folder),
+        "model": str(folder / MODEL_FILE),
+        "arch": str(network.arch),
+        "weights": network.origin,
+        "data": config.data,
+        "classes": len(class_names),
+        "class_names": list(class_names),
+        "head": config.head,
+        "loss": config.resolved_loss,
+        "tune": config.tune,
+        "seed": config.seed,
+        "epochs": records[-1].epochs,
+        "train_images": len(splits.train),
+        "val_images": len(splits.val),
+        "test_images": len(splits.test or ()),
+        **seen,
+        "val_accuracy": val.accuracy,
+        "val_loss": val.loss,
+        "test_accuracy": test.accuracy if test else None,
+        "class_accuracy": class_accuracy(test or val, class_names),
+        "best_stage": best.stage,
+        "best_epoch": best.epoch,
+        "refit_on_val": scores.refit_on_val,
+        "stages": {
+            stage: {"val_accuracy": record.val_accuracy, "epoch": record.epoch}
+            for stage, record in best_records(records).items()
+        },
+        "train_loss": records[-1].train_loss,
+        "seconds": round(recorder.seconds, 2),
+        "images_per_second": round(_images_per_second(records), 1),
+        "precision": context.setup.precision,
+        "device": str(context.setup.device),
+        "threads": threads,
+        "bad_images": [dataclasses.asdict(image) for image in splits.bad],
+        "dropped_images": [dataclasses.asdict(image) for image in splits.dropped],
+        "versions": package_versions(),
+    }
+
+
+def _images_per_second(records: Sequence[EvalRecord]) -> float:
+    """Return the speed of training over the last stage."""
+    last = [record for record in records if record.stage == records[-1].stage]
+    return sum(record.images for record in last) / sum(record.images / record.images_per_second for record in last)
+
+
+def _show_on_board(board: TensorBoard, model: ImageClassifier, context: RunContext, scores: RunScores) -> None:
+    """Add sample images with predictions, the graph and the results to TensorBoard."""
+    config, splits, spec = context.config, context.splits, model.input_spec
+    board.add_pictures(sample_pictures(model, splits.test or splits.val, config.seed))
+    blank = torch.zeros(1, spec.channels, spec.height, spec.width, device=model.compute.device)
+    if problem := board.add_graph(model.module, blank):
+        context.callback(WarningEvent(f"TensorBoard has no graph of this network: {problem}"))
+    metrics = {"val_accuracy": scores.val.accuracy, "val_loss": scores.val.loss}
+    board.add_results(config.to_dict(), metrics | ({"test_accuracy": scores.test.accuracy} if scores.test else {}))
+
+
+def _write_files(
+    context: RunContext, folder: Path, model: ImageClassifier, summary: dict[str, Any], records: list[EvalRecord]
+) -> None:
+    """Write the model and what explains it; summary.json comes last, since a run that has it is finished."""
+    config, splits = context.config, context.splits
+
+    def report(path: Path, what: str) -> None:
+        context.callback(FileWritten(path, what))
+
+    save_model(folder / MODEL_FILE, model.module.state_dict(), model.metadata)
+    report(folder / MODEL_FILE, "the best weights by val, class names and preprocessing")
+    report(folder / LAST_FILE, "the weights of the last epoch")
+    for form in dict.fromkeys(config.save):
+        path = folder / EXPORT_FILES[form]
+        export(model.module, model.metadata, form, path, replace=True)
+        report(path, f"the best weights as a {form}")
+    if excluded := [*splits.bad, *splits.dropped]:
+        report(write_bad_images(folder, excluded), "the images that were left out")
+    draw_curves([Curve(f"{summary['arch']} on {summary['data']}", records)], folder / CURVES_FILE)
+    report(folder / CURVES_FILE, "loss and accuracy over the epochs")
+    report(folder / CONFIG_FILE, "the settings, to run again")
+    report(folder / METRICS_FILE, "a line for each evaluation")
+    longer = f"all that {named('resume')} needs to train for more {named('epochs')}"
+    report(folder / CHECKPOINT_FILE, longer)
+    if config.tensorboard:
+        report(folder / TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}")
+    report(write_summary(folder, summary), "the results")

@@ -27,7 +27,7 @@ from tl_toolkit.events import DecisionEvent, EvalRecord, Event, WarningEvent
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.model_file import read_metadata
 from tl_toolkit.models.build import BuiltModel, build_network
-from tl_toolkit.recipes import job
+from tl_toolkit.planning import run_plan
 from tl_toolkit.recipes.finetune import Run
 
 SUMMARY_KEYS = [
@@ -292,7 +292,7 @@ def test_model_read_back_gives_the_bits_of_the_module_that_was_trained(
         networks.append(build_network(*arguments))
         return networks[-1]
 
-    monkeypatch.setattr(job, "build_network", build_and_keep)
+    monkeypatch.setattr(run_plan, "build_network", build_and_keep)
     tl.finetune(data=photos, out=tmp_path / "run", **tiny_settings)
     loaded = tl.load(tmp_path / "run")
     trained = ImageClassifier(networks[0].module, loaded.metadata, loaded.compute)

@@ -4,7 +4,6 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # Read by huggingface_hub when it is imported.
 
-import shutil
 import time
 import urllib.error
 import urllib.parse
@@ -18,8 +17,7 @@ import torch
 
 import tl_toolkit as tl
 from tests.corpus import Kind, write_corpus
-from tl_toolkit.data.sources.base import digits_folder
-from tl_toolkit.events import EvalRecord
+from tests.helpers.folders import copy_digits
 from tl_toolkit.io import download
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs import contention as pace
@@ -69,22 +67,6 @@ def real_data() -> Path:
     if not REAL_DATA:
         pytest.skip("needs real images: set TL_REAL_DATA to their folder (see CONTRIBUTING.md)")
     return Path(REAL_DATA)
-
-
-def copy_digits(folder: Path, classes: list[str], per_class: int, split: str = "train") -> Path:
-    """A folder of some of the real digits."""
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        for path in sorted((digits_folder() / split / name).iterdir())[:per_class]:
-            shutil.copy(path, folder / name)
-    return folder
-
-
-def eval_record(stage: str, epoch: int, epochs: int, step: int = 0, steps: int = 10, **values: float) -> EvalRecord:
-    """An EvalRecord at the end of an epoch, or at `step`."""
-    plain = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5, "learning_rate": 0.1}
-    last = {"images": 320, "seconds": 1.0, "images_per_second": 320.0}
-    return EvalRecord(stage, epoch, epochs, step or epoch * steps, steps, **(plain | last | values))
 
 
 @pytest.fixture

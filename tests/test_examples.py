@@ -9,7 +9,7 @@ import jupytext
 import pytest
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.recipes.finetune import Run

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.cli.main import app
 from tl_toolkit.recipes.finetune import Run
 

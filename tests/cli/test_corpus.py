@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import tl
 from tests.corpus import Bad, Good, Kind
+from tests.helpers.terminal import run_tl
 from tl_toolkit.cli import console
 
 SMALL = ["--arch", "lenet5_cifar", "--weights", "none", "--tune", "full", "--epochs", "1"]
@@ -28,7 +28,7 @@ def trained(corpus: dict[str, Kind], tmp_path_factory: pytest.TempPathFactory) -
     """A run on the whole corpus, in two worker processes, and what the command told."""
     run = tmp_path_factory.mktemp("run") / "run"
     data = Path(next(iter(corpus))).parents[2]
-    return run, tl("finetune", "--data", data, "--out", run, "--workers", 2, *SMALL)
+    return run, run_tl("finetune", "--data", data, "--out", run, "--workers", 2, *SMALL)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -68,7 +68,7 @@ def test_predict_of_every_kind_gives_each_a_class_or_its_reason(corpus: dict[str
 def test_predict_table_of_every_kind_shows_names_that_a_terminal_does_not_obey(
     corpus: dict[str, Kind], trained: tuple[Path, object]
 ):
-    done = tl("predict", Path(next(iter(corpus))).parent, "-m", trained[0])
+    done = run_tl("predict", Path(next(iter(corpus))).parent, "-m", trained[0])
     assert done.exit_code == 3
     assert not CONTROL.findall(done.stdout_bytes)
     shown = "".join(done.stdout.split())
@@ -87,7 +87,7 @@ def test_predict_csv_of_every_kind_keeps_names_as_they_are(
     corpus: dict[str, Kind], trained: tuple[Path, object], tmp_path: Path
 ):
     out = tmp_path / "out.csv"
-    tl("predict", Path(next(iter(corpus))).parent, "-m", trained[0], "--out", out)
+    run_tl("predict", Path(next(iter(corpus))).parent, "-m", trained[0], "--out", out)
     assert sorted(row["path"] for row in read_csv(out)) == sorted(corpus)
 
 
@@ -98,7 +98,7 @@ def test_predict_of_single_files_by_name_or_folder_reads_the_same(
     folder = Path(next(iter(corpus))).parent
     paths = [str(path) for path in (folder / "folder.jpg", folder / "pipe.jpg", folder / "rgb.png")]
     arguments = paths if named else ["-"]
-    done = tl("predict", *arguments, "-m", trained[0], "-f", "jsonl", stdin="\n".join(paths))
+    done = run_tl("predict", *arguments, "-m", trained[0], "-f", "jsonl", stdin="\n".join(paths))
     reasons = [json.loads(line).get("error") for line in done.stdout.splitlines()]
     assert reasons == ["Is a directory", "a named pipe, not a file", None]
 
@@ -107,7 +107,7 @@ def test_evaluate_of_every_kind_judges_the_good_and_lists_the_bad(
     corpus: dict[str, Kind], trained: tuple[Path, object]
 ):
     data = Path(next(iter(corpus))).parents[2]
-    done = tl("evaluate", "--data", data, "-m", trained[0], "--split", "train", "--json", "--workers", 1)
+    done = run_tl("evaluate", "--data", data, "-m", trained[0], "--split", "train", "--json", "--workers", 1)
     assert done.exit_code == 3, done.output
     result = json.loads(done.stdout)
     assert sorted(image["path"] for image in result["bad_images"]) == bad_paths(corpus)
@@ -116,7 +116,7 @@ def test_evaluate_of_every_kind_judges_the_good_and_lists_the_bad(
 
 
 def test_data_info_of_every_kind_counts_the_good_and_lists_the_bad(corpus: dict[str, Kind]):
-    done = tl("data", "info", Path(next(iter(corpus))).parents[2])
+    done = run_tl("data", "info", Path(next(iter(corpus))).parents[2])
     assert done.exit_code == 3
     bad = bad_paths(corpus)
     assert f"Warning: {len(bad)} images cannot be read:\n" in done.stderr

@@ -1,4 +1,4 @@
-"""``tl data check`` as a person types it."""
+"""`tl data` as a person types it."""
 
 import csv
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
+from tests.helpers.terminal import run_tl
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def leak(folder: Path) -> None:
 
 def test_data_check_tells_errors_in_a_column_of_their_own(digits: Path):
     (digits / "train" / "0" / "empty.png").touch()
-    done = tl("data", "check", digits)
+    done = run_tl("data", "check", digits)
     assert done.exit_code == 3
     heading, image = done.stderr.partition("Warning: 1 image cannot be read:\n")[2].splitlines()
     assert re.fullmatch(r"image +error", heading.rstrip())
@@ -34,14 +34,14 @@ def test_data_check_tells_errors_in_a_column_of_their_own(digits: Path):
 
 
 def test_data_check_without_faults_exits_with_0(digits: Path):
-    done = tl("data", "check", digits)
+    done = run_tl("data", "check", digits)
     assert done.exit_code == 0, done.output
     assert "digits, 2 classes: 24 train, 12 test images that can be read\nproblems    none\n" in done.stdout
 
 
 def test_data_check_with_a_leak_exits_with_1_and_writes_it(digits: Path, tmp_path: Path):
     leak(digits)
-    done = tl("data", "check", digits, "--csv", tmp_path / "found.csv")
+    done = run_tl("data", "check", digits, "--csv", tmp_path / "found.csv")
     assert done.exit_code == 1
     assert "1 of test is in train too" in done.output
     with (tmp_path / "found.csv").open(newline="") as file:
@@ -51,24 +51,34 @@ def test_data_check_with_a_leak_exits_with_1_and_writes_it(digits: Path, tmp_pat
 
 def test_data_check_with_an_unreadable_image_exits_with_3(digits: Path):
     (digits / "test" / "0" / "empty.png").touch()
-    done = tl("data", "check", digits, "--json")
+    done = run_tl("data", "check", digits, "--json")
     assert done.exit_code == 3
     found = json.loads(done.stdout)
     assert found["problems"][0]["reason"] == "the file is empty"
     assert found["class_counts"] == {"train": [12, 12], "test": [6, 6]}
     leak(digits)
-    assert tl("data", "check", digits).exit_code == 1
+    assert run_tl("data", "check", digits).exit_code == 1
 
 
 def test_data_check_overwrites_no_file(digits: Path, tmp_path: Path):
     (tmp_path / "found.csv").write_text("mine")
-    done = tl("data", "check", digits, "--csv", tmp_path / "found.csv")
+    done = run_tl("data", "check", digits, "--csv", tmp_path / "found.csv")
     assert done.exit_code == 2
     assert "found.csv exists; nothing is ever overwritten." in done.output
     assert (tmp_path / "found.csv").read_text() == "mine"
 
 
 def test_data_check_says_no_to_a_folder_of_the_csv_that_is_not_there(digits: Path, tmp_path: Path):
-    done = tl("data", "check", digits, "--csv", tmp_path / "nowhere" / "found.csv")
+    done = run_tl("data", "check", digits, "--csv", tmp_path / "nowhere" / "found.csv")
     assert done.exit_code == 2
     assert "There is no folder" in done.output
+
+
+def test_data_info_shows_counts_sizes_and_oddities(photos: Path):
+    (photos / "0" / "bad.png").touch()
+    done = run_tl("data", "info", photos)
+    assert done.exit_code == 3
+    assert "photos, 3 classes" in done.stdout
+    assert "modes       L 30\n" in done.stdout
+    assert "the file is empty" in done.stderr
+    assert json.loads(run_tl("data", "info", photos, "--json").stdout)["splits"]["train"]["images"] == 30

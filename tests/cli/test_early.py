@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 
 NO_MODEL = "There is no model 'nowhere'. Give a run folder, or a .safetensors file or a full model that tl wrote."
 KINDS = "Data can be a folder of class folders, `digits` or `torchvision:NAME`."

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.conftest import eval_record
+from tests.helpers.events import eval_record
 from tl_toolkit.cli.progress import ProgressDisplay
 from tl_toolkit.events import (
     DecisionEvent,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.test_cli import tl
+from tests.helpers.terminal import run_tl
 from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.planning import ranking as rank
 
@@ -35,7 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch, photos: Path) -> list[str]:
 
 
 def test_rank_prints_a_table_and_how_to_go_on(small: list[str], photos: Path):
-    done = tl(*small)
+    done = run_tl(*small)
     assert done.exit_code == 0, done.output
     for text in ("resnet10t", "resnet18", "32 px", " ± ", " MiB", "chosen"):
         assert text in done.stdout
@@ -48,33 +48,33 @@ def test_rank_prints_a_table_and_how_to_go_on(small: list[str], photos: Path):
 
 def test_rank_takes_the_images_as_its_argument(small: list[str], photos: Path):
     small.remove("--data")
-    assert tl(*small).exit_code == 0
-    done = tl(*small, "--data", "digits")
+    assert run_tl(*small).exit_code == 0
+    done = run_tl(*small, "--data", "digits")
     assert done.exit_code == 2
     assert done.stderr == f"Error: Images are named twice, '{photos}' and --data 'digits': leave out one.\n"
 
 
 def test_rank_again_says_that_the_features_are_cached(small: list[str]):
-    tl(*small)
-    assert tl(*small).stdout.count("cached") == 2
+    run_tl(*small)
+    assert run_tl(*small).stdout.count("cached") == 2
 
 
 def test_rank_json_prints_the_networks_best_first_and_nothing_else(small: list[str]):
-    networks = json.loads(tl(*small, "--json").stdout)
+    networks = json.loads(run_tl(*small, "--json").stdout)
     assert [list(network) for network in networks] == [KEYS, KEYS]
     assert [network["chosen"] for network in networks].count(True) == 1
     assert networks[0]["accuracy"] >= networks[1]["accuracy"]
 
 
 def test_rank_by_default_compares_what_comes_with_the_toolkit(small: list[str], photos: Path):
-    done = tl("rank", "--data", photos, "--json")
+    done = run_tl("rank", "--data", photos, "--json")
     assert [(each["arch"], each["weights"]) for each in json.loads(done.stdout)] == [
         ("torchvision:resnet18", "bundled")
     ]
 
 
 def test_rank_plot_writes_a_picture(small: list[str], tmp_path: Path):
-    done = tl(*small, "--plot", tmp_path / "front.png")
+    done = run_tl(*small, "--plot", tmp_path / "front.png")
     assert done.exit_code == 0, done.output
     assert f"plot        {tmp_path / 'front.png'}: accuracy over time\n" in done.stdout
     with Image.open(tmp_path / "front.png") as image:
@@ -103,7 +103,7 @@ def test_rank_with_a_mistake_says_so_before_any_work(
         raise AssertionError("it has begun")
 
     monkeypatch.setattr(rank, "cross_validate", work)
-    done = tl("rank", "--data", photos, *arguments)
+    done = run_tl("rank", "--data", photos, *arguments)
     assert done.exit_code == 2, done.output
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.output
@@ -111,4 +111,4 @@ def test_rank_with_a_mistake_says_so_before_any_work(
 
 def test_rank_of_names_with_blanks_between_takes_them(small: list[str]):
     small[small.index("timm:resnet10t,resnet18")] = "timm:resnet10t, resnet18"
-    assert tl(*small).exit_code == 0
+    assert run_tl(*small).exit_code == 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.data.dataset import ImageDataset
 from tl_toolkit.data.decoded_cache import DecodedImageCache
 from tl_toolkit.data.samples import Samples

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from tests.conftest import copy_digits
 from tests.corpus import LOSSY, picture
+from tests.helpers.folders import copy_digits
 from tl_toolkit.data import images
 from tl_toolkit.data.dataset import eval_images
 from tl_toolkit.data.images import is_image_file, open_image

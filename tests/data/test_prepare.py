@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.prepare import Splits, prepare_splits

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.data.seen_images import choose_images, note_refit
 from tl_toolkit.data.sources.base import digits_folder, open_source
 from tl_toolkit.errors import UnknownNameError

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 import tl_toolkit as tl
+from tests.helpers.events import decisions, warning_messages
+from tests.helpers.runs import assert_same_weights
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.events import DecisionEvent, Event, TaskProgress, WarningEvent
+from tl_toolkit.events import DecisionEvent, Event, TaskProgress
 from tl_toolkit.features import extractor as frozen
 from tl_toolkit.io.row_cache import RowCache, list_entries
 from tl_toolkit.recipes.finetune import Run
@@ -51,21 +53,14 @@ def computed(events: list[Event]) -> int:
     return sum({event.total or 0 for event in events if isinstance(event, TaskProgress) and event.task == "features"})
 
 
-def told(events: list[Event]) -> list[str]:
-    return [
-        f"{event.value}: {event.why}"
-        for event in events
-        if isinstance(event, DecisionEvent) and event.what == "features"
-    ]
+def choices(events: list[Event]) -> list[str]:
+    """Return where the features are kept, with the reason."""
+    return [f"{event.value}: {event.why}" for event in decisions(events, "features")]
 
 
-def warnings(events: list[Event]) -> list[str]:
-    return [event.message for event in events if isinstance(event, WarningEvent) and "val has" not in event.message]
-
-
-def assert_same(one: Run, other: Run) -> None:
-    for key, value in weights(one).items():
-        assert torch.equal(weights(other)[key], value), key
+def unexpected(events: list[Event]) -> list[str]:
+    """Return all warnings but the one of a small val."""
+    return [message for message in warning_messages(events) if "val has" not in message]
 
 
 @pytest.mark.parametrize("tune", ["linear-probe", "last-stage"])
@@ -74,8 +69,8 @@ def test_finetune_with_a_warm_cache_computes_nothing_and_gives_the_same_bits(tra
     assert computed(events) > 0
     warm, events = train(tune=tune)
     assert computed(events) == 0
-    assert all("all from" in line for line in told(events))
-    assert_same(cold, warm)
+    assert all("all from" in line for line in choices(events))
+    assert_same_weights(cold.path, warm.path)
     assert warm.summary["val_loss"] == cold.summary["val_loss"]
 
 
@@ -83,7 +78,7 @@ def test_finetune_with_a_warm_cache_computes_nothing_and_gives_the_same_bits(tra
 def test_finetune_without_the_feature_cache_gives_the_same_model(train: Train, cache: Path, photos: Path, tune: str):
     without, events = train(tune=tune, feature_cache=False)
     assert not cache.exists()
-    assert told(events)[0].endswith("computed whenever they are needed: feature_cache=False")
+    assert choices(events)[0].endswith("computed whenever they are needed: feature_cache=False")
     cached, _ = train(tune=tune)
     images = [str(path) for path in sorted(photos.glob("*/*.png"))]
     torch.testing.assert_close(without.model.logits(images), cached.model.logits(images), atol=1e-4, rtol=0)
@@ -134,7 +129,7 @@ def test_features_of_a_file_that_changes_while_it_is_read_are_not_kept(
 
     monkeypatch.setattr(frozen.FeatureExtractor, "_run", touch)
     _, events = train(augment="none", draw="in-order", val_images=3)
-    assert any(f"{changed} changed while it was read" in message for message in warnings(events))
+    assert any(f"{changed} changed while it was read" in message for message in unexpected(events))
     assert not any(entry.images >= 27 and "up to" in entry.what for entry in list_entries(cache))
 
 
@@ -143,9 +138,9 @@ def test_finetune_with_a_cache_that_cannot_be_written_goes_on(train: Train, cach
     assert not cache.exists()
     cache.write_text("a file is in the way")
     run, events = train()
-    assert "The run goes on without keeping features on disk." in warnings(events)[0]
-    assert len(warnings(events)) == 1
-    assert_same(plain, run)
+    assert "The run goes on without keeping features on disk." in unexpected(events)[0]
+    assert len(unexpected(events)) == 1
+    assert_same_weights(plain.path, run.path)
 
 
 def test_finetune_with_a_full_disk_goes_on(train: Train, monkeypatch: pytest.MonkeyPatch):
@@ -156,8 +151,8 @@ def test_finetune_with_a_full_disk_goes_on(train: Train, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(RowCache, "write", full)
     run, events = train()
-    assert [message.split(":")[0] for message in warnings(events)] == ["Cannot write the shard"]
-    assert_same(plain, run)
+    assert [message.split(":")[0] for message in unexpected(events)] == ["Cannot write the shard"]
+    assert_same_weights(plain.path, run.path)
 
 
 def test_finetune_whose_disk_fills_up_with_more_than_memory_holds_goes_on(
@@ -171,16 +166,16 @@ def test_finetune_whose_disk_fills_up_with_more_than_memory_holds_goes_on(
 
     monkeypatch.setattr(RowCache, "write", fill_up)
     run, events = train(tune="last-stage")
-    assert any(line.endswith("computed whenever they are needed: too much for memory") for line in told(events))
+    assert any(line.endswith("computed whenever they are needed: too much for memory") for line in choices(events))
     torch.testing.assert_close(weights(run), weights(plain), atol=1e-4, rtol=1e-3)
 
 
 def test_finetune_whose_features_exceed_the_cache_size_says_so_and_goes_on(train: Train, cache: Path):
     plain, _ = train(cache_size="0", tune="last-stage")
     run, events = train(cache_size="20kB", tune="last-stage")
-    assert "and cache_size is 19.5 KiB." in warnings(events)[0]
+    assert "and cache_size is 19.5 KiB." in unexpected(events)[0]
     assert not any("up to layer4" in entry.what for entry in list_entries(cache))
-    assert_same(plain, run)
+    assert_same_weights(plain.path, run.path)
 
 
 def test_finetune_whose_features_exceed_memory_too_computes_them_in_every_epoch(
@@ -189,7 +184,7 @@ def test_finetune_whose_features_exceed_memory_too_computes_them_in_every_epoch(
     plain, _ = train(cache_size="0", tune="last-stage")
     monkeypatch.setattr(frozen, "MEMORY_BYTES", 1000)
     run, events = train(cache_size="0", tune="last-stage")
-    assert any("are much for memory, and not kept on disk" in line for line in told(events))
+    assert any("are much for memory, and not kept on disk" in line for line in choices(events))
     torch.testing.assert_close(weights(run), weights(plain), atol=1e-4, rtol=1e-3)
 
 
@@ -198,9 +193,9 @@ def test_finetune_with_a_damaged_shard_computes_it_anew(train: Train, cache: Pat
     for shard in cache.glob("features/*/*.safetensors"):
         shard.write_bytes(shard.read_bytes()[:-1])
     run, events = train()
-    assert any(message.startswith("Damaged, and removed from the cache") for message in warnings(events))
+    assert any(message.startswith("Damaged, and removed from the cache") for message in unexpected(events))
     assert computed(events) > 0
-    assert_same(plain, run)
+    assert_same_weights(plain.path, run.path)
 
 
 def test_finetune_in_small_shards_gives_the_same(train: Train, cache: Path, monkeypatch: pytest.MonkeyPatch):
@@ -209,10 +204,10 @@ def test_finetune_in_small_shards_gives_the_same(train: Train, cache: Path, monk
     monkeypatch.setattr(frozen, "BATCH", 8)
     run, _ = train()
     assert len(list(cache.glob("features/*/8-*.safetensors"))) > 3
-    assert_same(plain, run)
+    assert_same_weights(plain.path, run.path)
     again, events = train()
     assert computed(events) == 0
-    assert_same(plain, again)
+    assert_same_weights(plain.path, again.path)
 
 
 def test_finetune_of_a_warm_cache_does_not_decode_readable_files_again(train: Train, photos: Path):
@@ -222,7 +217,7 @@ def test_finetune_of_a_warm_cache_does_not_decode_readable_files_again(train: Tr
     (photos / "0" / "broken.png").write_bytes(b"no image")
     _, events = train(augment="none")
     assert [event.done for event in events if isinstance(event, TaskProgress) and event.task == "check"] == [31]
-    assert any("broken.png" in message for message in warnings(events))
+    assert any("broken.png" in message for message in unexpected(events))
 
 
 def test_probe_lr_auto_tries_pairs_and_keeps_the_best_by_val(train: Train):
@@ -239,7 +234,7 @@ def test_probe_lr_auto_without_a_frozen_prefix_says_what_it_takes(train: Train):
     _, events = train(
         arch="timm:levit_128s", weights="none", image_size=224, probe_learning_rate="auto", probe_epochs=1
     )
-    assert any('probe_learning_rate="auto" needs stored features' in message for message in warnings(events))
+    assert any('probe_learning_rate="auto" needs stored features' in message for message in unexpected(events))
 
 
 def test_last_stage_of_a_dataset_that_may_augment_reads_it_in_every_epoch(

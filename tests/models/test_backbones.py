@@ -4,7 +4,7 @@ import torch
 import torchvision
 from torch import nn
 
-from tests.models.test_heads import meta_backbone
+from tests.helpers.networks import meta_backbone
 from tl_toolkit.errors import ModelError, UnknownNameError, UsageError
 from tl_toolkit.input_spec import IMAGENET_MEAN, InputSpec
 from tl_toolkit.models.backbones import (

@@ -2,7 +2,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.models.test_heads import meta_backbone
+from tests.helpers.networks import meta_backbone
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.heads import attach_head
 

@@ -3,10 +3,10 @@ import torch
 import torchvision
 from torch import nn
 
+from tests.helpers.networks import meta_backbone
 from tl_toolkit.errors import ModelError
-from tl_toolkit.models.backbones import Arch, blank_image, default_input_spec, resolve_arch
+from tl_toolkit.models.backbones import Arch, blank_image, default_input_spec
 from tl_toolkit.models.heads import attach_head, check_head
-from tl_toolkit.models.summary import build_without_memory
 
 FAMILIES = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t",
@@ -14,12 +14,6 @@ FAMILIES = [
     "vgg11", "vit_b_32", "timm:resnet18", "timm:vit_tiny_patch16_224", "timm:convnext_atto", "timm:efficientnet_b0",
     "timm:mobilenetv3_small_050", "timm:mixer_s32_224", "timm:regnetz_005", "timm:poolformer_s12",
 ]  # fmt: skip
-
-
-def meta_backbone(name: str) -> tuple[nn.Module, Arch]:
-    """A network without memory for its weights."""
-    arch = resolve_arch(name)
-    return build_without_memory(arch), arch
 
 
 def outputs(module: nn.Module, arch: Arch) -> int:

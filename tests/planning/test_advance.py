@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tl_toolkit as tl
-from tests.conftest import eval_record
+from tests.helpers.events import eval_record
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, DecisionEvent, EvalRecord, Event
 from tl_toolkit.planning import advance

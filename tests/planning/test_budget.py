@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import prepare_splits
 from tl_toolkit.data.sources.base import open_source

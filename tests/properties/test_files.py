@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.stages import resumable_stage, small_network
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.events import EvalRecord, StepRecord
 from tl_toolkit.io.files import format_size, parse_size
@@ -15,6 +16,7 @@ from tl_toolkit.io.safetensors_file import load_checked, save_checked
 from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.runs.metrics_log import append_metrics, begin_metrics, read_metrics
 from tl_toolkit.runs.summary import read_summary, write_summary
+from tl_toolkit.training.loop import StageProgress
 from tl_toolkit.training.plan import StageConfig
 from tl_toolkit.training.state import StageState, capture_state
 
@@ -161,10 +163,7 @@ def test_checkpoint_written_and_read_is_the_same(
 @pytest.fixture(scope="module")
 def true_state() -> StageState:
     """Of a stage that has not begun."""
-    from tests.training.test_state import network, stage_of
-    from tl_toolkit.training.loop import StageProgress
-
-    return capture_state(stage_of(network(), "adamw"), StageProgress(torch.device("cpu")))
+    return capture_state(resumable_stage(small_network(), "adamw"), StageProgress(torch.device("cpu")))
 
 
 def same(one: Any, other: Any) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
+from tests.helpers.runs import assert_same_weights
 from tl_toolkit.recipes.finetune import Run
 
 Train = Callable[..., Run]
@@ -36,11 +35,6 @@ def train(tmp_path: Path, tiny_settings: dict[str, Any]) -> Train:
     return run
 
 
-def assert_same(one: Run, other: Run) -> None:
-    first, second = (load_file(run.path / "last.safetensors") for run in (one, other))
-    assert all(torch.equal(first[key], second[key]) for key in first)
-
-
 @pytest.mark.parametrize("remedy", [{"sampler": "balanced"}, {"class_weights": "balanced"}])
 def test_finetune_with_a_remedy_believes_more_in_the_rare_class(train: Train, tmp_path: Path, remedy: dict[str, str]):
     images = [str(path) for path in sorted((tmp_path / "data" / "val").glob("*/*.png"))]
@@ -53,12 +47,12 @@ def test_finetune_with_a_remedy_believes_more_in_the_rare_class(train: Train, tm
 
 def test_finetune_that_is_balanced_gives_the_same_with_and_without_stored_features(train: Train):
     settings = {"sampler": "balanced", "views": 1, "probe_epochs": 2}
-    assert_same(train(**settings), train(**settings, feature_cache=False))
+    assert_same_weights(train(**settings).path, train(**settings, feature_cache=False).path)
 
 
 @pytest.mark.parametrize("remedy", [{"sampler": "balanced"}, {"class_weights": "balanced", "loss": "bce"}])
 def test_finetune_of_everything_that_is_balanced_gives_the_same_with_workers(train: Train, remedy: dict[str, str]):
-    assert_same(train(tune="full", **remedy), train(tune="full", workers=1, **remedy))
+    assert_same_weights(train(tune="full", **remedy).path, train(tune="full", workers=1, **remedy).path)
 
 
 def test_finetune_that_drops_copies_lists_them_and_is_done(

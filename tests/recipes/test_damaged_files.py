@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.errors import ModelFileError, WeightsError
 from tl_toolkit.models.weights.files import read_weight_file
 from tl_toolkit.runs.checkpoint import Checkpoint

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 from tl_toolkit.events import DecisionEvent, Event

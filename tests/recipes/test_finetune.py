@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.errors import (
     ConfigError,
     DataError,

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.errors import ConfigError, UnknownNameError
 from tl_toolkit.events import DecisionEvent, Event
 

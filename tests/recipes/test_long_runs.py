@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 
 SCRIPT = """
 import gc, json, os, sys

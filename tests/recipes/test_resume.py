@@ -1,28 +1,25 @@
 import dataclasses
-import json
 import os
 import re
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import filelock
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import tl_toolkit as tl
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
+from tests.helpers.runs import TIMES, assert_same_run, metrics, stop_after
 from tl_toolkit.errors import ModelFileError, RunInterruptedError, ToolkitError, UsageError
-from tl_toolkit.events import DecisionEvent, EvalRecord, Event, StepRecord, WarningEvent
+from tl_toolkit.events import DecisionEvent, Event, WarningEvent
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, LOCK_FILE
 from tl_toolkit.planning import advance
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs.checkpoint import Checkpoint
 
-TIMES = ("seconds", "images_per_second")
 VARIANTS: dict[str, dict[str, object]] = {
     "lp-ft": {"tune": "lp-ft", "probe_epochs": 3, "epochs": 2},
     "full with workers": {"tune": "full", "epochs": 2, "workers": 2},
@@ -42,22 +39,6 @@ VARIANTS: dict[str, dict[str, object]] = {
     },
     "averaged on images": {"tune": "lp-ft", "probe_epochs": 2, "epochs": 2, "ema": 0.9, "norm": "batch"},
 }  # fmt: skip
-
-StopAt = Callable[[int], Callable[[Event], None]]
-
-
-def stop_at(records: int, number: int = signal.SIGINT) -> Callable[[Event], None]:
-    """A listener that asks the run to stop when it has told so many records."""
-    left = records
-
-    def callback(event: Event) -> None:
-        nonlocal left
-        if isinstance(event, EvalRecord | StepRecord):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), number)
-
-    return callback
 
 
 @pytest.fixture
@@ -80,21 +61,6 @@ def auto_run(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Monke
     return run
 
 
-def metrics(run: Path) -> list[dict[str, Any]]:
-    """What metrics.jsonl holds, without times."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
-
-
-def assert_alike(run: Path, other: Path) -> None:
-    assert metrics(run) == metrics(other)
-    for name in ("last.safetensors", "model.safetensors"):
-        one, two = load_file(run / name), load_file(other / name)
-        assert one.keys() == two.keys()
-        for key, value in one.items():
-            assert torch.equal(value, two[key]), (name, key)
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: dict[str, Any], tmp_path: Path):
     settings |= VARIANTS[name]
@@ -102,12 +68,12 @@ def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: di
     records = len(metrics(whole.path))
     out = tmp_path / "stopped"
     with pytest.raises(RunInterruptedError, match=r'Go on with: tl_toolkit\.resume\("'):
-        tl.finetune(out=out, callback=stop_at(records // 2), **settings)
+        tl.finetune(out=out, callback=stop_after(records // 2), **settings)
     assert tl.load(out).class_names == ("0", "1", "7")  # the best so far
     with pytest.raises(RunInterruptedError):
-        tl.resume(out, callback=stop_at(2))
+        tl.resume(out, callback=stop_after(2))
     resumed = tl.resume(out)
-    assert_alike(resumed.path, whole.path)
+    assert_same_run(resumed.path, whole.path)
     kept = {"run", "model", *TIMES}
     assert {key: value for key, value in resumed.summary.items() if key not in kept} == {
         key: value for key, value in whole.summary.items() if key not in kept
@@ -120,8 +86,8 @@ def test_resume_of_a_run_that_tunes_by_itself_from_any_stage_ends_with_the_same_
 ):
     """After record 12 the probe is over, after 20 the last stage."""
     with pytest.raises(RunInterruptedError):
-        tl.finetune(out=tmp_path / "stopped", callback=stop_at(records), **settings, **AUTO)
-    assert_alike(tl.resume(tmp_path / "stopped").path, auto_run.path)
+        tl.finetune(out=tmp_path / "stopped", callback=stop_after(records), **settings, **AUTO)
+    assert_same_run(tl.resume(tmp_path / "stopped").path, auto_run.path)
 
 
 def test_resume_without_a_checkpoint_begins_anew(settings: dict[str, Any], tmp_path: Path):
@@ -130,7 +96,7 @@ def test_resume_without_a_checkpoint_begins_anew(settings: dict[str, Any], tmp_p
     again = shutil.copytree(whole.path, tmp_path / "again")
     for name in ("checkpoint.safetensors", "model.safetensors", "summary.json"):
         (again / name).unlink()
-    assert_alike(tl.resume(again).path, whole.path)
+    assert_same_run(tl.resume(again).path, whole.path)
 
 
 def test_resume_after_the_last_step_writes_what_is_missing(settings: dict[str, Any], tmp_path: Path):
@@ -141,7 +107,7 @@ def test_resume_after_the_last_step_writes_what_is_missing(settings: dict[str, A
         (again / name).unlink()
     (again / ".model.safetensors.1234.tmp").touch()
     resumed = tl.resume(again)
-    assert_alike(resumed.path, whole.path)
+    assert_same_run(resumed.path, whole.path)
     assert sorted(path.name for path in again.iterdir()) == sorted(path.name for path in whole.path.iterdir())
 
 
@@ -166,7 +132,7 @@ def test_resume_of_a_finished_run_with_more_epochs_goes_on(settings: dict[str, A
 
 def test_resume_with_fewer_epochs_than_are_done_is_refused(settings: dict[str, Any], tmp_path: Path):
     with pytest.raises(RunInterruptedError):
-        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, callback=stop_at(7), **settings)
+        tl.finetune(out=tmp_path / "run", tune="full", epochs=3, callback=stop_after(7), **settings)
     with pytest.raises(UsageError, match="epochs must be 2 or more"):
         tl.resume(tmp_path / "run", epochs=1)
 
@@ -178,7 +144,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     data = copy_digits(folder / "data", ["0", "1"], 12)
     with pytest.raises(RunInterruptedError):
         tl.finetune(
-            data=data, arch="lenet5", weights="none", tune="full", epochs=4, out=folder / "run", callback=stop_at(2)
+            data=data, arch="lenet5", weights="none", tune="full", epochs=4, out=folder / "run", callback=stop_after(2)
         )
     return folder / "run", data
 
@@ -253,12 +219,12 @@ def test_resume_of_a_run_on_python_objects_needs_them_again(settings: dict[str, 
     data = (images, [0, 1] * 20)
     settings |= {"arch": "lenet5", "tune": "full", "epochs": 2, "data": data, "image_size": 28, "arch_options": ()}
     with pytest.raises(RunInterruptedError):
-        tl.finetune(out=tmp_path / "run", callback=stop_at(2), **settings)
+        tl.finetune(out=tmp_path / "run", callback=stop_after(2), **settings)
     with pytest.raises(UsageError, match="resume it in Python"):
         tl.resume(tmp_path / "run")
     assert tl.resume(tmp_path / "run", data=data).summary["epochs"] == 2
     whole = tl.finetune(out=tmp_path / "whole", **settings)
-    assert_alike(tmp_path / "run", whole.path)
+    assert_same_run(tmp_path / "run", whole.path)
 
 
 def test_second_signal_stops_at_once_and_leaves_the_checkpoint(settings: dict[str, Any], tmp_path: Path):
@@ -267,17 +233,17 @@ def test_second_signal_stops_at_once_and_leaves_the_checkpoint(settings: dict[st
             os.kill(os.getpid(), signal.SIGINT)
         stop(event)
 
-    stop = stop_at(7)
+    stop = stop_after(7)
     with pytest.raises(RunInterruptedError, match="Stopped at once"):
         tl.finetune(out=tmp_path / "run", tune="full", epochs=3, checkpoint_every="1", callback=callback, **settings)
     whole = tl.finetune(out=tmp_path / "whole", tune="full", epochs=3, **settings)
-    assert_alike(tl.resume(tmp_path / "run").path, whole.path)
+    assert_same_run(tl.resume(tmp_path / "run").path, whole.path)
 
 
 def test_sigterm_keeps_the_run_as_one_ctrl_c_does(settings: dict[str, Any], tmp_path: Path):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(RunInterruptedError, match="Stopped after step 2 of 9"):
-        stop = stop_at(1, signal.SIGTERM)
+        stop = stop_after(1, signal.SIGTERM)
         tl.finetune(out=tmp_path / "run", tune="full", epochs=3, callback=stop, **settings)
     assert signal.getsignal(signal.SIGTERM) is before
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
@@ -345,7 +311,7 @@ def test_resume_of_a_run_that_patience_ended_stays_ended(settings: dict[str, Any
     again = shutil.copytree(run.path, tmp_path / "again")
     for name in ("summary.json", "model.safetensors", "last.safetensors"):
         (again / name).unlink()
-    assert_alike(tl.resume(again).path, run.path)
+    assert_same_run(tl.resume(again).path, run.path)
 
 
 @pytest.mark.parametrize("given", [{"epochs": 20}, {"epochs": 20, "patience": 1}])
@@ -365,14 +331,14 @@ def test_resume_for_more_epochs_that_is_stopped_goes_on_without_being_told_again
 ):
     run = tl.finetune(out=tmp_path / "run", tune="full", epochs=1, **settings)
     with pytest.raises(RunInterruptedError):
-        tl.resume(run.path, callback=stop_at(2), epochs=3)
+        tl.resume(run.path, callback=stop_after(2), epochs=3)
     assert tl.resume(run.path).summary["epochs"] == 3
 
 
 def test_resume_of_a_run_whose_time_is_over_ends_with_its_best(settings: dict[str, Any], tmp_path: Path):
     settings |= {"tune": "full", "epochs": 4, "time_budget": "1h"}
     with pytest.raises(RunInterruptedError):
-        tl.finetune(out=tmp_path / "run", callback=stop_at(6), **settings)
+        tl.finetune(out=tmp_path / "run", callback=stop_after(6), **settings)
     path = tmp_path / "run" / CHECKPOINT_FILE
     kept = Checkpoint.read(path)
     assert kept
@@ -396,11 +362,11 @@ def test_resume_on_images_that_moved_ends_with_the_same_bits(settings: dict[str,
     settings |= {"data": data, "tune": "lp-ft", "probe_epochs": 3, "epochs": 2}
     whole = tl.finetune(out=tmp_path / "whole", **settings)
     with pytest.raises(RunInterruptedError):
-        tl.finetune(out=tmp_path / "stopped", callback=stop_at(6), **settings)
+        tl.finetune(out=tmp_path / "stopped", callback=stop_after(6), **settings)
     moved = shutil.copytree(data, tmp_path / "elsewhere" / "photos", copy_function=shutil.copyfile)
     shutil.rmtree(data)
     resumed = tl.resume(tmp_path / "stopped", data=moved)
-    assert_alike(resumed.path, whole.path)
+    assert_same_run(resumed.path, whole.path)
     assert resumed.summary["data"] == str(moved)
     longer = tl.resume(resumed.path, epochs=3)  # Its config.yaml has the new place.
     assert longer.summary["epochs"] == 3

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from tests.models.pickles.test_scan import Called
+from tests.helpers.pickles import Called
 from tl_toolkit.cli.main import app
 from tl_toolkit.recipes.finetune import Run
 

@@ -10,7 +10,6 @@ byte of the weights and every number of the metrics must be what a run without a
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import random
@@ -27,7 +26,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
+from tests.helpers.runs import metrics
 from tl_toolkit.io.safetensors_file import DIGEST
 from tl_toolkit.runs.checkpoint import Checkpoint
 
@@ -36,7 +36,6 @@ SETTINGS = (
     *("--probe-epochs", "6", "--epochs", "3", "--checkpoint-every", "2", "--arch-options", "drop_rate=0.2", "--quiet"),
 )
 CLASSES, PER_CLASS = ["0", "1", "7"], 12
-TIMES = ("seconds", "images_per_second")
 MOMENTS = ("time", "line", "saving")
 PATIENCE = 300.0
 
@@ -218,7 +217,7 @@ def _lines(path: Path) -> int:
 def _alike(run: Path, other: Path) -> bool:
     """Whether two runs have the same weights to the bit, and the same metrics but for their times."""
     names = ("model.safetensors", "last.safetensors")
-    return _metrics(run) == _metrics(other) and all(_content(run / name) == _content(other / name) for name in names)
+    return metrics(run) == metrics(other) and all(_content(run / name) == _content(other / name) for name in names)
 
 
 def _content(path: Path) -> dict[str, object]:
@@ -226,11 +225,6 @@ def _content(path: Path) -> dict[str, object]:
     with safe_open(path, framework="np") as file:
         metadata = {name: value for name, value in file.metadata().items() if name not in ("training", DIGEST)}
         return {**metadata, **{name: file.get_tensor(name).tobytes() for name in file.keys()}}  # noqa: SIM118
-
-
-def _metrics(run: Path) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tests.conftest import eval_record
+from tests.helpers.events import eval_record
 from tl_toolkit.errors import UsageError
 from tl_toolkit.report import curves
 from tl_toolkit.report.curves import Curve, draw_curves

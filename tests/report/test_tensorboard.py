@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 import tl_toolkit as tl
-from tests.conftest import eval_record
+from tests.helpers.events import eval_record
 from tl_toolkit.errors import RunInterruptedError, UsageError
 from tl_toolkit.events import EvalRecord, Event, StepRecord
 from tl_toolkit.report import tensorboard

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import eval_record
+from tests.helpers.events import eval_record
 from tl_toolkit.events import Event, TrainingProgress, WarningEvent
 from tl_toolkit.runs import contention as pace
 from tl_toolkit.runs.contention import PaceWatch, warn_of_other_bits, warn_of_others

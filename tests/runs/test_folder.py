@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import eval_record
+from tests.helpers.events import eval_record
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.runs.folder import create_run_folder, newest_run
 from tl_toolkit.runs.metrics_log import read_metrics

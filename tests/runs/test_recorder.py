@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import eval_record
+from tests.helpers.events import eval_record
 from tl_toolkit.config.choices import Tune
 from tl_toolkit.events import LAST_STAGE, PROBE, TUNE
 from tl_toolkit.training.model_selection import is_best

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.test_loop import CPU, make_stage, separable_features
+from tests.helpers.stages import CPU, make_stage, separable_features
 from tl_toolkit.events import EvalRecord
 from tl_toolkit.features.batches import EvalFeatures
 from tl_toolkit.training.averaging import averaged, update_average

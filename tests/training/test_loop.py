@@ -1,51 +1,20 @@
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tests.conftest import eval_record
+from tests.helpers.events import eval_record
+from tests.helpers.stages import CPU, make_stage, separable_features
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import EvalRecord, StepRecord
-from tl_toolkit.features.batches import EvalFeatures, FeatureBatches, Features, ViewBatchSampler
-from tl_toolkit.io.row_cache import MemoryRows, Rows
+from tl_toolkit.features.batches import EvalFeatures
 from tl_toolkit.training.device import select_device
 from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, fit
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixing
-from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.schedules import make_schedule
-
-CPU = torch.device("cpu")
-
-
-def separable_features() -> Features:
-    torch.manual_seed(0)
-    targets = torch.arange(600) % 3
-    inputs = torch.randn(600, 3) + 4 * nn.functional.one_hot(targets, 3)
-    return Features([Rows([MemoryRows(inputs)], np.zeros(600, int), np.arange(600))], targets)
-
-
-def make_stage(module: nn.Module, trainable: tuple[str, ...] = ("",), epochs: int = 5, lr: float = 0.1) -> Stage:
-    features = separable_features()
-    train = FeatureBatches(features, ViewBatchSampler(600, 1, 256, seed=0), CPU)
-    optimizer = make_optimizer("adamw", module, (), lr, lr, 0.0, 0.9)
-    return Stage(
-        name="tune",
-        module=module,
-        trainable=trainable,
-        optimizer=optimizer,
-        schedule=make_schedule(optimizer, "cosine", epochs * len(train), 0.1),
-        train=train,
-        val=EvalFeatures(features, 64),
-        prepare=lambda inputs: inputs,
-        epochs=epochs,
-        classes=3,
-        criterion=Criterion(),
-        clip_gradient=1.0,
-    )
 
 
 def run(stage: Stage) -> list[EvalRecord]:

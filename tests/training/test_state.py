@@ -6,16 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.test_loop import CPU, make_stage
+from tests.helpers.stages import CPU, make_stage, resumable_stage, small_network
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.events import EvalRecord, StepRecord
 from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.training.device import select_device
 from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, fit
 from tl_toolkit.training.mixing import Mixing
-from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.plan import StageConfig
-from tl_toolkit.training.schedules import make_schedule
 from tl_toolkit.training.state import (
     StageState,
     capture_state,
@@ -29,20 +27,6 @@ from tl_toolkit.training.state import (
 
 SETTINGS = StageConfig("tune", 3, "adamw", 0.01, 0.01, 0.1)
 OPTIMIZERS = ("adamw", "sgd", "momentum", "adam", "lamb", "lion", "adafactor", "rmsproptf", "muon", "lbfgs")
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
-
-
-def stage_of(module: nn.Module, optimizer: str, kept: Checkpoint | None = None) -> Stage:
-    made = make_optimizer(optimizer, module, ("3",), 0.01, 0.02, 0.1, 0.9)
-    if kept:
-        restore_optimizer(made, kept.state)
-    done = kept.state.step if kept else 0
-    schedule = make_schedule(made, "cosine", 9, 0.2, done)
-    return dataclasses.replace(make_stage(module, epochs=3), optimizer=made, schedule=schedule, log_every=2)
 
 
 def numbers(told: list[object]) -> list[tuple[float, ...]]:
@@ -59,8 +43,8 @@ def numbers(told: list[object]) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: str, tmp_path: Path):
     accelerator = select_device("cpu", "fp32").accelerator()
-    module = network()
-    stage, position = stage_of(module, optimizer), StageProgress(CPU)
+    module = small_network()
+    stage, position = resumable_stage(module, optimizer), StageProgress(CPU)
     torch.manual_seed(1)
     told: list[object] = []
     kept: list[tuple[int, Path]] = []
@@ -76,9 +60,9 @@ def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: st
     for before, path in kept:
         checkpoint = Checkpoint.read(path)
         assert checkpoint
-        again = network()
+        again = small_network()
         restore_weights(again, ("",), checkpoint.state)
-        resumed = stage_of(again, optimizer, checkpoint)
+        resumed = resumable_stage(again, optimizer, checkpoint)
         restore_random(checkpoint.state)
         rest = list(fit(resumed, accelerator, restore_position(checkpoint.state, again, CPU)))
         assert numbers([*told[:before], *rest]) == numbers(told)
@@ -87,12 +71,12 @@ def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: st
 
 
 def test_trained_weights_are_those_of_the_modules_that_train():
-    stage = make_stage(network(), ("3",))
+    stage = make_stage(small_network(), ("3",))
     assert set(trained_weights(stage)) == {"3.weight", "3.bias"}
 
 
 def test_restore_weights_of_another_network_says_so():
-    state = capture_state(make_stage(network()), StageProgress(CPU))
+    state = capture_state(make_stage(small_network()), StageProgress(CPU))
     with pytest.raises(ModelFileError, match="do not fit"):
         restore_weights(nn.Sequential(nn.Linear(3, 4)), ("",), state)
     with pytest.raises(ModelFileError, match="has no 1.weight"):
@@ -100,7 +84,7 @@ def test_restore_weights_of_another_network_says_so():
 
 
 def test_restore_optimizer_of_another_kind_says_so():
-    module = network()
+    module = small_network()
     state = capture_state(make_stage(module, ("3",)), StageProgress(CPU))
     with pytest.raises(ModelFileError, match="does not fit"):
         restore_optimizer(torch.optim.SGD([next(module.parameters())], lr=0.1), state)
@@ -120,7 +104,7 @@ def forged(state: StageState, name: str, value: object) -> StageState:
 @pytest.fixture(scope="module")
 def stepped() -> StageState:
     """Of a stage after a step."""
-    stage, position = stage_of(network(), "adamw"), StageProgress(CPU)
+    stage, position = resumable_stage(small_network(), "adamw"), StageProgress(CPU)
     next(iter(fit(stage, select_device("cpu", "fp32").accelerator(), position)))
     return capture_state(stage, position)
 
@@ -170,7 +154,7 @@ def test_state_from_json_that_lacks_a_tensor_says_which(stepped: StageState):
 )
 def test_restore_optimizer_of_a_forged_state_says_so(name: str, value: object, message: str, stepped: StageState):
     state = forged(stepped, name, value)
-    optimizer = stage_of(network(), "adamw").optimizer
+    optimizer = resumable_stage(small_network(), "adamw").optimizer
     with pytest.raises(ModelFileError, match=f"The checkpoint's optimizer does not fit: .*({message})"):
         restore_optimizer(optimizer, state)
 
@@ -178,24 +162,24 @@ def test_restore_optimizer_of_a_forged_state_says_so(name: str, value: object, m
 def test_restore_weights_that_are_not_all_there_names_them(stepped: StageState):
     left = {key: value for key, value in stepped.tensors.items() if key != "weights.3.bias"}
     with pytest.raises(ModelFileError, match=r"they lack 3\.bias"):
-        restore_weights(network(), ("",), StageState(left, stepped.values))
+        restore_weights(small_network(), ("",), StageState(left, stepped.values))
 
 
 def test_check_weights_of_another_shape_or_type_tells_both():
     with pytest.raises(ModelFileError, match=r"its 3.bias is torch.float32 \(4,\), the network's is .* \(3,\)"):
-        check_weights(network(), {"3.bias": torch.zeros(4)})
+        check_weights(small_network(), {"3.bias": torch.zeros(4)})
     with pytest.raises(ModelFileError, match=r"its 3.bias is torch.int64 \(3,\)"):
-        check_weights(network(), {"3.bias": torch.zeros(3, dtype=torch.long)})
+        check_weights(small_network(), {"3.bias": torch.zeros(3, dtype=torch.long)})
 
 
 def averaging_stage(module: nn.Module, kept: Checkpoint | None = None) -> Stage:
     mixing = Mixing(mixup=0.4, cutmix=0.0, seed=2)
-    return dataclasses.replace(stage_of(module, "adamw", kept), ema=0.7, mixing=mixing, frozen_norm=True)
+    return dataclasses.replace(resumable_stage(module, "adamw", kept), ema=0.7, mixing=mixing, frozen_norm=True)
 
 
 def test_stage_with_averages_kept_between_any_two_steps_goes_on_to_the_same_bits(tmp_path: Path):
     accelerator = select_device("cpu", "fp32").accelerator()
-    module, position = network(), StageProgress(CPU)
+    module, position = small_network(), StageProgress(CPU)
     stage = averaging_stage(module)
     torch.manual_seed(1)
     told: list[object] = []
@@ -212,7 +196,7 @@ def test_stage_with_averages_kept_between_any_two_steps_goes_on_to_the_same_bits
     for before, path in kept:
         checkpoint = Checkpoint.read(path)
         assert checkpoint
-        again = network()
+        again = small_network()
         restore_weights(again, ("",), checkpoint.state)
         resumed = averaging_stage(again, checkpoint)
         restore_random(checkpoint.state)
@@ -236,4 +220,4 @@ def test_restore_position_of_averages_that_do_not_fit_says_so(
     average: dict[str, torch.Tensor], message: str, stepped: StageState
 ):
     with pytest.raises(ModelFileError, match=message):
-        restore_position(StageState({**stepped.tensors, **average}, stepped.values), network(), CPU)
+        restore_position(StageState({**stepped.tensors, **average}, stepped.values), small_network(), CPU)

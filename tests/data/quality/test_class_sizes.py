@@ -2,22 +2,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import copy_digits
+from tests.helpers.events import warning_messages
+from tests.helpers.folders import copy_digits
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import DataError
-from tl_toolkit.events import DecisionEvent, Event, WarningEvent
+from tl_toolkit.events import DecisionEvent, Event
 
 
 def events_of(folder: Path, **settings: object) -> list[Event]:
     events: list[Event] = []
     prepare_splits(open_source(folder), FinetuneConfig(**settings), 0, events.append)
     return events
-
-
-def warnings(events: list[Event]) -> str:
-    return "\n".join(event.message for event in events if isinstance(event, WarningEvent))
 
 
 @pytest.fixture
@@ -32,7 +29,7 @@ def test_prepare_splits_of_unequal_classes_names_the_remedy(unequal: Path):
     assert (
         "train is unbalanced: its largest class, 0, has 40 images, its smallest, 1, 4. "
         'sampler="balanced" shows each class as often, class_weights="balanced" counts rare ones more in the loss.'
-    ) in warnings(events_of(unequal))
+    ) in "\n".join(warning_messages(events_of(unequal)))
 
 
 @pytest.mark.parametrize(
@@ -50,13 +47,13 @@ def test_prepare_splits_with_the_remedy_tells_it_and_warns_no_more(
 ):
     events = events_of(unequal, **settings)
     assert choice in events
-    assert "unbalanced" not in warnings(events)
+    assert "unbalanced" not in "\n".join(warning_messages(events))
 
 
 def test_prepare_splits_with_a_single_image_of_a_class_says_so(tmp_path: Path):
     copy_digits(tmp_path, ["1", "7"], 10)
     copy_digits(tmp_path, ["0"], 1)
-    found = warnings(events_of(tmp_path))
+    found = "\n".join(warning_messages(events_of(tmp_path)))
     assert "train has a single image of 0: too few to learn from, or to take one for val." in found
     assert "val has no image of 0: they are not judged." in found
 

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import copy_digits
+from tests.helpers.events import warning_messages
+from tests.helpers.folders import copy_digits
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import Splits, prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import DataError
-from tl_toolkit.events import DecisionEvent, Event, WarningEvent
+from tl_toolkit.events import DecisionEvent, Event
 
 
 @pytest.fixture
@@ -32,10 +33,6 @@ def prepare(folder: Path, **settings: object) -> tuple[Splits, list[Event]]:
     return prepare_splits(open_source(folder), FinetuneConfig(**settings), 0, events.append), events
 
 
-def warnings(events: list[Event]) -> list[str]:
-    return [event.message for event in events if isinstance(event, WarningEvent)]
-
-
 def sizes(splits: Splits) -> list[int]:
     return [len(samples) for samples in splits.present.values()]
 
@@ -43,7 +40,7 @@ def sizes(splits: Splits) -> list[int]:
 def test_prepare_splits_with_leaks_warns_and_keeps_them(leaky: Path):
     splits, events = prepare(leaky)
     assert sizes(splits) == [20, 9, 11]
-    message = next(each for each in warnings(events) if "several splits" in each)
+    message = next(each for each in warning_messages(events) if "several splits" in each)
     first, *examples, remedy = message.splitlines()
     assert first == (
         "The same images are in several splits: 2 of test are in train too, 1 of val is in train too, 1 of test is in "
@@ -59,7 +56,7 @@ def test_prepare_splits_that_drops_leaves_test_as_it_is(leaky: Path):
     splits, events = prepare(leaky, duplicates="drop")
     assert sizes(splits) == [17, 8, 11]
     assert DecisionEvent("copies", "3 images of train, 1 image of val left out", 'duplicates="drop"') in events
-    assert not [each for each in warnings(events) if "several splits" in each]
+    assert not [each for each in warning_messages(events) if "several splits" in each]
     reasons = [(image.split, image.reason) for image in splits.dropped]
     assert reasons[0] == ("train", f"also in test: {leaky / 'test' / '0' / 'leak a.png'}")
     assert [split for split, _ in reasons] == ["train", "train", "train", "val"]
@@ -74,7 +71,7 @@ def test_prepare_splits_that_fails_on_copies_names_them(leaky: Path):
 def test_prepare_splits_without_copies_is_silent(photos: Path):
     splits, events = prepare(photos, duplicates="fail")
     assert splits.dropped == []
-    assert warnings(events) == ["val has 3 images only, so chance has a say in what is best: see val_split."]
+    assert warning_messages(events) == ["val has 3 images only, so chance has a say in what is best: see val_split."]
 
 
 def test_prepare_splits_that_drops_keeps_the_first_of_repeats_and_none_of_two_classes(tmp_path: Path):
@@ -84,9 +81,9 @@ def test_prepare_splits_that_drops_keeps_the_first_of_repeats_and_none_of_two_cl
     shutil.copy(zeros[0], train / "0" / "z repeat.png")
     shutil.copy(ones[0], train / "7" / "z mistake.png")
     _, events = prepare(tmp_path)
-    assert "1 image is in several classes: one at most is right.\n  " in "\n".join(warnings(events))
-    assert "z mistake.png (1, 7)\n" in "\n".join(warnings(events))
-    assert "repeat others of their class and split (1 in " in "\n".join(warnings(events))
+    assert "1 image is in several classes: one at most is right.\n  " in "\n".join(warning_messages(events))
+    assert "z mistake.png (1, 7)\n" in "\n".join(warning_messages(events))
+    assert "repeat others of their class and split (1 in " in "\n".join(warning_messages(events))
     splits, _ = prepare(tmp_path, duplicates="drop")
     assert {(Path(image.path).name, image.reason) for image in splits.dropped} == {
         ("z repeat.png", f"the same as {zeros[0]}"),
@@ -99,10 +96,10 @@ def test_prepare_splits_warns_of_a_copy_that_the_drawn_val_shares_with_train(pho
     for path in sorted((photos / "0").iterdir()):
         shutil.copy(path, path.with_stem(f"{path.stem} again"))
     _, events = prepare(photos)
-    assert "of val" in next(each for each in warnings(events) if "several splits" in each)
+    assert "of val" in next(each for each in warning_messages(events) if "several splits" in each)
     splits, events = prepare(photos, duplicates="drop")
     assert len(splits.dropped) == 10
-    assert not [each for each in warnings(events) if "several splits" in each]
+    assert not [each for each in warning_messages(events) if "several splits" in each]
 
 
 def test_prepare_splits_that_would_drop_a_whole_class_refuses(tmp_path: Path):

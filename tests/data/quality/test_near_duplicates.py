@@ -5,14 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from tests.helpers.images import scene
 from tl_toolkit.data.quality import near_duplicates
 from tl_toolkit.data.quality.near_duplicates import DISTANCE, near_pairs, perceptual_hash
-
-
-def scene(seed: int) -> Image.Image:
-    """Smooth random colours, as a photograph out of focus."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
-    return Image.fromarray(coarse).resize((240, 180), Image.Resampling.BICUBIC)
 
 
 def compressed(image: Image.Image) -> Image.Image:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import copy_digits
-from tests.data.quality.test_near_duplicates import scene
+from tests.helpers.folders import copy_digits
+from tests.helpers.images import scene
 from tl_toolkit.data.quality.scan import DataCheck, check_data
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.events import DecisionEvent, Event, TaskProgress

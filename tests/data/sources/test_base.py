@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from tests.data.sources.test_folder import make
+from tests.helpers.folders import touch_files
 from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
@@ -19,20 +19,20 @@ def test_open_source_of_digits_has_both_splits_and_no_mirroring():
 
 
 def test_open_source_of_a_folder_matches_classes_by_name(tmp_path: Path):
-    root = make(tmp_path / "my photos", "train/a/1.jpg", "train/b/1.jpg", "test/b/1.jpg")
+    root = touch_files(tmp_path / "my photos", "train/a/1.jpg", "train/b/1.jpg", "test/b/1.jpg")
     source = open_source(root)
     assert source.name == "my photos"
     assert source.split("test").targets == [1]
 
 
 def test_open_source_with_a_class_that_train_lacks_names_it(tmp_path: Path):
-    root = make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg")
+    root = touch_files(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg")
     with pytest.raises(DataError, match=r"val has a class \(c\) that train lacks"):
         open_source(root)
 
 
 def test_open_source_with_a_class_that_is_spelt_otherwise_names_the_nearest(tmp_path: Path):
-    root = make(tmp_path, "train/Hot Dog/1.jpg", "train/cat/1.jpg", "test/hot_dog/1.jpg", "test/cats/1.jpg")
+    root = touch_files(tmp_path, "train/Hot Dog/1.jpg", "train/cat/1.jpg", "test/hot_dog/1.jpg", "test/cats/1.jpg")
     message = r"test has classes \(cats, hot_dog\) .* in every split. 'cats' may be 'cat', 'hot_dog' may be 'Hot Dog'\."
     with pytest.raises(DataError, match=message):
         open_source(root)

@@ -4,20 +4,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tests.data.sources.test_folder import make
+from tests.helpers.folders import touch_files
 from tl_toolkit.data.sources.listing import images_below, list_folder
 from tl_toolkit.report.figures import save_figure
 
 
 def test_images_below_takes_nested_images_and_no_litter(tmp_path: Path):
-    root = make(tmp_path, "2/x.jpg", "1.jpg", ".DS_Store", "Thumbs.db", "2/.hidden/y.jpg")
+    root = touch_files(tmp_path, "2/x.jpg", "1.jpg", ".DS_Store", "Thumbs.db", "2/.hidden/y.jpg")
     images, passed_over = images_below(root)
     assert images == [str(root / "1.jpg"), str(root / "2" / "x.jpg")]
     assert passed_over.notes() == []
 
 
 def test_images_below_a_folder_with_a_link_above_it_stays_below(tmp_path: Path):
-    root = make(tmp_path, "ants/1.jpg", "bees/2.jpg")
+    root = touch_files(tmp_path, "ants/1.jpg", "bees/2.jpg")
     (root / "ants" / "up").symlink_to("..", target_is_directory=True)
     images, passed_over = images_below(root / "ants")
     assert images == [str(root / "ants" / "1.jpg")]
@@ -25,8 +25,8 @@ def test_images_below_a_folder_with_a_link_above_it_stays_below(tmp_path: Path):
 
 
 def test_images_below_two_links_to_the_same_folder_are_given_once(tmp_path: Path):
-    root = make(tmp_path / "all", "1.jpg")
-    make(tmp_path / "elsewhere", "2.jpg")
+    root = touch_files(tmp_path / "all", "1.jpg")
+    touch_files(tmp_path / "elsewhere", "2.jpg")
     for name in ("one", "two"):
         (root / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     assert images_below(root)[0] == [str(root / "1.jpg"), str(root / "one" / "2.jpg")]

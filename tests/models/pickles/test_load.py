@@ -15,7 +15,7 @@ import torch
 import torchvision
 from torch import nn
 
-from tests.models.pickles.test_scan import Called
+from tests.helpers.pickles import Called
 from tl_toolkit.errors import ModelFileError, UnsafeFileError
 from tl_toolkit.models.backbones import blank_image, build_backbone, default_input_spec, list_archs, resolve_arch
 from tl_toolkit.models.pickles.load import load_pickled, metadata_of

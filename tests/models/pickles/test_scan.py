@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.pickles import Called
 from tl_toolkit.errors import UnsafeFileError
 from tl_toolkit.models.pickles.scan import named_globals, uses
 
@@ -15,16 +16,6 @@ class Thing:
 
     def __init__(self, **state: Any) -> None:
         self.__dict__.update(state)
-
-
-class Called:
-    """Pickled as a call of anything with anything."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return self.call
 
 
 def uses_of(thing: Any) -> list[tuple[str, str]]:

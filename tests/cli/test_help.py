@@ -1,0 +1,64 @@
+"""What `--help` shows."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from tests.helpers.terminal import run_tl
+from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.text import flag_of
+
+FLAGS = [flag_of(field.name) for field in fields(FinetuneConfig)]
+OWN_FLAGS = ["--config", "--resume", "--verbose", "--quiet", "--json", "--trust"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["plot"], ["rank"], ["models"], ["data"], ["cache"]],
+)
+def test_help_of_every_command_imports_no_torch(command: list[str]):
+    code = (
+        "import sys\nfrom tl_toolkit.cli.main import app\n"
+        "try: app([*sys.argv[1:], '--help'])\n"
+        "finally: print('HEAVY', sorted({'torch', 'timm', 'torchvision', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    assert "Usage:" in done.stdout
+    assert done.stdout.rstrip().endswith("HEAVY []")
+
+
+def flags_in(shown: str) -> set[str]:
+    return set(re.findall(r"^│ [ *]*(--[a-z-]+)", shown, re.MULTILINE))
+
+
+def test_help_all_of_finetune_shows_every_flag_and_default():
+    shown = run_tl("finetune", "--help-all").stdout
+    assert flags_in(shown) == {*FLAGS, *OWN_FLAGS, "--help-all", "--help"}
+    assert "[default: stratified]" in shown
+    assert "Show all" in shown
+
+
+def test_help_of_finetune_shows_the_settings_that_most_people_use():
+    shown = run_tl("finetune", "--help").stdout
+    common = [
+        "--arch", "--weights", "--tune", "--time-budget", "--val-split", "--epochs", "--lr", "--seed", "--augment",
+        "--image-size", "--out",
+    ]  # fmt: skip
+    assert flags_in(shown) == {*common, *OWN_FLAGS, "--help-all", "--help"}
+    assert f"Show all {len(FLAGS)} settings, and exit." in shown
+    assert "[default: 0]" in shown  # Of the seed, although 0 == False.
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "rank", "plot"])
+def test_help_of_every_other_command_is_short(command: str):
+    assert len(flags_in(run_tl(command, "--help").stdout)) <= 15
+
+
+def test_help_of_predict_says_what_a_probability_means():
+    shown = " ".join(run_tl("predict", "--help").stdout.split())
+    assert "how sure the network is among the classes that it knows" in shown
+    assert 'There is no "none of these"' in shown
+    assert "It is not calibrated" in shown

@@ -54,6 +54,14 @@ def _calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are not flushed to the disk, which no test takes the power from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The tests' cache is not the developer's."""
     with pytest.MonkeyPatch.context() as patch:
@@ -80,6 +88,16 @@ def tiny_settings() -> dict[str, object]:
     """A run of a few seconds."""
     network = {"arch": "resnet18", "weights": "bundled", "image_size": 32}
     return {**network, "tune": "lp-ft", "epochs": 1, "probe_epochs": 4, "views": 2, "batch_size": 16}
+
+
+@pytest.fixture(scope="session")
+def small_settings(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> dict[str, object]:
+    """A run of half a second, on a network of 0.5 M parameters whose pretrained weights are the same for every seed."""
+    network = {"arch": "timm:test_resnet", "image_size": 32, "batch_size": 16}
+    out = tmp_path_factory.mktemp("small") / "run"
+    run = tl.finetune(data=tiny_data, out=out, weights="none", tune="full", epochs=1, **network)
+    weights = str(run.path / "model.safetensors")
+    return {**network, "weights": weights, "tune": "lp-ft", "epochs": 1, "probe_epochs": 4, "views": 2}
 
 
 @pytest.fixture(scope="session")

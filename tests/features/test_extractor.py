@@ -21,6 +21,9 @@ from tl_toolkit.recipes.finetune import Run
 
 Train = Callable[..., tuple[Run, list[Event]]]
 
+RESNET18 = {"arch": "resnet18", "weights": "bundled"}
+"""Gives the same bits in batches of any size."""
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -30,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def train(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], cache: Path) -> Train:
+def train(photos: Path, tmp_path: Path, small_settings: dict[str, Any], cache: Path) -> Train:
     """Runs with another folder each; the events of each run come with it."""
     count = 0
 
@@ -38,7 +41,7 @@ def train(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], cache: Pa
         nonlocal count
         count += 1
         events: list[Event] = []
-        given = {**tiny_settings, "precision": "fp32", "tune": "linear-probe", **settings}
+        given = {**small_settings, "precision": "fp32", "tune": "linear-probe", **settings}
         return tl.finetune(data=photos, out=tmp_path / f"run{count}", callback=events.append, **given), events
 
     return run
@@ -199,13 +202,13 @@ def test_finetune_with_a_damaged_shard_computes_it_anew(train: Train, cache: Pat
 
 
 def test_finetune_in_small_shards_gives_the_same(train: Train, cache: Path, monkeypatch: pytest.MonkeyPatch):
-    plain, _ = train(cache_size="0")
+    plain, _ = train(cache_size="0", **RESNET18)
     monkeypatch.setattr(frozen, "SHARD_BYTES", 1)
     monkeypatch.setattr(frozen, "BATCH", 8)
-    run, _ = train()
+    run, _ = train(**RESNET18)
     assert len(list(cache.glob("features/*/8-*.safetensors"))) > 3
     assert_same_weights(plain.path, run.path)
-    again, events = train()
+    again, events = train(**RESNET18)
     assert computed(events) == 0
     assert_same_weights(plain.path, again.path)
 
@@ -238,7 +241,7 @@ def test_probe_lr_auto_without_a_frozen_prefix_says_what_it_takes(train: Train):
 
 
 def test_last_stage_of_a_dataset_that_may_augment_reads_it_in_every_epoch(
-    tmp_path: Path, tiny_settings: dict[str, Any], cache: Path
+    tmp_path: Path, small_settings: dict[str, Any], cache: Path
 ):
     class Counting(torch.utils.data.Dataset):
         targets = [0, 1] * 12
@@ -254,7 +257,7 @@ def test_last_stage_of_a_dataset_that_may_augment_reads_it_in_every_epoch(
     reads = []
     for epochs in (1, 3):
         Counting.read = 0
-        settings = {**tiny_settings, "epochs": epochs, "val_images": 4}
+        settings = {**small_settings, "epochs": epochs, "val_images": 4}
         tl.finetune(data=Counting(), out=tmp_path / f"run{epochs}", **settings | {"tune": "last-stage"})
         reads.append(Counting.read)
     assert reads[1] - reads[0] >= 2 * 20

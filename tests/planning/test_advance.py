@@ -181,10 +181,10 @@ def noise() -> tuple[torch.Tensor, list[int]]:
 
 @pytest.mark.parametrize("rate", [1e-4, 0.1])
 def test_auto_ends_with_no_less_val_than_the_probe(
-    rate: float, noise: Any, tmp_path: Path, tiny_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    rate: float, noise: Any, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(advance, "_why_not", lambda *_: "")
-    settings = {**tiny_settings, "tune": "auto", "learning_rate": rate, "val_images": 30, "epochs": 2}
+    settings = {**small_settings, "tune": "auto", "learning_rate": rate, "val_images": 30, "epochs": 2}
     run = tl.finetune(data=noise, out=tmp_path / "run", **settings)
     stages = {stage: best["val_accuracy"] for stage, best in run.summary["stages"].items()}
     assert list(stages) == ["probe", "last-stage", "tune"]
@@ -194,10 +194,10 @@ def test_auto_ends_with_no_less_val_than_the_probe(
 
 
 def test_auto_after_a_probe_without_mistakes_is_the_probe(
-    tiny_data: Path, tmp_path: Path, tiny_settings: dict[str, Any]
+    tiny_data: Path, tmp_path: Path, small_settings: dict[str, Any]
 ):
     events: list[Event] = []
-    settings = {**tiny_settings, "tune": "auto", "val_images": 3, "probe_epochs": None, "views": 1}
+    settings = {**small_settings, "tune": "auto", "val_images": 3, "probe_epochs": None, "views": 1}
     run = tl.finetune(data=tiny_data, out=tmp_path / "run", callback=events.append, **settings)
     assert run.summary["stages"] == {"probe": {"val_accuracy": 1.0, "epoch": 12}}
     assert (run.summary["best_stage"], run.summary["best_epoch"]) == ("probe", 12)

@@ -120,11 +120,11 @@ def test_check_budget_keeps_in_reserve_what_the_end_will_take(context: RunContex
 
 
 @pytest.fixture
-def limited(tiny_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def limited(small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A run for which a budget of an hour is plenty; what stages take is for the tests to say."""
     monkeypatch.setattr(cost, "time_stage", lambda *_: CHEAP)
     monkeypatch.setattr(advance, "time_stage", lambda *_: CHEAP)
-    return {**tiny_settings, "time_budget": "1h", "epochs": 3}
+    return {**small_settings, "time_budget": "1h", "epochs": 3}
 
 
 def chosen(events: list[Event], what: str) -> list[tuple[str, str]]:
@@ -132,12 +132,12 @@ def chosen(events: list[Event], what: str) -> list[tuple[str, str]]:
 
 
 def test_finetune_with_a_second_is_refused_with_advice_before_anything_is_written(
-    photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]
+    photos: Path, tmp_path: Path, small_settings: dict[str, Any]
 ):
     with pytest.raises(
         UsageError, match=r"time_budget is too short with 1 s: 30 images .* fewer images \(train_images"
     ):
-        tl.finetune(data=photos, out=tmp_path / "run", time_budget="1s", **tiny_settings)
+        tl.finetune(data=photos, out=tmp_path / "run", time_budget="1s", **small_settings)
     assert not (tmp_path / "run").exists()
 
 

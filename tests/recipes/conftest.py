@@ -15,7 +15,7 @@ from tl_toolkit.errors import RunInterruptedError
 @pytest.fixture
 def settings(tiny_data: Path) -> dict[str, Any]:
     """A run of the smallest network, with three steps an epoch."""
-    common: dict[str, Any] = {"data": tiny_data, "arch": "timm:resnet10t", "weights": "none", "image_size": 32}
+    common: dict[str, Any] = {"data": tiny_data, "arch": "timm:test_resnet", "weights": "none", "image_size": 32}
     return common | {"batch_size": 19, "log_every": 1, "arch_options": ("drop_rate=0.3",)}
 
 

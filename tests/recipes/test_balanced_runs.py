@@ -51,8 +51,11 @@ def test_finetune_that_is_balanced_gives_the_same_with_and_without_stored_featur
 
 
 @pytest.mark.parametrize("remedy", [{"sampler": "balanced"}, {"class_weights": "balanced", "loss": "bce"}])
-def test_finetune_of_everything_that_is_balanced_gives_the_same_with_workers(train: Train, remedy: dict[str, str]):
-    assert_same_weights(train(tune="full", **remedy).path, train(tune="full", workers=1, **remedy).path)
+def test_finetune_of_everything_that_is_balanced_gives_the_same_with_workers(
+    train: Train, small_settings: dict[str, Any], remedy: dict[str, str]
+):
+    settings = {**small_settings, "tune": "full", **remedy}
+    assert_same_weights(train(**settings).path, train(**settings, workers=1).path)
 
 
 def test_finetune_that_drops_copies_lists_them_and_is_done(

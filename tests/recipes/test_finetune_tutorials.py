@@ -37,10 +37,10 @@ def test_finetune_with_one_logit_tells_two_classes_apart(tmp_path: Path, tiny_se
 
 @pytest.mark.parametrize("tune", ["lp-ft", "full"])
 def test_finetune_with_bce_of_several_classes_learns(
-    tiny_data: Path, tmp_path: Path, tiny_settings: dict[str, Any], tune: str
+    tiny_data: Path, tmp_path: Path, small_settings: dict[str, Any], tune: str
 ):
     run = tl.finetune(
-        data=tiny_data, out=tmp_path / "run", loss="bce", **{**tiny_settings, "tune": tune, "epochs": 4, "lr": 2e-3}
+        data=tiny_data, out=tmp_path / "run", loss="bce", **{**small_settings, "tune": tune, "epochs": 4, "lr": 2e-3}
     )
     assert run.summary["test_accuracy"] > 0.5
     assert run.model.metadata.loss == "bce"
@@ -88,10 +88,10 @@ def test_finetune_with_options_of_the_network_keeps_them_in_the_model(photos: Pa
 
 
 def test_finetune_evaluated_every_few_steps_keeps_the_best_and_notes_each(
-    tiny_data: Path, tmp_path: Path, tiny_settings: dict[str, Any]
+    tiny_data: Path, tmp_path: Path, small_settings: dict[str, Any]
 ):
     run = tl.finetune(
-        data=tiny_data, out=tmp_path / "run", eval_every=2, log_every=3, **tiny_settings | {"tune": "full"}
+        data=tiny_data, out=tmp_path / "run", eval_every=2, log_every=3, **small_settings | {"tune": "full"}
     )
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], "val_loss" in line) for line in lines] == [(2, True), (3, False), (4, True)]

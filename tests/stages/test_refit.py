@@ -14,7 +14,7 @@ from tl_toolkit.recipes.finetune import Run
 
 
 @pytest.fixture
-def train(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+def train(photos: Path, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs of --tune auto that keep the probe."""
     monkeypatch.setattr(advance, "_why_not", lambda *_: "not today")
     count = 0
@@ -23,7 +23,7 @@ def train(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any], monkeypat
         nonlocal count
         count += 1
         events: list[Event] = []
-        given = {**tiny_settings, "tune": "auto", "views": 1, "probe_epochs": 30, "precision": "fp32", **settings}
+        given = {**small_settings, "tune": "auto", "views": 1, "probe_epochs": 30, "precision": "fp32", **settings}
         return tl.finetune(data=photos, out=tmp_path / str(count), callback=events.append, **given), events
 
     return run
@@ -60,7 +60,7 @@ def test_auto_with_the_datas_own_val_leaves_it_alone(train: Any, photos: Path):
 
 
 def test_auto_whose_features_do_not_fit_into_memory_does_not_train_again(train: Any, monkeypatch: pytest.MonkeyPatch):
-    needed = 30 * (512 + 3) * 4  # Of train and val; train alone fits.
+    needed = 30 * (96 + 3) * 4  # Of train and val; train alone fits.
     monkeypatch.setattr(frozen, "MEMORY_BYTES", needed - 1)
     run, events = train()
     assert not run.summary["refit_on_val"]

@@ -11,7 +11,6 @@ import torch
 
 import tl_toolkit as tl
 from tests.helpers.runs import TIMES, assert_same_run, metrics, stop_after
-from tl_toolkit.api import Run
 from tl_toolkit.errors import RunInterruptedError, UsageError
 from tl_toolkit.events import DecisionEvent, Event
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, LOCK_FILE

@@ -67,7 +67,7 @@ def test_resume_on_other_images_than_those_that_moved_names_what_differs(stopped
     with pytest.raises(UsageError) as error:
         tl.resume(stopped_run, data=moved_data)
     found = re.fullmatch(
-        r"(.*) cannot be gone on with exactly: (train|val) \((\d+ images), (\w+) before, (\d+ images), (\w+) now\) "
+        r"(.*) cannot be resumed exactly: (train|val) \((\d+ images), (\w+) before, (\d+ images), (\w+) now\) "
         r"changed since its checkpoint\. Put back what was there, or train a new run: its settings are in .*",
         str(error.value),
     )

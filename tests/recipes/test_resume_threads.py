@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import tl_toolkit as tl
-from tl_toolkit.api import Run
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.events import DecisionEvent, Event, WarningEvent
 from tl_toolkit.io.own_files import CHECKPOINT_FILE
+from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs.checkpoint import Checkpoint
 
 

@@ -1,8 +1,12 @@
-"""Fixtures that many tests share. No test reaches beyond this machine."""
+"""Fixtures that many tests share, and how many processes run them. No test reaches beyond this machine."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # Read by huggingface_hub when it is imported.
+for name in ("COLUMNS", "LINES"):  # Read by rich when it is imported; pytest-xdist sets them.
+    os.environ.pop(name, None)
+if "PYTEST_XDIST_WORKER" in os.environ:  # Threads of several processes would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # Read by torch when it is imported.
 
 import time
 import urllib.error
@@ -21,6 +25,7 @@ from tests.helpers.folders import copy_digits
 from tl_toolkit.io import download
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs import contention as pace
+from tl_toolkit.system.cores import bound_cores
 from tl_toolkit.system.cpu_usage import Usage
 
 # The same examples in every run; for other ones, and more of them: --hypothesis-profile=long.
@@ -29,6 +34,28 @@ hypothesis.settings.register_profile("long", max_examples=1_000, deadline=None)
 hypothesis.settings.load_profile("fixed")
 
 REAL_DATA = os.environ.get("TL_REAL_DATA")
+MAX_PROCESSES = 8
+"""Each holds about a gigabyte, and trains the models that tests share once more."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run the whole fast suite in a process per core, and what someone picked from it in this process.
+
+    Importing torch costs a process some seconds, and a worker's prints are not shown: neither suits a single file, a
+    slow test or a benchmark. `-n 0` and `-n NUMBER` overrule it.
+    """
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    picked = config.option.keyword or config.option.markexpr != "not slow" or config.option.capture == "no"
+    return min(bound_cores(), MAX_PROCESSES) if whole and not picked else 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file that share a costly fixture in one process."""
+    for item in items:
+        definitions = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+        if any(found[-1].scope == "module" for found in definitions):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ from tl_toolkit.io.safetensors_file import DIGEST
 from tl_toolkit.runs.checkpoint import Checkpoint
 
 SETTINGS = (
-    *("--tune", "lp-ft", "--arch", "timm:resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "8"),
+    *("--tune", "lp-ft", "--arch", "timm:test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "8"),
     *("--probe-epochs", "6", "--epochs", "3", "--checkpoint-every", "2", "--arch-options", "drop_rate=0.2", "--quiet"),
 )
 CLASSES, PER_CLASS = ["0", "1", "7"], 12
@@ -91,9 +91,9 @@ class Harness:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = copy_digits(folder / "data", CLASSES, PER_CLASS)
-        self._context = multiprocessing.get_context("forkserver")  # torch is imported once.
+        self._context = multiprocessing.get_context("forkserver")  # torch and the libraries are imported once.
         self._context.set_forkserver_preload(
-            ["tl_toolkit.api", "tl_toolkit.cli.main", "tests.reliability.interrupting"]
+            ["tl_toolkit.recipes.finetune", "tl_toolkit.cli.main", "tests.reliability.interrupting"]
         )
         self.whole = folder / "whole"
         self._finish("--data", self.data, "--out", self.whole, *SETTINGS, cache=self.whole)

@@ -3,10 +3,9 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # Read by huggingface_hub when it is imported.
-for name in ("COLUMNS", "LINES"):  # Read by rich when it is imported; pytest-xdist sets them.
-    os.environ.pop(name, None)
-if "PYTEST_XDIST_WORKER" in os.environ:  # Threads of several processes would wait for each other.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # Read by torch when it is imported.
+os.environ.pop("COLUMNS", None)  # Read by rich when it is imported; pytest-xdist sets it.
+# Read by torch when it is imported: threads of several processes would wait for each other.
+os.environ.update({"OMP_NUM_THREADS": "1", **os.environ} if "PYTEST_XDIST_WORKER" in os.environ else {})
 
 import time
 import urllib.error

@@ -150,7 +150,7 @@ def test_finetune_with_resume_of_a_finished_run_shows_its_results(tiny_run: Run)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--resume", "RUN", "--lr", "0.1"], "--lr cannot be given anew"),
+        (["--resume", "RUN", "--lr", "0.1"], "--lr cannot change, only"),
         (["--resume", "RUN", "--config", "RUN/config.yaml"], "leave out --config"),
         (["--resume", "nowhere"], "nowhere is no run"),
         (["--checkpoint-every", "often"], "--checkpoint-every must be a number of steps such as 50"),

@@ -14,6 +14,7 @@ from torch import nn
 
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
+from tests.helpers.runs import assert_same_weights
 from tl_toolkit.errors import (
     ConfigError,
     DataError,
@@ -29,6 +30,7 @@ from tl_toolkit.model_file import read_metadata
 from tl_toolkit.models.build import BuiltModel, build_network
 from tl_toolkit.planning import run_plan
 from tl_toolkit.recipes.finetune import Run
+from tl_toolkit.training import device, loop
 
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",
@@ -88,9 +90,25 @@ def test_finetune_changes_what_the_policy_says_and_nothing_else(
     assert run.summary["head"] == head
 
 
-def test_finetune_keeps_the_best_weights_by_val(tiny_run: Run):
-    lines = [json.loads(line) for line in (tiny_run.path / "metrics.jsonl").read_text().splitlines()]
-    assert tiny_run.summary["val_accuracy"] == pytest.approx(max(line["val_accuracy"] for line in lines), abs=1 / 6)
+def test_finetune_keeps_the_best_weights_by_val(
+    photos: Path, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    """The second of three evaluations is the best one."""
+    evaluate = loop.evaluate_batches
+    weights: list[dict[str, torch.Tensor]] = []
+
+    def evaluate_as_told(module: nn.Module, *arguments: Any) -> Any:
+        weights.append({name: value.clone() for name, value in module.state_dict().items()})
+        return dataclasses.replace(evaluate(module, *arguments), accuracy=(0.5, 0.9, 0.1)[len(weights) - 1])
+
+    monkeypatch.setattr(loop, "evaluate_batches", evaluate_as_told)
+    run = tl.finetune(data=photos, out=tmp_path / "run", **{**small_settings, "tune": "full", "epochs": 3, "ema": 0.0})
+    assert run.summary["best_epoch"] == 2
+    best, last = (load_file(run.path / name) for name in ("model.safetensors", "last.safetensors"))
+    assert best.keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in best.items())
+    assert all(torch.equal(value, weights[2][name]) for name, value in last.items())
+    assert not torch.equal(best["fc.weight"], last["fc.weight"])
 
 
 def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny_settings: dict[str, Any]):
@@ -159,16 +177,16 @@ def test_finetune_of_grayscale_arrays_predicts_arrays(tmp_path: Path, tiny_setti
 
 
 def test_finetune_of_a_network_with_two_heads_trains_both(photos: Path, tmp_path: Path):
-    run = tl.finetune(
-        arch="timm:deit_tiny_distilled_patch16_224",
-        data=photos,
-        weights="none",
-        tune="linear-probe",
-        epochs=1,
-        image_size=32,
-        out=tmp_path / "run",
+    arch: dict[str, Any] = {"arch": "timm:deit_tiny_distilled_patch16_224", "weights": "none", "image_size": 32}
+    slow, fast = (
+        tl.finetune(data=photos, tune="linear-probe", epochs=1, lr=rate, out=tmp_path / str(rate), **arch)
+        for rate in (0.001, 0.1)
     )
-    assert run.model.predict(min((photos / "0").iterdir())).class_name in {"0", "1", "7"}
+    assert fast.model.predict(min((photos / "0").iterdir())).class_name in {"0", "1", "7"}
+    for name in ("head", "head_dist"):
+        one, other = (run.model.module.get_submodule(name).weight for run in (slow, fast))
+        assert one.shape == (3, 192)
+        assert not torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -259,13 +277,28 @@ def test_finetune_takes_a_map_style_dataset(tmp_path: Path, small_settings: dict
     assert run.summary["data"] == "python:shades"
 
 
-def test_finetune_in_float32_after_bfloat16_in_one_process(
-    photos: Path, tmp_path: Path, small_settings: dict[str, Any]
+def test_finetune_in_float32_after_bfloat16_in_one_process_computes_each_as_asked(
+    photos: Path, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    for index, precision in enumerate(("auto", "fp32", "auto")):
-        run = tl.finetune(data=photos, out=tmp_path / str(index), precision=precision, **small_settings)
-        assert isinstance(run.model.module, nn.Module)
-    assert dataclasses.is_dataclass(run.model.metadata)
+    """Accelerate keeps the precision of a process's first run, unless it is told otherwise."""
+    monkeypatch.setattr(device, "_native_bf16", lambda _: (True, "as the test says"))
+    types: list[set[torch.dtype]] = []
+    convolve = nn.Conv2d._conv_forward
+
+    def note(*arguments: Any) -> torch.Tensor:
+        output = convolve(*arguments)
+        if torch.is_grad_enabled():
+            types[-1].add(output.dtype)
+        return output
+
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", note)
+    for index, precision in enumerate(("bf16", "fp32", "bf16")):
+        types.append(set())
+        settings = {**small_settings, "tune": "full", "precision": precision}
+        run = tl.finetune(data=photos, out=tmp_path / str(index), **settings)
+        assert run.summary["precision"] == precision
+    assert types == [{torch.bfloat16}, {torch.float32}, {torch.bfloat16}]
+    assert_same_weights(tmp_path / "0", tmp_path / "2")
 
 
 @pytest.mark.slow
@@ -294,7 +327,7 @@ def test_model_read_back_gives_the_bits_of_the_module_that_was_trained(
         networks.append(build_network(*arguments))
         return networks[-1]
 
-    monkeypatch.setattr(job, "build_network", build_and_keep)
+    monkeypatch.setattr(run_plan, "build_network", build_and_keep)
     tl.finetune(data=photos, out=tmp_path / "run", **small_settings)
     loaded = tl.load(tmp_path / "run")
     trained = ImageClassifier(networks[0].module, loaded.metadata, loaded.compute)

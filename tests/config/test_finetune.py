@@ -84,7 +84,7 @@ def test_every_setting_has_help_and_a_valid_default():
     for field in dataclasses.fields(FinetuneConfig):
         setting = field.metadata["setting"]
         assert setting.help.endswith(".")
-        assert field.default is not None or setting.automatic
+        assert field.default is not None or setting.default_help
 
 
 def test_located_makes_paths_full_and_leaves_names(in_folder: Path):

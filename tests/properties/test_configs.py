@@ -45,13 +45,13 @@ def valid(name: str) -> st.SearchStrategy[Any]:
     elif kind is str:
         values = st.text(max_size=30).filter(lambda text: text.strip(" \t\n"))
     elif kind is int:
-        values = st.integers(int(limits.minimum or 0), int(limits.maximum or 2**63 - 1))
+        values = st.integers(int(limits.ge or 0), int(limits.le or 2**63 - 1))
     else:
         least, most = (bound if bound is not None else other for bound, other in (
-            (limits.minimum if limits.above is None else limits.above, -1e300),
-            (limits.maximum if limits.below is None else limits.below, 1e300),
+            (limits.ge if limits.gt is None else limits.gt, -1e300),
+            (limits.le if limits.lt is None else limits.lt, 1e300),
         ))  # fmt: skip
-        values = st.floats(least, most, exclude_min=limits.above is not None, exclude_max=limits.below is not None)
+        values = st.floats(least, most, exclude_min=limits.gt is not None, exclude_max=limits.lt is not None)
     return st.none() | values if is_optional(field.type) else values
 
 

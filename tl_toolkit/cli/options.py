@@ -119,7 +119,7 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
 
 def _shown_default(field: "dataclasses.Field[Any]", setting: FieldSpec) -> str:
     """The real default, which Typer does not know: its own is None, for a flag that was not given."""
-    default = setting.automatic or str(field.default)
+    default = setting.default_help or str(field.default)
     return "" if field.default == () or field.default is False else f" [dim]\\[default: {default}][/]"
 
 

@@ -1,4 +1,4 @@
-"""What settings must be to each other, and what their texts must say; each alone is checked by `settings.py`."""
+"""Validation across settings, and of settings that are text; `fields.py` validates single values."""
 
 import json
 import math
@@ -16,10 +16,10 @@ TIME = r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,3})?[smh]"
 
 
 def problems_between(config: Any) -> list[str]:
-    """What is wrong with a config beyond the types and limits of its fields, each as a sentence.
+    """Return what is wrong with a config beyond the types and limits of its fields, a sentence each.
 
     Args:
-        config: A FinetuneConfig, whose fields may still have values of wrong types.
+        config: A FinetuneConfig, in which some values may have wrong types.
     """
     problems: list[str] = []
     if config.in_channels == 2:
@@ -57,12 +57,12 @@ def problems_between(config: Any) -> list[str]:
 
 def _problem_with_option(option: Any) -> str | None:
     if not isinstance(option, str):
-        return None  # The list's own problem.
+        return None  # `validate` reports it.
     name, _, value = option.partition("=")
     if not re.fullmatch(r"[A-Za-z_]\w*=.+", option):
         return f"{named('arch_options')} must be KEY=VALUE, not {format_value(option)}."
     try:
-        json.dumps(read_yaml(value))  # As the model file will have it.
+        json.dumps(read_yaml(value))  # The model file stores it as JSON.
     except (ValueError, TypeError, RecursionError) as error:
         return f"{named('arch_options')} must have plain values, but that of {format_value(name)} is not: {error}."
     return None

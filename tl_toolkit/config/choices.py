@@ -1,54 +1,28 @@
-"""The values that settings with a fixed choice may have."""
+"""The values of settings with a fixed set of choices."""
 
 from typing import Literal
 
 Head = Literal["swap", "append", "mlp"]
-
-
 Tune = Literal["auto", "linear-probe", "last-stage", "full", "lp-ft"]
-
-
 Norm = Literal["frozen", "batch"]
-
-
 Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
-
-
 Augment = Literal["none", "pad-crop", "light", "strong"]
-
-
 Loss = Literal["cross-entropy", "bce"]
-
-
 SubsetOrder = Literal["stratified", "in-order"]
-
-
 Duplicates = Literal["warn", "drop", "fail"]
-
-
 Sampler = Literal["shuffle", "balanced"]
-
-
 ClassWeights = Literal["none", "balanced"]
-
-
 Precision = Literal["auto", "bf16", "fp32"]
-
-
 SaveFormat = Literal["state-dict", "full-model"]
 
-
 DIGITS = "digits"
-"""The data that come with the toolkit."""
-
+"""The dataset that comes with the toolkit."""
 
 RESUMABLE = {"epochs", "workers", "threads", "checkpoint_every", "time_budget", "data", "data_root"}
-"""Settings that may be given anew to a run that goes on; of its images the contents must be the same."""
-
+"""Settings that may change when a run resumes; the contents of its images must not."""
 
 MAX_THREADS = 1024
-"""The system would end a process that asks for far more."""
-
+"""The system would kill a process with far more."""
 
 NAMED_WEIGHTS = ("auto", "imagenet", "package", "bundled", "none")
-"""Weights that are no file, URL or repository."""
+"""Weights that are not a file, URL or repository."""

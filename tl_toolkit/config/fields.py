@@ -1,4 +1,4 @@
-"""Settings: what a field of a config says of itself, and what a value must be to stand in it."""
+"""The fields of a config: their help and limits, and the validation of their values."""
 
 import contextlib
 import dataclasses
@@ -17,58 +17,64 @@ from tl_toolkit.text import flag_of, format_value, named
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """What a field's metadata says about it beside its type and default."""
+    """Metadata of a field, beside its type and default.
+
+    Attributes:
+        help: Help text of the flag.
+        panel: Panel of `--help` that shows it.
+        ge: Smallest value; `gt`, `le` and `lt` are limits likewise.
+        default_help: What the default None means.
+        accepts_number: Whether a text may also be written as a number.
+    """
 
     help: str
     panel: str
-    minimum: float | None = None
-    above: float | None = None
-    maximum: float | None = None
-    below: float | None = None
-    automatic: str = ""
-    """What None means, in a few words."""
-    number_too: bool = False
-    """Whether text may also be given as a number."""
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    default_help: str = ""
+    accepts_number: bool = False
 
 
-def setting(default: Any, help: str, panel: str, **limits: Any) -> Any:
-    """A dataclass field that carries its `FieldSpec`."""
+def setting(panel: str, default: Any, help: str, **limits: Any) -> Any:
+    """Return a dataclass field that carries its `FieldSpec`."""
     return dataclasses.field(default=default, metadata={"setting": FieldSpec(help, panel, **limits)})
 
 
 def flag_name(field: "dataclasses.Field[Any]") -> str:
-    """The name of a field's flag as Python and YAML write it: `lr` for `learning_rate`."""
+    """Return the name of a field's flag in Python and YAML: `lr` for `learning_rate`."""
     return flag_of(field.name).removeprefix("--").replace("-", "_")
 
 
 def choices_of(annotation: Any) -> tuple[str, ...]:
-    """The values that a Literal, or a tuple of Literals, admits; empty for any other type."""
+    """Return the values of a Literal or a tuple of Literals; empty for other types."""
     if typing.get_origin(annotation) is tuple:
         annotation = typing.get_args(annotation)[0]
     return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
 
 
 def is_optional(annotation: Any) -> bool:
-    """Whether a type is `... | None`; of a Literal, typing makes a Union of its own."""
+    """Return whether a type is `... | None`; for a Literal this is a `typing.Union`."""
     return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
 
 
 def without_none(annotation: Any) -> Any:
-    """`int | None` becomes `int`; other types stay."""
+    """Return `int` for `int | None`, and other types unchanged."""
     if is_optional(annotation):
         return next(part for part in typing.get_args(annotation) if part is not types.NoneType)
     return annotation
 
 
 def coerce(field: dataclasses.Field[Any], value: Any) -> Any:
-    """Takes over what YAML writes differently: `1e-3` is text there, and a tuple is a list."""
+    """Return a value with the field's type where YAML has another: `1e-3` is text there, and a tuple is a list."""
     kind = without_none(field.type)
     if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):
             return float(value)
         return value
-    with contextlib.suppress(ValueError):  # Python writes no numbers of thousands of digits.
-        if field.metadata["setting"].number_too and isinstance(value, int | float) and not isinstance(value, bool):
+    with contextlib.suppress(ValueError):  # Python does not print integers of thousands of digits.
+        if field.metadata["setting"].accepts_number and isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
         if typing.get_origin(kind) is tuple and isinstance(value, dict):
             return tuple(f"{name}={item}" for name, item in value.items())
@@ -76,13 +82,13 @@ def coerce(field: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def validate(field: dataclasses.Field[Any], value: Any) -> str | None:
-    """What is wrong with a field's value, as a sentence."""
+    """Return what is wrong with a field's value as a sentence, or None."""
     if value is None and is_optional(field.type):
         return None
     kind = without_none(field.type)
     if choices := choices_of(kind):
-        given = value if typing.get_origin(kind) is tuple else (value,)
-        if not isinstance(given, tuple) or any(item not in choices for item in given):
+        items = value if typing.get_origin(kind) is tuple else (value,)
+        if not isinstance(items, tuple) or any(item not in choices for item in items):
             return f"{named(field.name)} must be {' or '.join(choices)}, not {format_value(value)}."
         return None
     if typing.get_origin(kind) is tuple:
@@ -101,27 +107,27 @@ def validate(field: dataclasses.Field[Any], value: Any) -> str | None:
 def _out_of_range(name: str, limits: FieldSpec, value: Any) -> str | None:
     if isinstance(value, str | bool):
         return None
-    if isinstance(value, int) and limits.maximum is None and abs(value) > LARGEST:
+    if isinstance(value, int) and limits.le is None and abs(value) > LARGEST:
         return f"{name} must be below 2^63, not {format_value(value)}."
     bounds = [
-        ("at least", limits.minimum, operator.ge),
-        ("above", limits.above, operator.gt),
-        ("at most", limits.maximum, operator.le),
-        ("below", limits.below, operator.lt),
+        ("at least", limits.ge, operator.ge),
+        ("above", limits.gt, operator.gt),
+        ("at most", limits.le, operator.le),
+        ("below", limits.lt, operator.lt),
     ]
-    asked = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
-    finite = not isinstance(value, float) or math.isfinite(value)
-    if finite and all(holds(value, bound) for _, bound, holds in asked):
+    required = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
+    finite = isinstance(value, int) or math.isfinite(value)
+    if finite and all(holds(value, bound) for _, bound, holds in required):
         return None
-    wanted = " and ".join(f"{words} {bound}" for words, bound, _ in asked)
-    return f"{name} must be {wanted}, not {value!r}."
+    expected = " and ".join(f"{words} {bound}" for words, bound, _ in required)
+    return f"{name} must be {expected}, not {value!r}."
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases: with them a few lines can stand for more than fits into memory."""
+    """YAML without aliases, with which a few lines can expand beyond any memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Makes a node of what comes next."""
+        """Compose the next node."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="settings have no aliases (*name); write the value", problem_mark=mark)
@@ -129,14 +135,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(text: str) -> Any:
-    """One YAML value.
+    """Parse one YAML value.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not valid YAML.
     """
     try:
         return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        raise ValueError(str(error)) from error  # Not all that makes no sense is a YAMLError, such as !!bool perhaps.
+        raise ValueError(str(error)) from error  # PyYAML raises more than YAMLError, on !!bool perhaps for one.

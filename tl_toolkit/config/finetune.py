@@ -1,10 +1,10 @@
 """FinetuneConfig: every setting of a run, with its default, its limits and its help, in one place.
 
-The flags of ``tl finetune``, the keyword arguments of ``tl_toolkit.finetune`` and the keys of a
-config file are all made from this one class.
+Its fields are the flags of ``tl finetune``, the arguments of ``tl_toolkit.finetune`` and the keys of config files.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,262 +39,202 @@ from tl_toolkit.text import format_value
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
-
 UNICODE_BREAKS = "\x85\u2028\u2029"
-"""PyYAML writes them as they are, without quotes, and reads them as ends of lines: a path may have one."""
+"""PyYAML writes them unquoted and reads them as line breaks; a path may contain one."""
 
-MODEL, DATA, TRAINING, AUGMENTATION, OUTPUT = "Model", "Data", "Training", "Augmentation and input", "Output"
+PANELS = ("Model", "Data", "Training", "Augmentation and input", "Output")
+_model, _data, _training, _input, _output = (functools.partial(setting, panel) for panel in PANELS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneConfig:
-    """Settings of one fine-tuning run, checked as a whole when it is made.
+    """Settings of one fine-tuning run, validated together on creation.
 
     Raises:
         ConfigError: Some settings are wrong; the message lists them all.
     """
 
-    arch: str = setting(
+    arch: str = _model(
         "auto",
-        "Network: a name from `tl models`, `torchvision:NAME` or `timm:NAME`; auto tries those whose weights are on "
-        "this machine on a sample of your images, as `tl rank` does.",
-        MODEL,
+        "Network: a name from `tl models`, `torchvision:NAME` or `timm:NAME`; auto compares the networks whose weights "
+        "are on this machine on a sample of your images, as `tl rank` does.",
     )
-    weights: str = setting(
+    weights: str = _model(
         "auto",
         "Pretrained weights: auto, imagenet, package, bundled, none, a FILE, a URL#sha256=HEX or hf-hub:ORG/NAME.",
-        MODEL,
     )
-    arch_options: tuple[str, ...] = setting(
-        (), "An option of the network's own, such as drop_path_rate=0.1 or activation=relu; repeatable.", MODEL
+    arch_options: tuple[str, ...] = _model(
+        (), "An option of the network itself, such as drop_path_rate=0.1 or activation=relu; repeatable."
     )
-    head: Head = setting(
-        "swap",
-        "swap replaces the classifier, append adds a Linear after its logits, mlp replaces it by two layers.",
-        MODEL,
+    head: Head = _model(
+        "swap", "swap replaces the classifier, append adds a Linear after its logits, mlp replaces it by two layers."
     )
-    tune: Tune = setting(
+    tune: Tune = _model(
         "auto",
         "What trains: the head (linear-probe), then the last stage (last-stage), everything at once (full) or the head "
-        "and then everything (lp-ft); auto goes from the head on as long as val gains by it.",
-        MODEL,
+        "and then everything (lp-ft); auto starts with the head and trains more as long as val improves.",
     )
-    time_budget: str | None = setting(
+    time_budget: str | None = _training(
         None,
-        "Most time that the whole run may take, such as 90s, 10m or 2h; the more, the more auto tries.",
-        TRAINING,
-        automatic="none; auto trains stages of half a minute or so",
+        "Maximum time of the whole run, such as 90s, 10m or 2h; with more time, auto tries more.",
+        default_help="none; auto trains stages of about half a minute",
     )
 
-    data: str = setting("digits", "Images: a folder, `digits` or `torchvision:NAME`.", DATA)
-    classes: int | None = setting(
+    data: str = _data("digits", "Images: a folder, `digits` or `torchvision:NAME`.")
+    classes: int | None = _data(
         None,
-        "Number of classes that the data must have; 1 tells two classes apart by one logit.",
-        DATA,
-        minimum=1,
-        automatic="from the data",
+        "Number of classes that the data must have; 1 separates two classes by one logit.",
+        ge=1,
+        default_help="from the data",
     )
-    val_split: float = setting(
-        0.1, "Share of train that becomes val where the data has no val split.", DATA, above=0, below=1
+    val_split: float = _data(0.1, "Share of train to use as val where the data has no val split.", gt=0, lt=1)
+    train_images: int | None = _data(None, "Number of images to train on.", ge=2, default_help="all")
+    val_images: int | None = _data(
+        None, "Number of images in val, instead of --val-split.", ge=1, default_help="by --val-split, or all"
     )
-    train_images: int | None = setting(None, "Train on so many images.", DATA, minimum=2, automatic="all")
-    val_images: int | None = setting(
-        None, "So many images in val, in place of --val-split.", DATA, minimum=1, automatic="by --val-split, or all"
-    )
-    test_images: int | None = setting(None, "Test on so many images.", DATA, minimum=1, automatic="all")
-    draw: SubsetOrder = setting(
+    test_images: int | None = _data(None, "Number of images to test on.", ge=1, default_help="all")
+    draw: SubsetOrder = _data(
         "stratified",
-        "Which images val and these numbers take: by lot from each class, or in the data's order, val from the end of "
-        "train and the others from the beginning.",
-        DATA,
+        "How val and the numbers of images are drawn: stratified draws at random from each class; in-order takes val "
+        "from the end of train, and the others from the beginning.",
     )
-    data_root: str = setting("datasets", "Folder of the torchvision datasets.", DATA)
-    download: bool = setting(False, "Download a torchvision dataset that is not there yet.", DATA)
-    strict: bool = setting(False, "Stop at unreadable images instead of leaving them out.", DATA)
-    duplicates: Duplicates = setting(
+    data_root: str = _data("datasets", "Folder of the torchvision datasets.")
+    download: bool = _data(False, "Download a torchvision dataset that is not there yet.")
+    strict: bool = _data(False, "Stop at unreadable images instead of skipping them.")
+    duplicates: Duplicates = _data(
         "warn",
-        "Identical images: warn of them; drop copies from train, and from val those that test has too; or fail.",
-        DATA,
+        "Identical images: warn reports them, drop removes copies from train and those of test from val, fail stops.",
     )
 
-    epochs: int | None = setting(
+    epochs: int | None = _training(
         None,
         "Passes over train.",
-        TRAINING,
-        minimum=1,
-        automatic="6; 4 of the last stage, 8 with a time budget; --probe-epochs with linear-probe",
+        ge=1,
+        default_help="6; 4 for the last stage, 8 with a time budget; --probe-epochs with linear-probe",
     )
-    probe_epochs: int | None = setting(
+    probe_epochs: int | None = _training(
+        None, "Epochs of the probe before fine-tuning.", ge=1, default_help="12 with L-BFGS, 48 with gradient descent"
+    )
+    patience: int | None = _training(
         None,
-        "Epochs of the probe before fine-tuning.",
-        TRAINING,
-        minimum=1,
-        automatic="12 of L-BFGS, 48 of gradient descent",
+        "Stop fine-tuning after N evaluations in a row without an improvement on val.",
+        ge=1,
+        default_help="all epochs",
     )
-    patience: int | None = setting(
+    views: int = _training(1, "Views of an image for frozen features: the image, its mirror image, then crops.", ge=1)
+    batch_size: int = _training(32, "Images per step; 256 where only the head trains.", ge=1)
+    learning_rate: float | None = _training(
+        None, "Peak learning rate.", gt=0, default_help="by optimizer and network; --probe-lr with linear-probe"
+    )
+    head_learning_rate: float | None = _training(
+        None, "Peak learning rate of the head.", gt=0, default_help="same as --lr"
+    )
+    probe_learning_rate: str | None = _training(
         None,
-        "Stop fine-tuning after so many evaluations in a row that did not improve val.",
-        TRAINING,
-        minimum=1,
-        automatic="all epochs",
+        "Train the probe by gradient descent with this peak learning rate; auto tries a grid of rates and weight "
+        "decays and keeps the best on val.",
+        default_help="none, L-BFGS solves the probe",
+        accepts_number=True,
     )
-    views: int = setting(
-        1,
-        "Views of an image in which frozen features are computed: as it is, mirrored, and then crops.",
-        TRAINING,
-        minimum=1,
+    weight_decay: float | None = _training(
+        None, "Weight decay; biases and norms have none.", ge=0, default_help="by optimizer"
     )
-    batch_size: int = setting(32, "Images in a step; 256 where a head alone trains.", TRAINING, minimum=1)
-    learning_rate: float | None = setting(
-        None,
-        "Peak learning rate.",
-        TRAINING,
-        above=0,
-        automatic="by optimizer and network; --probe-lr with linear-probe",
-    )
-    head_learning_rate: float | None = setting(
-        None, "Peak learning rate of the head.", TRAINING, above=0, automatic="as --lr"
-    )
-    probe_learning_rate: str | None = setting(
-        None,
-        "Train the probe by gradient descent at this peak learning rate; auto tries a grid of rates and weight decays "
-        "and keeps the best by val.",
-        TRAINING,
-        automatic="solved by L-BFGS, without one",
-        number_too=True,
-    )
-    weight_decay: float | None = setting(
-        None, "Weight decay; none on biases and norms.", TRAINING, minimum=0, automatic="by optimizer"
-    )
-    optimizer: str | None = setting(
+    optimizer: str | None = _training(
         None,
         "adamw, sgd (with Nesterov momentum), momentum (without) or any other timm optimizer; lbfgs for linear-probe.",
-        TRAINING,
-        automatic="adamw; lbfgs for the probe",
+        default_help="adamw; lbfgs for the probe",
     )
-    momentum: float = setting(0.9, "Momentum of the optimizers that have one.", TRAINING, minimum=0, below=1)
-    scheduler: Scheduler = setting("cosine", "Course of the learning rate after the warm-up.", TRAINING)
-    warmup: float | None = setting(
+    momentum: float = _training(0.9, "Momentum of the optimizers that use it.", ge=0, lt=1)
+    scheduler: Scheduler = _training("cosine", "Schedule of the learning rate after the warm-up.")
+    warmup: float | None = _training(
         None,
-        "Share of the steps in which the learning rate rises.",
-        TRAINING,
-        minimum=0,
-        below=1,
-        automatic="0.1; 0.4 where BatchNorm learns after a probe",
+        "Share of the steps over which the learning rate warms up.",
+        ge=0,
+        lt=1,
+        default_help="0.1; 0.4 where BatchNorm trains after a probe",
     )
-    clip_gradient: float | None = setting(
-        None, "Largest norm of the gradient.", TRAINING, above=0, automatic="no clipping"
+    clip_gradient: float | None = _training(None, "Maximum norm of the gradient.", gt=0, default_help="off")
+    loss: Loss | None = _training(
+        None, "cross-entropy, or bce: each class on its own.", default_help="cross-entropy; bce with --classes 1"
     )
-    loss: Loss | None = setting(
+    label_smoothing: float | None = _training(
         None,
-        "cross-entropy, or bce: each class for itself.",
-        TRAINING,
-        automatic="cross-entropy; bce with --classes 1",
+        "Share of each target that is spread over all classes.",
+        ge=0,
+        lt=1,
+        default_help="0.1; 0 with two classes",
     )
-    label_smoothing: float | None = setting(
+    norm: Norm | None = _training(
         None,
-        "Share of a target that is spread over all classes.",
-        TRAINING,
-        minimum=0,
-        below=1,
-        automatic="0.1; 0 with two classes",
+        "BatchNorm while fine-tuning: frozen keeps the pretrained statistics, batch learns new ones.",
+        default_help="frozen for pretrained networks with depthwise convolutions",
     )
-    norm: Norm | None = setting(
+    layer_decay: float = _training(
+        1.0, "Factor of the learning rate from each layer of the backbone to the one before it.", gt=0, le=1
+    )
+    ema: float | None = _training(
         None,
-        "BatchNorm while fine-tuning: frozen keeps the statistics of the pretrained weights, batch learns new ones.",
-        TRAINING,
-        automatic="frozen in pretrained networks with depthwise convolutions",
+        "Evaluate and save a moving average of the fine-tuned weights, with this decay per step; 0 is off.",
+        ge=0,
+        lt=1,
+        default_help="0.98 with pretrained weights",
     )
-    layer_decay: float = setting(
-        1.0,
-        "Factor of the learning rate from each layer of the backbone to the one before it.",
-        TRAINING,
-        above=0,
-        maximum=1,
+    mixup: float = _training(0.0, "Alpha of mixup while fine-tuning; 0 is off.", ge=0)
+    cutmix: float = _training(0.0, "Alpha of CutMix while fine-tuning; 0 is off.", ge=0)
+    class_weights: ClassWeights = _training("none", "balanced weights the loss by inverse class frequency.")
+    sampler: Sampler = _training(
+        "shuffle", "shuffle shows each image of train once per epoch, balanced shows every class equally often."
     )
-    ema: float | None = setting(
-        None,
-        "Evaluate and save a moving average of the fine-tuned weights, with this decay a step; 0 is off.",
-        TRAINING,
-        minimum=0,
-        below=1,
-        automatic="0.98 with pretrained weights",
+    drop_last: bool = _training(False, "Drop the last batch of an epoch where it is smaller than the others.")
+    eval_every: int | None = _training(
+        None, "Also evaluate on val every N steps.", ge=1, default_help="after each epoch only"
     )
-    mixup: float = setting(0.0, "Alpha of mixup while fine-tuning; 0 is off.", TRAINING, minimum=0)
-    cutmix: float = setting(0.0, "Alpha of CutMix while fine-tuning; 0 is off.", TRAINING, minimum=0)
-    class_weights: ClassWeights = setting(
-        "none", "balanced counts an image the more in the loss the rarer its class is.", TRAINING
-    )
-    sampler: Sampler = setting(
-        "shuffle", "shuffle shows each image of train once an epoch, balanced each class as often.", TRAINING
-    )
-    drop_last: bool = setting(False, "Leave out an epoch's last batch where it is smaller than the others.", TRAINING)
-    eval_every: int | None = setting(
-        None, "Evaluate on val after every N steps too.", TRAINING, minimum=1, automatic="after each epoch alone"
-    )
-    log_every: int | None = setting(
-        None, "Tell and note the loss of train after every N steps.", TRAINING, minimum=1, automatic="not"
-    )
-    seed: int = setting(
-        0, "Seed of the split, the order, the augmentation and the new layers.", TRAINING, minimum=0, maximum=2**32 - 1
-    )
+    log_every: int | None = _training(None, "Log the training loss every N steps.", ge=1, default_help="off")
+    seed: int = _training(0, "Seed of the split, the order, the augmentation and the new layers.", ge=0, le=2**32 - 1)
 
-    augment: Augment = setting(
+    augment: Augment = _input(
         "light",
         "pad-crop: shifts and mirroring, as for CIFAR; light: random crops and mirroring; strong: also TrivialAugment "
         "and erasing.",
-        AUGMENTATION,
     )
-    image_size: int | None = setting(
-        None,
-        "Height and width of the input in pixels.",
-        AUGMENTATION,
-        minimum=8,
-        maximum=LARGEST_SIDE,
-        automatic="as the weights",
+    image_size: int | None = _input(
+        None, "Height and width of the input in pixels.", ge=8, le=LARGEST_SIDE, default_help="from the weights"
     )
-    in_channels: int | None = setting(
-        None, "1 for grayscale or 3 for colour.", AUGMENTATION, minimum=1, maximum=3, automatic="as the weights"
+    in_channels: int | None = _input(
+        None, "1 for grayscale or 3 for colour.", ge=1, le=3, default_help="from the weights"
     )
 
-    feature_cache: bool = setting(
-        True,
-        "Keep what frozen layers give on disk, for later epochs and runs; else they compute it in every epoch.",
-        OUTPUT,
+    feature_cache: bool = _output(
+        True, "Cache the output of frozen layers on disk for later epochs and runs; without it they run in every epoch."
     )
-    cache_size: str | None = setting(
+    cache_size: str | None = _output(
         None,
-        "Most that the cache may take, such as 500MB or 20GiB; 0 writes nothing there.",
-        OUTPUT,
-        automatic="10GiB, or half of the free disk",
-        number_too=True,
+        "Maximum size of the cache, such as 500MB or 20GiB; 0 writes nothing to it.",
+        default_help="10GiB, or half of the free disk space",
+        accepts_number=True,
     )
-    checkpoint_every: str | None = setting(
+    checkpoint_every: str | None = _output(
         None,
-        "Write a checkpoint every N steps, or so often: 50, 30s, 5m or 1h.",
-        OUTPUT,
-        automatic="every epoch and 5m",
-        number_too=True,
+        "Write a checkpoint every N steps or at an interval: 50, 30s, 5m or 1h.",
+        default_help="every epoch and 5m",
+        accepts_number=True,
     )
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.", OUTPUT)
-    precision: Precision = setting("auto", "auto is bf16 where the device computes it natively.", OUTPUT)
-    compile: bool = setting(
-        False, "Compile the network with torch.compile where it trains on images; on CPUs this was slower.", OUTPUT
+    device: str = _output("auto", "auto, cpu, cuda, cuda:N or mps.")
+    precision: Precision = _output("auto", "auto is bf16 where the device computes it natively.")
+    compile: bool = _output(
+        False, "Compile the network with torch.compile where it trains on images; on CPUs this was slower."
     )
-    workers: int | None = setting(
-        None, "Processes that decode images.", OUTPUT, minimum=0, automatic="by cores and images"
-    )
-    threads: int | None = setting(
+    workers: int | None = _output(None, "Processes that decode images.", ge=0, default_help="by cores and images")
+    threads: int | None = _output(
         None,
-        "Cores that the run takes; 1 on a machine that other programs keep busy. Another number rounds sums otherwise.",
-        OUTPUT,
-        minimum=1,
-        maximum=MAX_THREADS,
-        automatic="OMP_NUM_THREADS, else those that it may use",
+        "Cores to use; 1 on a machine that other programs keep busy. Another number rounds sums differently.",
+        ge=1,
+        le=MAX_THREADS,
+        default_help="OMP_NUM_THREADS, else all that it may use",
     )
-    out: str | None = setting(None, "Folder of the run; it must not exist.", OUTPUT, automatic="runs/DATE-ARCH-DATA")
-    tensorboard: bool = setting(False, "Write TensorBoard's event files into the run folder.", OUTPUT)
-    save: tuple[SaveFormat, ...] = setting((), "Also write state_dict.pt or full_model.pt; repeatable.", OUTPUT)
+    out: str | None = _output(None, "Folder of the run; it must not exist.", default_help="runs/DATE-ARCH-DATA")
+    tensorboard: bool = _output(False, "Write TensorBoard event files into the run folder.")
+    save: tuple[SaveFormat, ...] = _output((), "Also write state_dict.pt or full_model.pt; repeatable.")
 
     def __post_init__(self) -> None:
         problems = [
@@ -306,82 +246,80 @@ class FinetuneConfig:
 
     @classmethod
     def from_values(cls, *sources: Mapping[str, Any]) -> Self:
-        """Makes a config from names and values of any origin; `lr` is as good as `learning_rate`.
+        """Return a config made of values by name; `lr` stands for `learning_rate` too.
 
         Args:
-            sources: Settings by name; a later source wins over an earlier one.
+            sources: Settings by name; later sources override earlier ones.
 
         Raises:
-            UnknownNameError: A name is no setting.
+            UnknownNameError: A name is not a setting.
             ConfigError: Some settings are wrong; the message lists them all.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         short = {flag_name(field): field for field in fields.values()}
-        chosen: dict[str, Any] = {}
-        for values in sources:
-            given: dict[str, Any] = {}
-            for name, value in values.items():
+        merged: dict[str, Any] = {}
+        for source in sources:
+            values: dict[str, Any] = {}
+            for name, value in source.items():
                 field = fields.get(name) or short.get(name)
                 if field is None:
-                    raise UnknownNameError(
-                        "setting", name if isinstance(name, str) else format_value(name), [*fields, *short]
-                    )
-                if field.name in given:
+                    text = name if isinstance(name, str) else format_value(name)
+                    raise UnknownNameError("setting", text, [*fields, *short])
+                if field.name in values:
                     raise ConfigError([f"{field.name} is given twice, also as {flag_name(field)}."])
-                given[field.name] = coerce(field, value)
-            chosen |= given
-        return cls(**chosen)
+                values[field.name] = coerce(field, value)
+            merged |= values
+        return cls(**merged)
 
     @property
     def one_logit(self) -> bool:
-        """Whether two classes are told apart by one logit."""
+        """Whether one logit separates two classes."""
         return self.classes == 1
 
     @property
     def resolved_loss(self) -> Loss:
-        """The loss, where it is left open too."""
+        """The loss, or the default one for `classes`."""
         return self.loss or ("bce" if self.one_logit else "cross-entropy")
 
     @property
     def probe_rate(self) -> float | None:
-        """`probe_learning_rate` where it is a number."""
+        """`probe_learning_rate` if it is a number, else None."""
         return None if self.probe_learning_rate in (None, AUTO) else float(self.probe_learning_rate)
 
     @property
     def uses_cache(self) -> bool:
-        """Whether the run may write to the cache."""
+        """Whether the run may write to the feature cache."""
         return self.feature_cache and self.cache_bytes != 0
 
     @property
     def cache_bytes(self) -> int | None:
-        """`cache_size` in bytes; None where it is left open."""
+        """`cache_size` in bytes, or None."""
         return None if self.cache_size is None else parse_size(self.cache_size)
 
     @property
     def checkpoint_steps(self) -> int | None:
-        """Steps from one checkpoint to the next, where `checkpoint_every` is a number of steps."""
+        """`checkpoint_every` if it is a number of steps, else None."""
         every = self.checkpoint_every
         return int(every) if every and every.isdecimal() else None
 
     @property
     def checkpoint_seconds(self) -> float | None:
-        """Seconds from one checkpoint to the next, where `checkpoint_every` is a time."""
+        """`checkpoint_every` in seconds if it is a time, else None."""
         every = self.checkpoint_every
         return float(every[:-1]) * SECONDS[every[-1]] if every and not every.isdecimal() else None
 
     @property
     def budget_seconds(self) -> float | None:
-        """`time_budget` in seconds; None where there is none."""
+        """`time_budget` in seconds, or None."""
         return None if self.time_budget is None else float(self.time_budget[:-1]) * SECONDS[self.time_budget[-1]]
 
     @property
     def parsed_arch_options(self) -> dict[str, Any]:
-        """`arch_options` as names and values; a value is read as YAML reads it."""
-        pairs = (option.partition("=") for option in self.arch_options)
-        return {name: read_yaml(value) for name, _, value in pairs}
+        """`arch_options` as a mapping; values are parsed as YAML."""
+        return {name: read_yaml(value) for name, _, value in (option.partition("=") for option in self.arch_options)}
 
     def with_absolute_paths(self) -> Self:
-        """The same settings with full paths, so that they mean the same in any working directory."""
+        """Return the same settings with absolute paths, valid in any working directory."""
         return dataclasses.replace(
             self,
             data=_full_path(self.data) if is_data_path(self.data) else self.data,
@@ -390,17 +328,17 @@ class FinetuneConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, without `out`, so that they make a new run when used again."""
+        """Return plain values without `out`, so that reusing them starts a new run."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def to_resume(self) -> dict[str, Any]:
-        """`to_dict` without what may change while a run goes on: the rest decides what it learns."""
+        """Return `to_dict` without the settings that may change on resume; the rest determines the weights."""
         free = RESUMABLE | {"feature_cache", "cache_size", "strict", "download", "save", "tensorboard"}
         return {name: value for name, value in self.to_dict().items() if name not in free}
 
     def to_yaml(self) -> str:
-        """`to_dict` as YAML."""
+        """Return `to_dict` as YAML."""
         text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
         if any(sign in text for sign in UNICODE_BREAKS):
             text = yaml.safe_dump(self.to_dict(), sort_keys=False)
@@ -408,10 +346,10 @@ class FinetuneConfig:
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """Reads settings from a YAML file.
+    """Read settings from a YAML file.
 
     Raises:
-        UsageError: The file cannot be read or is no mapping of settings to values.
+        UsageError: The file cannot be read, or is not a mapping.
     """
     try:
         values = read_yaml(path.read_text(encoding="utf-8"))
@@ -427,7 +365,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def is_data_path(data: str) -> bool:
-    """Whether images are named by their folder, rather than by a name that stands for them."""
+    """Return whether `data` is a folder rather than the name of a dataset."""
     return data != DIGITS and ":" not in data
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.model_file import ModelMetadata, read_metadata, read_weights, save_model
+from tl_toolkit.model_file import ModelMetadata, SplitFingerprints, read_metadata, read_weights, save_model
 
 CARD = ModelMetadata(
     "torchvision:resnet18",
@@ -23,6 +23,7 @@ CARD = ModelMetadata(
     weights_license="Apache-2.0",
     metrics={"val_accuracy": 0.5},
 )
+NOTE = SplitFingerprints.of({"train": [b"12345", b"abcde", b"12345"], "val": [b"vwxyz"], "test": []}, ("train",))
 
 
 def test_save_model_read_back_gives_card_and_weights(tmp_path: Path):
@@ -57,12 +58,37 @@ def test_read_card_of_a_file_without_a_licence_leaves_it_unknown(tmp_path: Path)
 
 
 @pytest.mark.parametrize("field", ["class_names", "input_spec", "base_classes", "metrics"])
-@pytest.mark.parametrize("value", ["", "{", "null", "[1]"])
+@pytest.mark.parametrize("value", ["", "{", "null", "[1]", "[1, 2]"])
 def test_read_card_with_a_damaged_field_raises(tmp_path: Path, field: str, value: str):
     path = tmp_path / "damaged.safetensors"
     save_file({"a": torch.zeros(1)}, path, {**CARD.to_metadata(), field: value})
     with pytest.raises(ModelFileError):
         read_metadata(path)
+
+
+@pytest.mark.parametrize("field", ["architecture", "base_classes", "class_names", "input_spec", "weights", "metrics"])
+def test_read_card_without_a_field_says_which(tmp_path: Path, field: str):
+    metadata = CARD.to_metadata()
+    del metadata[field]
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", metadata)
+    with pytest.raises(ModelFileError, match=f"its header is damaged .*{field}"):
+        read_metadata(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "huber"}, r"Invalid enum value 'huber' - at `\$.loss`"),
+        ({"one_logit": "1"}, r"Expected `bool`, got `int` - at `\$.one_logit`"),
+        ({"class_names": '["a", "b", "c"]'}, "it has one logit, but 3 classes"),
+        ({"base_classes": "0"}, "its base_classes 0 are not 1 to 1,048,576"),
+        ({"base_classes": "1048577"}, "its base_classes 1048577 are not 1 to 1,048,576"),
+        ({"base_classes": "true"}, r"Expected `int`, got `bool` - at `\$.base_classes`"),
+    ],
+)
+def test_read_card_with_a_senseless_value_says_which(change: dict[str, str], message: str):
+    with pytest.raises(ModelFileError, match=message):
+        ModelMetadata.from_metadata({**CARD.to_metadata(), **change})
 
 
 def test_read_of_a_truncated_file_raises_at_every_tenth(tmp_path: Path):
@@ -78,9 +104,44 @@ def test_read_of_a_truncated_file_raises_at_every_tenth(tmp_path: Path):
             read_weights(path)
 
 
-@pytest.mark.parametrize("names", [[], ["one"], ["same", "same"], [1, 2]])
+@pytest.mark.parametrize("names", [[], ["one"], ["same", "same"]])
 def test_read_card_with_senseless_class_names_raises(tmp_path: Path, names: list[object]):
     path = tmp_path / "model.safetensors"
     save_file({"a": torch.zeros(1)}, path, {**CARD.to_metadata(), "class_names": json.dumps(names)})
     with pytest.raises(ModelFileError, match="its class names"):
         read_metadata(path)
+
+
+def test_split_note_written_and_read_gives_the_fingerprints():
+    read = SplitFingerprints.from_dict(json.loads(json.dumps(NOTE.to_dict())))
+    assert read == NOTE
+    assert read.seen() == read.fingerprints("train") == {b"12345", b"abcde"}
+    assert read.fingerprints("val") == {b"vwxyz"}
+    assert read.fingerprints("test") == read.fingerprints("other") == frozenset()
+
+
+def test_split_note_of_100_000_images_takes_less_than_a_megabyte():
+    prints = [number.to_bytes(5, "little") for number in range(100_000)]
+    text = json.dumps(SplitFingerprints.of({"train": prints[:80_000], "val": prints[80_000:]}, ("train",)).to_dict())
+    assert len(text) == 666_730
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "split_note: Expected `object`, got `array`"),
+        ({"learned": ["train"]}, "split_note: Object missing required field `splits`"),
+        ({"learned": ["train"], "splits": {"train": 1}}, r"split_note: Expected `str`, got `int` - at `\$.splits"),
+        ({"learned": ["val"], "splits": {"train": ""}}, "learned of split_note must name its splits"),
+        ({"learned": "train", "splits": {"train": ""}}, r"split_note: Expected `array`, got `str` - at `\$.learned`"),
+    ],
+)
+def test_split_note_that_makes_no_sense_is_refused(values: object, message: str):
+    with pytest.raises(ValueError, match=message):
+        SplitFingerprints.from_dict(values)
+
+
+@pytest.mark.parametrize("packed", ["a", "ä", "****"])
+def test_split_note_whose_fingerprints_are_damaged_says_so(packed: str):
+    with pytest.raises(ModelFileError, match="The model file's note of its train images is damaged"):
+        SplitFingerprints({"train": packed}, ("train",)).seen()

@@ -1,41 +1,55 @@
-"""model.safetensors: weights, class names, InputSpec and provenance in one file that runs no code."""
+"""model.safetensors: weights, class names, InputSpec and provenance in one file, which runs no code when loaded."""
 
 import base64
 import binascii
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 
 from tl_toolkit.config.choices import Loss
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.io.json_validation import mapping, whole_number
+from tl_toolkit.io.json_validation import convert, parse_json
 from tl_toolkit.io.safetensors_file import load_checked, save_checked
-from tl_toolkit.text import MAX_SHOWN, format_value
+from tl_toolkit.text import MAX_SHOWN
 
 FORMAT = "tl_toolkit.model"
 FORMAT_VERSION = "1"
 MAX_CLASSES = 2**20
-"""Outputs of a pretrained classifier that are believed of a file: it is built before it is replaced."""
-
+"""Largest accepted output of a pretrained classifier, which is built before it is replaced."""
 
 FINGERPRINT_BYTES = 5
-"""Of each image: 100,000 images take 0.67 MB of a model file's header. Where a million are noted, one new image in a
-million is taken for one of them by chance."""
+"""Per image: 100,000 images take 0.67 MB of the header. Of a million new images, one matches one of a million noted
+images by chance."""
+
+TEXTS = ("architecture", "head", "weights", "loss", "weights_license")
+"""Fields of the header that are text; the others are JSON."""
+
+REQUIRED = {"weights", "metrics", "training", "versions", "input_spec"}
+"""Fields that every file has; here most of them have a default."""
+
+
+class _Note(msgspec.Struct):
+    """The JSON of `SplitFingerprints`."""
+
+    learned: tuple[str, ...]
+    splits: dict[str, str]
 
 
 @dataclass(frozen=True)
 class SplitFingerprints:
-    """The images of a run by content. They are unpacked only when they are asked for.
+    """The images of each split, by content; unpacked on demand.
 
     Attributes:
-        packed: Fingerprints of the images of a split, sorted, joined and in base64, by its name.
-        learned: The splits that the weights were trained on. After a refit val is one of them.
+        packed: Sorted fingerprints of each split, joined and in base64.
+        learned: The splits that the weights were trained on; after a refit this includes val.
     """
 
     packed: Mapping[str, str]
@@ -43,34 +57,31 @@ class SplitFingerprints:
 
     @classmethod
     def of(cls, fingerprints: Mapping[str, Iterable[bytes]], learned: tuple[str, ...]) -> Self:
-        """Packs the fingerprints of each split; images with the same content have one."""
+        """Pack the fingerprints of each split; images with the same content share one."""
         joined = {split: b"".join(sorted(set(prints))) for split, prints in fingerprints.items()}
         return cls({split: base64.b64encode(prints).decode("ascii") for split, prints in joined.items()}, learned)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return {"learned": list(self.learned), "splits": dict(self.packed)}
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """Reads what `to_dict` wrote.
+        """Read what `to_dict` wrote.
 
         Raises:
-            ValueError: It is none.
+            ValueError: A value is missing or of another type.
         """
-        note = mapping(values, "split_note")
-        packed, learned = mapping(note.get("splits"), "splits of split_note"), note.get("learned")
-        if not all(isinstance(prints, str) for prints in packed.values()):
-            raise ValueError("splits of split_note must be text")
-        if not isinstance(learned, list) or not all(isinstance(split, str) and split in packed for split in learned):
+        note: _Note = convert(values, _Note, "split_note")
+        if not note.splits.keys() >= set(note.learned):
             raise ValueError("learned of split_note must name its splits")
-        return cls(packed, tuple(learned))
+        return cls(note.splits, note.learned)
 
     def fingerprints(self, split: str) -> frozenset[bytes]:
-        """Those of a split; none where the run had no such split.
+        """Return the fingerprints of a split, none if the run had no such split.
 
         Raises:
-            ModelFileError: The note is damaged.
+            ModelFileError: The fingerprints are damaged.
         """
         try:
             joined = base64.b64decode(self.packed.get(split, ""), validate=True)
@@ -80,33 +91,33 @@ class SplitFingerprints:
         return frozenset(joined[start : start + FINGERPRINT_BYTES] for start in starts)
 
     def seen(self) -> frozenset[bytes]:
-        """Those of the images that the model learned from.
+        """Return the fingerprints of the images that the model learned from.
 
         Raises:
-            ModelFileError: The note is damaged.
+            ModelFileError: The fingerprints are damaged.
         """
         return frozenset().union(*map(self.fingerprints, self.learned))
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """Everything about a model but its tensors: what the file's header holds.
+    """Everything about a model but its tensors: the header of the file.
 
     Attributes:
         architecture: "torchvision:NAME" or "timm:NAME".
-        arch_options: Options of its own that it was built with.
+        arch_options: Options that the architecture was built with.
         head: How the classifier was changed: "swap", "append" or "mlp".
-        base_classes: Outputs of the classifier before that.
-        class_names: In the order of the logits; of a single logit, the second is the positive class.
-        one_logit: Whether two classes are told apart by one logit.
-        loss: What it was trained with, which says how logits become probabilities.
-        input_spec: The pixels the model expects.
-        weights: Where the pretrained weights came from.
-        weights_license: Their licence; empty where it is unknown.
-        metrics: What was measured, by name.
-        training: The run's settings.
-        versions: Of the packages that made the file.
-        split_note: Which images it learned from; None where that is not known, as of a file of an earlier version.
+        base_classes: Outputs of the classifier before the change.
+        class_names: In the order of the logits; with a single logit, the second is the positive class.
+        one_logit: Whether one logit separates two classes.
+        loss: The training loss, which determines how logits become probabilities.
+        input_spec: The pixels that the model expects.
+        weights: Origin of the pretrained weights.
+        weights_license: Their licence; empty if unknown.
+        metrics: Measured values by name.
+        training: Settings of the run.
+        versions: Versions of the packages that made the file.
+        split_note: The images that the model learned from; None in files of earlier versions.
     """
 
     architecture: str
@@ -126,12 +137,12 @@ class ModelMetadata:
 
     @property
     def outputs(self) -> int:
-        """Logits of the network."""
+        """Number of logits."""
         return 1 if self.one_logit else len(self.class_names)
 
     def to_metadata(self) -> dict[str, str]:
-        """The card as a safetensors header takes it: text by text. Numbers, lists and mappings are JSON."""
-        noted = {"split_note": json.dumps(self.split_note.to_dict())} if self.split_note else {}
+        """Return the metadata of a safetensors header: text by name, with numbers, lists and mappings as JSON."""
+        note = {"split_note": json.dumps(self.split_note.to_dict())} if self.split_note else {}
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -149,80 +160,64 @@ class ModelMetadata:
             "metrics": json.dumps(dict(self.metrics)),
             "training": json.dumps(dict(self.training)),
             "versions": json.dumps(dict(self.versions)),
-            **noted,
+            **note,
         }
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
-        """Reads what `to_metadata` wrote.
+        """Read what `to_metadata` wrote.
 
         Raises:
-            ModelFileError: Something is missing or makes no sense.
+            ModelFileError: A value is missing or invalid.
         """
         if metadata.get("format") != FORMAT:
             if "checkpoint" in metadata:
                 raise ModelFileError("it is the checkpoint of a run; give the run's folder, or its model.safetensors")
             raise ModelFileError(
-                "it was not written by tl finetune or tl export --to safetensors: it is without class names. "
+                "it was not written by tl finetune or tl export --to safetensors: it has no class names. "
                 "Weights alone can be trained with: tl finetune --weights FILE"
             )
         if metadata.get("format_version") != FORMAT_VERSION:
             found = metadata.get("format_version", "unknown")[:MAX_SHOWN]
             raise ModelFileError(f"its format is version {found}, this tl reads {FORMAT_VERSION}; update tl")
         try:
-            class_names = json.loads(metadata["class_names"])
-            if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
-                raise ModelFileError("its class names are no list of text")
-            if len(set(class_names)) != len(class_names) or len(class_names) < 2:
-                raise ModelFileError("its class names are fewer than two, or not all different")
-            loss, one_logit = metadata.get("loss", "cross-entropy"), json.loads(metadata.get("one_logit", "false"))
-            if loss not in get_args(Loss) or one_logit not in (True, False):
-                raise ModelFileError(
-                    f"its loss {format_value(loss)} or its one_logit {format_value(one_logit)} is unknown"
-                )
-            if one_logit and len(class_names) != 2:
-                raise ModelFileError(f"it has one logit, but {len(class_names)} classes")
-            base_classes = whole_number(int(metadata["base_classes"]), "base_classes")
-            if not 0 < base_classes <= MAX_CLASSES:
-                raise ModelFileError(f"its base_classes {base_classes} are not 1 to {MAX_CLASSES:,}")
-            return cls(
-                architecture=metadata["architecture"],
-                arch_options=mapping(json.loads(metadata.get("arch_options", "{}")), "arch_options"),
-                one_logit=one_logit,
-                loss=loss,  # type: ignore[arg-type]  # checked above
-                head=metadata["head"],
-                base_classes=base_classes,
-                class_names=tuple(class_names),
-                input_spec=InputSpec.from_dict(json.loads(metadata["input_spec"])),
-                weights=metadata["weights"],
-                weights_license=metadata.get("weights_license", ""),
-                metrics=mapping(json.loads(metadata["metrics"]), "metrics"),
-                training=mapping(json.loads(metadata["training"]), "training"),
-                versions=mapping(json.loads(metadata["versions"]), "versions"),
-                split_note=SplitFingerprints.from_dict(json.loads(metadata["split_note"]))
-                if "split_note" in metadata
-                else None,
-            )
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            fields = {field.name for field in dataclasses.fields(cls)}
+            values: dict[str, Any] = {
+                name: text if name in TEXTS else parse_json(text) for name, text in metadata.items() if name in fields
+            }
+            if missing := sorted(REQUIRED - values.keys()):
+                raise ValueError(f"it lacks {', '.join(missing)}")
+            values["input_spec"] = InputSpec.from_dict(values["input_spec"])
+            if "split_note" in values:
+                values["split_note"] = SplitFingerprints.from_dict(values["split_note"])
+            model: Self = convert(values, cls)
+        except (ValueError, TypeError, RecursionError) as error:
             raise ModelFileError(f"its header is damaged ({error})") from error
+        if len(set(model.class_names)) != len(model.class_names) or len(model.class_names) < 2:
+            raise ModelFileError("its class names are fewer than two, or not all different")
+        if model.one_logit and len(model.class_names) != 2:
+            raise ModelFileError(f"it has one logit, but {len(model.class_names)} classes")
+        if not 0 < model.base_classes <= MAX_CLASSES:
+            raise ModelFileError(f"its base_classes {model.base_classes} are not 1 to {MAX_CLASSES:,}")
+        return model
 
 
 def save_model(path: Path, state: Mapping[str, torch.Tensor], metadata: ModelMetadata) -> None:
-    """Writes weights and card, whole or not at all.
+    """Write or replace a model file atomically.
 
     Args:
-        path: The file to write or replace.
+        path: The file.
         state: A network's state_dict.
-        metadata: What describes it.
+        metadata: Its description.
     """
     save_checked(path, state, metadata.to_metadata())
 
 
 def read_metadata(path: Path) -> ModelMetadata:
-    """Reads the card alone.
+    """Read only the header.
 
     Raises:
-        ModelFileError: The file is missing, damaged or not the toolkit's.
+        ModelFileError: The file is missing, damaged or not a model of the toolkit.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -232,7 +227,7 @@ def read_metadata(path: Path) -> ModelMetadata:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Reads the tensors, and checks the whole file: its card too is what was written.
+    """Read the tensors, and verify the whole file, its header included.
 
     Raises:
         ModelFileError: The file is missing or damaged.

@@ -93,7 +93,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none_even_with_tru
     write(Called(os.system, f"touch '{marker}'"), folder / "checkpoint.safetensors")
     result = run(["finetune", "--resume", str(folder), *trust])
     assert result.exit_code == 1
-    assert "is no checkpoint that tl can go on from" in result.stderr
+    assert "is not a checkpoint that tl can resume from" in result.stderr
     pickled = run(["finetune", "--resume", str(folder / "checkpoint.safetensors"), *trust])
     assert pickled.exit_code == 2
     assert "is no run" in pickled.stderr

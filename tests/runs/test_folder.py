@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 
@@ -48,9 +49,10 @@ def test_newest_run_without_any_says_how_to_make_one(tmp_path: Path):
     ("line", "message"),
     [
         ("{", "is damaged: Expecting"),
-        ("3", "line 1 must be a mapping, not 3"),
-        ('{"val_loss": 1}', "line 1 has other fields than it must"),
+        ("3", "line 1: Expected `object`, got `int`"),
+        ('{"val_loss": 1}', "line 1: Object missing required field `stage`"),
         ("[" * 100_000, "is damaged: maximum recursion"),
+        ('{"step": 9223372036854775808}', "is damaged: the number 9223372036854775808 is beyond 64 bits"),
     ],
     ids=format_value,
 )
@@ -60,16 +62,37 @@ def test_read_metrics_of_a_line_that_is_no_record_says_which(line: str, message:
         read_metrics(str(tmp_path))
 
 
-def test_read_metrics_of_a_field_of_another_type_says_which(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"val_accuracy": "all"}, r"line 1: Expected `float`, got `str` - at `\$.val_accuracy`"),
+        ({"val_accuracy": True}, r"line 1: Expected `float`, got `bool` - at `\$.val_accuracy`"),
+        ({"epoch": -1}, r"line 1: Expected `int` >= 0 - at `\$.epoch`"),
+        ({"extra": 1}, "line 1: Object contains unknown field `extra`"),
+    ],
+)
+def test_read_metrics_of_a_field_that_does_not_fit_says_which(change: dict[str, object], message: str, tmp_path: Path):
     record = dataclasses.asdict(eval_record("tune", 1, 2))
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({**record, "val_accuracy": "all"}) + "\n")
-    with pytest.raises(ToolkitError, match="val_accuracy of line 1 must be a number, not 'all'"):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({**record, **change}) + "\n")
+    with pytest.raises(ToolkitError, match=message):
         read_metrics(str(tmp_path))
+
+
+def test_read_metrics_reads_nan_and_infinity(tmp_path: Path):
+    record = dataclasses.replace(eval_record("tune", 1, 2), train_loss=math.inf, val_loss=math.nan)
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(dataclasses.asdict(record)) + "\n")
+    [read] = read_metrics(str(tmp_path))
+    assert read.train_loss == math.inf
+    assert math.isnan(read.val_loss)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "Expecting value"), ("[]", "it must be a mapping"), ('{"epochs": 3}', "it lacks 'val_images'")],
+    [
+        ("", "Expecting value"),
+        ("[]", "Expected `object`, got `array`"),
+        ('{"epochs": 3}', "Object missing required field `run`"),
+    ],
 )
 def test_read_summary_that_is_damaged_says_what_to_do(text: str, message: str, tmp_path: Path):
     (tmp_path / "summary.json").write_text(text)
@@ -97,12 +120,12 @@ def test_read_summary_reads_those_of_every_version(stages: dict[str, object], tm
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stages": []}, r"stages must be a mapping, not \[\]"),
-        ({"best_stage": "tune"}, "its best_stage 'tune' is none of its stages"),
-        ({"best_epoch": "4"}, "best_epoch must be a whole number of 0 or more, not '4'"),
-        ({"stages": {"probe": {"epoch": 4}}}, "it lacks 'val_accuracy'"),
-        ({"stages": {"probe": "all"}}, "val_accuracy of probe must be a number, not 'all'"),
-        ({"seconds": -1}, "seconds must be 0 or more seconds, not -1"),
+        ({"stages": []}, r"Expected `object`, got `array` - at `\$.stages`"),
+        ({"best_stage": "tune"}, "its best_stage 'tune' is not one of its stages"),
+        ({"best_epoch": "4"}, r"Expected `int`, got `str` - at `\$.best_epoch`"),
+        ({"stages": {"probe": {"epoch": 4}}}, "Object missing required field `val_accuracy`"),
+        ({"stages": {"probe": "all"}}, r"Expected `float \| object`, got `str` - at `\$.stages"),
+        ({"seconds": -1}, r"Expected `float` >= 0.0 - at `\$.seconds`"),
     ],
 )
 def test_read_summary_of_stages_that_make_no_sense_says_so(change: dict[str, object], message: str, tmp_path: Path):

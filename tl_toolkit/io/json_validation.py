@@ -1,87 +1,71 @@
-"""Values from JSON files that may be damaged: each is checked to be what it must be."""
+"""Validation of JSON that may be damaged, by msgspec."""
 
 import dataclasses
-import math
-from typing import Any, TypeVar
+import functools
+import json
+import sys
+from typing import Annotated, Any, TypeVar
+
+import msgspec
 
 from tl_toolkit.errors import LARGEST
-from tl_toolkit.text import format_value
 
-Record = TypeVar("Record")
+Parsed = TypeVar("Parsed")
 
-
-def whole_number(value: Any, name: str) -> int:
-    """A count.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
-        raise ValueError(f"{name} must be a whole number of 0 or more, not {format_value(value)}")
-    return value
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+JsonObject = dict[str, Any]
 
 
-def number(value: Any, name: str) -> float:
-    """A number; NaN and infinity are some.
+def parse_json(text: str) -> Any:
+    """Parse JSON; unlike msgspec's own parser this reads NaN and infinities.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not JSON, or has an integer beyond 64 bits.
+        RecursionError: It is nested too deeply.
     """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or (isinstance(value, int) and abs(value) > LARGEST)
-    ):
-        raise ValueError(f"{name} must be a number, not {format_value(value)}")
-    return float(value)
+    return json.loads(text, parse_int=_parse_int)
 
 
-def duration(value: Any, name: str) -> float:
-    """Seconds.
-
-    Raises:
-        ValueError: They are none.
-    """
-    if not 0 <= number(value, name) < math.inf:
-        raise ValueError(f"{name} must be 0 or more seconds, not {format_value(value)}")
-    return float(value)
-
-
-def mapping(value: Any, name: str) -> dict[str, Any]:
-    """An object of JSON.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} must be a mapping, not {format_value(value)}")
-    return value
-
-
-def record(kind: type[Record], values: Any, name: str) -> Record:
-    """A dataclass of texts, counts and numbers.
+def convert(value: Any, kind: Any, name: str = "") -> Any:
+    """Convert a JSON value to a type, with `msgspec.convert`.
 
     Args:
-        kind: The dataclass.
-        values: What JSON says of it.
-        name: What an error calls it.
+        value: The value.
+        kind: The type.
+        name: What the message calls the value.
+
+    Raises:
+        ValueError: The value does not fit the type.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{name}: {error}" if name else str(error)) from error
+
+
+def parse_dataclass(kind: type[Parsed], value: Any, name: str) -> Parsed:
+    """Convert a JSON object to a dataclass; it must have every field and no other.
+
+    Args:
+        kind: The dataclass. Its integers are counts.
+        value: The object.
+        name: What the message calls it.
 
     Raises:
         ValueError: A field is missing, unknown or of another type.
     """
-    given = mapping(values, name)
-    fields = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    if given.keys() != fields.keys():
-        differing = ", ".join(sorted(given.keys() ^ fields.keys()))
-        raise ValueError(f"{name} has other fields than it must: {format_value(differing)}")
-    return kind(**{key: _field(value, fields[key], f"{key} of {name}") for key, value in given.items()})
+    return kind(**msgspec.structs.asdict(convert(value, _struct_of(kind), name)))  # type: ignore[arg-type]
 
 
-def _field(value: Any, kind: Any, name: str) -> str | int | float:
-    if kind is int:
-        return whole_number(value, name)
-    if kind is float:
-        return number(value, name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be text, not {format_value(value)}")
-    return value
+@functools.cache
+def _struct_of(kind: Any) -> type[msgspec.Struct]:
+    """Return a Struct with a dataclass's fields: of a dataclass itself, msgspec accepts unknown fields."""
+    fields = [(field.name, Count if field.type is int else field.type) for field in dataclasses.fields(kind)]
+    return msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=True)
+
+
+def _parse_int(digits: str) -> int:
+    if abs(number := int(digits)) > LARGEST:
+        raise ValueError(f"the number {digits[:20]} is beyond 64 bits")
+    return number

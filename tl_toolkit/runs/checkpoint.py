@@ -1,18 +1,19 @@
-"""checkpoint.safetensors: everything that a run needs to go on from where it was."""
+"""checkpoint.safetensors: everything that a run needs to resume."""
 
 import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+import msgspec
 import torch
 
 from tl_toolkit.config.choices import MAX_THREADS
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.events import EvalRecord
-from tl_toolkit.io.json_validation import duration, mapping, record, whole_number
+from tl_toolkit.io.json_validation import Count, JsonObject, Seconds, convert, parse_dataclass, parse_json
 from tl_toolkit.io.safetensors_file import load_checked, save_checked
 from tl_toolkit.text import format_value, named
 from tl_toolkit.training.plan import StageConfig
@@ -22,20 +23,39 @@ FORMAT = 1
 BEST = "best."
 
 
+class _Values(msgspec.Struct):
+    """The JSON of a checkpoint."""
+
+    stage: Count
+    settings: JsonObject
+    state: JsonObject
+    best: JsonObject | None
+    best_is_now: bool
+    metrics_bytes: Count
+    seconds: Seconds
+    premises: JsonObject
+    threads: Annotated[int, msgspec.Meta(ge=1, le=MAX_THREADS)] | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.premises.items():
+            if not isinstance(value, dict if name == "settings" else str):
+                raise ValueError(f"the premise {name} is of the wrong type")
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A run between two steps.
 
     Attributes:
-        stage: Which of the run's stages, from 0.
-        settings: The stage's, with what was chosen in the run.
-        state: The stage's.
+        stage: Index of the stage in the run.
+        settings: Settings of the stage, with the values chosen in the run.
+        state: State of the stage.
         best: The best evaluation so far.
-        best_weights: What of the network's state_dict had other values then; None where that is what it is now.
+        best_weights: The part of the state_dict at the best evaluation that differs from now; None if nothing differs.
         metrics_bytes: Length of metrics.jsonl.
-        seconds: That the run has taken.
-        resume_fingerprint: What must still be the same when the run goes on, by name.
-        threads: That the run computed with; None where an earlier version wrote the file.
+        seconds: Training seconds of the run, excluding pauses.
+        resume_fingerprint: What must not change before the run resumes, by name.
+        threads: Threads that the run computed with; None in files of earlier versions.
     """
 
     stage: int
@@ -49,13 +69,13 @@ class Checkpoint:
     threads: int | None = None
 
     def weights_of_best(self) -> dict[str, torch.Tensor]:
-        """Those that `best` speaks of; what they leave out is as the run found it."""
+        """Return the weights of the best evaluation; weights that never trained are left out."""
         if not self.best:
             return {}
         return dict(self.state.weights() if self.best_weights is None else self.best_weights)
 
     def write(self, path: Path) -> None:
-        """Writes it, whole or not at all.
+        """Write the file atomically.
 
         Raises:
             ToolkitError: The disk is full or cannot be written.
@@ -77,64 +97,44 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Reads it; nothing in the file is run as code.
+        """Read the file without running any code in it.
 
         Returns:
-            None where there is no such file.
+            The checkpoint, or None if the file does not exist.
 
         Raises:
-            ModelFileError: The file is damaged, or no checkpoint.
+            ModelFileError: The file is damaged, or not a checkpoint.
         """
         if not path.exists():
             return None
         try:
             metadata, mapped = load_checked(path)
-            # Copies: else the run would have the file mapped while it replaces it.
-            tensors = {name: value.clone() for name, value in mapped.items()}
             if "checkpoint" not in metadata:
                 raise ValueError("its header does not say that it is one")
-            values = mapping(json.loads(metadata["checkpoint"]), "the checkpoint")
-            if values["format"] != FORMAT:
+            # Copies: a run must not map the file that it replaces.
+            tensors = {name: value.clone() for name, value in mapped.items()}
+            found = convert(parse_json(metadata["checkpoint"]), JsonObject)
+            if found.get("format") != FORMAT:
                 raise ValueError(
-                    f"its format is {format_value(values['format'])}, and this version of tl reads {FORMAT}"
+                    f"its format is {format_value(found.get('format'))}, and this version of tl reads {FORMAT}"
                 )
+            values: _Values = convert(found, _Values)
             best = {name.removeprefix(BEST): value for name, value in tensors.items() if name.startswith(BEST)}
             now = {name: value for name, value in tensors.items() if not name.startswith(BEST)}
             return cls(
-                stage=whole_number(values["stage"], "stage"),
-                settings=record(StageConfig, values["settings"], "settings"),
-                state=StageState.from_json(now, mapping(values["state"], "state")),
-                best=record(EvalRecord, values["best"], "best") if values["best"] else None,
-                best_weights=None if values["best_is_now"] else best,
-                metrics_bytes=whole_number(values["metrics_bytes"], "metrics_bytes"),
-                seconds=duration(values["seconds"], "seconds"),
-                resume_fingerprint=_premises(values["premises"]),
-                threads=_threads(values.get("threads")),
+                stage=values.stage,
+                settings=parse_dataclass(StageConfig, values.settings, "settings"),
+                state=StageState.from_json(now, values.state),
+                best=parse_dataclass(EvalRecord, values.best, "best") if values.best else None,
+                best_weights=None if values.best_is_now else best,
+                metrics_bytes=values.metrics_bytes,
+                seconds=values.seconds,
+                resume_fingerprint=values.premises,
+                threads=values.threads,
             )
-        except KeyError as error:
-            raise _unusable(path, f"it lacks {error}") from error
-        except (ModelFileError, ValueError, RecursionError) as error:
-            raise _unusable(path, str(error)) from error
-
-
-def _premises(kept: Any) -> dict[str, Any]:
-    """The settings, and texts."""
-    resume_fingerprint = mapping(kept, "premises")
-    mapping(resume_fingerprint.get("settings", {}), "settings of the premises")
-    for name, value in resume_fingerprint.items():
-        if name != "settings" and not isinstance(value, str):
-            raise ValueError(f"the premise {name} is no text")
-    return resume_fingerprint
-
-
-def _threads(kept: Any) -> int | None:
-    if kept is not None and not 1 <= whole_number(kept, "threads") <= MAX_THREADS:
-        raise ValueError(f"threads must be 1 to {MAX_THREADS}, not {kept}")
-    return kept  # type: ignore[no-any-return]  # whole_number gives it back
-
-
-def _unusable(path: Path, reason: str) -> ModelFileError:
-    return ModelFileError(
-        f"{path} is no checkpoint that tl can go on from ({reason}). Without it {named('resume')} trains the run from "
-        "its beginning."
-    )
+        except (ModelFileError, KeyError, ValueError, RecursionError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise ModelFileError(
+                f"{path} is not a checkpoint that tl can resume from ({reason}). Without it {named('resume')} trains "
+                "the run from its beginning."
+            ) from error

@@ -1,28 +1,25 @@
-"""metrics.jsonl: a line for each record."""
+"""metrics.jsonl: one line per record."""
 
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.events import EvalRecord, Record, StepRecord
 from tl_toolkit.io.files import expand_path, is_file
-from tl_toolkit.io.json_validation import mapping, record
+from tl_toolkit.io.json_validation import JsonObject, convert, parse_dataclass, parse_json
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, METRICS_FILE
-
-if TYPE_CHECKING:
-    pass  # With it comes torch, which takes seconds.
 
 
 def begin_metrics(folder: Path, size: int) -> list[Record]:
-    """Makes metrics.jsonl, or cuts it to the length that it had at a checkpoint.
+    """Create metrics.jsonl, or truncate it to `size`, its length at a checkpoint.
 
     Returns:
-        What is in it then.
+        The records that remain.
 
     Raises:
-        ToolkitError: It is shorter, damaged, or cannot be written.
+        ToolkitError: The file is shorter, damaged, or cannot be written.
     """
     path = folder / METRICS_FILE
     try:
@@ -39,10 +36,10 @@ def begin_metrics(folder: Path, size: int) -> list[Record]:
 
 
 def append_metrics(folder: Path, record: dict[str, Any]) -> None:
-    """Adds a line to metrics.jsonl.
+    """Append a line to metrics.jsonl.
 
     Raises:
-        ToolkitError: It cannot be written.
+        ToolkitError: The file cannot be written.
     """
     try:
         with (folder / METRICS_FILE).open("ab", buffering=0) as file:
@@ -52,10 +49,10 @@ def append_metrics(folder: Path, record: dict[str, Any]) -> None:
 
 
 def sync_metrics(folder: Path) -> int:
-    """Flushes metrics.jsonl to the disk.
+    """Flush metrics.jsonl to the disk and return its length.
 
-    Returns:
-        Its length.
+    Raises:
+        ToolkitError: The file cannot be written.
     """
     try:
         with (folder / METRICS_FILE).open("ab") as file:
@@ -66,13 +63,10 @@ def sync_metrics(folder: Path) -> int:
 
 
 def read_metrics(run: str) -> list[EvalRecord]:
-    """The evaluations that a run's metrics.jsonl holds.
-
-    Args:
-        run: A run folder.
+    """Return the evaluations in the metrics.jsonl of a run folder.
 
     Raises:
-        UsageError: The folder has no such file, or no evaluation is in it.
+        UsageError: The folder has no such file, or the file holds no evaluation.
         ToolkitError: The file is damaged.
     """
     path = expand_path(run) / METRICS_FILE
@@ -85,14 +79,16 @@ def read_metrics(run: str) -> list[EvalRecord]:
 
 
 def _read_records(path: Path) -> list[Record]:
-    """Its lines; one that is not ended is being written, or its writer was killed."""
+    """Read every complete line; the last one may still be being written, or its writer was killed."""
     try:
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-        texts = {f"line {index}": text for index, text in enumerate(whole.splitlines(), start=1)}
-        lines = {name: mapping(json.loads(text), name) for name, text in texts.items()}
-        return [
-            record(EvalRecord, line, name) if "val_loss" in line else record(StepRecord, line, name)
-            for name, line in lines.items()
-        ]
+        complete = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        return [_parse_record(line, f"line {index}") for index, line in enumerate(complete.splitlines(), start=1)]
     except (OSError, ValueError, RecursionError) as error:
         raise ToolkitError(f"{path} is damaged: {error}.") from error
+
+
+def _parse_record(line: str, name: str) -> Record:
+    values = convert(parse_json(line), JsonObject, name)
+    if "val_loss" in values:
+        return parse_dataclass(EvalRecord, values, name)
+    return parse_dataclass(StepRecord, values, name)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tl_toolkit.errors import ModelFileError
-from tl_toolkit.io.json_validation import duration, mapping, number, whole_number
+from tl_toolkit.io.json_validation import Count, JsonObject, Seconds, convert
 from tl_toolkit.text import join_names
 from tl_toolkit.training.loop import MetricWindow, Stage, StageProgress, trained_weights
 
@@ -41,14 +41,14 @@ class StageState:
             KeyError: Something is missing.
             ValueError: Something makes no sense.
         """
-        whole_number(values["step"], "step")
+        convert(values["step"], Count, "step")
         for name in ("span", "logged"):
             _numbers_of_span(values[name])
-        optimizer = mapping(values["optimizer"], "optimizer")
+        optimizer = convert(values["optimizer"], JsonObject, "optimizer")
         for group in _items(optimizer["param_groups"], "param_groups"):
-            mapping(group, "a group of the optimizer's parameters")
-        for parameter, kept in mapping(optimizer["state"], "state of the optimizer").items():
-            mapping(kept, f"state of parameter {parameter}")
+            convert(group, JsonObject, "a group of the optimizer's parameters")
+        for parameter, kept in convert(optimizer["state"], JsonObject, "state of the optimizer").items():
+            convert(kept, JsonObject, f"state of parameter {parameter}")
         _with_tensors(optimizer, tensors)  # All that it speaks of are there.
         state = cls(tensors, values)
         state._check_random()
@@ -205,21 +205,21 @@ def _span(kept: list[Any], device: torch.device) -> MetricWindow:
 
 def _numbers_of_span(kept: Any) -> tuple[int, float, int, float]:
     images, loss, right, seconds = _items(kept, "the steps since the last evaluation", 4)
-    counts = whole_number(images, "images"), number(loss, "loss"), whole_number(right, "right answers")
-    return (*counts, duration(seconds, "seconds"))
+    counts = convert(images, Count, "images"), convert(loss, float, "loss"), convert(right, Count, "right answers")
+    return (*counts, convert(seconds, Seconds, "seconds"))
 
 
 def _python_random(kept: Any) -> tuple[Any, ...]:
     version, numbers, gauss = _items(kept, "python_random", 3)
-    return version, tuple(numbers), None if gauss is None else number(gauss, "gauss")
+    return version, tuple(numbers), None if gauss is None else convert(gauss, float, "gauss")
 
 
 def _numpy_random(kept: Any) -> tuple[Any, ...]:
     name, keys, position, has_gauss, gauss = _items(kept, "numpy_random", 5)
-    if whole_number(position, "position") > len(keys):  # NumPy does not look, and would read beyond them.
+    if convert(position, Count, "position") > len(keys):  # NumPy does not look, and would read beyond them.
         raise ValueError(f"position must be at most {len(keys)}, not {position}")
-    has_gauss = whole_number(has_gauss, "has_gauss")
-    return name, np.asarray(keys, np.uint32), position, has_gauss, number(gauss, "gauss")
+    has_gauss = convert(has_gauss, Count, "has_gauss")
+    return name, np.asarray(keys, np.uint32), position, has_gauss, convert(gauss, float, "gauss")
 
 
 def _items(value: Any, name: str, count: int | None = None) -> list[Any]:
@@ -246,7 +246,7 @@ def _check_groups(kept: list[dict[str, Any]], optimizer: Optimizer, step: int) -
             raise ValueError(f"a group has {len(before['params'])} parameters, not {len(now['params'])}, or others")
         for name in before.keys() - needed.keys():  # Some optimizers count their steps there.
             if not isinstance(before[name], torch.Tensor) or before[name].numel() != 1 or before[name].is_complex():
-                number(before[name], name)
+                convert(before[name], float, name)
 
 
 def _alike(kept: Any, own: Any) -> bool:

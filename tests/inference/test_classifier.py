@@ -193,7 +193,5 @@ def test_load_of_a_model_cut_short_says_that_it_is_damaged(tiny_run: Run, tmp_pa
 
 def test_load_of_weights_without_class_names_says_what_can_be_done(tmp_path: Path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.bin")
-    with pytest.raises(
-        ModelFileError, match=r"it has no class names\. Weights alone can be trained with: tl finetune"
-    ):
+    with pytest.raises(ModelFileError, match=r"it has no class names\. Weights alone can be trained with: tl finetune"):
         tl.load(tmp_path / "other.bin")

@@ -1,49 +1,66 @@
 import os
-from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from tl_toolkit.system.cpu_usage import Usage, usage
 
-TICKS = os.sysconf("SC_CLK_TCK")
+
+class Process:
+    """A process with 3 s of its own, 1 s of children that have ended, a worker of 2 s and one that has just ended."""
+
+    def __init__(self, *times: float) -> None:
+        self.times = times or (2, 1, 0.5, 0.5)
+
+    def cpu_times(self) -> tuple[float, ...]:
+        if sum(self.times) < 0:
+            raise psutil.NoSuchProcess(9)
+        return (*self.times, 999_999)  # waiting for disks
+
+    def children(self) -> list["Process"]:
+        return [Process(1, 1, 0, 0), Process(-1)]
 
 
-def process(seconds: float, of_children: float = 0.0) -> str:
-    """A line of /proc/PID/stat, of a process with an odd name."""
-    times = f"{seconds * TICKS:.0f} 0 {of_children * TICKS:.0f} 0"
-    return f"7 (a) b (c) R {'0 ' * 10}{times} 20 0 1 0 12345\n"
+def core(seconds: float) -> SimpleNamespace:
+    quarter, eighth = seconds / 4, seconds / 8
+    return SimpleNamespace(
+        user=quarter,
+        nice=quarter,
+        system=eighth,
+        idle=999_999,
+        iowait=999_999,
+        irq=eighth,
+        softirq=eighth,
+        steal=eighth,
+    )
 
 
-def machine(root: Path, busy: dict[int, float]) -> Path:
-    """A system with a process of 3 s, 1 s of children that have ended, and a worker of 2 s."""
-    lines = [f"cpu {sum(busy.values()) * TICKS:.0f} 0 0 0 0 0 0 0 0 0"]
-    for core, seconds in busy.items():  # A half of it as user and nice, the rest as system, irq, softirq and steal.
-        quarter, eighth = f"{seconds * TICKS / 4:.0f}", f"{seconds * TICKS / 8:.0f}"
-        lines.append(f"cpu{core} {quarter} {quarter} {eighth} 999999 999999 {eighth} {eighth} {eighth} 0 0")
-    files = {
-        "stat": "\n".join([*lines, "intr 5 0 0"]),
-        "self/stat": process(3, of_children=1),
-        "self/task/7/children": "8 9 ",
-        "self/task/11/children": "",
-        "8/stat": process(2),  # 9 has just ended.
-    }
-    for name, text in files.items():
-        (root / "proc" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "proc" / name).write_text(text)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def _bound(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2}, raising=False)
+    monkeypatch.setattr(psutil, "Process", Process)
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [core(1000), core(8), core(16)])
 
 
-def test_usage_is_what_others_computed_on_the_cores_of_this_process(tmp_path: Path):
-    assert usage(machine(tmp_path, {0: 1000, 1: 8, 2: 16})).others == pytest.approx(24 - 3 - 1 - 2)
+@pytest.mark.usefixtures("_machine")
+def test_usage_is_what_others_computed_on_the_cores_of_this_process():
+    assert usage().others == pytest.approx(8 + 16 - 3 - 1 - 2)
 
 
-def test_usage_on_another_system_is_not_known(tmp_path: Path):
-    assert usage(tmp_path).others is None
+@pytest.mark.usefixtures("_machine")
+@pytest.mark.parametrize("cores", [[core(1), core(2)], [SimpleNamespace(user=1, system=1, idle=1)] * 3])
+def test_usage_where_the_system_does_not_tell_is_not_known(cores: list[object], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: cores)
+    assert usage().others is None
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="psutil tells less of other systems")
+def test_usage_on_linux_grows_with_time():
+    before, now = usage(), usage()
+    assert before.others is not None
+    assert now.others is not None
+    assert now.time > before.time
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,19 @@
     ToolkitError
     ├── UsageError             the request itself is wrong; the terminal exits with 2
     │   ├── ConfigError        one or more settings are out of range
-    │   └── UnknownNameError   a name that nothing answers to
-    ├── DataError              a folder or dataset is not what was expected
+    │   └── UnknownNameError   no choice has this name
+    ├── DataError              a folder or dataset is not as expected
     │   └── ImageError         one image cannot be read
-    ├── ModelError             a network cannot be built or changed as asked
-    ├── WeightsError           pretrained weights cannot be found, fetched or loaded
-    ├── ModelFileError         a saved model is damaged or from elsewhere
-    ├── UnsafeFileError        loading a file could run code that is in it
-    ├── DownloadError          a file cannot be fetched, or is not the expected one
-    └── TrainingError          training cannot go on
+    ├── ModelError             a network cannot be built or changed as requested
+    ├── WeightsError           pretrained weights cannot be found, downloaded or loaded
+    ├── ModelFileError         a saved model is damaged, or not of the toolkit
+    ├── UnsafeFileError        loading a file could run code in it
+    ├── DownloadError          a file cannot be downloaded, or is not the expected one
+    ├── TrainingError          training cannot continue
+    └── RunInterruptedError    a run was asked to stop, and can be resumed
 
-A message says what was found, what was expected and what to do. Only ``tl_toolkit.cli`` turns
-an error into a line of text and an exit code.
+A message says what was found, what was expected and what to do. Only ``tl_toolkit.cli`` turns an error into a line of
+text and an exit code.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,10 +25,10 @@ from typing import Self
 from tl_toolkit.text import MAX_SHOWN, format_value, printable
 
 MAX_SUGGESTIONS = 3
-"""How many near names an `UnknownNameError` suggests."""
+"""Number of similar names that an `UnknownNameError` suggests."""
 
 LARGEST = 2**63 - 1
-"""Whole numbers beyond it are no counts: most of what takes one refuses them."""
+"""Largest integer accepted: that of 64 bits."""
 
 
 class ToolkitError(Exception):
@@ -39,10 +40,10 @@ class UsageError(ToolkitError):
 
 
 class ConfigError(UsageError):
-    """One or more settings are wrong; all of them are in the message.
+    """One or more settings are wrong; the message lists them all.
 
     Args:
-        problems: One sentence for each wrong setting.
+        problems: A sentence per wrong setting.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -52,39 +53,37 @@ class ConfigError(UsageError):
 
 
 class UnknownNameError(UsageError):
-    """A name that nothing answers to, with the nearest ones that exist.
+    """No choice has this name; the message suggests similar ones.
 
     Args:
-        kind: What the name should have been, such as "architecture".
-        name: What was given.
-        choices: Every name that exists.
+        kind: What the name should be, such as "architecture".
+        name: The unknown name.
+        choices: All names that exist.
         hint: Where to see them all, as a full sentence.
-        tells_all: Whether the message itself lists them, however many there are.
+        list_all: Whether the message lists all choices, however many there are.
     """
 
-    def __init__(
-        self, kind: str, name: str, choices: Iterable[str], hint: str = "", *, tells_all: bool = False
-    ) -> None:
+    def __init__(self, kind: str, name: str, choices: Iterable[str], hint: str = "", *, list_all: bool = False) -> None:
         known = list(dict.fromkeys(choices))
         near = get_close_matches(name[:MAX_SHOWN], known, n=MAX_SUGGESTIONS, cutoff=0.5)
         message = f"No {kind} is named {format_value(name)}."
         if near:
             message += f" Did you mean {' or '.join(near)}?"
-        if tells_all or (not near and len(known) <= 12):
+        if list_all or (not near and len(known) <= 12):
             message += f" Choose from {', '.join(known)}."
         super().__init__(f"{message} {hint}".strip())
 
 
 class DataError(ToolkitError):
-    """A folder or dataset is not what was expected."""
+    """A folder or dataset is not as expected."""
 
 
 class ImageError(DataError):
     """One image cannot be read.
 
     Args:
-        name: The image's path, or what stands for it.
-        reason: Why not, as a short phrase.
+        name: The image's path, or another name of it.
+        reason: Why, as a short phrase.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -93,16 +92,16 @@ class ImageError(DataError):
         super().__init__(f"{printable(name)}: {printable(reason)}")
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        """Lets it pass from a worker process to this one."""
+        """Support pickling, for worker processes."""
         return type(self), (self.name, self.reason)
 
 
 class ModelError(ToolkitError):
-    """A network cannot be built or changed as asked."""
+    """A network cannot be built or changed as requested."""
 
 
 class WeightsError(ToolkitError):
-    """Pretrained weights cannot be found, fetched or loaded."""
+    """Pretrained weights cannot be found, downloaded or loaded."""
 
 
 class ModelFileError(ToolkitError):
@@ -110,25 +109,25 @@ class ModelFileError(ToolkitError):
 
 
 class UnsafeFileError(ToolkitError):
-    """Loading a file could run code that is in it."""
+    """Loading a file could run code in it."""
 
 
 class DownloadError(ToolkitError):
-    """A file cannot be fetched, or is not the expected one."""
+    """A file cannot be downloaded, or is not the expected one."""
 
 
 class TrainingError(ToolkitError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class RunInterruptedError(ToolkitError):
-    """A run was asked to stop, and has kept itself.
+    """A run was asked to stop, and can be resumed.
 
     Args:
         message: Where it stopped.
-        resume: The command that goes on with it.
+        resume: The command that resumes it.
     """
 
     def __init__(self, message: str, resume: str) -> None:
         self.resume = resume
-        super().__init__(f"{message}\nGo on with: {resume}")
+        super().__init__(f"{message}\nResume with: {resume}")

@@ -1,4 +1,4 @@
-"""What a recipe tells while it runs; the terminal draws it, Python may listen to it."""
+"""Events of a recipe, which the terminal displays and a callback in Python receives."""
 
 import logging
 from collections.abc import Callable
@@ -9,24 +9,24 @@ from typing import Self
 log = logging.getLogger("tl_toolkit")
 
 PROBE, LAST_STAGE, TUNE = "probe", "last-stage", "tune"
-"""The stages that there are: of the head on frozen features, of the last stage, of everything."""
+"""The stages of a run: the head on frozen features, the last stage of the network, everything."""
 
 TRAINED = {PROBE: "the head", LAST_STAGE: "the last stage", TUNE: "everything"}
-"""What of the network each trains, in words."""
+"""What each stage trains, in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """Where a stage is within an epoch.
+    """Progress of a stage within an epoch.
 
     Attributes:
         stage: "probe", "last-stage" or "tune".
         epoch: From 1.
         epochs: Epochs of the stage.
         step: Steps done in this epoch.
-        steps: Steps of an epoch.
+        steps: Steps per epoch.
         loss: Mean since the last evaluation.
-        accuracy: Share of right answers since then.
+        accuracy: Since then, as a fraction.
         images_per_second: Mean since then.
     """
 
@@ -42,15 +42,15 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """How training went over the last few steps: a line of metrics.jsonl where the user asked for it.
+    """Training metrics of the last `log_every` steps: a line of metrics.jsonl.
 
     Attributes:
         stage: "probe", "last-stage" or "tune".
         epoch: From 1.
-        step: Of the stage, from 1.
-        train_loss: Mean since the StepRecord before, with label smoothing and class weights.
-        train_accuracy: Likewise, on augmented images, in train mode.
-        learning_rate: Of the first group.
+        step: Step of the stage, from 1.
+        train_loss: Mean since the previous StepRecord, with label smoothing and class weights.
+        train_accuracy: Likewise, on augmented images in train mode.
+        learning_rate: Of the first parameter group.
     """
 
     stage: str
@@ -63,22 +63,22 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class EvalRecord:
-    """What an evaluation on val showed: a line of metrics.jsonl for every epoch, and more where asked for.
+    """Metrics of an evaluation on val: a line of metrics.jsonl per epoch, and every `eval_every` steps.
 
     Attributes:
         stage: "probe", "last-stage" or "tune".
-        epoch: The epoch that was under way or just over, from 1.
+        epoch: The current epoch, from 1.
         epochs: Epochs of the stage.
-        step: Of the stage, from 1.
-        steps: Steps of an epoch.
-        train_loss: Mean since the evaluation before, with label smoothing and class weights.
-        train_accuracy: Likewise, on augmented images, in train mode.
-        val_loss: Without them.
+        step: Step of the stage, from 1.
+        steps: Steps per epoch.
+        train_loss: Mean since the previous evaluation, with label smoothing and class weights.
+        train_accuracy: Likewise, on augmented images in train mode.
+        val_loss: Without label smoothing and class weights.
         val_accuracy: As a fraction.
-        learning_rate: Of the first group, at the last step.
-        images: Trained on since the evaluation before.
-        seconds: Training and validation.
-        images_per_second: Of training alone.
+        learning_rate: Of the first parameter group, at the last step.
+        images: Images trained on since the previous evaluation.
+        seconds: Of training and validation.
+        images_per_second: Of training only.
     """
 
     stage: str
@@ -97,11 +97,11 @@ class EvalRecord:
 
     @property
     def ends_epoch(self) -> bool:
-        """Whether the epoch is over."""
+        """Whether the step is the last of its epoch."""
         return self.step == self.epoch * self.steps
 
     def improves_on(self, other: Self | None) -> bool:
-        """Whether val is judged better: by accuracy, and where that is equal by loss."""
+        """Return whether val accuracy, or with equal accuracy val loss, is better."""
         if other is None:
             return True
         return (self.val_accuracy, -self.val_loss) > (other.val_accuracy, -other.val_loss)
@@ -112,13 +112,13 @@ Record = StepRecord | EvalRecord
 
 @dataclass(frozen=True, slots=True)
 class DecisionEvent:
-    """Something was decided.
+    """A decision of the toolkit.
 
     Attributes:
-        what: By the name of its flag, where it has one.
-        value: How it was decided.
-        why: In a few words.
-        detail: Whether it is for those alone who ask for details.
+        what: The setting, by the name of its flag if it has one.
+        value: The decision.
+        why: The reason, in a few words.
+        detail: Whether to show it only when details are requested.
     """
 
     what: str
@@ -129,14 +129,14 @@ class DecisionEvent:
 
 @dataclass(frozen=True, slots=True)
 class WarningEvent:
-    """Something the user should know."""
+    """A warning to the user."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class TaskProgress:
-    """How far a task is that is no training: checking images, computing features, downloading."""
+    """Progress of a task other than training: checking images, computing features, downloading."""
 
     task: str
     done: int
@@ -157,7 +157,7 @@ Callback = Callable[[Event], None]
 
 
 def log_event(event: Event) -> None:
-    """The listener where none is given: Python's logging, silent unless it is set up."""
+    """Pass an event to Python's logging, which is silent unless configured: the default callback."""
     if isinstance(event, WarningEvent):
         log.warning(event.message)
     elif not isinstance(event, TaskProgress | TrainingProgress):
@@ -165,5 +165,5 @@ def log_event(event: Event) -> None:
 
 
 def download_progress(callback: Callback) -> Callable[[int, int | None], None]:
-    """What tells a listener how far a download is."""
+    """Return a function that reports the progress of a download to a callback."""
     return lambda done, total: callback(TaskProgress("download", done, total, "bytes"))

@@ -1,4 +1,4 @@
-"""InputSpec: what the pixels must be that a model was trained on."""
+"""InputSpec: the preprocessing that a model expects."""
 
 import dataclasses
 import math
@@ -15,15 +15,15 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DECODED_SHARE = 2.5
-"""An image is decoded at no less than so many times the model's input, in training and in prediction alike: the
-smallest crop of light augmentation, 0.35 of the area, then has as many pixels as the model sees and half as many more.
-At 1.75 a linear probe on Caltech-101 lost 0.002 of its val accuracy."""
+"""Images are decoded to at least this multiple of the model's input size, in training and prediction alike: the
+smallest crop of light augmentation, 0.35 of the area, then has 1.5 times the input's side. At 1.75 a linear probe on
+Caltech-101 lost 0.002 of its val accuracy."""
 
 LARGEST_SIDE = 2**14
-"""Pixels of an input that are still believed of a file, and of a setting."""
+"""Largest input side in pixels, in a file or a setting."""
 
 MIN_CROP, MAX_CROP = 0.05, 2
-"""Some networks of timm (volo_d5_512) see more than the image: a crop fraction of 1.15."""
+"""Some networks of timm (volo_d5_512) see more than the image, with a crop fraction of 1.15."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class InputSpec:
 
     Attributes:
         channels: 3 for RGB, 1 for grayscale.
-        height: Pixels of the model's input.
-        width: Pixels of the model's input.
+        height: Height of the input in pixels.
+        width: Width of the input in pixels.
         mean: Subtracted from each channel of an image in 0..1.
-        std: Then divides each channel.
-        interpolation: How an image is resized.
+        std: Divides each channel afterwards.
+        interpolation: Interpolation when resizing.
         crop: "center" resizes the short side to size / crop_fraction and crops the centre;
-            "squash" resizes both sides to that size without keeping the proportions, then crops;
+            "squash" resizes both sides to that size, ignoring the aspect ratio, then crops;
             "border" resizes the long side and pads. The names are timm's (`timm/data/transforms_factory.py`).
         crop_fraction: Share of the resized image that the model sees; above 1, the image gets a border.
     """
@@ -53,11 +53,11 @@ class InputSpec:
     crop_fraction: float = 0.875
 
     def with_size(self, size: int) -> Self:
-        """The same spec for square images of `size` pixels."""
+        """Return the spec for square images of `size` pixels."""
         return dataclasses.replace(self, height=size, width=size)
 
     def with_channels(self, channels: int) -> Self:
-        """The same spec for another number of channels; one channel takes the means of mean and std."""
+        """Return the spec for another number of channels, with the averages of mean and std in each."""
         if channels == self.channels:
             return self
         mean = (sum(self.mean) / len(self.mean),) * channels
@@ -71,24 +71,24 @@ class InputSpec:
 
     @property
     def min_decode_size(self) -> int:
-        """Height and width of a decoded image beyond which more pixels are of little use: see `DECODED_SHARE`."""
+        """Side of a decoded image beyond which more pixels are of little use: see `DECODED_SHARE`."""
         return max(*self.resize_to, math.ceil(DECODED_SHARE * max(self.height, self.width)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Reads what `to_dict` wrote.
+        """Read what `to_dict` wrote.
 
         Raises:
-            ModelFileError: A field is unknown or its value makes no sense.
+            ModelFileError: A field is unknown, or its value is invalid.
         """
         try:
             spec = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         except (KeyError, TypeError) as error:
-            raise ModelFileError(f"This is no InputSpec: {format_value(values)} ({error}).") from error
+            raise ModelFileError(f"This is not an InputSpec: {format_value(values)} ({error}).") from error
         spec._check()
         return spec
 
@@ -104,4 +104,4 @@ class InputSpec:
             or not isinstance(self.crop_fraction, int | float)
             or not MIN_CROP <= self.crop_fraction <= MAX_CROP
         ):
-            raise ModelFileError(f"This InputSpec makes no sense: {format_value(self.to_dict())}.")
+            raise ModelFileError(f"This InputSpec is invalid: {format_value(self.to_dict())}.")

@@ -1,7 +1,4 @@
-"""How messages name what a user can say: as flags in the terminal, as keyword arguments in Python.
-
-A message is made where something is found, which may be far below who shows it: it names a setting through `named`.
-"""
+"""Text of messages, which name settings as flags in the terminal and as keyword arguments in Python."""
 
 import contextlib
 import re
@@ -11,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _in_terminal = False
-"""Of the whole process: messages are also made in threads."""
+"""Global to the process, because threads make messages too."""
 
 
 @contextlib.contextmanager
 def naming_flags() -> Iterator[None]:
-    """Within the block a terminal asks: messages name flags."""
+    """Make messages name flags within the block."""
     global _in_terminal
     before, _in_terminal = _in_terminal, True
     try:
@@ -26,21 +23,21 @@ def naming_flags() -> Iterator[None]:
 
 
 def names_flags() -> bool:
-    """Whether a terminal asks."""
+    """Return whether messages name flags."""
     return _in_terminal
 
 
 def flag_of(name: str) -> str:
-    """The flag of a setting: `--batch-size` for `batch_size`, `--lr` for `learning_rate`."""
+    """Return the flag of a setting: `--batch-size` for `batch_size`, `--lr` for `learning_rate`."""
     return f"--{name.replace('learning_rate', 'lr').replace('_', '-')}"
 
 
 def named(name: str, value: object = None) -> str:
-    """A setting as whoever asked would say it, perhaps with a value.
+    """Return a setting, perhaps with a value, as the user would write it.
 
     Args:
-        name: As a field of the config or an argument in Python is called.
-        value: What to set it to. A word in capitals stands for a value, such as FILE.
+        name: Name of a config field or a Python argument.
+        value: Its value, or a placeholder in capitals such as FILE.
     """
     if not _in_terminal:
         text = f'"{value}"' if isinstance(value, str | Path) and not str(value).isupper() else value
@@ -55,38 +52,38 @@ MAX_SHOWN = 200
 
 
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, which a terminal obeys; those that turn the direction of writing; bytes that are no text."""
+"""Control characters, which a terminal obeys; bidirectional controls; undecodable bytes."""
 
 
 def printable(text: str) -> str:
-    """Text of which a terminal shows every character and obeys none: file names may hold anything."""
+    """Escape the characters that a terminal would obey instead of show; file names may hold any."""
     return UNPRINTABLE.sub(_escaped, text)
 
 
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
-    undecodable = 0xDC80 <= code <= 0xDCFF  # A byte of a file name that is no UTF-8 (PEP 383).
+    undecodable = 0xDC80 <= code <= 0xDCFF  # A byte of a file name that is not UTF-8 (PEP 383).
     return f"\\x{code - 0xDC00:02x}" if undecodable else ascii(found[0])[1:-1]
 
 
 def join_names(names: Sequence[str], most: int = 5) -> str:
-    """The first of some names for a message, and how many more there are."""
+    """Return the first names for a message, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def format_value(value: object) -> str:
-    """A value for a message, as Python writes it, cut where it is long."""
+    """Return the repr of a value for a message, truncated if long."""
     short = reprlib.Repr()
     short.maxstring = short.maxlong = short.maxother = MAX_SHOWN
     short.maxlevel = 3
     try:
         return short.repr(value)
-    except ValueError:  # Python writes no numbers of so many digits.
+    except ValueError:  # Python does not print integers of thousands of digits.
         return "a number of thousands of digits"
 
 
 def bullets(lines: Sequence[str], most: int = 5) -> str:
-    """The first of some lines below a message, and how many more there are."""
+    """Return the first lines below a message, and how many more there are."""
     first = [f"  {line}" for line in lines[:most]]
     return "\n".join([*first, f"  ... and {len(lines) - most:,} more"] if len(lines) > most else first)

@@ -164,7 +164,7 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
     except Exception as error:  # The libraries answer odd options with errors of every type.
         refused = UNKNOWN_OPTION.search(str(error))
         if refused and refused[1] in arch.options:
-            raise UnknownNameError(f"option of {arch}", refused[1], _options(arch, spec), tells_all=True) from error
+            raise UnknownNameError(f"option of {arch}", refused[1], _options(arch, spec), list_all=True) from error
         raise ModelError(f"{arch} cannot be built for {spec.height}x{spec.width} px: {error}") from error
     return module
 

@@ -1,1 +1,1 @@
-"""Keyed randomness, and orders made from it."""
+"""Keyed randomness, and sampling orders."""

@@ -1,28 +1,27 @@
-"""Classes of unequal size: how unequal they are, weights for the loss, and an order that shows each as often."""
+"""Class imbalance: detection, weights for the loss, and an order that shows every class equally often."""
 
 from collections.abc import Sequence
 
 import torch
 
 IMBALANCE = 10
-"""Largest class by smallest from which a dataset is called unbalanced: the mildest factor of the long-tailed benchmarks
-(CIFAR-LT in Cao et al. 2019, "Learning imbalanced datasets with label-distribution-aware margin loss")."""
+"""Ratio of the largest class to the smallest from which a dataset is unbalanced: the mildest of the long-tailed
+benchmarks (CIFAR-LT in Cao et al. 2019, "Learning imbalanced datasets with label-distribution-aware margin loss")."""
 
 
 def is_unbalanced(counts: Sequence[int]) -> bool:
-    """Whether classes of these sizes are far from equal; empty ones are passed over."""
+    """Return whether class sizes are far from equal, ignoring empty classes."""
     filled = [count for count in counts if count]
     return bool(filled) and max(filled) >= IMBALANCE * min(filled)
 
 
 def balanced_weights(targets: Sequence[int], classes: int) -> torch.Tensor:
-    """A weight for each class (classes), in inverse proportion to its number of images.
+    """Return class weights (classes) in inverse proportion to the number of images.
 
-    They are those of scikit-learn's `class_weight="balanced"`: images / (classes * images of the class), so that the
-    mean over the images is 1.
+    As scikit-learn's `class_weight="balanced"`: images / (classes * images of the class), with a mean of 1 over images.
 
     Args:
-        targets: Class index of each image; every class must have one.
+        targets: Class index of each image; every class must occur.
         classes: Number of classes.
     """
     counts = torch.bincount(torch.tensor(targets), minlength=classes)
@@ -30,33 +29,32 @@ def balanced_weights(targets: Sequence[int], classes: int) -> torch.Tensor:
 
 
 def class_balanced_order(targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Indices of an epoch (N) that show each class as often, in random order.
+    """Return the indices of an epoch (N), in random order, that show every class equally often.
 
-    What does not divide evenly goes to classes drawn by lot. A class's images come in turns, each time in another
-    order: none is shown again before all of them were. Drawing each image by itself, as torch's
-    `WeightedRandomSampler` does, shows a class as often on average alone, and leaves out some images by chance.
+    Random classes get the remainder. The images of a class take turns, in a new order each time: none repeats before
+    all were shown. torch's `WeightedRandomSampler` draws each image independently, so that classes are equally frequent
+    only on average, and some images are left out by chance.
 
     Args:
         targets: Class index of each image (N).
-        generator: Draws.
+        generator: Source of randomness.
     """
     counts = torch.bincount(targets)
     classes = torch.split(torch.argsort(targets, stable=True), counts[counts > 0].tolist())
     share, rest = divmod(len(targets), len(classes))
-    lucky = set(torch.randperm(len(classes), generator=generator)[:rest].tolist())
-    drawn = [_in_turns(members, share + (index in lucky), generator) for index, members in enumerate(classes)]
-    order = torch.cat(drawn)
+    extra = set(torch.randperm(len(classes), generator=generator)[:rest].tolist())
+    order = torch.cat([_in_turns(images, share + (index in extra), generator) for index, images in enumerate(classes)])
     return order[torch.randperm(len(order), generator=generator)]
 
 
 def _in_turns(members: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """`count` of the members, by one random order of all of them after the other."""
+    """Return `count` of the members: random permutations of all of them, one after the other."""
     turns = -(-count // len(members))
     return torch.cat([members[torch.randperm(len(members), generator=generator)] for _ in range(turns)])[:count]
 
 
 def occurrence_counts(order: torch.Tensor) -> torch.Tensor:
-    """For each place of an order (N), how many times its index came before."""
+    """Return for each position of an order (N) how often its index occurred before."""
     by_index = torch.argsort(order, stable=True)
     firsts = torch.searchsorted(order[by_index], order[by_index])
     repeats = torch.empty_like(order)

@@ -1,1 +1,1 @@
-"""The machine: its cores, its memory allocator, and how libraries are imported."""
+"""The machine: its cores, memory allocator and libraries."""

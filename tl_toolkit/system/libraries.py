@@ -1,9 +1,8 @@
-"""torchvision and timm, imported without torch's compiler: every other module takes them from here.
+"""torchvision and timm, imported without torch's compiler: every other module imports them from here.
 
-The compiler takes longer to import than both of them. They need of it, while they are imported, a decorator that keeps
-it away from functions and one function that is called when boxes are aligned. For the decorator torch has another that
-waits until the function is called; the module that holds the function is stood in for. Afterwards the compiler is
-there for whoever asks for it.
+The compiler takes longer to import than both. At import they need only two parts of it: a decorator that disables
+compilation, for which torch has a lazy version, and a function that is called when boxes are aligned, in a module that
+is replaced by a stand-in. Afterwards the compiler can be imported as usual.
 """
 
 import sys
@@ -20,20 +19,20 @@ LIBRARIES = ("timm", "torchvision")
 
 
 class _StandIn(ModuleType):
-    """Gives way to the real module as soon as something is called or anything else is asked of it."""
+    """Stand-in for a module, which imports the real one on the first call or attribute access."""
 
     @staticmethod
     def is_compile_supported(device_type: Any) -> Any:
-        """Whether torch compiles for a device."""
+        """Return whether torch compiles for a device."""
         return _compiler().is_compile_supported(device_type)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # The import system looks whether there are such.
+        if name.startswith("__"):  # The import system looks for them.
             raise AttributeError(name)
         return getattr(_compiler(), name)
 
 
-# When code that calls it is compiled, its result is a constant, as of the real one.
+# Compiled code treats its result as a constant, as it does with the real one.
 _StandIn.is_compile_supported._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -44,13 +43,13 @@ def _compiler() -> Any:
 
 
 def _disable_when_called(fn: Any = None, recursive: bool = True, **_: Any) -> Any:
-    """torch.compiler.disable, but for the reason that it can tell."""
+    """Replace torch.compiler.disable, without its argument `reason`."""
     return torch._disable_dynamo(fn, recursive)  # type: ignore[attr-defined]  # missing in its __all__
 
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Within the block, what is imported does not import the compiler."""
+    """Keep imports within the block from importing the compiler."""
     disable = torch.compiler.disable
     torch.compiler.disable = _disable_when_called
     sys.modules.setdefault(COMPILER, _StandIn(COMPILER))
@@ -63,7 +62,7 @@ def _without_compiler() -> Iterator[None]:
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a library when a module first takes it from here."""
+    """Import a library on first access."""
     if name not in LIBRARIES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with _without_compiler():

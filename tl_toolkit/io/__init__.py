@@ -1,1 +1,1 @@
-"""Files and streams: written whole or not at all, read with a limit on time."""
+"""Files: atomic writes, reads that time out, downloads, archives and caches."""

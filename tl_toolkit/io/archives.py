@@ -1,4 +1,4 @@
-"""Unpacking archives that others made: nothing appears outside of the folder, and no more than is allowed."""
+"""Safe unpacking of archives: nothing is written outside of the folder, and sizes are limited."""
 
 import bz2
 import contextlib
@@ -18,13 +18,13 @@ from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import format_size
 
 MAX_MEMBERS = 300_000
-"""Files and folders in an archive. Of torchvision's that `tl data get` takes, Food-101 has most: 101,000."""
+"""Files and folders in an archive. Of the archives of `tl data get`, Food-101 has most: 101,000."""
 
 MAX_BYTES = 64 * 2**30
-"""Of all files together, unpacked. More than any of them has."""
+"""Unpacked size of all files together, more than any of these archives has."""
 
 MAX_HEADER_BYTES = 2**20
-"""Of a tar header that is read into memory, such as a long name."""
+"""Size of a tar header that is read into memory, such as a long name."""
 
 READ_INTO_MEMORY = (
     tarfile.GNUTYPE_LONGNAME,
@@ -35,24 +35,24 @@ READ_INTO_MEMORY = (
 )
 
 MAX_PARTS = 64
-"""Folders within each other: removing a folder goes down them one by one."""
+"""Depth of nested folders: removing a folder recurses into them."""
 
 CHUNK_BYTES = 2**20
 
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-"""Of a compressed file that is no archive, by its ending."""
+"""For compressed files that are not archives, by suffix."""
 
 
 def unpack_tar(archive: Path, folder: Path, compression: str | None = None) -> None:
-    """Unpacks a tar archive: plain files and folders, and copies in place of links within it.
+    """Unpack the regular files and folders of a tar archive into a folder, and copies instead of links.
 
     Args:
         archive: The file.
-        folder: Where to.
-        compression: ".gz", ".bz2" or ".xz"; None for none.
+        folder: The folder.
+        compression: ".gz", ".bz2", ".xz" or None.
 
     Raises:
-        DataError: The archive is damaged, or holds what could do harm. Nothing of it is kept.
+        DataError: The archive is damaged or unsafe. Nothing is kept.
     """
     mode: Any = f"r:{compression[1:]}" if compression else "r:"
     with _unpacking(archive, folder) as unpacked, tarfile.open(archive, mode, tarinfo=_BoundedHeader) as tar:
@@ -69,19 +69,15 @@ def unpack_tar(archive: Path, folder: Path, compression: str | None = None) -> N
                 links.append((member.name, posixpath.join(posixpath.dirname(member.name), member.linkname)))
             else:
                 raise DataError(f"it holds {member.name!r}, which is no plain file, folder or link")
-        for name, target in links:  # They may lead to files that come later.
+        for name, target in links:  # Their targets may come later.
             unpacked.add_copy(name, target)
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
-    """Unpacks a zip archive: plain files and folders.
-
-    Args:
-        archive: The file.
-        folder: Where to.
+    """Unpack the regular files and folders of a zip archive into a folder.
 
     Raises:
-        DataError: The archive is damaged, or holds what could do harm. Nothing of it is kept.
+        DataError: The archive is damaged or unsafe. Nothing is kept.
     """
     with _unpacking(archive, folder) as unpacked, zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
@@ -97,17 +93,13 @@ def unpack_zip(archive: Path, folder: Path) -> None:
 
 
 def decompress(packed: Path, folder: Path) -> Path:
-    """Decompresses a file that is no archive.
-
-    Args:
-        packed: The file; its name ends in one of `OPENERS`.
-        folder: Where to.
+    """Decompress a file with a suffix of `OPENERS` into a folder.
 
     Returns:
-        The file that was written: its name lacks that ending.
+        The written file, without the suffix.
 
     Raises:
-        DataError: The file is damaged or too large. Nothing of it is kept.
+        DataError: The file is damaged or too large. Nothing is kept.
     """
     with _unpacking(packed, folder) as unpacked, OPENERS[packed.suffix](packed, "rb") as source:
         unpacked.add_file(packed.stem, source)
@@ -115,10 +107,7 @@ def decompress(packed: Path, folder: Path) -> Path:
 
 
 class _Unpacked:
-    """A folder that fills, and counts what comes into it.
-
-    No links are made in it, so that a name within it is a place within it.
-    """
+    """A folder that is being filled, with limits. It holds no links, so that names within it are places within it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -126,17 +115,17 @@ class _Unpacked:
         self.bytes = 0
 
     def count(self) -> None:
-        """One more member, of whatever kind."""
+        """Count a member of any kind."""
         self.members += 1
         if self.members > MAX_MEMBERS:
             raise DataError(f"it holds more than {MAX_MEMBERS:,} files and folders")
 
     def add_folder(self, name: str) -> None:
-        """A folder, which may be there already."""
+        """Add a folder, which may exist."""
         self._place(name).mkdir(parents=True, exist_ok=True)
 
     def add_file(self, name: str, source: IO[bytes]) -> None:
-        """A file; its bytes are counted as they come, whatever a header says."""
+        """Add a file, counting its bytes as they come, whatever a header says."""
         place = self._place(name)
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
@@ -149,7 +138,7 @@ class _Unpacked:
                 file.write(chunk)
 
     def add_copy(self, name: str, target: str) -> None:
-        """A copy of a file that is there, in place of a link to it."""
+        """Add a copy of an unpacked file, instead of a link to it."""
         original = self._place(posixpath.normpath(target), f"{name!r}, a link to {target!r}")
         if not original.is_file():
             raise DataError(f"it holds {name!r}, a link to {target!r}, which is no file in it")
@@ -157,7 +146,7 @@ class _Unpacked:
             self.add_file(name, source)
 
     def _place(self, name: str, what: str = "") -> Path:
-        """Where a name lies; it is a POSIX path, but Windows must not see another one in it."""
+        """Return the path of a member; the name is a POSIX path, and must not mean another one on Windows."""
         path = PurePosixPath(name)
         parts = (*path.parts, *PureWindowsPath(name).parts)
         if ".." in parts or path.is_absolute() or "\\" in name or "\0" in name or PureWindowsPath(name).anchor:
@@ -168,14 +157,14 @@ class _Unpacked:
 
 
 class _BoundedHeader(tarfile.TarInfo):
-    """A header; those whose content tarfile reads into memory must be small."""
+    """A header of limited size, if tarfile reads its content into memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """The header of a block.
+        """Parse the header of a block.
 
         Raises:
-            DataError: It is one of those, and large.
+            DataError: It is too large.
         """
         header = super().frombuf(buf, encoding, errors)
         if header.type in READ_INTO_MEMORY and header.size > MAX_HEADER_BYTES:
@@ -185,14 +174,14 @@ class _BoundedHeader(tarfile.TarInfo):
 
 @contextlib.contextmanager
 def _unpacking(archive: Path, folder: Path) -> Iterator[_Unpacked]:
-    """Gives a temporary folder within `folder`; what was unpacked there comes into `folder` when all of it is good."""
+    """Yield a temporary folder within `folder`, whose content moves into `folder` when the block succeeds."""
     temporary = folder / f".{archive.name}.{secrets.token_hex(4)}.tmp"
     try:
         temporary.mkdir(parents=True)
         yield _Unpacked(temporary)
         for path in temporary.iterdir():
             _move(path, folder / path.name)
-    except Exception as error:  # Damaged archives fail with errors of every type.
+    except Exception as error:  # Damaged archives raise errors of every type.
         reason = str(error).strip() or type(error).__name__
         raise DataError(f"{archive} is not unpacked: {reason}. Nothing of it was kept.") from error
     finally:
@@ -200,7 +189,7 @@ def _unpacking(archive: Path, folder: Path) -> Iterator[_Unpacked]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Moves a file or a folder; a folder that is there is filled."""
+    """Move a file or folder; merge it into an existing folder."""
     if source.is_dir() and target.is_dir():
         for path in source.iterdir():
             _move(path, target / path.name)

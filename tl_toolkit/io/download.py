@@ -1,4 +1,4 @@
-"""Downloading one file, checked by its hash before anything reads it."""
+"""Downloads of single files, verified by their hash before anything reads them."""
 
 import hashlib
 import shutil
@@ -17,17 +17,17 @@ from tl_toolkit.errors import DownloadError, ToolkitError
 from tl_toolkit.io.files import atomic_file, format_size
 
 ANSWER_SECONDS = 8.0
-"""Longest wait for an answer (name, addresses, TLS and redirects together) and, later, for the next bytes: being
-offline is said within ten seconds."""
+"""Timeout for the answer (name, addresses, TLS and redirects together) and then for the next bytes: being offline is
+reported within ten seconds."""
 
 MAX_BYTES = 32 * 2**30
-"""Largest download. timm's largest weights, of 7 billion parameters, take 25 GiB; the largest dataset takes 11 GiB."""
+"""timm's largest weights, of 7 billion parameters, take 25 GiB; the largest dataset takes 11 GiB."""
 
 CHUNK_BYTES = 1 << 20
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 ProgressCallback = Callable[[int, int | None], None]
-"""Called with the bytes so far and, where known, the bytes in all."""
+"""Called with the bytes so far and the total, or None if unknown."""
 
 Answer = TypeVar("Answer")
 
@@ -35,17 +35,17 @@ Answer = TypeVar("Answer")
 def download(
     url: str, destination: Path, digest: str | None, progress: ProgressCallback | None = None, algorithm: str = "sha256"
 ) -> None:
-    """Fetches a file; it appears at `destination` only when it is whole and its hash is right.
+    """Download a file, which appears at `destination` only when it is complete and its hash is right.
 
     Args:
-        url: https, or http on this machine; the same holds for where it redirects to.
+        url: https, or http on this machine; redirects likewise.
         destination: The file to write.
-        digest: The expected hash, or its first digits; None where the caller checks the file before it is used.
-        progress: Told how far it is.
-        algorithm: Of the hash.
+        digest: The expected hash, or its first digits; None if the caller verifies the file before use.
+        progress: Called after each chunk.
+        algorithm: Name of the hash.
 
     Raises:
-        DownloadError: The file cannot be fetched or is not the expected one.
+        DownloadError: The file cannot be downloaded or is not the expected one.
     """
     require_https(url)
     try:
@@ -66,14 +66,14 @@ def download(
 
 
 def require_https(url: str, before: str | None = None) -> None:
-    """Refuses an address that anyone on the way could answer for.
+    """Refuse a URL whose answer anyone on the way could forge.
 
     Args:
-        url: The address.
-        before: What redirected to it.
+        url: The URL.
+        before: The URL that redirected to it.
 
     Raises:
-        DownloadError: It is neither https nor on this machine, or another machine leads back to this one.
+        DownloadError: The URL is neither https nor local, or a remote one redirected to a local one.
     """
     if urllib.parse.urlsplit(url).scheme == "https":
         return
@@ -84,32 +84,32 @@ def require_https(url: str, before: str | None = None) -> None:
 
 
 def refuse_oversized(url: str, size: int) -> None:
-    """Refuses more bytes than any file that is wanted has.
+    """Refuse a file of more than `MAX_BYTES`.
 
     Raises:
-        DownloadError: They are more than `MAX_BYTES`.
+        DownloadError: The size is larger.
     """
     if size > MAX_BYTES:
         raise DownloadError(f"{url} has {format_size(size)} or more; at most {format_size(MAX_BYTES)} are downloaded.")
 
 
-def call_with_timeout(seconds: float, ask: Callable[[], Answer]) -> Answer:
-    """Asks in a thread of its own: looking up a name and trying each of its addresses have no limit together.
+def call_with_timeout(seconds: float, function: Callable[[], Answer]) -> Answer:
+    """Call a function in a thread, with a timeout: resolving a name and trying its addresses have none in total.
 
     Args:
-        seconds: Longest wait.
-        ask: What takes its time; a late answer is closed and forgotten.
+        seconds: The timeout.
+        function: The function; a late result is closed and dropped.
 
     Raises:
-        TimeoutError: There was no answer.
-        Exception: What `ask` raised.
+        TimeoutError: The function did not return in time.
+        Exception: The exception of the function.
     """
     answered: Future[Answer] = Future()
 
     def run() -> None:
         try:
-            answered.set_result(ask())
-        except BaseException as error:  # noqa: BLE001  # It is raised where the answer is awaited.
+            answered.set_result(function())
+        except BaseException as error:  # noqa: BLE001  # Raised where the answer is awaited.
             answered.set_exception(error)
 
     Thread(target=run, daemon=True).start()
@@ -121,19 +121,18 @@ def call_with_timeout(seconds: float, ask: Callable[[], Answer]) -> Answer:
 
 
 def open_url(url: str) -> HTTPResponse:
-    """Opens an address, following redirects to protected addresses alone.
+    """Open a URL, following only redirects that `require_https` accepts.
 
     Raises:
-        DownloadError: It is redirected to an unprotected address.
+        DownloadError: It redirects to another URL.
         OSError, HTTPException: It cannot be reached.
     """
-    opener = urllib.request.build_opener(_Redirects)
-    response: HTTPResponse = opener.open(url, timeout=ANSWER_SECONDS)
+    response: HTTPResponse = urllib.request.build_opener(_Redirects).open(url, timeout=ANSWER_SECONDS)
     return response
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Looks at each address before it is asked."""
+    """Redirects that are checked before they are followed."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -147,7 +146,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _fetch(url: str, temporary: Path, progress: ProgressCallback | None, algorithm: str) -> str:
-    """Writes what an address answers to a file, and returns its hash."""
+    """Write the content of a URL to a file and return its hash."""
     try:
         with call_with_timeout(ANSWER_SECONDS, lambda: open_url(url)) as response, temporary.open("wb") as file:
             length = response.headers.get("Content-Length") or ""
@@ -168,10 +167,10 @@ def _copy(
     progress: ProgressCallback | None,
     algorithm: str,
 ) -> str:
-    """Copies everything, hashing it on the way.
+    """Copy the content and return its hash.
 
     Raises:
-        DownloadError: The source ended too early or does not end, or the disk is too small.
+        DownloadError: The source ends too early or is too large, or the disk is too small.
     """
     if expected is not None:
         refuse_oversized(url, expected)

@@ -1,4 +1,4 @@
-"""Writing files so that each appears whole or not at all."""
+"""Paths, sizes in words, and atomic writes."""
 
 import contextlib
 import csv
@@ -18,10 +18,10 @@ from tl_toolkit.text import named
 
 
 def expand_path(text: str | Path) -> Path:
-    """A path as a user wrote it, with ~ filled in where that user exists.
+    """Return the user's path with ~ expanded, if that user exists.
 
     Raises:
-        UsageError: It is empty, which would be the current folder.
+        UsageError: The path is empty, which would mean the current folder.
     """
     if not str(text).strip():
         raise UsageError("A path is empty, perhaps a variable that is not set. Say which file or folder is meant.")
@@ -32,20 +32,20 @@ def expand_path(text: str | Path) -> Path:
 
 
 def display_path(path: str | Path, tilde: bool = True) -> str:
-    """A path to show: from the working directory where that is shorter, else with ~ for the user's own folder.
+    """Return the shortest form of a path to show: relative to the working directory, with ~, or absolute.
 
     Args:
-        path: Any path; a `..` behind a name stays, as the name may be a link to elsewhere.
-        tilde: Whether ~ may stand in it; within the quotes of a command no shell fills it in.
+        path: Any path; a `..` after a name stays, because the name may be a link.
+        tilde: Whether to use ~, which no shell expands within the quotes of a command.
     """
-    given = Path(path)
-    if ".." in given.parts[1:]:
-        return str(given)
+    path = Path(path)
+    if ".." in path.parts[1:]:
+        return str(path)
     try:
-        full = Path(os.path.abspath(given))  # noqa: PTH100  # Path.absolute keeps a leading `..`.
+        full = Path(os.path.abspath(path))  # noqa: PTH100  # Path.absolute keeps a leading `..`.
         forms = [os.path.relpath(full), str(full)]
     except (OSError, ValueError):  # The working directory was removed; on Windows, another drive.
-        return str(given)
+        return str(path)
     with contextlib.suppress(ValueError, RuntimeError):
         if tilde:
             forms.insert(1, str(Path("~") / full.relative_to(Path.home())))
@@ -53,12 +53,12 @@ def display_path(path: str | Path, tilde: bool = True) -> str:
 
 
 def display_data(spec: str) -> str:
-    """What --data takes, to show: the path of a folder short, other names as they are."""
+    """Return a value of --data to show: a folder by `display_path`, other names unchanged."""
     return spec if ":" in spec else display_path(spec)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder; False for what cannot be a path at all, such as a name that is too long."""
+    """Return whether a path is a folder; False for an invalid path, such as a name that is too long."""
     try:
         with reading(path):
             return path.is_dir()
@@ -67,7 +67,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path is a file, in the same way."""
+    """Return whether a path is a file; False for an invalid path."""
     try:
         with reading(path):
             return path.is_file()
@@ -76,7 +76,7 @@ def is_file(path: Path) -> bool:
 
 
 def check_is_new(path: Path) -> None:
-    """Refuses to write where something is.
+    """Refuse to overwrite a path.
 
     Raises:
         UsageError: The path exists.
@@ -87,7 +87,7 @@ def check_is_new(path: Path) -> None:
 
 UNFINISHED = ".tmp"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A full disk, a used-up quota, and a file larger than a process may write."""
+"""A full disk, a used-up quota, and a file beyond the size limit of the process."""
 
 UNITS = {"": 1, "B": 1} | {
     f"{prefix}{unit}": base**power
@@ -97,7 +97,7 @@ UNITS = {"": 1, "B": 1} | {
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes of a size such as 0, 500MB or 20GiB; None for what is no size."""
+    """Return the bytes of a size such as 0, 500MB or 20GiB; None if the text is not a size."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     units = {unit.lower(): factor for unit, factor in UNITS.items()}
     if not found or found[2].lower() not in units:
@@ -107,7 +107,7 @@ def parse_size(text: str) -> int | None:
 
 
 def format_size(count: float) -> str:
-    """Bytes in words: 1536 is 1.5 KiB."""
+    """Format bytes: 1536 is 1.5 KiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -116,7 +116,7 @@ def format_size(count: float) -> str:
 
 
 def format_count(count: float) -> str:
-    """Parameters or multiply-adds in words: 11,689,512 is 11.7 M, 1,814,073,344 is 1.81 G."""
+    """Format parameters or multiply-adds: 11,689,512 is 11.7 M, 1,814,073,344 is 1.81 G."""
     for prefix, factor, decimals in (("G", 1e9, 2), ("M", 1e6, 1), ("k", 1e3, 1)):
         if count >= factor:
             return f"{count / factor:,.{decimals}f} {prefix}"
@@ -124,7 +124,7 @@ def format_count(count: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A time in words: 8.25 is 8 s, 200 is 3 min 20 s."""
+    """Format a duration: 8.25 is 8 s, 200 is 3 min 20 s."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -136,14 +136,13 @@ def format_seconds(seconds: float) -> str:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, size: int = 0) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; what was written there becomes `path` in one step.
+    """Yield a temporary path that replaces `path` in one step when the block succeeds, else is removed.
 
-    The file and its folder are synced before and after the rename, so that a power cut leaves the old
-    content or the new one. When the block fails, nothing remains.
+    The file and its folder are synced around the rename, so that a power cut leaves either the old content or the new.
 
     Args:
         path: The file to write or replace.
-        size: Bytes that it will take, for the message where there is no room.
+        size: Its size in bytes, for the message if the disk is full.
 
     Raises:
         ToolkitError: The folder cannot be written, or the disk is full.
@@ -153,7 +152,7 @@ def atomic_file(path: Path, size: int = 0) -> Iterator[Path]:
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # As the user's umask has it: safetensors lets no one else read what it writes.
+        temporary.chmod(mode)  # By the user's umask: safetensors makes files that no one else may read.
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -165,19 +164,19 @@ def atomic_file(path: Path, size: int = 0) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, undecodable: str = "surrogateescape") -> None:
-    """Writes or replaces a UTF-8 text file atomically.
+    """Write or replace a UTF-8 text file atomically.
 
     Args:
         path: The file.
         text: Its content.
-        undecodable: What becomes of file names' bytes that are no UTF-8: an error handler of `str.encode`.
+        undecodable: Error handler of `str.encode` for the bytes of file names that are not UTF-8.
     """
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=undecodable, newline="")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes or replaces a CSV file atomically."""
+    """Write or replace a CSV file atomically."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(header)
@@ -186,7 +185,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def _reason(error: OSError, path: Path, size: int) -> str:
-    """Why a file could not be written; where there is no room, how much it takes."""
+    """Return why a file cannot be written; with a full disk, also its size."""
     text = os.strerror(error.errno) if error.errno else str(error)
     if error.errno not in NO_ROOM or not size:
         return text
@@ -195,14 +194,14 @@ def _reason(error: OSError, path: Path, size: int) -> str:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes what killed processes left of files that they were writing in a folder."""
+    """Remove the temporary files that killed processes left in a folder."""
     for path in folder.glob(f".*{UNFINISHED}"):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def _sync(path: Path) -> None:
-    """Flushes a file or a folder to the disk."""
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

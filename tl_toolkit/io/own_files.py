@@ -1,18 +1,14 @@
-"""What tl itself writes: the names by which a run's folder, the cache's and a figure are known, wherever they lie.
+"""Files that tl writes: names and marks by which run folders, the cache and figures are recognised.
 
-A folder of images may hold them: runs/ is made where a run is begun. They are never images of a class.
+A folder of images may hold them, because runs start in the working directory. They are never images of a class.
 """
 
+import os
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import expand_path, is_file, is_folder
-
-if TYPE_CHECKING:
-    pass  # With it comes torch, which takes seconds.
-import os
-import stat
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -22,24 +18,24 @@ LOCK_FILE = ".lock"
 ENTRY_FILE = "entry.json"
 
 RUN_FILES = {MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE, LOCK_FILE}
-"""Beside its settings a run has one of them from the beginning on."""
+"""A run folder has its settings and, from the start, one of these."""
 
 SHARD_ENDING = ".safetensors"
 
 SOFTWARE = "tl_toolkit"
 FIGURE_MARK = b"Software\0" + SOFTWARE.encode()
-"""In the head of a figure as PNG: its `Software`, a text that the format foresees."""
+"""Begins the `Software` text of a figure as PNG."""
 
 HEAD_BYTES = 256
 MIN_FIGURE_BYTES = 4096
-"""No figure is smaller: a small PNG, as data sets have them by the thousand, need not be opened."""
+"""No figure is smaller, so that small PNGs, which datasets have by the thousand, need not be opened."""
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Whether a folder is a run's or the cache's, or has nothing but such folders and figures in it.
+    """Return whether a folder is of a run or the cache, or holds only such folders and figures.
 
     Raises:
-        OSError: It cannot be listed.
+        OSError: The folder cannot be listed.
     """
     if is_run_folder(folder):
         return True
@@ -64,15 +60,15 @@ def _is_own(entry: os.DirEntry[str], in_cache: bool) -> bool:
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a folder is a run's."""
+    """Return whether a folder is a run folder."""
     return (folder / CONFIG_FILE).is_file() and any((folder / name).exists() for name in RUN_FILES)
 
 
 def is_own_figure(path: str) -> bool:
-    """Whether a file is a figure that tl drew as PNG.
+    """Return whether a file is a figure that tl drew as PNG.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     if not path.lower().endswith(".png"):
         return False
@@ -87,12 +83,12 @@ GIVE_A_MODEL = "Give a run folder, or a .safetensors file or a full model that t
 
 
 def find_model(path: str | Path) -> Path:
-    """A path at which a model may be: a folder, or a file of any kind.
+    """Return the path of a model: an existing folder or file.
 
     Raises:
-        UsageError: Nothing is there.
+        UsageError: The path does not exist.
     """
-    place = expand_path(path)
-    if not is_folder(place) and not is_file(place):
+    expanded = expand_path(path)
+    if not is_folder(expanded) and not is_file(expanded):
         raise UsageError(f"There is no model {str(path)!r}. {GIVE_A_MODEL}")
-    return place
+    return expanded

@@ -1,4 +1,4 @@
-"""Threads that read files, and what is done about a file system that does not answer."""
+"""Threads that read files, and give up on a file system that does not answer."""
 
 import atexit
 import contextlib
@@ -19,35 +19,34 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 POLL_SECONDS = 1.0
-"""Seconds between two looks at what is being read."""
+"""Seconds between checks of what is being read."""
 
 STALL_POLLS = 60
-"""Looks after which a file is given up. They are counted instead of time, which also passes while a process is stopped.
-"""
+"""Checks after which a file is given up; counted, because time also passes while a process is stopped."""
 
 MAX_GIVEN_UP = 8
-"""Threads that wait for a file system in vain before it is taken to be gone."""
+"""Stalled threads before the file system counts as gone."""
 
 NO_ANSWER = "the file system did not answer"
 
 _files: dict[int, tuple[object]] = {}
-"""What each thread is reading: by its identity, a new tuple for each file. Nothing here is locked or timed, because it
-happens for every image; who waits for the images has the time to look."""
+"""The file that each thread is reading, in a new tuple per file. Readers neither lock nor time, because this happens
+for every image; the thread that waits for them checks."""
 
 
 def begin_file(path: object) -> None:
-    """Notes that this thread begins to read a file; `end_file` must follow."""
+    """Record that this thread begins to read a file; `end_file` must follow."""
     _files[threading.get_ident()] = (path,)
 
 
 def end_file() -> None:
-    """Notes that this thread has read its file."""
+    """Record that this thread has read its file."""
     _files.pop(threading.get_ident(), None)
 
 
 @contextlib.contextmanager
 def reading(path: object) -> Iterator[None]:
-    """The same for a block, where it matters less what it costs; blocks may lie within each other."""
+    """Record that this thread reads a file within the block; blocks may nest."""
     me = threading.get_ident()
     outer = _files.get(me)
     begin_file(path)
@@ -61,13 +60,13 @@ def reading(path: object) -> Iterator[None]:
 
 
 class _StallDetector:
-    """Counts how often threads were seen to read what they had read at the look before."""
+    """Count for how many checks in a row each thread has been reading the same file."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[tuple[object] | None, int]] = {}
 
     def overdue(self, thread: int) -> tuple[object] | None:
-        """Looks at a thread. What it reads where that is to be given up, else None."""
+        """Check a thread; return its file if it has stalled, else None."""
         file = _files.get(thread)
         before, count = self._seen.get(thread, (None, 0))
         count = count + 1 if file is not None and file is before else 0
@@ -76,15 +75,15 @@ class _StallDetector:
 
 
 def watch_this_thread(give_up: Callable[[], object]) -> None:
-    """From now on calls `give_up`, in another thread, when a file that this one reads does not answer.
+    """Call `give_up`, in another thread, when a file that this thread reads stalls.
 
-    This costs nothing for an image, as handing it to another thread does; but nothing can wake this one.
+    This costs nothing per image, unlike passing it to another thread, but cannot wake this one.
     """
     watched = threading.get_ident()
 
     def watch() -> None:
-        looks = _StallDetector()
-        while not looks.overdue(watched):
+        detector = _StallDetector()
+        while not detector.overdue(watched):
             time.sleep(POLL_SECONDS)
         give_up()
 
@@ -92,26 +91,26 @@ def watch_this_thread(give_up: Callable[[], object]) -> None:
 
 
 def reason_to_give_up() -> str:
-    """Why a file cannot be read that was given up."""
+    """Return why a file was given up."""
     return f"{NO_ANSWER} for {STALL_POLLS * POLL_SECONDS:.0f} s"
 
 
 class ReadTask(Generic[Item, Result]):
-    """A function over some items, each done by one of some threads.
+    """A function that the threads of a pool apply to items.
 
     Args:
-        readers: The threads.
+        pool: The pool.
         function: Reads an item.
-        items: What to read.
+        items: The items.
     """
 
-    def __init__(self, readers: "ReaderPool", function: Callable[[Item], Result], items: Sequence[Item]) -> None:
-        self._readers = readers
+    def __init__(self, pool: "ReaderPool", function: Callable[[Item], Result], items: Sequence[Item]) -> None:
+        self._pool = pool
         self._function = function
         self._items = items
         self._outcomes: list[tuple[bool, Any] | None] = [None] * len(items)
         self._left = len(items)
-        self._next = itertools.count()  # Gives each index to one thread.
+        self._next = itertools.count()  # Each index goes to one thread.
         self._running: dict[int, int] = {}
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -119,20 +118,20 @@ class ReadTask(Generic[Item, Result]):
             self._done.set()
 
     def work(self) -> bool:
-        """Does items until none is left, in whatever thread calls it.
+        """Process items in the calling thread until none is left.
 
         Returns:
-            False where the thread was given up meanwhile.
+            False if the thread was given up meanwhile.
         """
         me = threading.get_ident()
         for index in self._next:
-            if index >= len(self._items) or self._readers.closed:
+            if index >= len(self._items) or self._pool.closed:
                 break
             self._running[me] = index
             outcome: tuple[bool, Any]
             try:
                 outcome = True, self._function(self._items[index])
-            except BaseException as error:  # noqa: BLE001  # It is raised where the results are wanted.
+            except BaseException as error:  # noqa: BLE001  # Raised by `outcomes`.
                 outcome = False, error
             self._settle(index, outcome)
             if self._running.get(me) != index:
@@ -141,31 +140,28 @@ class ReadTask(Generic[Item, Result]):
         return True
 
     def outcomes(self) -> list[Result | ImageError]:
-        """Waits for all items.
-
-        Returns:
-            The result of each item, or the ImageError of what cannot be read.
+        """Wait for all items and return the result of each, or its ImageError.
 
         Raises:
-            DataError: The file system does not answer at all.
-            BaseException: What the function raised, but for an ImageError.
+            DataError: The file system does not answer.
+            BaseException: Any other exception of the function.
         """
-        looks = _StallDetector()
+        detector = _StallDetector()
         while not self._done.wait(POLL_SECONDS):
             for thread, index in list(self._running.items()):
-                if file := looks.overdue(thread):
+                if file := detector.overdue(thread):
                     self._give_up(thread, index, file[0])
         for outcome in self._outcomes:
-            assert outcome is not None  # All are settled.
+            assert outcome is not None  # All are done.
             if not outcome[0] and not isinstance(outcome[1], ImageError):
                 raise outcome[1]
         return [outcome[1] for outcome in self._outcomes if outcome]
 
     def results(self) -> list[Result]:
-        """The same where nothing may be missing.
+        """Wait for all items and return their results.
 
         Raises:
-            ImageError: Something cannot be read.
+            ImageError: An item cannot be read.
         """
         results: list[Result] = []
         for outcome in self.outcomes():
@@ -183,17 +179,17 @@ class ReadTask(Generic[Item, Result]):
                     self._done.set()
 
     def _give_up(self, thread: int, index: int, path: object) -> None:
-        """Leaves a thread alone with its file, which nothing can interrupt, and puts another in its place."""
+        """Replace a thread that is stuck with its file, which nothing can interrupt."""
         self._running.pop(thread, None)
         self._settle(index, (False, ImageError(str(path), reason_to_give_up())))
-        self._readers.replace(self, path)
+        self._pool.replace(self, path)
 
 
 class ReaderPool:
-    """Threads that read files. They are daemons: one that waits for ever keeps nobody from leaving.
+    """Threads that read files; daemons, so that a stuck one does not block the exit.
 
     Args:
-        count: How many; None for as many as there are cores to use.
+        count: Number of threads; None for `cores_to_use`.
     """
 
     def __init__(self, count: int | None) -> None:
@@ -201,26 +197,26 @@ class ReaderPool:
         self._lock = threading.Lock()
         self._count = count
         self._given_up = 0
-        self._jobs: SimpleQueue[ReadTask[Any, Any] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[ReadTask[Any, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         atexit.register(self.close)
 
     def start(self, function: Callable[[Item], Result], items: Sequence[Item]) -> ReadTask[Item, Result]:
-        """Begins to read; `ReadTask.outcomes` waits for the results."""
+        """Start to read; `ReadTask.outcomes` waits for the results."""
         count = self._count or cores_to_use()
         with self._lock:
             while len(self._threads) < count:
                 self._add_thread()
-        job = ReadTask(self, function, items)
+        task = ReadTask(self, function, items)
         for _ in range(min(count, len(items))):
-            self._jobs.put(job)
-        return job
+            self._tasks.put(task)
+        return task
 
-    def replace(self, job: ReadTask[Any, Any], path: object) -> None:
-        """Starts a thread in the place of one that reads `path` in vain; it goes on with `job`.
+    def replace(self, task: ReadTask[Any, Any], path: object) -> None:
+        """Start a thread that continues `task` instead of one that is stuck with `path`.
 
         Raises:
-            DataError: This happens again and again.
+            DataError: Too many threads are stuck.
         """
         self._given_up += 1
         if self._given_up >= MAX_GIVEN_UP:
@@ -229,14 +225,14 @@ class ReaderPool:
                 "network folder can be reached."
             )
         self._add_thread()
-        self._jobs.put(job)
+        self._tasks.put(task)
 
     def close(self) -> None:
-        """Ends the threads that can end: none should be at work while Python is taken down."""
+        """End the threads that can end: none should work while Python shuts down."""
         self.closed = True
         atexit.unregister(self.close)
         for _ in self._threads:
-            self._jobs.put(None)
+            self._tasks.put(None)
         for thread in self._threads:
             if thread.ident not in _files:
                 thread.join(POLL_SECONDS)
@@ -247,35 +243,30 @@ class ReaderPool:
         thread.start()
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if not job.work():
+        while (task := self._tasks.get()) is not None:
+            if not task.work():
                 self._given_up -= 1
                 return
 
 
 @functools.cache
 def readers() -> ReaderPool:
-    """The threads of this process, as many as there are cores to use."""
+    """Return the pool of this process, with `cores_to_use` threads."""
     return ReaderPool(None)
 
 
 def call_with_stall_guard(function: Callable[..., Result], *arguments: object) -> Result:
-    """Calls a function that reads files, in one of the threads.
+    """Call a function that reads files in one of the threads.
 
     Raises:
         ImageError: The file system does not answer.
-        BaseException: What the function raises.
+        BaseException: The exception of the function.
     """
-
-    def call(given: tuple[object, ...]) -> Result:
-        return function(*given)
-
-    [result] = readers().start(call, [arguments]).results()
-    return result
+    return readers().start(lambda values: function(*values), [arguments]).results()[0]
 
 
 def _forget_threads() -> None:
-    """A forked process has none of its parent's threads."""
+    """Reset a forked process, which has none of its parent's threads."""
     readers.cache_clear()
     _files.clear()
 

@@ -1,9 +1,8 @@
-"""The cache on disk: what a frozen network makes of an image, by everything that it depends on.
+"""The feature cache on disk: the output of a frozen network for each image, keyed by all that it depends on.
 
-A folder `features/DIGEST/` for each network, preprocessing and view holds `entry.json`, which says what it is, and
-shards: safetensors files with the rows of some images beside their identities. A shard appears whole or not at all
-and is never changed, so that a killed run leaves nothing half-written and two runs at once do no harm: at worst both
-compute the same rows.
+A folder `features/DIGEST/` for each network, preprocessing and view holds `entry.json`, which describes it, and shards:
+safetensors files with the rows and identities of some images. Shards are written atomically and never change, so that a
+killed run leaves nothing half-written and concurrent runs do no harm: at worst both compute the same rows.
 """
 
 import contextlib
@@ -32,38 +31,36 @@ from tl_toolkit.io.reader_threads import begin_file, end_file
 from tl_toolkit.io.safetensors_file import write_tensors
 
 FORMAT = "2"
-"""Part of every digest: a store of another format is never looked at."""
+"""Part of every digest: other formats are never read."""
 
 CACHE_VARIABLE = "TL_CACHE"
 MAX_BYTES = 10 * 2**30
 FREE_SHARE = 0.5
-"""By default the cache takes 10 GiB, or half of what is free where that is less."""
+"""By default the cache takes 10 GiB, or half of the free disk space if that is less."""
 
 IDENTITY_BYTES = 16
-
 HEADER_LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header, a JSON object (huggingface.co/docs/safetensors)."""
 
 SMALL_BYTES = 2**26
-"""Rows of a split that take no more are read once and held in memory."""
+"""A split whose rows take at most this many bytes is read once into memory."""
 
 
 def cache_folder() -> Path:
-    """Where the cache is: $TL_CACHE, else the system's place for caches."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("tl_toolkit")
+    """Return the folder of the cache: $TL_CACHE, else the system's folder for caches."""
+    path = os.environ.get(CACHE_VARIABLE)
+    return Path(path).expanduser() if path else platformdirs.user_cache_path("tl_toolkit")
 
 
 def default_limit(folder: Path) -> int:
-    """How many bytes the cache may take where the user did not say."""
-    place = folder
-    while not place.exists():
-        place = place.parent
-    return min(MAX_BYTES, int(shutil.disk_usage(place).free * FREE_SHARE))
+    """Return the default limit of the cache in bytes."""
+    while not folder.exists():
+        folder = folder.parent
+    return min(MAX_BYTES, int(shutil.disk_usage(folder).free * FREE_SHARE))
 
 
 def fingerprint_file(path: str | Path) -> bytes | None:
-    """What tells whether a file is still the same: its path, size and time of change; None where it is not there."""
+    """Return a digest of a file's path, size and modification time; None if it does not exist."""
     begin_file(path)
     try:
         status = os.stat(path)  # noqa: PTH116  # quicker, and there may be very many
@@ -76,10 +73,10 @@ def fingerprint_file(path: str | Path) -> bytes | None:
 
 
 def fingerprint_content(content: bytes, what: str) -> bytes:
-    """What tells whether pixels in memory are still the same.
+    """Return a digest of pixels in memory.
 
     Args:
-        content: Them.
+        content: The pixels.
         what: Their type and shape.
     """
     return blake2b(content, digest_size=IDENTITY_BYTES, key=what.encode()[:64]).digest()
@@ -87,14 +84,14 @@ def fingerprint_content(content: bytes, what: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One folder of the cache.
+    """A folder of the cache.
 
     Attributes:
         path: The folder.
-        what: What it holds, in words.
-        images: Rows in it.
+        what: Its content, in words.
+        images: Number of rows.
         size: Bytes on disk.
-        used: When a run last used it, in seconds since 1970.
+        used: Time of the last use by a run, in seconds since 1970.
     """
 
     path: Path
@@ -104,25 +101,25 @@ class CacheEntry:
     used: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return {**dataclasses.asdict(self), "path": str(self.path)}
 
 
 def list_entries(folder: Path) -> list[CacheEntry]:
-    """Everything in the cache, the last used first."""
+    """Return the entries of the cache, the most recently used first."""
     found = []
     for path in (folder / "features").glob("*/"):
         with contextlib.suppress(OSError, ValueError):  # Another run may be removing it.
-            described = path / ENTRY_FILE
+            entry = path / ENTRY_FILE
             size = sum(file.stat().st_size for file in path.iterdir())
             counts = [int(shard.name.partition("-")[0]) for shard in path.glob("*.safetensors")]
-            what = json.loads(described.read_text(encoding="utf-8"))["what"] if described.exists() else "unfinished"
+            what = json.loads(entry.read_text(encoding="utf-8"))["what"] if entry.exists() else "unfinished"
             found.append(CacheEntry(path, what, sum(counts), size, path.stat().st_mtime))
     return sorted(found, key=lambda entry: -entry.used)
 
 
 def remove(entries: Sequence[CacheEntry]) -> None:
-    """Removes entries; a run that reads one keeps what it has open.
+    """Remove entries; a run that reads one keeps its open files.
 
     Raises:
         ToolkitError: The cache cannot be written.
@@ -137,16 +134,16 @@ def remove(entries: Sequence[CacheEntry]) -> None:
 
 
 def evict(folder: Path, needed: int, limit: int, keep: Sequence[Path]) -> bool:
-    """Removes what was not used for longest until `needed` more bytes fit within `limit`.
+    """Remove the least recently used entries until `needed` more bytes fit.
 
     Args:
         folder: The cache.
-        needed: Bytes to come.
-        limit: Bytes that the cache may take.
-        keep: Entries that are in use.
+        needed: Bytes to be written.
+        limit: Limit of the cache in bytes.
+        keep: Entries in use.
 
     Returns:
-        Whether they fit.
+        Whether the bytes fit; if not, nothing is removed.
     """
     entries = list_entries(folder)
     taken = sum(entry.size for entry in entries)
@@ -162,21 +159,21 @@ def evict(folder: Path, needed: int, limit: int, keep: Sequence[Path]) -> bool:
 
 
 class Shard:
-    """The rows of a shard on disk, mapped.
+    """A memory-mapped shard.
 
     Args:
         path: A safetensors file with "rows" and "identities".
 
     Attributes:
         rows: (n, ...).
-        identities: Of the n images, one after the other.
+        identities: Identities of the n images, concatenated.
 
     Raises:
-        SafetensorError, OSError: It cannot be read.
+        SafetensorError, OSError: The file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        with safe_open(path, framework="pt") as file:  # Checks the whole header; the tensors would stay mapped.
+        with safe_open(path, framework="pt") as file:  # Validates the header; its tensors would stay mapped.
             self.identities: bytes = file.get_tensor("identities").numpy().tobytes()
             dtype, shape = file.get_tensor("rows").dtype, file.get_slice("rows").get_shape()
         with path.open("rb") as file:
@@ -186,31 +183,31 @@ class Shard:
         self.rows = torch.frombuffer(self._mapping, dtype=dtype, count=math.prod(shape), offset=start).view(shape)
 
     def release_pages(self) -> None:
-        """Gives back the pages that were read: they are in the system's own cache, and need not count as ours."""
+        """Release the pages that were read, which stay in the system's page cache."""
         if hasattr(self._mapping, "madvise"):  # Not on Windows.
             self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class MemoryRows:
-    """Rows (n, ...) in memory, for this run alone."""
+    """Rows (n, ...) in memory, for this run only."""
 
     def __init__(self, rows: torch.Tensor) -> None:
         self.rows = rows
 
     def release_pages(self) -> None:
-        """There is no other copy."""
+        """Do nothing: there is no other copy."""
 
 
 Part = Shard | MemoryRows
 
 
 class Rows:
-    """A row for each image of a split, wherever they lie: in memory, or in shards on disk.
+    """The rows of the images of a split, in memory or in shards.
 
     Args:
-        parts: Their rows are alike but for n.
-        part: For each image, which of `parts`.
-        row: And which row there.
+        parts: Parts whose rows have one shape, but for n.
+        part: Index of each image's part.
+        row: Index of each image's row in its part.
     """
 
     def __init__(self, parts: Sequence[Part], part: np.ndarray, row: np.ndarray) -> None:
@@ -224,15 +221,15 @@ class Rows:
             self._all = self._gather(np.arange(len(row)))
 
     def take(self, indices: torch.Tensor) -> torch.Tensor:
-        """The rows of the images at `indices` (N), as (N, ...) of their own."""
+        """Return a copy (N, ...) of the rows of the images at `indices` (N)."""
         if self._all is not None:
             return torch.index_select(self._all, 0, indices)
         return self._gather(indices.numpy())
 
-    def _gather(self, chosen: np.ndarray) -> torch.Tensor:
-        part, row = self._part[chosen], torch.from_numpy(self._row[chosen])
-        alike = self._parts[0].rows
-        taken: torch.Tensor = alike.new_empty(len(chosen), *alike.shape[1:])
+    def _gather(self, indices: np.ndarray) -> torch.Tensor:
+        part, row = self._part[indices], torch.from_numpy(self._row[indices])
+        rows = self._parts[0].rows
+        taken: torch.Tensor = rows.new_empty(len(indices), *rows.shape[1:])
         for index in np.unique(part):
             here = torch.from_numpy(np.flatnonzero(part == index))
             taken[here] = self._parts[index].rows[row[here]]
@@ -241,22 +238,22 @@ class Rows:
 
 
 class RowCache:
-    """One entry of the cache: a row for each image, by the image's identity.
+    """An entry of the cache: a row per image, by the image's identity.
 
     Args:
         folder: The cache.
-        key: Everything that a row depends on beside the image.
-        what: The same in words, for a listing.
+        key: All that a row depends on beside the image.
+        what: The same in words, for listings.
 
     Attributes:
-        parts: Rows on disk or held in memory.
-        damaged: Shards that could not be read; they are removed.
+        parts: Rows on disk or in memory.
+        damaged: Unreadable shards, which are removed.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any], what: str) -> None:
         text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
         self.path = folder / "features" / blake2b(text.encode(), digest_size=IDENTITY_BYTES).hexdigest()
-        self._described = {"what": what, "key": {"format": FORMAT, **key}}
+        self._description = {"what": what, "key": {"format": FORMAT, **key}}
         self._place: dict[bytes, tuple[int, int]] = {}
         self.parts: list[Part] = []
         self.damaged: list[str] = []
@@ -267,30 +264,30 @@ class RowCache:
                 self.damaged.append(str(shard))
                 with contextlib.suppress(OSError):
                     shard.unlink()
-        with contextlib.suppress(OSError):  # The last use; a read-only cache is good to read.
+        with contextlib.suppress(OSError):  # The time of the last use; the cache may be read-only.
             os.utime(self.path)
 
     @property
     def last_part(self) -> int:
-        """The part that was written or held last."""
+        """Index of the part that was added last."""
         return len(self.parts) - 1
 
     def find(self, identities: Sequence[bytes | None]) -> tuple[np.ndarray, np.ndarray]:
-        """Part and row of each identity, -1 where it is not in the store."""
+        """Return part and row of each identity, -1 if it is not in the cache."""
         missing = (-1, -1)
         places = [self._place.get(identity, missing) if identity else missing for identity in identities]
         found = np.array(places, np.int64).reshape(-1, 2)
         return found[:, 0], found[:, 1]
 
     def add_in_memory(self, rows: torch.Tensor) -> None:
-        """Takes rows into memory, for this run alone."""
+        """Add rows in memory, for this run only."""
         self.parts.append(MemoryRows(rows))
 
     def write(self, identities: Sequence[bytes], rows: torch.Tensor) -> None:
-        """Writes a shard.
+        """Write a shard.
 
         Args:
-            identities: Of the images.
+            identities: Identities of the images.
             rows: (len(identities), ...).
 
         Raises:
@@ -300,9 +297,9 @@ class RowCache:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ToolkitError(f"Cannot write {self.path}: {error.strerror}.") from error
-        described = self.path / ENTRY_FILE
-        if not described.exists():
-            write_text(described, json.dumps(self._described, indent=2) + "\n")
+        entry = self.path / ENTRY_FILE
+        if not entry.exists():
+            write_text(entry, json.dumps(self._description, indent=2) + "\n")
         packed = torch.from_numpy(np.frombuffer(b"".join(identities), np.uint8).copy()).view(-1, IDENTITY_BYTES)
         shard = self.path / f"{len(rows)}-{secrets.token_hex(8)}.safetensors"
         write_tensors(shard, {"identities": packed, "rows": rows})
@@ -311,7 +308,5 @@ class RowCache:
     def _read(self, path: Path) -> None:
         shard = Shard(path)
         self.parts.append(shard)
-        packed = shard.identities
-        for row in range(len(packed) // IDENTITY_BYTES):
-            start = row * IDENTITY_BYTES
-            self._place[packed[start : start + IDENTITY_BYTES]] = self.last_part, row
+        for row, start in enumerate(range(0, len(shard.identities), IDENTITY_BYTES)):
+            self._place[shard.identities[start : start + IDENTITY_BYTES]] = self.last_part, row

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files that appear whole or not at all, and tell when they are damaged."""
+"""Safetensors files, written atomically and with a digest that reveals damage."""
 
 import json
 import re
@@ -17,57 +17,51 @@ from tl_toolkit.io.files import atomic_file
 from tl_toolkit.system.cores import cores_to_use
 
 DIGEST = "digest"
-"""The entry of the header's metadata that seals a file."""
+"""Key of the digest in the metadata."""
 
 DIGEST_BYTES = 16
 CHUNK_BYTES = 2**22
-"""Tensors are looked at in chunks, on all cores: one layer of VGG16 is three quarters of its bytes. Of each chunk the
-digest has its CRC-32, which finds damage as well as BLAKE2 does: against intent neither helps in a file that anyone may
-write anew. On 2 cores it is six times as fast."""
+"""The digest covers the CRC-32 of each chunk, computed on all cores: one layer of VGG16 is three quarters of its bytes.
+CRC-32 finds damage as well as BLAKE2, six times as fast on 2 cores; neither protects a file that anyone may rewrite."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes or replaces a file.
+    """Write or replace a file atomically.
 
     Args:
         path: The file.
-        tensors: On any device; those that share memory are written each for itself.
-        metadata: For the file's header.
+        tensors: Tensors on any device; each is written separately, even if they share memory.
+        metadata: Metadata of the header.
 
     Raises:
-        ToolkitError: It cannot be written, for example because the disk is full.
+        ToolkitError: The file cannot be written, for example because the disk is full.
     """
     separate = _separate(tensors)
     with atomic_file(path, sum(tensor.nbytes for tensor in separate.values())) as temporary:
         try:
             save_file(separate, temporary, dict(metadata) if metadata else None)
-        except SafetensorError as error:  # Made of the system's own error, whose number stands in the text.
+        except SafetensorError as error:  # It has the number of the system's error only in its text.
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else None, str(error)) from error
 
 
 def save_checked(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes or replaces a file whose header has a digest of all that is in it, for `load_checked`.
-
-    Args:
-        path: The file.
-        tensors: As `write_tensors` takes them.
-        metadata: For the file's header.
+    """Write or replace a file like `write_tensors`, with a digest of its content for `load_checked`.
 
     Raises:
-        ToolkitError: It cannot be written.
+        ToolkitError: The file cannot be written.
     """
     separate = _separate(tensors)
     write_tensors(path, separate, {**metadata, DIGEST: _digest(separate, metadata)})
 
 
 def load_checked(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Reads metadata and tensors; the tensors may be mapped from the file.
+    """Return metadata and tensors, which may be mapped from the file.
 
-    A file without a digest, of another tool or of an earlier version, is read as it is.
+    A file without a digest, of another tool or an earlier version, is not verified.
 
     Raises:
-        ModelFileError: The file is missing or damaged; the message is the reason alone.
+        ModelFileError: The file is missing or damaged; the message is only the reason.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -87,20 +81,20 @@ def load_checked(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
-    """Of metadata, names, types, shapes and bytes, whatever order the file has them in."""
+    """Return a digest of metadata, names, types, shapes and bytes, whatever their order in the file."""
     names = sorted(tensors)
     shapes = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
     whole = blake2b(json.dumps([sorted(metadata.items()), shapes]).encode(), digest_size=DIGEST_BYTES)
     contents = [tensors[name].reshape(-1).view(torch.uint8).numpy().data for name in names]
     chunks = [content[at : at + CHUNK_BYTES] for content in contents for at in range(0, len(content), CHUNK_BYTES)]
-    with ThreadPoolExecutor(cores_to_use()) as threads:  # zlib lets other threads run meanwhile.
+    with ThreadPoolExecutor(cores_to_use()) as threads:  # zlib releases the GIL.
         for checksum in threads.map(zlib.crc32, chunks):
             whole.update(checksum.to_bytes(4, "little"))
     return whole.hexdigest()
 
 
 def _separate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous tensors on the CPU; of keys that share memory each gets a copy, as safetensors requires."""
+    """Return contiguous tensors on the CPU that share no memory, as safetensors requires."""
     seen: set[int] = set()
     separate: dict[str, torch.Tensor] = {}
     for key, tensor in tensors.items():

@@ -40,11 +40,7 @@ class UsageError(ToolkitError):
 
 
 class ConfigError(UsageError):
-    """One or more settings are wrong; the message lists them all.
-
-    Args:
-        problems: A sentence per wrong setting.
-    """
+    """One or more settings are wrong; the message lists all problems, which are sentences."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -79,12 +75,7 @@ class DataError(ToolkitError):
 
 
 class ImageError(DataError):
-    """One image cannot be read.
-
-    Args:
-        name: The image's path, or another name of it.
-        reason: Why, as a short phrase.
-    """
+    """One image, given by its path or another name, cannot be read; `reason` is a short phrase."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
@@ -121,12 +112,7 @@ class TrainingError(ToolkitError):
 
 
 class RunInterruptedError(ToolkitError):
-    """A run was asked to stop, and can be resumed.
-
-    Args:
-        message: Where it stopped.
-        resume: The command that resumes it.
-    """
+    """A run was asked to stop, and can be resumed by the command `resume`."""
 
     def __init__(self, message: str, resume: str) -> None:
         self.resume = resume

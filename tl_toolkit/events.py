@@ -17,24 +17,15 @@ TRAINED = {PROBE: "the head", LAST_STAGE: "the last stage", TUNE: "everything"}
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """Progress of a stage within an epoch.
-
-    Attributes:
-        stage: "probe", "last-stage" or "tune".
-        epoch: From 1.
-        epochs: Epochs of the stage.
-        step: Steps done in this epoch.
-        steps: Steps per epoch.
-        loss: Mean since the last evaluation.
-        accuracy: Since then, as a fraction.
-        images_per_second: Mean since then.
-    """
+    """Progress of a stage within an epoch, from 1, with means since the last evaluation."""
 
     stage: str
     epoch: int
     epochs: int
     step: int
+    """Steps done in this epoch."""
     steps: int
+    """Steps per epoch."""
     loss: float
     accuracy: float
     images_per_second: float

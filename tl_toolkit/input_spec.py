@@ -32,8 +32,7 @@ class InputSpec:
 
     Attributes:
         channels: 3 for RGB, 1 for grayscale.
-        height: Height of the input in pixels.
-        width: Width of the input in pixels.
+        height, width: Size of the input in pixels.
         mean: Subtracted from each channel of an image in 0..1.
         std: Divides each channel afterwards.
         interpolation: Interpolation when resizing.

@@ -45,15 +45,12 @@ class _Note(msgspec.Struct):
 
 @dataclass(frozen=True)
 class SplitFingerprints:
-    """The images of each split, by content; unpacked on demand.
-
-    Attributes:
-        packed: Sorted fingerprints of each split, joined and in base64.
-        learned: The splits that the weights were trained on; after a refit this includes val.
-    """
+    """The images of each split, by content; unpacked on demand."""
 
     packed: Mapping[str, str]
+    """Sorted fingerprints of each split, joined and in base64."""
     learned: tuple[str, ...]
+    """The splits that the weights were trained on; after a refit this includes val."""
 
     @classmethod
     def of(cls, fingerprints: Mapping[str, Iterable[bytes]], learned: tuple[str, ...]) -> Self:
@@ -203,13 +200,7 @@ class ModelMetadata:
 
 
 def save_model(path: Path, state: Mapping[str, torch.Tensor], metadata: ModelMetadata) -> None:
-    """Write or replace a model file atomically.
-
-    Args:
-        path: The file.
-        state: A network's state_dict.
-        metadata: Its description.
-    """
+    """Write or replace a model file atomically, from a network's state_dict and its metadata."""
     save_checked(path, state, metadata.to_metadata())
 
 

@@ -33,10 +33,10 @@ def flag_of(name: str) -> str:
 
 
 def named(name: str, value: object = None) -> str:
-    """Return a setting, perhaps with a value, as the user would write it.
+    """Return a config field or Python argument as the user would write it.
 
     Args:
-        name: Name of a config field or a Python argument.
+        name: The name in Python.
         value: Its value, or a placeholder in capitals such as FILE.
     """
     if not _in_terminal:

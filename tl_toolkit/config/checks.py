@@ -16,11 +16,7 @@ TIME = r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,3})?[smh]"
 
 
 def problems_between(config: Any) -> list[str]:
-    """Return what is wrong with a config beyond the types and limits of its fields, a sentence each.
-
-    Args:
-        config: A FinetuneConfig, in which some values may have wrong types.
-    """
+    """Return what is wrong with a FinetuneConfig, whose values may have wrong types, a sentence each."""
     problems: list[str] = []
     if config.in_channels == 2:
         problems.append(f"{named('in_channels')} must be 1 or 3, not 2.")

@@ -17,15 +17,7 @@ from tl_toolkit.text import flag_of, format_value, named
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """Metadata of a field, beside its type and default.
-
-    Attributes:
-        help: Help text of the flag.
-        panel: Panel of `--help` that shows it.
-        ge: Smallest value; `gt`, `le` and `lt` are limits likewise.
-        default_help: What the default None means.
-        accepts_number: Whether a text may also be written as a number.
-    """
+    """Metadata of a field: the help and panel of its flag, and the limits of its value."""
 
     help: str
     panel: str
@@ -34,7 +26,9 @@ class FieldSpec:
     le: float | None = None
     lt: float | None = None
     default_help: str = ""
+    """What the default None means."""
     accepts_number: bool = False
+    """Whether a text may also be written as a number."""
 
 
 def setting(panel: str, default: Any, help: str, **limits: Any) -> Any:

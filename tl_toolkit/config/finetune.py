@@ -12,25 +12,9 @@ from typing import Any, Self
 
 import yaml
 
+from tl_toolkit.config import choices
 from tl_toolkit.config.checks import AUTO, problems_between
-from tl_toolkit.config.choices import (
-    DIGITS,
-    MAX_THREADS,
-    NAMED_WEIGHTS,
-    RESUMABLE,
-    Augment,
-    ClassWeights,
-    Duplicates,
-    Head,
-    Loss,
-    Norm,
-    Precision,
-    Sampler,
-    SaveFormat,
-    Scheduler,
-    SubsetOrder,
-    Tune,
-)
+from tl_toolkit.config.choices import DIGITS, MAX_THREADS, NAMED_WEIGHTS, RESUMABLE, Loss
 from tl_toolkit.config.fields import coerce, flag_name, read_yaml, setting, validate
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
 from tl_toolkit.input_spec import LARGEST_SIDE
@@ -66,10 +50,10 @@ class FinetuneConfig:
     arch_options: tuple[str, ...] = _model(
         (), "An option of the network itself, such as drop_path_rate=0.1 or activation=relu; repeatable."
     )
-    head: Head = _model(
+    head: choices.Head = _model(
         "swap", "swap replaces the classifier, append adds a Linear after its logits, mlp replaces it by two layers."
     )
-    tune: Tune = _model(
+    tune: choices.Tune = _model(
         "auto",
         "What trains: the head (linear-probe), then the last stage (last-stage), everything at once (full) or the head "
         "and then everything (lp-ft); auto starts with the head and trains more as long as val improves.",
@@ -93,7 +77,7 @@ class FinetuneConfig:
         None, "Number of images in val, instead of --val-split.", ge=1, default_help="by --val-split, or all"
     )
     test_images: int | None = _data(None, "Number of images to test on.", ge=1, default_help="all")
-    draw: SubsetOrder = _data(
+    draw: choices.SubsetOrder = _data(
         "stratified",
         "How val and the numbers of images are drawn: stratified draws at random from each class; in-order takes val "
         "from the end of train, and the others from the beginning.",
@@ -101,7 +85,7 @@ class FinetuneConfig:
     data_root: str = _data("datasets", "Folder of the torchvision datasets.")
     download: bool = _data(False, "Download a torchvision dataset that is not there yet.")
     strict: bool = _data(False, "Stop at unreadable images instead of skipping them.")
-    duplicates: Duplicates = _data(
+    duplicates: choices.Duplicates = _data(
         "warn",
         "Identical images: warn reports them, drop removes copies from train and those of test from val, fail stops.",
     )
@@ -145,7 +129,7 @@ class FinetuneConfig:
         default_help="adamw; lbfgs for the probe",
     )
     momentum: float = _training(0.9, "Momentum of the optimizers that use it.", ge=0, lt=1)
-    scheduler: Scheduler = _training("cosine", "Schedule of the learning rate after the warm-up.")
+    scheduler: choices.Scheduler = _training("cosine", "Schedule of the learning rate after the warm-up.")
     warmup: float | None = _training(
         None,
         "Share of the steps over which the learning rate warms up.",
@@ -164,7 +148,7 @@ class FinetuneConfig:
         lt=1,
         default_help="0.1; 0 with two classes",
     )
-    norm: Norm | None = _training(
+    norm: choices.Norm | None = _training(
         None,
         "BatchNorm while fine-tuning: frozen keeps the pretrained statistics, batch learns new ones.",
         default_help="frozen for pretrained networks with depthwise convolutions",
@@ -181,8 +165,8 @@ class FinetuneConfig:
     )
     mixup: float = _training(0.0, "Alpha of mixup while fine-tuning; 0 is off.", ge=0)
     cutmix: float = _training(0.0, "Alpha of CutMix while fine-tuning; 0 is off.", ge=0)
-    class_weights: ClassWeights = _training("none", "balanced weights the loss by inverse class frequency.")
-    sampler: Sampler = _training(
+    class_weights: choices.ClassWeights = _training("none", "balanced weights the loss by inverse class frequency.")
+    sampler: choices.Sampler = _training(
         "shuffle", "shuffle shows each image of train once per epoch, balanced shows every class equally often."
     )
     drop_last: bool = _training(False, "Drop the last batch of an epoch where it is smaller than the others.")
@@ -192,7 +176,7 @@ class FinetuneConfig:
     log_every: int | None = _training(None, "Log the training loss every N steps.", ge=1, default_help="off")
     seed: int = _training(0, "Seed of the split, the order, the augmentation and the new layers.", ge=0, le=2**32 - 1)
 
-    augment: Augment = _input(
+    augment: choices.Augment = _input(
         "light",
         "pad-crop: shifts and mirroring, as for CIFAR; light: random crops and mirroring; strong: also TrivialAugment "
         "and erasing.",
@@ -220,7 +204,7 @@ class FinetuneConfig:
         accepts_number=True,
     )
     device: str = _output("auto", "auto, cpu, cuda, cuda:N or mps.")
-    precision: Precision = _output("auto", "auto is bf16 where the device computes it natively.")
+    precision: choices.Precision = _output("auto", "auto is bf16 where the device computes it natively.")
     compile: bool = _output(
         False, "Compile the network with torch.compile where it trains on images; on CPUs this was slower."
     )
@@ -234,7 +218,7 @@ class FinetuneConfig:
     )
     out: str | None = _output(None, "Folder of the run; it must not exist.", default_help="runs/DATE-ARCH-DATA")
     tensorboard: bool = _output(False, "Write TensorBoard event files into the run folder.")
-    save: tuple[SaveFormat, ...] = _output((), "Also write state_dict.pt or full_model.pt; repeatable.")
+    save: tuple[choices.SaveFormat, ...] = _output((), "Also write state_dict.pt or full_model.pt; repeatable.")
 
     def __post_init__(self) -> None:
         problems = [

@@ -11,6 +11,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, Self
 
@@ -46,10 +47,7 @@ OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".
 def unpack_tar(archive: Path, folder: Path, compression: str | None = None) -> None:
     """Unpack the regular files and folders of a tar archive into a folder, and copies instead of links.
 
-    Args:
-        archive: The file.
-        folder: The folder.
-        compression: ".gz", ".bz2", ".xz" or None.
+    `compression` is ".gz", ".bz2", ".xz" or None.
 
     Raises:
         DataError: The archive is damaged or unsafe. Nothing is kept.
@@ -106,13 +104,13 @@ def decompress(packed: Path, folder: Path) -> Path:
     return folder / packed.stem
 
 
+@dataclass
 class _Unpacked:
     """A folder that is being filled, with limits. It holds no links, so that names within it are places within it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.members = 0
-        self.bytes = 0
+    folder: Path
+    members: int = 0
+    size: int = 0
 
     def count(self) -> None:
         """Count a member of any kind."""
@@ -132,8 +130,8 @@ class _Unpacked:
             raise DataError(f"it holds {name!r} twice")
         with place.open("xb") as file:
             while chunk := source.read(CHUNK_BYTES):
-                self.bytes += len(chunk)
-                if self.bytes > MAX_BYTES:
+                self.size += len(chunk)
+                if self.size > MAX_BYTES:
                     raise DataError(f"its files take more than {format_size(MAX_BYTES)}")
                 file.write(chunk)
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, Any, TypeVar
 
 from tl_toolkit.errors import DownloadError, ToolkitError
 from tl_toolkit.io.files import atomic_file, format_size
@@ -66,11 +66,7 @@ def download(
 
 
 def require_https(url: str, before: str | None = None) -> None:
-    """Refuse a URL whose answer anyone on the way could forge.
-
-    Args:
-        url: The URL.
-        before: The URL that redirected to it.
+    """Refuse a URL whose answer anyone on the way could forge; `before` is the URL that redirected to it.
 
     Raises:
         DownloadError: The URL is neither https nor local, or a remote one redirected to a local one.
@@ -96,9 +92,7 @@ def refuse_oversized(url: str, size: int) -> None:
 def call_with_timeout(seconds: float, function: Callable[[], Answer]) -> Answer:
     """Call a function in a thread, with a timeout: resolving a name and trying its addresses have none in total.
 
-    Args:
-        seconds: The timeout.
-        function: The function; a late result is closed and dropped.
+    A late result is closed and dropped.
 
     Raises:
         TimeoutError: The function did not return in time.
@@ -145,47 +139,34 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(url: str, temporary: Path, progress: ProgressCallback | None, algorithm: str) -> str:
-    """Write the content of a URL to a file and return its hash."""
+def _fetch(url: str, path: Path, progress: ProgressCallback | None, algorithm: str) -> str:
+    """Write the content of a URL to a file and return its hash.
+
+    Raises:
+        DownloadError: The URL cannot be reached, its content ends too early or is too large, or the disk is too small.
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    done, expected = 0, None
     try:
-        with call_with_timeout(ANSWER_SECONDS, lambda: open_url(url)) as response, temporary.open("wb") as file:
-            length = response.headers.get("Content-Length") or ""
-            return _copy(url, response, file, int(length) if length.isdecimal() else None, progress, algorithm)
+        with call_with_timeout(ANSWER_SECONDS, lambda: open_url(url)) as response, path.open("wb") as file:
+            if (length := response.headers.get("Content-Length") or "").isdecimal():
+                expected = int(length)
+                refuse_oversized(url, expected)
+                free = shutil.disk_usage(path.parent).free
+                if free < expected:
+                    raise DownloadError(f"{expected:,} bytes are to be downloaded, but the disk has {free:,} free.")
+            while chunk := response.read(CHUNK_BYTES):
+                done += len(chunk)
+                refuse_oversized(url, done)
+                file.write(chunk)
+                digest.update(chunk)
+                if progress:
+                    progress(done, expected)
     except urllib.error.HTTPError as error:
         error.close()
         raise DownloadError(f"{url} answered {error.code} {error.reason}.") from error
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", error)
-        raise DownloadError(f"{url} cannot be reached ({reason}).") from error
-
-
-def _copy(
-    url: str,
-    source: HTTPResponse,
-    target: BinaryIO,
-    expected: int | None,
-    progress: ProgressCallback | None,
-    algorithm: str,
-) -> str:
-    """Copy the content and return its hash.
-
-    Raises:
-        DownloadError: The source ends too early or is too large, or the disk is too small.
-    """
-    if expected is not None:
-        refuse_oversized(url, expected)
-        free = shutil.disk_usage(Path(target.name).parent).free
-        if free < expected:
-            raise DownloadError(f"{expected:,} bytes are to be downloaded, but the disk has {free:,} free.")
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    done = 0
-    while chunk := source.read(CHUNK_BYTES):
-        done += len(chunk)
-        refuse_oversized(url, done)
-        target.write(chunk)
-        digest.update(chunk)
-        if progress:
-            progress(done, expected)
+        raise DownloadError(f"{url} cannot be reached ({getattr(error, 'reason', error)}).") from error
     if expected is not None and done < expected:
         raise DownloadError(
             f"The download broke off after {done:,} of {expected:,} bytes. Nothing was kept; try again."

@@ -108,11 +108,10 @@ def parse_size(text: str) -> int | None:
 
 def format_size(count: float) -> str:
     """Format bytes: 1536 is 1.5 KiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError("the loop ends with GiB")
+    power = 0
+    while count >= 1024 and power < 3:
+        count, power = count / 1024, power + 1
+    return f"{count:.{min(power, 1)}f} {('B', 'KiB', 'MiB', 'GiB')[power]}"
 
 
 def format_count(count: float) -> str:
@@ -157,7 +156,11 @@ def atomic_file(path: Path, size: int = 0) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise ToolkitError(f"Cannot write {path}: {_reason(error, path, size)}.") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if size and error.errno in NO_ROOM:
+            free = shutil.disk_usage(path.parent).free
+            reason += f"; it takes {format_size(size)}, and {format_size(free)} are free"
+        raise ToolkitError(f"Cannot write {path}: {reason}.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -182,15 +185,6 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-
-def _reason(error: OSError, path: Path, size: int) -> str:
-    """Return why a file cannot be written; with a full disk, also its size."""
-    text = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno not in NO_ROOM or not size:
-        return text
-    free = shutil.disk_usage(path.parent).free
-    return f"{text}; it takes {format_size(size)}, and {format_size(free)} are free"
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -28,12 +28,7 @@ def parse_json(text: str) -> Any:
 
 
 def convert(value: Any, kind: Any, name: str = "") -> Any:
-    """Convert a JSON value to a type, with `msgspec.convert`.
-
-    Args:
-        value: The value.
-        kind: The type.
-        name: What the message calls the value.
+    """Convert a JSON value to a type with `msgspec.convert`; the message begins with `name`.
 
     Raises:
         ValueError: The value does not fit the type.
@@ -45,12 +40,7 @@ def convert(value: Any, kind: Any, name: str = "") -> Any:
 
 
 def parse_dataclass(kind: type[Parsed], value: Any, name: str) -> Parsed:
-    """Convert a JSON object to a dataclass; it must have every field and no other.
-
-    Args:
-        kind: The dataclass. Its integers are counts.
-        value: The object.
-        name: What the message calls it.
+    """Convert a JSON object to a dataclass, whose integers are counts; the message begins with `name`.
 
     Raises:
         ValueError: A field is missing, unknown or of another type.

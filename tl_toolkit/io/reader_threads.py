@@ -96,13 +96,7 @@ def reason_to_give_up() -> str:
 
 
 class ReadTask(Generic[Item, Result]):
-    """A function that the threads of a pool apply to items.
-
-    Args:
-        pool: The pool.
-        function: Reads an item.
-        items: The items.
-    """
+    """A function that the threads of a pool apply to items."""
 
     def __init__(self, pool: "ReaderPool", function: Callable[[Item], Result], items: Sequence[Item]) -> None:
         self._pool = pool

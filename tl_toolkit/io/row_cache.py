@@ -73,32 +73,22 @@ def fingerprint_file(path: str | Path) -> bytes | None:
 
 
 def fingerprint_content(content: bytes, what: str) -> bytes:
-    """Return a digest of pixels in memory.
-
-    Args:
-        content: The pixels.
-        what: Their type and shape.
-    """
+    """Return a digest of pixels in memory, and of a text with their type and shape."""
     return blake2b(content, digest_size=IDENTITY_BYTES, key=what.encode()[:64]).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """A folder of the cache.
-
-    Attributes:
-        path: The folder.
-        what: Its content, in words.
-        images: Number of rows.
-        size: Bytes on disk.
-        used: Time of the last use by a run, in seconds since 1970.
-    """
+    """A folder of the cache."""
 
     path: Path
     what: str
+    """Its content, in words."""
     images: int
     size: int
+    """Bytes on disk."""
     used: float
+    """Time of the last use by a run, in seconds since 1970."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -134,16 +124,10 @@ def remove(entries: Sequence[CacheEntry]) -> None:
 
 
 def evict(folder: Path, needed: int, limit: int, keep: Sequence[Path]) -> bool:
-    """Remove the least recently used entries until `needed` more bytes fit.
-
-    Args:
-        folder: The cache.
-        needed: Bytes to be written.
-        limit: Limit of the cache in bytes.
-        keep: Entries in use.
+    """Remove the least recently used entries, except `keep`, until `needed` more bytes fit within `limit`.
 
     Returns:
-        Whether the bytes fit; if not, nothing is removed.
+        Whether they fit; if not, nothing is removed.
     """
     entries = list_entries(folder)
     taken = sum(entry.size for entry in entries)
@@ -284,11 +268,7 @@ class RowCache:
         self.parts.append(MemoryRows(rows))
 
     def write(self, identities: Sequence[bytes], rows: torch.Tensor) -> None:
-        """Write a shard.
-
-        Args:
-            identities: Identities of the images.
-            rows: (len(identities), ...).
+        """Write a shard with the rows (len(identities), ...) of some images.
 
         Raises:
             ToolkitError: The disk is full or cannot be written.

@@ -10,7 +10,7 @@ from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.model_file import ModelMetadata, SplitFingerprints, read_metadata, read_weights, save_model
 
-CARD = ModelMetadata(
+METADATA = ModelMetadata(
     "torchvision:resnet18",
     "swap",
     200,
@@ -23,52 +23,54 @@ CARD = ModelMetadata(
     weights_license="Apache-2.0",
     metrics={"val_accuracy": 0.5},
 )
-NOTE = SplitFingerprints.of({"train": [b"12345", b"abcde", b"12345"], "val": [b"vwxyz"], "test": []}, ("train",))
+FINGERPRINTS = SplitFingerprints.of(
+    {"train": [b"12345", b"abcde", b"12345"], "val": [b"vwxyz"], "test": []}, ("train",)
+)
 
 
-def test_save_model_read_back_gives_card_and_weights(tmp_path: Path):
+def test_save_model_read_back_gives_metadata_and_weights(tmp_path: Path):
     path = tmp_path / "model.safetensors"
     shared = torch.arange(6.0).reshape(2, 3)
-    save_model(path, {"a": shared, "same": shared, "turned": shared.t()}, CARD)
-    assert read_metadata(path) == CARD
+    save_model(path, {"a": shared, "same": shared, "turned": shared.t()}, METADATA)
+    assert read_metadata(path) == METADATA
     weights = read_weights(path)
     assert torch.equal(weights["same"], shared)
     assert torch.equal(weights["turned"], shared.t())
 
 
-def test_read_card_of_foreign_safetensors_says_so(tmp_path: Path):
+def test_read_metadata_of_foreign_safetensors_says_so(tmp_path: Path):
     path = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(ModelFileError, match="it was not written by tl finetune"):
         read_metadata(path)
 
 
-def test_read_card_of_a_newer_format_says_update(tmp_path: Path):
+def test_read_metadata_of_a_newer_format_says_update(tmp_path: Path):
     path = tmp_path / "newer.safetensors"
-    save_file({"a": torch.zeros(1)}, path, {**CARD.to_metadata(), "format_version": "2"})
+    save_file({"a": torch.zeros(1)}, path, {**METADATA.to_metadata(), "format_version": "2"})
     with pytest.raises(ModelFileError, match="its format is version 2, this tl reads 1; update tl"):
         read_metadata(path)
 
 
-def test_read_card_of_a_file_without_a_licence_leaves_it_unknown(tmp_path: Path):
-    metadata = CARD.to_metadata()
+def test_read_metadata_of_a_file_without_a_licence_leaves_it_unknown(tmp_path: Path):
+    metadata = METADATA.to_metadata()
     del metadata["weights_license"]
     save_file({"a": torch.zeros(1)}, tmp_path / "older.safetensors", metadata)
-    assert read_metadata(tmp_path / "older.safetensors") == dataclasses.replace(CARD, weights_license="")
+    assert read_metadata(tmp_path / "older.safetensors") == dataclasses.replace(METADATA, weights_license="")
 
 
 @pytest.mark.parametrize("field", ["class_names", "input_spec", "base_classes", "metrics"])
 @pytest.mark.parametrize("value", ["", "{", "null", "[1]", "[1, 2]"])
-def test_read_card_with_a_damaged_field_raises(tmp_path: Path, field: str, value: str):
+def test_read_metadata_with_a_damaged_field_raises(tmp_path: Path, field: str, value: str):
     path = tmp_path / "damaged.safetensors"
-    save_file({"a": torch.zeros(1)}, path, {**CARD.to_metadata(), field: value})
+    save_file({"a": torch.zeros(1)}, path, {**METADATA.to_metadata(), field: value})
     with pytest.raises(ModelFileError):
         read_metadata(path)
 
 
 @pytest.mark.parametrize("field", ["architecture", "base_classes", "class_names", "input_spec", "weights", "metrics"])
-def test_read_card_without_a_field_says_which(tmp_path: Path, field: str):
-    metadata = CARD.to_metadata()
+def test_read_metadata_without_a_field_says_which(tmp_path: Path, field: str):
+    metadata = METADATA.to_metadata()
     del metadata[field]
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", metadata)
     with pytest.raises(ModelFileError, match=f"its header is damaged .*{field}"):
@@ -86,14 +88,14 @@ def test_read_card_without_a_field_says_which(tmp_path: Path, field: str):
         ({"base_classes": "true"}, r"Expected `int`, got `bool` - at `\$.base_classes`"),
     ],
 )
-def test_read_card_with_a_senseless_value_says_which(change: dict[str, str], message: str):
+def test_read_metadata_with_a_senseless_value_says_which(change: dict[str, str], message: str):
     with pytest.raises(ModelFileError, match=message):
-        ModelMetadata.from_metadata({**CARD.to_metadata(), **change})
+        ModelMetadata.from_metadata({**METADATA.to_metadata(), **change})
 
 
 def test_read_of_a_truncated_file_raises_at_every_tenth(tmp_path: Path):
     whole = tmp_path / "model.safetensors"
-    save_model(whole, {"a": torch.randn(100)}, CARD)
+    save_model(whole, {"a": torch.randn(100)}, METADATA)
     content = whole.read_bytes()
     for tenth in range(10):
         path = tmp_path / f"{tenth}.safetensors"
@@ -105,22 +107,22 @@ def test_read_of_a_truncated_file_raises_at_every_tenth(tmp_path: Path):
 
 
 @pytest.mark.parametrize("names", [[], ["one"], ["same", "same"]])
-def test_read_card_with_senseless_class_names_raises(tmp_path: Path, names: list[object]):
+def test_read_metadata_with_senseless_class_names_raises(tmp_path: Path, names: list[object]):
     path = tmp_path / "model.safetensors"
-    save_file({"a": torch.zeros(1)}, path, {**CARD.to_metadata(), "class_names": json.dumps(names)})
+    save_file({"a": torch.zeros(1)}, path, {**METADATA.to_metadata(), "class_names": json.dumps(names)})
     with pytest.raises(ModelFileError, match="its class names"):
         read_metadata(path)
 
 
-def test_split_note_written_and_read_gives_the_fingerprints():
-    read = SplitFingerprints.from_dict(json.loads(json.dumps(NOTE.to_dict())))
-    assert read == NOTE
+def test_split_fingerprints_written_and_read_are_the_same():
+    read = SplitFingerprints.from_dict(json.loads(json.dumps(FINGERPRINTS.to_dict())))
+    assert read == FINGERPRINTS
     assert read.seen() == read.fingerprints("train") == {b"12345", b"abcde"}
     assert read.fingerprints("val") == {b"vwxyz"}
     assert read.fingerprints("test") == read.fingerprints("other") == frozenset()
 
 
-def test_split_note_of_100_000_images_takes_less_than_a_megabyte():
+def test_split_fingerprints_of_100_000_images_take_less_than_a_megabyte():
     prints = [number.to_bytes(5, "little") for number in range(100_000)]
     text = json.dumps(SplitFingerprints.of({"train": prints[:80_000], "val": prints[80_000:]}, ("train",)).to_dict())
     assert len(text) == 666_730
@@ -136,12 +138,12 @@ def test_split_note_of_100_000_images_takes_less_than_a_megabyte():
         ({"learned": "train", "splits": {"train": ""}}, r"split_note: Expected `array`, got `str` - at `\$.learned`"),
     ],
 )
-def test_split_note_that_makes_no_sense_is_refused(values: object, message: str):
+def test_split_fingerprints_of_wrong_types_are_refused(values: object, message: str):
     with pytest.raises(ValueError, match=message):
         SplitFingerprints.from_dict(values)
 
 
 @pytest.mark.parametrize("packed", ["a", "ä", "****"])
-def test_split_note_whose_fingerprints_are_damaged_says_so(packed: str):
+def test_split_fingerprints_that_are_damaged_say_so(packed: str):
     with pytest.raises(ModelFileError, match="The model file's note of its train images is damaged"):
         SplitFingerprints({"train": packed}, ("train",)).seen()

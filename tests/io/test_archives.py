@@ -59,7 +59,7 @@ def check_untouched(folder: Path) -> None:
 
 
 FIFO, DEVICE, SYMLINK, HARDLINK = tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
-OUTWARD = "leads out of the folder. Nothing of it was kept"
+OUTWARD = "leads out of the folder. Nothing was kept"
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,15 @@ OUTWARD = "leads out of the folder. Nothing of it was kept"
             rf"'l', a link to '\.\./mine\.txt', which {OUTWARD}",
         ),
         ([member("l", kind=SYMLINK, link="/etc/passwd")], OUTWARD),
-        ([member("l", kind=SYMLINK, link="mine.txt")], "'l', a link to 'mine.txt', which is no file in it"),
-        ([member("d", kind=SYMLINK, link="."), member("d/mine.txt", b"evil")], "a link to '.', which is no file in it"),
+        ([member("l", kind=SYMLINK, link="mine.txt")], "'l', a link to 'mine.txt', which is not a file in it"),
+        (
+            [member("d", kind=SYMLINK, link="."), member("d/mine.txt", b"evil")],
+            "a link to '.', which is not a file in it",
+        ),
         ([member("l", kind=HARDLINK, link="../data/mine.txt")], OUTWARD),
         ([member("l", kind=HARDLINK, link="/etc/passwd")], OUTWARD),
-        ([member("null", kind=DEVICE)], "it holds 'null', which is no plain file, folder or link"),
-        ([member("pipe", kind=FIFO)], "it holds 'pipe', which is no plain file, folder or link"),
+        ([member("null", kind=DEVICE)], "it holds 'null', which is not a regular file, folder or link"),
+        ([member("pipe", kind=FIFO)], "it holds 'pipe', which is not a regular file, folder or link"),
         ([member("twice"), member("twice", b"y")], "it holds 'twice' twice"),
         ([member("/".join("a" * 70))], "more than 64 deep"),
     ],
@@ -101,8 +104,8 @@ def test_unpack_tar_of_what_could_do_harm_refuses_and_keeps_nothing(
         ("/tmp/evil.txt", 0, OUTWARD),
         ("..\\evil.txt", 0, OUTWARD),
         ("C:/evil.txt", 0, OUTWARD),
-        ("link", stat.S_IFLNK | 0o777, "it holds 'link', which is no plain file or folder"),
-        ("device", stat.S_IFCHR | 0o666, "it holds 'device', which is no plain file or folder"),
+        ("link", stat.S_IFLNK | 0o777, "it holds 'link', which is not a regular file or folder"),
+        ("device", stat.S_IFCHR | 0o666, "it holds 'device', which is not a regular file or folder"),
     ],
 )
 def test_unpack_zip_of_what_could_do_harm_refuses_and_keeps_nothing(
@@ -146,7 +149,7 @@ def test_unpacking_of_a_bomb_ends_at_the_bound_and_keeps_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(archives, "MAX_BYTES", 2_000_000)
-    with pytest.raises(DataError, match=r"its files take more than 1\.9 MiB\. Nothing of it was kept"):
+    with pytest.raises(DataError, match=r"its files take more than 1\.9 MiB\. Nothing was kept"):
         pack(tmp_path, contents)(folder)
     check_untouched(folder)
 
@@ -186,7 +189,7 @@ def test_unpacking_of_a_torn_file_refuses(
     unpack = pack(tmp_path, [bytes(range(256)) * 100] * 3)
     [archive] = tmp_path.glob("a.*")
     archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * cut)])
-    with pytest.raises(DataError, match="is not unpacked: .* Nothing of it was kept"):
+    with pytest.raises(DataError, match="is not unpacked: .* Nothing was kept"):
         unpack(folder)
     check_untouched(folder)
 

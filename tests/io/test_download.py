@@ -65,10 +65,10 @@ def server() -> Iterator[str]:
 
 @pytest.mark.parametrize("path", ["/whole", "/to-whole", "/odd"])
 def test_download_with_the_right_hash_writes_the_file(server: str, tmp_path: Path, path: str):
-    told: list[tuple[int, int | None]] = []
-    download(f"{server}{path}", tmp_path / "new folder" / "file", SHA256, lambda *progress: told.append(progress))
+    reports: list[tuple[int, int | None]] = []
+    download(f"{server}{path}", tmp_path / "new folder" / "file", SHA256, lambda *progress: reports.append(progress))
     assert (tmp_path / "new folder" / "file").read_bytes() == CONTENT
-    assert told[-1] == (len(CONTENT), None if path == "/odd" else len(CONTENT))
+    assert reports[-1] == (len(CONTENT), None if path == "/odd" else len(CONTENT))
 
 
 @pytest.mark.parametrize(

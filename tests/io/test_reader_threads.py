@@ -176,7 +176,7 @@ from tl_toolkit.io import reader_threads as reading
 reading.POLL_SECONDS, reading.STALL_POLLS = 0.1, 15
 def read(path):
     with reading.reading(path):
-        print("begun", flush=True)
+        print("started", flush=True)
         time.sleep(0.5)
     return path
 print(reading.ReaderPool(1).start(read, ["a"]).outcomes())
@@ -185,7 +185,7 @@ print(reading.ReaderPool(1).start(read, ["a"]).outcomes())
 
 def test_reading_while_the_process_is_stopped_gives_nothing_up(tmp_path: Path):
     child = subprocess.Popen([sys.executable, "-c", NAP], stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "begun\n"
+    assert child.stdout.readline() == "started\n"
     os.kill(child.pid, signal.SIGSTOP)
     time.sleep(2)
     os.kill(child.pid, signal.SIGCONT)

@@ -88,7 +88,7 @@ def test_tune_without_glibc_does_nothing(monkeypatch: pytest.MonkeyPatch):
 
 
 class _Tuned:
-    """Each item says whether this process was told to tune its allocator."""
+    """Each item says whether this process should tune its allocator."""
 
     def __len__(self) -> int:
         return 1

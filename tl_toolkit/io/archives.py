@@ -66,7 +66,7 @@ def unpack_tar(archive: Path, folder: Path, compression: str | None = None) -> N
             elif member.issym():
                 links.append((member.name, posixpath.join(posixpath.dirname(member.name), member.linkname)))
             else:
-                raise DataError(f"it holds {member.name!r}, which is no plain file, folder or link")
+                raise DataError(f"it holds {member.name!r}, which is not a regular file, folder or link")
         for name, target in links:  # Their targets may come later.
             unpacked.add_copy(name, target)
 
@@ -82,7 +82,7 @@ def unpack_zip(archive: Path, folder: Path) -> None:
             unpacked.count()
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise DataError(f"it holds {member.filename!r}, which is no plain file or folder")
+                raise DataError(f"it holds {member.filename!r}, which is not a regular file or folder")
             if member.is_dir():
                 unpacked.add_folder(member.filename)
             else:
@@ -139,7 +139,7 @@ class _Unpacked:
         """Add a copy of an unpacked file, instead of a link to it."""
         original = self._place(posixpath.normpath(target), f"{name!r}, a link to {target!r}")
         if not original.is_file():
-            raise DataError(f"it holds {name!r}, a link to {target!r}, which is no file in it")
+            raise DataError(f"it holds {name!r}, a link to {target!r}, which is not a file in it")
         with original.open("rb") as source:
             self.add_file(name, source)
 
@@ -181,7 +181,7 @@ def _unpacking(archive: Path, folder: Path) -> Iterator[_Unpacked]:
             _move(path, folder / path.name)
     except Exception as error:  # Damaged archives raise errors of every type.
         reason = str(error).strip() or type(error).__name__
-        raise DataError(f"{archive} is not unpacked: {reason}. Nothing of it was kept.") from error
+        raise DataError(f"{archive} is not unpacked: {reason}. Nothing was kept.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

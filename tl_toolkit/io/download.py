@@ -58,11 +58,11 @@ def download(
                     f"expected {digest}. Nothing was kept."
                 )
     except OSError as error:
-        raise DownloadError(f"{url} cannot be kept in {destination.parent} ({error.strerror or error}).") from error
+        raise DownloadError(f"{url} cannot be saved in {destination.parent} ({error.strerror or error}).") from error
     except DownloadError:
         raise
     except ToolkitError as error:
-        raise DownloadError(f"{url} cannot be kept: {error}") from error
+        raise DownloadError(f"{url} cannot be saved: {error}") from error
 
 
 def require_https(url: str, before: str | None = None) -> None:

@@ -39,7 +39,7 @@ class _Values(msgspec.Struct):
     def __post_init__(self) -> None:
         for name, value in self.premises.items():
             if not isinstance(value, dict if name == "settings" else str):
-                raise ValueError(f"the premise {name} is of the wrong type")
+                raise ValueError(f"premises.{name} is of the wrong type")
 
 
 @dataclass(frozen=True)

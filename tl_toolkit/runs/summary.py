@@ -34,7 +34,7 @@ class _BestOfStage(msgspec.Struct):
 
 
 class _SummaryWithStages(_Summary, kw_only=True):
-    """The first version wrote no stages, the next the best accuracy of each alone."""
+    """The first version wrote no stages; the next wrote only the best accuracy of each."""
 
     best_stage: str
     best_epoch: Count

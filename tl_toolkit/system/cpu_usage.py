@@ -1,4 +1,4 @@
-"""How much processor time other programs take."""
+"""The processor time that other programs take."""
 
 import contextlib
 import os

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from tl_toolkit.config.choices import Loss
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.io.json_validation import convert, parse_json
+from tl_toolkit.io.json_validation import convert
 from tl_toolkit.io.safetensors_file import load_checked, save_checked
-from tl_toolkit.text import MAX_SHOWN
+from tl_toolkit.text import MAX_SHOWN, format_value
 
 FORMAT = "tl_toolkit.model"
 FORMAT_VERSION = "1"
@@ -180,7 +180,7 @@ class ModelMetadata:
         try:
             fields = {field.name for field in dataclasses.fields(cls)}
             values: dict[str, Any] = {
-                name: text if name in TEXTS else parse_json(text) for name, text in metadata.items() if name in fields
+                name: text if name in TEXTS else json.loads(text) for name, text in metadata.items() if name in fields
             }
             if missing := sorted(REQUIRED - values.keys()):
                 raise ValueError(f"it lacks {', '.join(missing)}")
@@ -195,7 +195,7 @@ class ModelMetadata:
         if model.one_logit and len(model.class_names) != 2:
             raise ModelFileError(f"it has one logit, but {len(model.class_names)} classes")
         if not 0 < model.base_classes <= MAX_CLASSES:
-            raise ModelFileError(f"its base_classes {model.base_classes} are not 1 to {MAX_CLASSES:,}")
+            raise ModelFileError(f"its base_classes {format_value(model.base_classes)} are not 1 to {MAX_CLASSES:,}")
         return model
 
 

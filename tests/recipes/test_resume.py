@@ -57,7 +57,7 @@ def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: di
     whole = tl.finetune(out=tmp_path / "whole", **settings)
     records = len(metrics(whole.path))
     out = tmp_path / "stopped"
-    with pytest.raises(RunInterruptedError, match=r'Go on with: tl_toolkit\.resume\("'):
+    with pytest.raises(RunInterruptedError, match=r'Resume with: tl_toolkit\.resume\("'):
         tl.finetune(out=out, callback=stop_after(records // 2), **settings)
     assert tl.load(out).class_names == ("0", "1", "7")  # the best so far
     with pytest.raises(RunInterruptedError):

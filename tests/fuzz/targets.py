@@ -249,7 +249,7 @@ def checkpoint(data: bytes) -> None:
     import torch
 
     from tl_toolkit.runs.checkpoint import Checkpoint
-    from tl_toolkit.runs.fingerprint import check_resumable
+    from tl_toolkit.runs.resuming import check_resumable
     from tl_toolkit.training import state as state_of
     from tl_toolkit.training.schedules import make_schedule
 

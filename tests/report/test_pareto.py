@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.report.figures import check_figure_file
+from tl_toolkit.report.figures import check_figure_file, figure_format
 from tl_toolkit.report.pareto import Point, draw_pareto, pareto_front
 
 
@@ -57,7 +57,8 @@ def test_check_figure_file_refuses_what_exists_or_cannot_be_drawn(tmp_path: Path
         check_figure_file(tmp_path / "there.png")
     with pytest.raises(UsageError, match=r"A plot ends in .png, .pdf, .svg, but front.gif does not"):
         check_figure_file(tmp_path / "front.gif")
-    assert check_figure_file(tmp_path / "front.PDF") == "pdf"
+    check_figure_file(tmp_path / "front.PDF")
+    assert figure_format(tmp_path / "front.PDF") == "pdf"
 
 
 def test_draw_pareto_into_a_folder_that_is_not_there_says_so(tmp_path: Path):

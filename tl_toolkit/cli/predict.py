@@ -105,10 +105,10 @@ def predict(
     tally = ResultCounter(_most_pictures() if grid else 0)
     _write(tally.counted(predict_stream(loaded, chain([first], paths), top_k)), chosen, out)
     if grid is not None and tally.first:
-        from tl_toolkit.report.sample_images import predicted_pictures
+        from tl_toolkit.report.sample_images import predicted_images
 
         which = "all" if tally.done == len(tally.first) else "the first"
-        _draw(predicted_pictures(loaded, tally.first), grid, which)
+        _draw(predicted_images(loaded, tally.first), grid, which)
     if tally.failed:
         console.print_warning(f"{tally.failed} could not be read.")
         raise typer.Exit(UNREADABLE)
@@ -140,9 +140,9 @@ class ResultCounter:
 
 
 def _most_pictures() -> int:
-    from tl_toolkit.report.image_grid import MAX_PICTURES  # With it comes matplotlib, which nothing else here needs.
+    from tl_toolkit.report.image_grid import MAX_IMAGES  # With it comes matplotlib, which nothing else here needs.
 
-    return MAX_PICTURES
+    return MAX_IMAGES
 
 
 def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) -> None:
@@ -216,7 +216,7 @@ def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
     from tl_toolkit.data.seen_images import choose_images, report_seen_images
     from tl_toolkit.data.sources.base import open_source
     from tl_toolkit.inference.scoring import remap_targets
-    from tl_toolkit.report.sample_images import draw_sample, sample_pictures
+    from tl_toolkit.report.sample_images import choose_sample, sample_images
 
     training = model.metadata.training
     if not training.get("data"):
@@ -224,16 +224,17 @@ def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
     source = open_source(training["data"], Path(training.get("data_root", DATA_ROOT)))
     callback, seed = ProgressDisplay(console.status_console(to_stderr=True)), training.get("seed", 0)
     chosen = choose_images(model.metadata, source, None, callback)
-    samples = draw_sample(remap_targets(chosen.samples, source.class_names, model.class_names), seed)
-    pictures = sample_pictures(model, samples, seed)
+    samples = choose_sample(remap_targets(chosen.samples, source.class_names, model.class_names), seed)
+    pictures = sample_images(model, samples, seed)
     report_seen_images(model.metadata, samples, callback)
     _draw(pictures, grid, f"{chosen.title}, {source.name},")
 
 
 def _draw(pictures: "list[LabelledImage]", grid: Path, which: str) -> None:
-    from tl_toolkit.report.image_grid import write_grid
+    from tl_toolkit.report.figures import save_figure
+    from tl_toolkit.report.image_grid import image_grid
 
-    write_grid(pictures, grid)
+    save_figure(image_grid(pictures), grid)
     known = [picture for picture in pictures if picture.truth is not None]
     right = sum(picture.truth == picture.predicted for picture in known)
     judged = f", {right} of {len(known)} right" if known else ""

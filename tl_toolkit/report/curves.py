@@ -1,4 +1,4 @@
-"""Learning curves of one run, or of several over each other."""
+"""Learning curves of one run or of several."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from tl_toolkit.events import LAST_STAGE, PROBE, TRAINED, TUNE, EvalRecord
 from tl_toolkit.report.figures import save_figure
 
 INCHES = (9.0, 3.6)
-LINE_INCHES = 0.19
-"""Of a run in the legend, which makes room for itself."""
+LEGEND_LINE_INCHES = 0.19
+"""Height of a run in the legend."""
 
-SPARSE = 30
-"""Evaluations up to which each is marked by a dot."""
+MAX_DOTS = 30
+"""A curve with no more evaluations marks each with a dot."""
 
 SHADES = {PROBE: "0.95", LAST_STAGE: "0.9", TUNE: "0.84"}
-"""Grey levels behind the stages, the darker the more trains."""
+"""Grey levels behind the stages; darker where more of the network trains."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Span:
 
     Attributes:
         stage: Its name.
-        first: Epochs of the run that were done when it began.
-        last: Likewise when it ended.
-        epochs: Epochs done at each of its evaluations.
-        records: They.
+        first: Epochs of the run before it.
+        last: Epochs of the run at its end.
+        epochs: Epochs of the run at each of its evaluations.
+        records: Its evaluations.
     """
 
     stage: str
@@ -44,22 +44,22 @@ class Span:
 
 @dataclass(frozen=True)
 class Curve:
-    """A run to be drawn.
+    """A run to draw.
 
     Attributes:
         label: Its name.
-        records: Its evaluations in order, of all stages.
+        records: The evaluations of all its stages, in order.
     """
 
     label: str
     records: Sequence[EvalRecord]
 
     def epochs(self) -> list[float]:
-        """Epochs done at each evaluation, those of earlier stages counted in."""
+        """Epochs of the run at each evaluation, counted over all stages."""
         return [epoch for span in self.spans() for epoch in span.epochs]
 
     def spans(self) -> Iterator[Span]:
-        """Its stages in order."""
+        """Yield its stages in order."""
         first = 0.0
         for stage, group in groupby(self.records, key=lambda record: record.stage):
             records = list(group)
@@ -69,47 +69,46 @@ class Curve:
 
 
 def draw_curves(curves: Sequence[Curve], path: Path) -> None:
-    """Draws loss and accuracy over the epochs, in two panels.
+    """Draw loss and accuracy over the epochs, in two panels.
 
-    One run is drawn with its train and val curves, on a ground that shows the stages. Of several, each has a colour:
-    its val loss and val accuracy are solid, its train loss is dashed. What the lines are stands below the panels,
-    where it covers none.
+    A single run has its train and val curves, with its stages shaded. Each of several runs has one colour: val is
+    solid, the train loss is dashed. The legend is below the panels, where it covers no line.
 
     Args:
         curves: The runs.
         path: A .png, .pdf or .svg file to write.
 
     Raises:
-        UsageError: The file's name ends in something else.
+        UsageError: No figure has such an ending.
     """
     width, height = INCHES
-    figure = Figure(figsize=(width, height + LINE_INCHES * (len(curves) - 1)), layout="constrained")
+    figure = Figure(figsize=(width, height + LEGEND_LINE_INCHES * (len(curves) - 1)), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
-    if len(curves) == 1:
-        [curve] = curves
-        figure.suptitle(_drawable(curve.label), parse_math=False)
-        _draw_one(curve, loss, accuracy)
+    single = len(curves) == 1
+    if single:
+        figure.suptitle(_drawable(curves[0].label), parse_math=False)
+        _draw_single(curves[0], loss, accuracy)
     else:
         for curve in curves:
             _draw_among_others(curve, loss, accuracy)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
-    for axes, name in ((loss, "loss"), (accuracy, "accuracy" if len(curves) == 1 else "val accuracy")):
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy" if single else "val accuracy")):
         axes.set_xlabel("epoch")
         axes.set_title(name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
     handles = loss.get_legend_handles_labels()[0]
-    if len(curves) > 1:
+    if not single:
         handles = handles[::2] + handles[1::2]  # A legend fills its columns: val of all runs, then train.
-    legend = figure.legend(handles=handles, loc="outside lower center", ncols=5 if len(curves) == 1 else 2)
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=5 if single else 2)
     for text in legend.get_texts():
         text.set_fontsize("small")
         text.set_parse_math(False)
     save_figure(figure, path)
 
 
-def _draw_one(curve: Curve, loss: Axes, accuracy: Axes) -> None:
-    """Each stage is a line of its own: what one learns from is not what the next one does."""
+def _draw_single(curve: Curve, loss: Axes, accuracy: Axes) -> None:
+    """Draw each stage as a line of its own: stages differ in what they train on."""
     marker = _marker(curve)
     spans = list(curve.spans())
     for number, span in enumerate(spans):
@@ -137,9 +136,9 @@ def _draw_among_others(curve: Curve, loss: Axes, accuracy: Axes) -> None:
 
 
 def _marker(curve: Curve) -> str:
-    return ".-" if len(curve.records) <= SPARSE else "-"
+    return ".-" if len(curve.records) <= MAX_DOTS else "-"
 
 
 def _drawable(text: str) -> str:
-    """Text without the bytes of a file name that are no UTF-8. A leading underscore hides a legend's line."""
+    """Return text that matplotlib can draw: valid UTF-8, and no leading underscore, which would hide it in a legend."""
     return text.encode(errors="replace").decode().lstrip("_")

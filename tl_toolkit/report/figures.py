@@ -1,4 +1,4 @@
-"""Writing figures, whole or not at all."""
+"""Write figures, whole or not at all."""
 
 import warnings
 from pathlib import Path
@@ -13,24 +13,24 @@ DOTS_PER_INCH = 150
 FORMATS = ("png", "pdf", "svg")
 
 
-def check_figure_file(path: Path) -> str:
-    """The picture format that a file's name ends in.
+def check_figure_file(path: Path) -> None:
+    """Check that a figure can be written to a file.
 
     Raises:
-        UsageError: It is none that can be drawn, the file exists, or its folder does not.
+        UsageError: No figure has such an ending, the file exists, or its folder does not.
     """
     if not path.absolute().parent.is_dir():
         raise UsageError(f"There is no folder {path.parent} for {path.name}. Make it, or choose another file.")
     if path.exists():
         raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another file.")
-    return figure_format(path)
+    figure_format(path)
 
 
 def figure_format(path: Path) -> str:
-    """The picture format that a file's name ends in.
+    """Return the format of a figure by the ending of its file name.
 
     Raises:
-        UsageError: It is none that can be drawn.
+        UsageError: No figure has such an ending.
     """
     ending = path.suffix.lower().removeprefix(".")
     if ending not in FORMATS:
@@ -39,14 +39,13 @@ def figure_format(path: Path) -> str:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure in the format that the file's name ends in.
+    """Write a figure in the format that the file name ends in.
 
     Raises:
-        UsageError: It ends in something else.
+        UsageError: No figure has such an ending.
     """
     ending = figure_format(path)
-    # By it a figure that lies among images is known.
-    metadata = {"Software": SOFTWARE} if ending == "png" else None
+    metadata = {"Software": SOFTWARE} if ending == "png" else None  # Marks it among the images of a folder.
     with atomic_file(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box in the title is no loss.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box in a title does no harm.
         figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)

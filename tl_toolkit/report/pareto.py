@@ -1,4 +1,4 @@
-"""Accuracy over time of several networks, and the front of those that none beats in both."""
+"""Accuracy over time of several networks, and their Pareto front."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Point:
 
     Attributes:
         label: Its name.
-        milliseconds: For an image.
+        milliseconds: Time for one image.
         accuracy: A fraction.
-        standard_error: Of the accuracy.
+        standard_error: Standard error of the accuracy.
     """
 
     label: str
@@ -30,7 +30,7 @@ class Point:
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other one beats in both time and accuracy, quickest first."""
+    """Return the points that no other beats in both time and accuracy, fastest first."""
     front: list[Point] = []
     for point in sorted(points, key=lambda each: (each.milliseconds, -each.accuracy)):
         if not front or point.accuracy > front[-1].accuracy:
@@ -39,25 +39,26 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def draw_pareto(points: Sequence[Point], path: Path) -> None:
-    """Draws accuracy over the time of an image, with standard errors and the Pareto front.
+    """Draw accuracy over the time for one image, with standard errors and the Pareto front.
 
     Args:
         points: The networks.
         path: A .png, .pdf or .svg file to write.
 
     Raises:
-        UsageError: The file's name ends in something else.
+        UsageError: No figure has such an ending.
     """
     figure = Figure(figsize=INCHES, layout="constrained")
     axes = figure.subplots()
     front = pareto_front(points)
+    middle = max(point.milliseconds for point in points) / 2
     axes.plot([point.milliseconds for point in front], [point.accuracy for point in front], color="0.7", zorder=1)
     for point in points:
         color = "tab:blue" if point in front else "0.5"
         axes.errorbar(
             point.milliseconds, point.accuracy, point.standard_error, fmt="o", color=color, capsize=3, markersize=5
         )
-        right = point.milliseconds > max(each.milliseconds for each in points) / 2
+        right = point.milliseconds > middle
         axes.annotate(
             point.label,
             (point.milliseconds, point.accuracy),

@@ -1,4 +1,4 @@
-"""Choosing images and predicting them, for a picture of how a model does."""
+"""Images with a model's predictions, for a grid that shows how the model does."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -10,46 +10,44 @@ from tl_toolkit.data.splits import stratified_sample
 from tl_toolkit.errors import ImageError
 from tl_toolkit.inference.classifier import ImageClassifier, Prediction
 from tl_toolkit.io.reader_threads import call_with_stall_guard
-from tl_toolkit.report.image_grid import MAX_PICTURES, LabelledImage
+from tl_toolkit.report.image_grid import MAX_IMAGES, LabelledImage
 
 
-def draw_sample(samples: Samples, seed: int) -> Samples:
-    """As many images of every class as a picture has room for; all of them where there are no more."""
-    count = min(MAX_PICTURES, len(samples))
+def choose_sample(samples: Samples, seed: int) -> Samples:
+    """Return as many images of every class as a grid holds."""
+    count = min(MAX_IMAGES, len(samples))
     return samples.subset(stratified_sample(samples.targets, samples.names(), count, seed)[1])
 
 
-def sample_pictures(model: ImageClassifier, samples: Samples, seed: int) -> list[LabelledImage]:
-    """Images of every class, with what the model says of them.
+def sample_images(model: ImageClassifier, samples: Samples, seed: int) -> list[LabelledImage]:
+    """Return images of every class with the model's predictions.
 
     Args:
         model: From `load`.
-        samples: Their targets are the model's own.
-        seed: Another seed draws other images.
+        samples: Their targets index the model's own classes.
+        seed: Another seed chooses other images.
     """
-    chosen = draw_sample(samples, seed)
+    chosen = choose_sample(samples, seed)
     channels = model.input_spec.channels
     open_one = partial(call_with_stall_guard, chosen.open) if chosen.are_files else chosen.open
-    pictures: list[LabelledImage] = []
+    images: list[LabelledImage] = []
     for index in range(len(chosen)):
         try:
             image = open_one(index, channels)
         except ImageError:
-            continue  # It was reported when the split was checked, or is judged as unreadable elsewhere.
-        said = model.predict(image, top_k=1)
-        pictures.append(
-            LabelledImage(image, said.class_name, said.probability, model.class_names[chosen.targets[index]])
-        )
-    return pictures
+            continue  # The check of the split, or the evaluation, reports it.
+        prediction = model.predict(image, top_k=1)
+        truth = model.class_names[chosen.targets[index]]
+        images.append(LabelledImage(image, prediction.class_name, prediction.probability, truth))
+    return images
 
 
-def predicted_pictures(model: ImageClassifier, predictions: Iterable[Prediction]) -> list[LabelledImage]:
-    """The images of predictions; in a folder that has the name of a class, that is the truth."""
-    pictures: list[LabelledImage] = []
-    for said in predictions:
-        folder = Path(said.path).absolute().parent.name
-        image = call_with_stall_guard(open_image, said.path, model.input_spec.channels)
-        pictures.append(
-            LabelledImage(image, said.class_name, said.probability, folder if folder in model.class_names else None)
-        )
-    return pictures
+def predicted_images(model: ImageClassifier, predictions: Iterable[Prediction]) -> list[LabelledImage]:
+    """Return the images of predictions; the name of an image's folder is the truth if it names a class."""
+    images: list[LabelledImage] = []
+    for prediction in predictions:
+        folder = Path(prediction.path).absolute().parent.name
+        truth = folder if folder in model.class_names else None
+        image = call_with_stall_guard(open_image, prediction.path, model.input_spec.channels)
+        images.append(LabelledImage(image, prediction.class_name, prediction.probability, truth))
+    return images

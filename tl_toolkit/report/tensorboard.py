@@ -12,7 +12,7 @@ from torch import nn
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import EvalRecord, Record
-from tl_toolkit.report.image_grid import LabelledImage, picture_grid
+from tl_toolkit.report.image_grid import LabelledImage, image_grid
 from tl_toolkit.text import named
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def check_tensorboard() -> None:
-    """Says what to install where it is missing.
+    """Check that the package tensorboard is installed.
 
     Raises:
-        UsageError: The package tensorboard is not installed.
+        UsageError: It is not; the message says how to install it.
     """
     if importlib.util.find_spec("tensorboard") is None:
         needed = f"{named('tensorboard')} needs the package tensorboard"
@@ -32,7 +32,7 @@ def check_tensorboard() -> None:
 
 @contextlib.contextmanager
 def open_board(folder: Path | None) -> "Iterator[TensorBoard | None]":
-    """Event files that are closed whatever happens; None where no folder is given."""
+    """Open event files in a folder, and close them at the end of the block; give None without a folder."""
     if folder is None:
         yield None
         return
@@ -43,7 +43,7 @@ def open_board(folder: Path | None) -> "Iterator[TensorBoard | None]":
 
 
 class TensorBoard:
-    """What is written of a run."""
+    """Writes a run's records to event files."""
 
     def __init__(self, writer: "SummaryWriter") -> None:
         self.writer: Any = writer  # torch's methods are not typed.
@@ -51,7 +51,7 @@ class TensorBoard:
         self._before = self._step = 0
 
     def add(self, record: Record) -> None:
-        """Adds what training or an evaluation showed; the steps of all stages are counted on."""
+        """Add the scalars of a record. Steps are counted over all stages."""
         if record.stage != self._stage:
             self._stage, self._before = record.stage, self._step
         self._step = self._before + record.step
@@ -61,27 +61,27 @@ class TensorBoard:
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, self._step)
 
-    def add_pictures(self, pictures: Sequence[LabelledImage]) -> None:
-        """Adds a grid of sample images with their predictions, the wrong ones marked."""
-        if pictures:
-            self.writer.add_figure("predictions", picture_grid(pictures), self._step, close=False)
+    def add_images(self, images: Sequence[LabelledImage]) -> None:
+        """Add a grid of sample images with their predictions."""
+        if images:
+            self.writer.add_figure("predictions", image_grid(images), self._step, close=False)
 
     def add_graph(self, module: nn.Module, images: torch.Tensor) -> str | None:
-        """Adds the network's graph.
+        """Add the network's graph.
 
         Returns:
-            Why there is none, where torch cannot trace the network.
+            The reason where torch cannot trace the network, else None.
         """
         try:
             with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")  # Tracing warns of every comparison of shapes.
+                warnings.simplefilter("ignore")  # Tracing warns about every comparison of shapes.
                 self.writer.add_graph(module, images)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             return str(error).splitlines()[0]
         return None
 
     def add_results(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Adds the hyperparameters and what came of them."""
+        """Add the hyperparameters and the final metrics."""
         plain = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in settings.items()

@@ -17,7 +17,7 @@ from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, 
 from tl_toolkit.metrics.classification import Scores
 from tl_toolkit.model_file import save_model
 from tl_toolkit.report.curves import Curve, draw_curves
-from tl_toolkit.report.sample_images import sample_pictures
+from tl_toolkit.report.sample_images import sample_images
 from tl_toolkit.report.tensorboard import TensorBoard
 from tl_toolkit.runs.folder import (
     CURVES_FILE,
@@ -154,7 +154,7 @@ def _images_per_second(records: Sequence[EvalRecord]) -> float:
 def _show_on_board(board: TensorBoard, model: ImageClassifier, context: RunContext, scores: RunScores) -> None:
     """Add sample images with predictions, the graph and the results to TensorBoard."""
     config, splits, spec = context.config, context.splits, model.input_spec
-    board.add_pictures(sample_pictures(model, splits.test or splits.val, config.seed))
+    board.add_images(sample_images(model, splits.test or splits.val, config.seed))
     blank = torch.zeros(1, spec.channels, spec.height, spec.width, device=model.compute.device)
     if problem := board.add_graph(model.module, blank):
         context.callback(WarningEvent(f"TensorBoard has no graph of this network: {problem}"))

@@ -1,1 +1,1 @@
-"""The terminal: one file for each command; console.py is the only place that prints."""
+"""The terminal: one file for each command; only console.py prints."""

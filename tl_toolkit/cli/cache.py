@@ -1,6 +1,6 @@
 """``tl cache``."""
 
-import datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -9,15 +9,15 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.options import JsonOption
 from tl_toolkit.io.files import display_path, format_size
 
-app = typer.Typer(help="Show or empty the cache of what frozen networks give.", invoke_without_command=True)
+app = typer.Typer(help="List or clear the feature cache.", invoke_without_command=True)
 
 
 @app.callback()
 def show(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List what earlier runs keep on disk, the last used first: what frozen layers give for each image.
+    """List the feature cache, most recently used first: the outputs of frozen layers for each image.
 
-    It is kept for later epochs and runs, below TL_CACHE or the system's folder for caches. Nothing is lost when it is
-    emptied but time.
+    Later epochs and runs reuse them. The cache lies in TL_CACHE or the system's cache folder. Clearing it only
+    costs time.
     """
     if context.invoked_subcommand:
         return
@@ -31,16 +31,19 @@ def show(context: typer.Context, as_json: JsonOption = False) -> None:
     if not entries:
         console.print_rows([("cache", f"{display_path(folder)}: empty")])
         return
-    rows = [[entry.what, _when(entry.used), f"{entry.images:,}", format_size(entry.size)] for entry in entries]
+    rows = []
+    for entry in entries:
+        used = datetime.fromtimestamp(entry.used)
+        rows.append([entry.what, f"{used:%Y-%m-%d %H:%M}", f"{entry.images:,}", format_size(entry.size)])
     total = format_size(sum(entry.size for entry in entries))
     console.print_table(["what", "last used", "images", "size"], rows, f"{display_path(folder)}: {total}", numbers=2)
 
 
 @app.command()
 def clear(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Empty the cache. A run that is reading it goes on."""
+    """Clear the cache. Runs that read it continue."""
     from tl_toolkit.io.row_cache import cache_folder, list_entries, remove
 
     entries = list_entries(cache_folder())
@@ -49,7 +52,3 @@ def clear(
         typer.confirm(f"Remove {what}, from {display_path(cache_folder())}?", abort=True)
     remove(entries)
     console.print_result(f"Removed {what}.")
-
-
-def _when(seconds: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"

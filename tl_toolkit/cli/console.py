@@ -1,4 +1,4 @@
-"""The only place that prints: rows of a name and a value, headings, tables, commands, warnings and errors."""
+"""The only module that prints: rows of a name and a value, tables, commands, warnings and errors."""
 
 import json
 import logging
@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleDimensions
@@ -16,30 +15,30 @@ from rich.text import Text
 from tl_toolkit.text import printable
 
 UNDECODABLE_IN_JSON = "backslashreplace"
-"""Makes \\udcNN of a byte that is no UTF-8, which is valid in a JSON string."""
+"""Writes a byte that is not UTF-8 as \\udcNN, which is valid in a JSON string."""
 
 WORST_CLASSES = 5
-"""Classes whose accuracy is told after training."""
+"""Classes whose accuracy is shown after training."""
 
 NAME_WIDTH, GAP = 10, 2
-"""Columns of a row's name, such as `last-stage`, and between columns: rows and epochs stand below each other."""
+"""Width of a row's name, such as `last-stage`, and of the gap between columns: rows and epochs line up."""
 
 UNWRAPPED = 10_000
-"""Columns where no terminal is: a line stays a line, so that it can be searched."""
+"""Columns outside a terminal: a line stays one line, so that it can be searched."""
 
 READABLE, LONG_WORD, NARROWEST = 16, 24, 8
-"""Widths of a table's column of text: where there is room it is no narrower than the first, nor than its longest word,
-but a longer word than the second is a path, which is folded. It is never narrower than the third."""
+"""Minimum widths of a table's text column: READABLE where there is room, and its longest word up to LONG_WORD (a longer
+one is a path, which is folded); else NARROWEST."""
 
 BEST, COMMAND = "green", "cyan"
 
 
 class Screen(Console):
-    """A console that wraps lines in a terminal alone."""
+    """A console that wraps lines only in a terminal."""
 
-    @property  # type: ignore[misc]  # Rich's can be set too, which nobody does.
+    @property  # type: ignore[misc]  # Rich's property has a setter, which nobody uses.
     def size(self) -> ConsoleDimensions:
-        """The terminal's, or what COLUMNS says."""
+        """The size of the terminal, or what COLUMNS says."""
         if self.is_terminal or "COLUMNS" in os.environ:
             return super().size
         return ConsoleDimensions(UNWRAPPED, 25)
@@ -50,12 +49,12 @@ _err = Screen(stderr=True, highlight=False)
 
 
 def status_console(to_stderr: bool) -> Console:
-    """Where a command tells what it does: beside its result, or on stderr where stdout is for machines."""
+    """Return the console for a command's progress: stderr where stdout is for machines."""
     return _err if to_stderr else _out
 
 
 def print_error(message: str) -> None:
-    """One red line on stderr; more lines of the message follow it plainly."""
+    """Print a red line on stderr; further lines of the message follow without color."""
     first, *rest = _lines(message) or ["Failed without a reason."]
     _err.print(Text.assemble(("Error: ", "bold red"), (first, "red")), soft_wrap=not _err.is_terminal)
     for line in rest:
@@ -63,21 +62,21 @@ def print_error(message: str) -> None:
 
 
 def print_warning(message: str, console: Console = _err) -> None:
-    """A yellow line."""
+    """Print a yellow line."""
     shown = "\n".join(_lines(message))
     console.print(Text.assemble(("Warning: ", "bold yellow"), shown), soft_wrap=not console.is_terminal)
 
 
 class LogHandler(logging.Handler):
-    """Tells what is logged where no command listens, such as a warning before a file is trusted."""
+    """Prints what the package logs, such as the warning before a file is trusted."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """A yellow line."""
+        """Print a yellow line."""
         print_warning(record.getMessage())
 
 
 def print_row(console: Console, name: str, value: str, why: str = "", style: str = "") -> None:
-    """A name and a value, with the reason dimmed behind it; what does not fit is wrapped below the value."""
+    """Print a name and a value, with the reason dimmed after it; long rows wrap below the value."""
     dimmed = f"{'  ' if value else ''}{printable(why)}" if why else ""
     text = Text.assemble((printable(value), style), (dimmed, "dim"))
     indent = max(NAME_WIDTH, len(name)) + GAP
@@ -88,48 +87,47 @@ def print_row(console: Console, name: str, value: str, why: str = "", style: str
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
-    """Names and values on stdout."""
+    """Print names and values on stdout."""
     for name, value in rows:
         print_row(_out, name, value)
 
 
 def print_accuracy(value: str) -> None:
-    """The one figure that all was done for."""
+    """Print the accuracy on stdout, highlighted."""
     print_row(_out, "accuracy", value, style=f"bold {BEST}")
 
 
 def print_line(text: str) -> None:
-    """A sentence on stdout, wrapped between words."""
+    """Print a sentence on stdout, wrapped between words."""
     _out.print(Text(printable(text)))
 
 
 def print_blank(console: Console | None = None) -> None:
-    """An empty line between two parts, by default on stdout."""
+    """Print an empty line, by default on stdout."""
     (console or _out).print()
 
 
 def print_commands(commands: Iterable[Sequence[str]]) -> None:
-    """What to do next, each command on a line of its own that can be pasted into a shell."""
+    """Print commands to run next, each on a line that can be pasted into a shell."""
     for number, words in enumerate(commands):
         start = ("" if number else "next").ljust(NAME_WIDTH + GAP)
         _out.print(Text.assemble((start, "bold"), (printable(shlex.join(words)), COMMAND)), soft_wrap=True)
 
 
 def print_result(text: str) -> None:
-    """A line on stdout as it is, never wrapped or styled."""
+    """Print a line on stdout as it is, never wrapped or styled."""
     _write(text + "\n")
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout."""
+    """Print a JSON value on stdout."""
     _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n", UNDECODABLE_IN_JSON)
 
 
 def write_lines(lines: Iterable[str], undecodable: str) -> None:
-    """Lines on stdout, each as soon as it is there."""
+    """Write lines to stdout, each as soon as it is available."""
     for line in lines:
         _write(line, undecodable)
-        sys.stdout.flush()
 
 
 def print_table(
@@ -139,14 +137,14 @@ def print_table(
     numbers: int = 0,
     console: Console | None = None,
 ) -> None:
-    """A table on stdout, or where it does not fit a block for each of its rows.
+    """Print a table, or one block of lines per row where the table is too wide.
 
     Args:
         columns: Headings.
         rows: Cells.
-        title: A line above it.
-        numbers: How many of the last columns are set to the right, and never wrapped.
-        console: Where to print instead.
+        title: A line above the table.
+        numbers: How many of the last columns are aligned to the right and never wrapped.
+        console: Where to print, by default stdout.
     """
     console = console or _out
     if title:
@@ -162,27 +160,12 @@ def print_table(
         justify: Literal["left", "right"] = "left" if index < first_number else "right"
         table.add_column(column, justify=justify, overflow="fold", header_style="dim", width=width)
     for row in cells:
-        table.add_row(*map(Text, row))  # As text: in markup, :cat: is an animal.
+        table.add_row(*map(Text, row))  # As Text: Rich's markup turns :cat: into an emoji.
     console.print(table)
 
 
-def print_bad_images(images: Sequence[tuple[str, str]], most: int | None = None) -> None:
-    """On stderr, images that cannot be read, each with the reason in a column of its own.
-
-    Args:
-        images: Paths and reasons.
-        most: How many to list; by default all.
-    """
-    if not images:
-        return
-    listed = list(images[:most])
-    more = f", such as the first {len(listed)}" if len(listed) < len(images) else ""
-    print_warning(f"{len(images):,} image{'' if len(images) == 1 else 's'} cannot be read{more}:")
-    print_table(["image", "error"], listed, console=_err)
-
-
 def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A row of a table after the other, each cell on a line of its own behind its heading."""
+    """Print each row as a block, with one line per cell."""
     for number, row in enumerate(rows):
         if number:
             print_blank(console)
@@ -191,14 +174,29 @@ def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Seque
                 print_row(console, column, cell)
 
 
-def print_worst_classes(class_accuracy: Mapping[str, float], every: bool = False) -> None:
-    """The accuracy of the classes that the model takes for others most often, or of every class."""
-    if not every and all(accuracy == 1.0 for accuracy in class_accuracy.values()):
+def print_bad_images(images: Sequence[tuple[str, str]], most: int | None = None) -> None:
+    """Print images that cannot be read on stderr, each with the reason.
+
+    Args:
+        images: Paths and reasons.
+        most: How many to list; by default all.
+    """
+    if not images:
         return
+    listed = images[:most]
+    more = f", such as the first {len(listed)}" if len(listed) < len(images) else ""
+    print_warning(f"{len(images):,} image{'' if len(images) == 1 else 's'} cannot be read{more}:")
+    print_table(["image", "error"], listed, console=_err)
+
+
+def print_worst_classes(class_accuracy: Mapping[str, float], every: bool = False) -> None:
+    """Print the accuracy of the worst classes, if any is below 100 %, or of every class."""
     names = list(class_accuracy)
     heading = "class"
     if not every:
         names = sorted(names, key=lambda name: class_accuracy[name])[:WORST_CLASSES]
+        if not names or class_accuracy[names[0]] == 1.0:
+            return
     if len(names) < len(class_accuracy):
         names = [name for name in names if class_accuracy[name] < 1.0]
         heading = f"worst of {len(class_accuracy)} classes"
@@ -206,24 +204,19 @@ def print_worst_classes(class_accuracy: Mapping[str, float], every: bool = False
     print_table([heading, "accuracy"], [[name, percent(class_accuracy[name])] for name in names], numbers=1)
 
 
-def print_files(files: Iterable[tuple[Path, str]]) -> None:
-    """Files with what they are."""
-    print_table(["file", "content"], [[path.name, what] for path, what in files])
-
-
 def percent(share: float | None) -> str:
-    """0.9833 as 98.3 %; nothing for None."""
+    """Format 0.9833 as 98.3 %, and None as an empty string."""
     return "" if share is None else f"{share:.1%}".replace("%", " %")
 
 
 def _column_widths(rows: Sequence[Sequence[str]], first_number: int, room: int) -> list[int]:
-    """Widths of a table's columns that fit into so much room: wide ones are wrapped, between words if they can be."""
+    """Return column widths that fit into the room: the widest text columns shrink first."""
     texts = [[Text(row[index]) for row in rows] for index in range(len(rows[0]))]
     widths = [max(text.cell_len for text in column) for column in texts]
     words = [max(len(word) for text in column for word in ["", *text.plain.split()]) for column in texts]
     readable = [max(READABLE, min(word, LONG_WORD)) for word in words]
-    for least in (readable, [NARROWEST] * len(words)):
-        floors = [min(width, low) for width, low in zip(widths, least, strict=True)]
+    for minimum in (readable, [NARROWEST] * len(words)):
+        floors = [min(width, low) for width, low in zip(widths, minimum, strict=True)]
         floors[first_number:] = widths[first_number:]
         while sum(widths) + GAP * (len(widths) - 1) > room and widths != floors:
             widest = max(range(len(widths)), key=lambda index: (widths[index] > floors[index], widths[index]))
@@ -232,17 +225,14 @@ def _column_widths(rows: Sequence[Sequence[str]], first_number: int, room: int) 
 
 
 def _lines(message: str) -> list[str]:
-    """The lines of a message, with nothing in them that a terminal would obey."""
+    """Split a message into lines, with terminal control characters escaped."""
     return [printable(line) for line in message.split("\n")] if message else []
 
 
 def _write(text: str, undecodable: str = "surrogateescape") -> None:
-    """Text on stdout; what of a file name is no UTF-8 goes out as its own bytes, or as an escape in JSON.
-
-    A program gets names as they are. A terminal would obey what is in them.
-    """
+    """Write text to stdout. Names go to a program byte for byte, and to a terminal with control characters escaped."""
     if sys.stdout.isatty():
         text = "\n".join(_lines(text.replace("\r\n", "\n")))
-    sys.stdout.flush()  # What was printed before comes before.
+    sys.stdout.flush()  # Keeps the order with what was printed before.
     sys.stdout.buffer.write(text.encode("utf-8", undecodable))
     sys.stdout.buffer.flush()

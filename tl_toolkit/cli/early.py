@@ -1,4 +1,4 @@
-"""What can be found wrong before PyTorch is imported, which takes seconds."""
+"""Checks that run before PyTorch is imported, which takes seconds."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ def check_early(
     out: str | None = None,
     file: Path | None = None,
 ) -> None:
-    """Refuses what is not there and should be, or is there and should not; the recipes do so too, but later.
+    """Check that inputs exist and outputs do not; the recipes check again, but later.
 
     Args:
         data: Images, as the user named them.
-        model: A run folder or a file of a model.
-        run: The folder of a run.
-        out: A new run's folder.
+        model: A run folder or a model file.
+        run: A run folder.
+        out: The folder of a new run.
         file: A file to write.
 
     Raises:
-        UsageError: The message says what to do.
+        UsageError: An input is missing, or an output exists.
     """
     from tl_toolkit.data.sources.names import check_name
     from tl_toolkit.io.files import check_is_new

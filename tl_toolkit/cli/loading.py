@@ -1,4 +1,4 @@
-"""A sign of life during the seconds in which PyTorch is imported."""
+"""A status line while PyTorch is imported, which takes seconds."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from tl_toolkit.cli import console
 
 @contextlib.contextmanager
 def loading(quiet: bool = False) -> Iterator[None]:
-    """Within the block, where libraries are imported, a terminal shows that; nothing of it remains.
+    """Show in a terminal that libraries are being imported, until the end of the block.
 
     Args:
         quiet: Show nothing.

@@ -1,4 +1,4 @@
-"""``tl``: the commands, and how an error becomes one line and an exit code."""
+"""``tl``: the commands, and the exit codes of errors."""
 
 import gc
 import io
@@ -19,21 +19,21 @@ from tl_toolkit.version import __version__
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 GARBAGE_THRESHOLD = 1_000_000
-"""Python's 700 makes it look through all objects again and again while torch is imported: a third of a start."""
+"""Python's default of 700 collects garbage again and again while torch is imported: a third of the start-up time."""
 
 COMPILER = "torch._dynamo"
-"""At its end Python looks through all of torch for garbage, for a fifth of the time of a prediction: it need not. Where
-torch's compiler was imported, its bindings would tell what is then left."""
+"""Python collects torch's garbage when it exits, which takes a fifth of the time of a prediction. Freezing the objects
+skips that, except where torch's compiler was imported: its bindings would report the objects that remain."""
 
 
 class Commands(TyperGroup):
-    """Turns the toolkit's errors, and Ctrl-C, into a message and an exit code."""
+    """A group of commands that turns the toolkit's errors, and Ctrl-C, into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command.
+        """Run the command.
 
         Raises:
-            typer.Exit: It failed; the reason has been told.
+            typer.Exit: The command failed; the reason is printed.
         """
         try:
             with naming_flags():
@@ -52,7 +52,7 @@ class Commands(TyperGroup):
 
 
 def _refuse_empty(arguments: list[str]) -> None:
-    """Refuses what a variable that is not set leaves of a value: as a path it would be the current folder.
+    """Refuse the empty value that an unset shell variable leaves: as a path it would be the current folder.
 
     Raises:
         UsageError: An argument, or the value of a flag, is empty.
@@ -86,7 +86,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
 
 
-def _tell_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         console.print_result(f"tl_toolkit {__version__}")
         raise typer.Exit
@@ -98,7 +98,7 @@ def _tell_version(wanted: bool) -> None:
 )
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass

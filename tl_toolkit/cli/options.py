@@ -1,4 +1,4 @@
-"""Flags made from FinetuneConfig, and the flags that several commands share."""
+"""The flags of FinetuneConfig, and the flags that several commands share."""
 
 import dataclasses
 import inspect
@@ -21,10 +21,10 @@ COMMON = {
     "arch", "weights", "tune", "time_budget", "val_split", "epochs", "learning_rate", "seed", "augment", "image_size",
     "out",
 }  # fmt: skip
-"""The settings that most people use, which --help shows; --help-all shows all."""
+"""The settings that --help shows; --help-all shows all of them."""
 
 UNREADABLE = 3
-"""Exit code of a command that is done, but could not read some images."""
+"""Exit code of a command that finished but could not read some images."""
 
 ModelOption = Annotated[
     str | None,
@@ -34,7 +34,7 @@ ModelOption = Annotated[
 ]
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust", help="Load a pickled file of any kind, although code that is in it then runs."),
+    typer.Option("--trust", help="Load any pickled file, which runs the code in it."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="auto is bf16 where the device computes it natively.")]
@@ -46,28 +46,26 @@ ThreadsOption = Annotated[
     typer.Option(
         min=1,
         max=MAX_THREADS,
-        help="Cores to take; 1 on a machine that other programs keep busy.",
-        show_default="OMP_NUM_THREADS, else those that it may use",
+        help="Cores to use; 1 on a machine that other programs keep busy.",
+        show_default="OMP_NUM_THREADS, else all that it may use",
     ),
 ]
 DATA_ROOT = "datasets"
 DataRootOption = Annotated[
     Path | None, typer.Option(help="Folder of the torchvision datasets.", show_default=DATA_ROOT)
 ]
-DownloadOption = Annotated[
-    bool, typer.Option("--download", help="Download a torchvision dataset that is not there yet.")
-]
+DownloadOption = Annotated[bool, typer.Option("--download", help="Download a torchvision dataset that is missing.")]
 DataArgument = Annotated[
     str | None,
-    typer.Argument(metavar="DATA", help="Images: a folder, `digits` or `torchvision:NAME`; --data says the same."),
+    typer.Argument(metavar="DATA", help="Images: a folder, `digits` or `torchvision:NAME`; same as --data."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
 
 def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command a flag for every field of FinetuneConfig, passed to its `**settings`, and --help-all.
+    """Give a command --help-all and a flag for every field of FinetuneConfig, passed to its `**settings`.
 
-    A flag that is not given is None, so that a config file's value can stand.
+    A flag that is not set is None, so that the value of a config file is used.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -77,10 +75,10 @@ def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def only_data(argument: str | None, flag: str | None) -> str | None:
-    """The images that were named, as an argument or by --data.
+    """Return the images named by the argument or by --data.
 
     Raises:
-        UsageError: Both, and they differ.
+        UsageError: Both name images, and they differ.
     """
     if argument is not None and flag is not None and expand_path(argument) != expand_path(flag):
         raise UsageError(
@@ -90,7 +88,7 @@ def only_data(argument: str | None, flag: str | None) -> str | None:
 
 
 def flags_set(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings whose flags were used; --help-all is none."""
+    """Return the settings whose flags are set, by name."""
     names = [field.name for field in dataclasses.fields(FinetuneConfig)]
     return {name: settings[name] for name in names if settings[name] is not None and settings[name] != []}
 
@@ -99,9 +97,9 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     setting: FieldSpec = field.metadata["setting"]
     kind, flag = without_none(field.type), flag_of(field.name)
     choices = choices_of(kind)
-    metavar = "NAME" if choices else None  # A list of them would take the room of the help, which names them.
+    metavar = "NAME" if choices else None  # A list of the choices would narrow the help, which names them.
     unnamed = "" if all(choice in setting.help for choice in choices) else f" One of {', '.join(choices)}."
-    if typing.get_origin(kind) is tuple:  # Typer knows no list of Literals; FinetuneConfig checks the values.
+    if typing.get_origin(kind) is tuple:  # Typer does not support lists of Literals; FinetuneConfig checks the values.
         metavar = metavar or "KEY=VALUE"
         kind = list[str]
     option = typer.Option(
@@ -118,13 +116,13 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
 
 
 def _shown_default(field: "dataclasses.Field[Any]", setting: FieldSpec) -> str:
-    """The real default, which Typer does not know: its own is None, for a flag that was not given."""
+    """Return the default for the help. Typer sees None, which stands for a flag that is not set."""
     default = setting.default_help or str(field.default)
     return "" if field.default == () or field.default is False else f" [dim]\\[default: {default}][/]"
 
 
 def _show_all_help(context: typer.Context, wanted: bool) -> None:
-    """Shows a command's help with the options that --help leaves out, and ends."""
+    """Print a command's help with the options that --help hides, and exit."""
     if not wanted:
         return
     for parameter in context.command.params:

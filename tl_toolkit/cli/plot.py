@@ -15,7 +15,7 @@ def plot(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The .png, .pdf or .svg file to write; it must not exist.")] = PLOT,
 ) -> None:
-    """Draw the loss and accuracy of a run, or of several over each other."""
+    """Plot the loss and accuracy of one or more runs."""
     from tl_toolkit.runs.metrics_log import read_metrics
 
     records = [read_metrics(run) for run in runs]

@@ -1,9 +1,8 @@
-"""Drawing a run: what was chosen, a bar for what is going on, a line for each epoch."""
+"""The display of a run: its decisions, a bar for the current task, a line for each epoch."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 from rich.console import Console
@@ -28,23 +27,23 @@ from tl_toolkit.io.files import format_seconds
 Part = Literal["preparing", "choices", "warnings", "training"]
 
 NARROW = 80
-"""Columns below which bars are short, and speeds are left out."""
+"""Below this width bars are short, and speeds are left out."""
 
 EPOCH_WIDTH = 5
-"""Columns of an epoch such as 12/12."""
+"""Width of an epoch such as 12/12."""
 
 LINE_SECONDS = 30.0
-"""Where there is no bar, a line at least so often says how far it is."""
+"""Without a bar, a line reports progress at least this often."""
 
 
 class ProgressDisplay:
-    """A listener that draws: in a terminal a bar for what is going on, everywhere a line for what is done.
+    """A callback that displays events: in a terminal a bar for the current task, and lines that stay.
 
     Args:
-        console: Where to draw.
-        quiet: Draw nothing but warnings.
-        verbose: Draw the details of choices too.
-        clock: Tells the time, in seconds.
+        console: Where to print.
+        quiet: Print only warnings.
+        verbose: Print details of decisions too.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -61,30 +60,28 @@ class ProgressDisplay:
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True),
             console=console,
-            transient=True,  # What is done stands in the lines.
+            transient=True,  # The lines stay, the bar does not.
             disable=quiet or not console.is_terminal,
         )
         self._bar: TaskID | None = None
         self._task = ""
-        self._began = (0.0, 0.0)  # When the task was first heard of, and how far it was then.
+        self._task_start = (0.0, 0.0)  # Time and progress when the task was first reported.
         self._last_line = clock()
         self._part: Part | None = None
-        self._has_chosen = self._trains = False
+        self._has_decided = self._trains = False
         self._best_val = 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._bars.stop()
         if self._part and not (self.quiet or error):
             print_blank(self.console)
 
     def __call__(self, event: Event) -> None:
-        """Draws an event."""
+        """Display an event."""
         if isinstance(event, WarningEvent):
             self._open("warnings")
             print_warning(event.message, self.console)
@@ -95,7 +92,7 @@ class ProgressDisplay:
         elif isinstance(event, DecisionEvent):
             if self.verbose or not event.detail:
                 self._open("training" if self._trains else "choices")
-                self._has_chosen = True
+                self._has_decided = True
                 print_row(self.console, event.what, event.value, event.why)
         elif isinstance(event, TaskProgress):
             numbers = f"{event.done:,}" + (f" of {event.total:,}" if event.total else "") + f" {event.unit}"
@@ -110,16 +107,15 @@ class ProgressDisplay:
             self._end_epoch(event)
 
     def _end_epoch(self, record: EvalRecord) -> None:
-        """A line that stays; a probe's epochs are quick, and those of its last are the weights that are kept."""
-        done = record.step / record.steps
+        """Print the epoch's line; of a probe's quick epochs, only the last, whose weights are kept."""
         passing = record.stage == PROBE and record.ends_epoch and record.epoch < record.epochs
         if not passing or self._line_is_due():
             self._line(record.stage, self._numbers(record))
             self._best_val = max(self._best_val, record.val_accuracy)
-        self._show_progress(record.stage, done, record.epochs, self._numbers(record).plain)
+        self._show_progress(record.stage, record.step / record.steps, record.epochs, self._numbers(record).plain)
 
     def _numbers(self, event: TrainingProgress | EvalRecord) -> Text:
-        """Epoch, loss and accuracies of a line or a bar; the best val so far is green."""
+        """Format epoch, loss and accuracies for a line or a bar; the best val so far is green."""
         wide = self.console.width >= NARROW
         text = Text(f"{event.epoch}/{event.epochs}".rjust(EPOCH_WIDTH))
         if isinstance(event, TrainingProgress):
@@ -137,9 +133,9 @@ class ProgressDisplay:
         return text
 
     def _show_progress(self, task: str, done: float, total: int | None, numbers: str) -> None:
-        """Moves the bar of a task, which takes the place of the one before; without bars, a line every so often."""
+        """Move the task's bar, which replaces the previous one; without bars, print a line now and then."""
         if task != self._task:
-            self._task, self._began = task, (self._clock(), done)
+            self._task, self._task_start = task, (self._clock(), done)
             if self._bar is not None:
                 self._bars.remove_task(self._bar)
             self._bar = self._bars.add_task(task.ljust(NAME_WIDTH), total=total, numbers=numbers)
@@ -149,23 +145,23 @@ class ProgressDisplay:
             self._line(task, Text(f"{numbers}{self._time_left(done, total)}"))
 
     def _line_is_due(self) -> bool:
-        """Whether there is no bar, and nothing was heard for long."""
+        """Whether there is no bar, and the last line was long ago."""
         return self._bars.disable and self._clock() - self._last_line >= LINE_SECONDS
 
     def _time_left(self, done: float, total: int | None) -> str:
-        """Of a task, at the pace that it has had; empty where nobody knows."""
-        began, at = self._began
+        """Estimate the time left for a task from its pace so far; empty where it is unknown."""
+        started, at = self._task_start
         if total is None or done <= at:
             return ""
-        return f"  {format_seconds((self._clock() - began) / (done - at) * (total - done))} left"
+        return f"  {format_seconds((self._clock() - started) / (done - at) * (total - done))} left"
 
     def _line(self, name: str, text: Text) -> None:
-        self._open("training" if self._has_chosen else "preparing")
+        self._open("training" if self._has_decided else "preparing")
         self._last_line = self._clock()
         self.console.print(Text.assemble((f"{name:<{NAME_WIDTH}}{' ' * GAP}", "bold"), text), soft_wrap=True)
 
     def _open(self, part: Part) -> None:
-        """An empty line between what was chosen, warnings and training."""
+        """Print an empty line between decisions, warnings and training."""
         if self._part not in (None, part) and not self.quiet:
             print_blank(self.console)
         self._part = part

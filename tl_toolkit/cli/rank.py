@@ -6,58 +6,48 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_toolkit.cli import console
+from tl_toolkit.cli import console, options
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
-from tl_toolkit.cli.options import (
-    DataArgument,
-    DeviceOption,
-    JsonOption,
-    PrecisionOption,
-    ThreadsOption,
-    only_data,
-)
 from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.io.files import display_path, format_size
 
 
 def rank(
-    images: DataArgument = None,
+    images: options.DataArgument = None,
     data: Annotated[
         str | None, typer.Option(help="Images: a folder, `digits` or `torchvision:NAME`.", show_default=DIGITS)
     ] = None,
     arch: Annotated[
         str | None,
         typer.Option(
-            help="Networks to compare, such as resnet18,timm:vit_tiny_patch16_224; weights are downloaded if need be.",
+            help="Networks to compare, such as resnet18,timm:vit_tiny_patch16_224; downloads missing weights.",
             show_default="those that come with tl",
         ),
     ] = None,
     weights: Annotated[str, typer.Option(help="Pretrained weights: auto, imagenet, package or bundled.")] = "auto",
-    tune: Annotated[
-        str, typer.Option(help="What would train, to predict how long it takes: as in `tl finetune`.")
-    ] = "auto",
+    tune: Annotated[str, typer.Option(help="What `tl finetune` would train, to estimate its time.")] = "auto",
     image_size: Annotated[
         int | None,
         typer.Option(min=8, help="Height and width of the input.", show_default="the network's, and smaller"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw accuracy over time as PNG, PDF or SVG.")
+        Path | None, typer.Option(metavar="FILE", help="Plot accuracy over time to a PNG, PDF or SVG file.")
     ] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = "auto",
+    threads: options.ThreadsOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Compare networks on your images in seconds, before training any.
+    """Compare networks on your images in seconds, without training them.
 
-    Each is judged by a cross-validated linear probe on its frozen features of up to 1,000 images of train, at its own
-    input size and at smaller ones. `tl finetune` chooses among the same by default.
+    Each network is scored by a cross-validated linear probe on its frozen features of up to 1,000 training images, at
+    its own input size and at smaller ones. By default, `tl finetune` chooses among the same networks.
     """
-    named = only_data(images, data)
-    data = DIGITS if named is None else named
+    requested = options.only_data(images, data)
+    data = DIGITS if requested is None else requested
     values: dict[str, Any] = {"data": data, "weights": weights, "tune": tune, "image_size": image_size, "seed": seed}
     config = FinetuneConfig.from_values(values, {"device": device, "precision": precision, "threads": threads})
     if plot:
@@ -70,19 +60,17 @@ def rank(
         from tl_toolkit.planning.ranking import choose_network
         from tl_toolkit.recipes.rank import rank as recipe
 
-    with ProgressDisplay(console.status_console(to_stderr=True)) as narration:
+    with ProgressDisplay(console.status_console(to_stderr=True)) as display:
         archs = [name.strip() for name in arch.split(",")] if arch else ()
-        ranked = recipe(config, archs=archs, callback=narration)
+        ranked = recipe(config, archs=archs, callback=display)
     chosen = choose_network(ranked)
     if plot:
         from tl_toolkit.report.pareto import Point, draw_pareto
 
-        points = [
-            Point(
-                f"{each.name} {each.image_size} px", 1000 * each.seconds_per_image, each.accuracy, each.standard_error
-            )
-            for each in ranked
-        ]
+        points = []
+        for network in ranked:
+            label, milliseconds = f"{network.name} {network.image_size} px", 1000 * network.seconds_per_image
+            points.append(Point(label, milliseconds, network.accuracy, network.standard_error))
         draw_pareto(points, plot)
     if as_json:
         console.print_json([dataclasses.asdict(network) | {"chosen": network is chosen} for network in ranked])

@@ -1,20 +1,10 @@
-"""What came of a run, for the terminal: the result first, then what each stage brought, then what to do next."""
+"""The results of a run in the terminal: the accuracy, then the stages, then the next commands."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.cli.console import (
-    percent,
-    print_accuracy,
-    print_blank,
-    print_commands,
-    print_files,
-    print_line,
-    print_rows,
-    print_table,
-    print_worst_classes,
-)
+from tl_toolkit.cli import console
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import TRAINED
 from tl_toolkit.io.files import display_path, format_seconds
@@ -29,43 +19,43 @@ def print_results(
     total: float | None = None,
     verbose: bool = False,
 ) -> None:
-    """Prints a finished run.
+    """Print the results of a finished run.
 
     Args:
-        folder: The run's.
+        folder: The run folder.
         summary: The content of its summary.json.
-        written: The files that were written, with what they are; none where the run was finished before.
+        written: The files that the command wrote, with descriptions; none where the run was already finished.
         total: Seconds that the command took; None where it trained nothing.
-        verbose: Tell the accuracy of every class, and all files.
+        verbose: Print the accuracy of every class, and all files.
     """
     _print_accuracy(folder, summary, total)
     stages = _best_by_stage(summary)
     if len(stages) > 1:
         _print_stages(stages, summary["best_stage"])
-    print_worst_classes(summary["class_accuracy"], every=verbose)
-    print_blank()
+    console.print_worst_classes(summary["class_accuracy"], every=verbose)
+    console.print_blank()
     if verbose and written:
-        print_files(written)
-        print_blank()
-    print_rows([("run", display_path(folder))])
-    print_commands(_next_commands(folder))
+        console.print_table(["file", "content"], [[path.name, what] for path, what in written])
+        console.print_blank()
+    console.print_rows([("run", display_path(folder))])
+    console.print_commands(_next_commands(folder))
 
 
 def _print_accuracy(folder: Path, summary: Mapping[str, Any], total: float | None) -> None:
-    val = f"{percent(summary['val_accuracy'])} of {summary['val_images']:,}"
+    val = f"{console.percent(summary['val_accuracy'])} of {summary['val_images']:,}"
     tested = summary["test_accuracy"] is not None
-    test = f"{percent(summary['test_accuracy'])} of {summary['test_images']:,} test images"
-    print_accuracy(test if tested else f"{val} val images")
+    test = f"{console.percent(summary['test_accuracy'])} of {summary['test_images']:,} test images"
+    console.print_accuracy(test if tested else f"{val} val images")
     rows = [("val", f"{val} images")] if tested else []
-    if "best_stage" in summary:  # Runs of earlier versions do not have it.
-        rows.append(("kept", _describe_kept(summary)))
+    if "best_stage" in summary:  # Earlier versions did not write it.
+        rows.append(("kept", _describe_best(summary)))
     rows.append(("time", format_seconds(summary["seconds"]) + (f", {format_seconds(total)} in all" if total else "")))
     if bad := len(summary["bad_images"]):
         rows.append(("left out", f"{bad:,} image{'' if bad == 1 else 's'}: {display_path(folder / BAD_IMAGES_FILE)}"))
-    print_rows(rows)
+    console.print_rows(rows)
 
 
-def _describe_kept(summary: Mapping[str, Any]) -> str:
+def _describe_best(summary: Mapping[str, Any]) -> str:
     stage, epoch = summary["best_stage"], summary["best_epoch"]
     peak = _best_by_stage(summary).get(stage, {}).get("epoch", epoch)
     why = "" if peak == epoch else ", the last within a standard error of its best"
@@ -74,30 +64,29 @@ def _describe_kept(summary: Mapping[str, Any]) -> str:
 
 
 def _best_by_stage(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Accuracy and epoch of each stage's best evaluation; runs of earlier versions have the accuracy alone, or none."""
+    """Return accuracy and epoch of each stage's best evaluation; earlier versions wrote less, or nothing."""
     stages = summary.get("stages", {})
     return {stage: best if isinstance(best, dict) else {"val_accuracy": best} for stage, best in stages.items()}
 
 
-def _print_stages(stages: Mapping[str, Mapping[str, Any]], kept: str) -> None:
-    """What each stage brought, and that those after the one that is kept did not pay."""
+def _print_stages(stages: Mapping[str, Mapping[str, Any]], best_stage: str) -> None:
+    """Print the best val accuracy of each stage, and which later stages did not pay."""
     rows = [
-        [stage, TRAINED.get(stage, ""), percent(best["val_accuracy"]), str(best.get("epoch", ""))]
+        [stage, TRAINED.get(stage, ""), console.percent(best["val_accuracy"]), str(best.get("epoch", ""))]
         for stage, best in stages.items()
     ]
-    print_blank()
-    print_table(["stage", "trains", "best val", "at epoch"], rows, numbers=2)
+    console.print_blank()
+    console.print_table(["stage", "trains", "best val", "at epoch"], rows, numbers=2)
     names = list(stages)
-    if vain := names[names.index(kept) + 1 :]:
-        best, before = max(stages[stage]["val_accuracy"] for stage in vain), stages[kept]["val_accuracy"]
+    if later := names[names.index(best_stage) + 1 :]:
+        best, before = max(stages[stage]["val_accuracy"] for stage in later), stages[best_stage]["val_accuracy"]
         verdict = "did not pay" if best <= before else "brought too little to be sure of"
-        print_line(
-            f"{join_names(vain)} {verdict}: val {percent(best)} at best, {percent(before)} with {kept}, which is kept."
-        )
+        comparison = f"val {console.percent(best)} at best, {console.percent(before)} with {best_stage}, which is kept."
+        console.print_line(f"{join_names(later)} {verdict}: {comparison}")
 
 
 def _next_commands(folder: Path) -> list[list[str]]:
-    """Commands that use the run; predict needs no name of the newest one."""
+    """Return commands that use the run; predict finds the newest run by itself."""
     run = display_path(folder, tilde=False)
     try:
         newest = newest_run().samefile(folder)

@@ -30,14 +30,12 @@ class Span:
     Attributes:
         stage: Its name.
         first: Epochs of the run before it.
-        last: Epochs of the run at its end.
         epochs: Epochs of the run at each of its evaluations.
         records: Its evaluations.
     """
 
     stage: str
     first: float
-    last: float
     epochs: list[float]
     records: list[EvalRecord]
 
@@ -64,7 +62,7 @@ class Curve:
         for stage, group in groupby(self.records, key=lambda record: record.stage):
             records = list(group)
             epochs = [first + record.step / record.steps for record in records]
-            yield Span(stage, first, epochs[-1], epochs, records)
+            yield Span(stage, first, epochs, records)
             first = epochs[-1]
 
 
@@ -121,9 +119,9 @@ def _draw_single(curve: Curve, loss: Axes, accuracy: Axes) -> None:
     for span in spans:
         for axes in (loss, accuracy):
             what = f"{span.stage}: {TRAINED[span.stage]}" if span.stage in TRAINED else span.stage
-            axes.axvspan(span.first, span.last, color=SHADES.get(span.stage, "1"), zorder=0, label=what)
+            axes.axvspan(span.first, span.epochs[-1], color=SHADES.get(span.stage, "1"), zorder=0, label=what)
     for axes in (loss, accuracy):
-        axes.set_xlim(0, spans[-1].last * 1.02)
+        axes.set_xlim(0, spans[-1].epochs[-1] * 1.02)
 
 
 def _draw_among_others(curve: Curve, loss: Axes, accuracy: Axes) -> None:

@@ -55,18 +55,11 @@ def draw_pareto(points: Sequence[Point], path: Path) -> None:
     axes.plot([point.milliseconds for point in front], [point.accuracy for point in front], color="0.7", zorder=1)
     for point in points:
         color = "tab:blue" if point in front else "0.5"
-        axes.errorbar(
-            point.milliseconds, point.accuracy, point.standard_error, fmt="o", color=color, capsize=3, markersize=5
-        )
-        right = point.milliseconds > middle
+        x, y = point.milliseconds, point.accuracy
+        axes.errorbar(x, y, point.standard_error, fmt="o", color=color, capsize=3, markersize=5)
+        offset, align = (-7, "right") if x > middle else (7, "left")
         axes.annotate(
-            point.label,
-            (point.milliseconds, point.accuracy),
-            xytext=(-7 if right else 7, 5),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            fontsize="small",
-            color=color,
+            point.label, (x, y), (offset, 5), textcoords="offset points", ha=align, fontsize="small", color=color
         )
     axes.set_xlabel("milliseconds for an image: decoding and a forward pass")
     axes.set_ylabel("cross-validated accuracy of a linear probe")

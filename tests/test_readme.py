@@ -1,7 +1,8 @@
-"""The README's commands do what they say."""
+"""The README and the pages of docs/ do what they say."""
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,56 +14,93 @@ from tl_toolkit.cli.main import app
 from tl_toolkit.recipes.finetune import Run
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+LINKING = [README, *DOCS, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))]
 TINY = "weights: bundled\nimage_size: 32\nepochs: 1\nprobe_epochs: 2\nviews: 1\n"
+"""Settings with which a command or a snippet of a page takes seconds."""
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def code_blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    return [line for block in code_blocks(page, "sh") for line in block.splitlines() if line.startswith("tl ")]
+
+
+def pages_with(*languages: str) -> list[object]:
+    pages = [page for page in (README, *DOCS) if any(code_blocks(page, language) for language in languages)]
+    return [pytest.param(page, id=page.stem) for page in pages]
 
 
 @pytest.fixture
-def home(in_folder: Path, tiny_run: Run, tiny_data: Path) -> Path:
-    """A working directory with what the README speaks of: photos/, cat.png and a run."""
+def home(in_folder: Path, tiny_run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with what the pages name: photos/, cat.png and a run."""
+    monkeypatch.setenv("TL_CACHE", str(in_folder / "cache"))
     copy_digits(in_folder / "photos", ["0", "1", "7"], 10)
     (in_folder / "cat.png").write_bytes(min((tiny_data / "test" / "1").iterdir()).read_bytes())
+    shutil.copytree(tiny_run.path, in_folder / "runs" / "tiny", ignore=shutil.ignore_patterns("*.pt"))
     return in_folder
 
 
-def test_commands_of_the_readme_run_in_order(home: Path):
+@pytest.mark.parametrize("page", pages_with("sh"))
+def test_commands_of_a_page_run_in_order(page: Path, home: Path):
     (home / "tiny.yaml").write_text(TINY)
-    lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("tl ")]
-    assert len(lines) == 7
-    for line in lines:
+    for line in commands(page):
         words = shlex.split(line, comments=True)[1:]
-        if words[0] == "finetune" and "--resume" not in words:
+        if words[0] == "finetune" and not {"--resume", "--config"} & set(words):
             words += ["--config", "tiny.yaml"]
-        words = [str(next((home / "runs").iterdir())) if word == "RUN" else word for word in words]
+        words = [{"RUN": "runs/tiny", "20": "2"}.get(word, word) for word in words]  # 20 epochs would take long.
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, f"{line}\n{done.output}"
-    assert (home / "cat.pt").is_file()
+    assert (home / "cat.pt").is_file() == (page == README)
 
 
-def test_python_of_the_readme_runs(home: Path):
-    [block] = code_blocks("python")
-    code = block.replace('data="photos/"', f'data="photos/", **{yaml.safe_load(TINY)!r}')
-    assert code.count("**{") == 2
-    code = code.replace('head="append"', 'head="append", weights="none"')
-    assert code.count('weights="none"') == 1
-    exec(compile(code, "README.md", "exec"), {})
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_python_of_a_page_runs(page: Path, home: Path):
+    code = "".join(code_blocks(page, "python"))
+    code, calls = re.subn(r"\btl\.(finetune|rank)\(", rf"tl.\1(**{yaml.safe_load(TINY)!r}, ", code)
+    assert calls
+    exec(compile(code.replace('head="append"', 'head="append", weights="none"'), page.name, "exec"), {})
+
+
+def test_pages_show_the_commands_and_snippets_that_are_tried():
+    assert len(commands(README)) == 7
+    assert len(code_blocks(README, "python")) == 1
+    assert all(len(commands(page)) == page.read_text(encoding="utf-8").count("\ntl ") for page in DOCS)
 
 
 def test_two_commands_of_the_readme_stand_on_lines_of_their_own():
-    lines = [line for line in README.splitlines() if line.startswith("[ -d .venv ] || python3 -m venv .venv;")]
+    text = README.read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("[ -d .venv ] || python3 -m venv .venv;")]
     assert [line.rpartition("&& ")[2] for line in lines] == [".venv/bin/tl finetune", ".venv/bin/python -m pytest"]
 
 
 def test_commands_of_the_readme_show_how_far_pip_is():
-    installing = [line for line in README.splitlines() if "pip install" in line and "-m venv" in line]
+    text = README.read_text(encoding="utf-8")
+    installing = [line for line in text.splitlines() if "pip install" in line and "-m venv" in line]
     assert len(installing) == 2
     assert not [line for line in installing if re.search(r"\s(-q+|--quiet)\b", line)]
 
 
-def test_readme_links_to_files_that_exist():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.stem)
+def test_page_links_to_files_and_headings_that_exist(page: Path):
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_readme_is_short_and_links_to_every_page_of_docs():
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    assert set(re.findall(r"\]\(docs/(\w+\.md)", text)) == {page.name for page in DOCS}

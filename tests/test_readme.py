@@ -4,11 +4,14 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
+import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
 from tl_toolkit.cli.main import app
 from tl_toolkit.recipes.finetune import Run
@@ -57,12 +60,37 @@ def test_commands_of_a_page_run_in_order(page: Path, home: Path):
     assert (home / "cat.pt").is_file() == (page == README)
 
 
-@pytest.mark.parametrize("page", pages_with("python"))
+@pytest.mark.parametrize("page", [page for page in pages_with("python") if page.id != "extending"])
 def test_python_of_a_page_runs(page: Path, home: Path):
     code = "".join(code_blocks(page, "python"))
     code, calls = re.subn(r"\btl\.(finetune|rank)\(", rf"tl.\1(**{yaml.safe_load(TINY)!r}, ", code)
     assert calls
     exec(compile(code.replace('head="append"', 'head="append", weights="none"'), page.name, "exec"), {})
+
+
+def test_parts_of_the_page_on_extending_work(in_folder: Path, tiny_run: Run, tiny_data: Path):
+    parts: dict[str, Any] = {}
+    for block in code_blocks(ROOT / "docs" / "extending.md", "python"):
+        exec(compile(block, "extending.md", "exec"), parts)
+    metric = parts["Confidence"](2, torch.device("cpu"))
+    metric.update(torch.tensor([[0.0, 0.0], [0.0, 100.0]]), torch.tensor([0, 1]))
+    assert metric.compute() == 0.75
+    paths = sorted((tiny_data / "test").rglob("*.png"))
+    rows = [f"{path},{path.parent.name}" for path in paths]
+    (in_folder / "photos.csv").write_text("\n".join(["path,class_name", *rows]))
+    opener = parts["CsvOpener"]()
+    assert opener.accepts("csv:photos.csv")
+    assert not opener.accepts("photos")
+    source = opener.open("csv:photos.csv", parts["SourceOptions"]())
+    assert source.class_names == ("0", "1", "7")
+    train = source.splits["train"]
+    assert [(train.name(index), source.class_names[train.targets[index]]) for index in range(len(train))] == [
+        (str(path), path.parent.name) for path in paths
+    ]
+    train.open(0, channels=3)
+    model = tl.load(tiny_run.path)
+    parts["Classes"]().write(model.module, model.metadata, in_folder / "classes.txt", "own")
+    assert (in_folder / "classes.txt").read_text().split() == ["0", "1", "7"]
 
 
 def test_pages_show_the_commands_and_snippets_that_are_tried():

@@ -9,37 +9,36 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).parents[1]
+BLUE, GREEN, YELLOW, ORANGE, PINK, VIOLET, GREY = (
+    "#dbeafe", "#dcfce7", "#fef3c7", "#ffedd5", "#fce7f3", "#ede9fe", "#f1f5f9",
+)  # fmt: skip
 ROOMS = {
-    "__main__": "python -m tl_toolkit",
-    "cli": "the terminal: one file per command; only console.py prints",
-    "api": "the Python API",
-    "recipes": "the verbs: finetune, evaluate, predict, rank, from beginning to end",
-    "planning": "what to train, with what budget: candidates, costs, advances",
-    "stages": "a stage put together: images or features, network, optimizer",
-    "runs": "run folders: checkpoint, recorder, resume, interrupt, summary",
-    "export": "files for other programs",
-    "report": "curves, grids, TensorBoard",
-    "inference": "a saved model that predicts",
-    "features": "outputs of frozen layers",
-    "data": "images, sources, splits, loaders",
-    "models": "networks: weights, heads, freezing",
-    "training": "loop, optimizers, state",
-    "model_file": "the self-describing model.safetensors",
-    "metrics": "logits in, numbers out",
-    "config": "every setting with its default, limits and help",
-    "sampling": "keyed random numbers, orders",
-    "input_spec": "size, crop, mean, std",
-    "io": "atomic files, caches, downloads, archives",
-    "events": "decisions, warnings, records",
-    "registry": "parts by name",
-    "system": "cores, allocator",
-    "errors": "the exception tree",
-    "text": "helpers of messages",
+    "__main__": (BLUE, "python -m tl_toolkit"),
+    "cli": (BLUE, "the terminal: one file per command; only console.py prints"),
+    "recipes": (GREEN, "the verbs: finetune, evaluate, predict, rank, from beginning to end"),
+    "planning": (YELLOW, "what a run does: network, stages, budget"),
+    "runs": (YELLOW, "run folders: records, checkpoints, resuming"),
+    "stages": (YELLOW, "a stage put together: images or features, network, optimizer"),
+    "export": (ORANGE, "files for other programs"),
+    "report": (ORANGE, "curves, grids, TensorBoard"),
+    "inference": (ORANGE, "a saved model that predicts"),
+    "features": (ORANGE, "outputs of frozen layers"),
+    "data": (PINK, "images, sources, splits, loaders"),
+    "models": (PINK, "networks: weights, heads, freezing"),
+    "training": (PINK, "loop, optimizers, state"),
+    "model_file": (VIOLET, "the self-describing model.safetensors"),
+    "metrics": (VIOLET, "logits in, numbers out"),
+    "config": (VIOLET, "every setting with its default, limits and help"),
+    "sampling": (VIOLET, "keyed random numbers, orders"),
+    "input_spec": (VIOLET, "size, crop, mean, std"),
+    "io": (GREY, "atomic files, caches, downloads, archives"),
+    "events": (GREY, "decisions, warnings, records"),
+    "registry": (GREY, "parts by name"),
+    "system": (GREY, "cores, allocator, versions"),
+    "errors": (GREY, "the exception tree"),
+    "text": (GREY, "helpers of messages"),
 }
-"""What is in each module or folder, in a few words."""
-COLORS = (
-    ["#dbeafe"] * 3 + ["#dcfce7"] + ["#fef3c7"] * 3 + ["#ffedd5"] * 2 + ["#fce7f3"] + ["#ede9fe"] * 3 + ["#f1f5f9"] * 9
-)
+"""The colour of each module or folder, and what is in it."""
 IMAGE = [
     ("cat.png", "a file", "data/images.py"),
     ("pixels", "upright RGB", "data/transforms.py"),
@@ -83,8 +82,9 @@ def draw_floors(floors: list[list[str]]) -> list[str]:
         width = (WIDTH - 2 * MARGIN - GAP * (len(floor) - 1)) / len(floor)
         for index, name in enumerate(floor):
             x = MARGIN + index * (width + GAP)
-            parts += [box(x, y, width, ROW, COLORS[number]), text(x + 12, y + 19, name, "m")]
-            parts.append(text(x + 24 + 8.6 * len(name), y + 19, ROOMS[name], "s"))
+            color, what = ROOMS[name]
+            parts += [box(x, y, width, ROW, color), text(x + 12, y + 19, name, "m")]
+            parts.append(text(x + 24 + 8.6 * len(name), y + 19, what, "s"))
     return parts
 
 

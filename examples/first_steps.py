@@ -12,7 +12,7 @@
 # Everything here runs offline on a laptop in about a minute. Each step is shown twice: in plain PyTorch, so that you
 # see what happens, and with `tl`, which does the same with fewer ways to get it wrong.
 #
-# Set `PHOTO` to a picture of your own; left empty, a digit that the network has not seen is taken.
+# Set `PHOTO` to an image of your own; if it is empty, a digit is used that the network has not seen.
 
 # %%
 from pathlib import Path
@@ -29,24 +29,24 @@ PHOTO = ""
 # %% [markdown]
 # ## 1. An image is a tensor
 #
-# `open_source` reads a folder with a folder for each class, or a dataset by its name: here handwritten digits that
-# come with `tl`. An image becomes a tensor of the shape (channels, height, width) with values between 0 and 1.
+# `open_source` reads a folder with a subfolder for each class, or a dataset by its name: here the handwritten digits
+# that come with `tl`. An image becomes a tensor of shape (channels, height, width) with values between 0 and 1.
 
 # %%
 source = tl.open_source("digits")
 train = source.split("train")
-picture = train.open(0, channels=1)
+image = train.open(0, channels=1)
 to_tensor = v2.Compose([v2.Resize((28, 28)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-tensor = to_tensor(picture)
+tensor = to_tensor(image)
 print("classes:", source.class_names)
 print("shape:", tuple(tensor.shape), "values:", tensor.min().item(), "to", tensor.max().item())
 
 # %% [markdown]
 # ## 2. Many images are a Dataset
 #
-# A Dataset gives an image and its target by number; a DataLoader makes shuffled batches of them. `tl.ImageDataset`
-# opens files of any kind, turns them upright and makes them grayscale or colour. A class of your own with `__len__`
-# and `__getitem__` does as well.
+# A Dataset returns an image and its target by index; a DataLoader makes shuffled batches of them. `tl.ImageDataset`
+# opens files of any kind, turns them upright and converts them to grayscale or colour. Your own class with `__len__`
+# and `__getitem__` works as well.
 
 # %%
 dataset = tl.ImageDataset(train, to_tensor, channels=1)
@@ -68,8 +68,7 @@ print("logits:", tuple(logits.shape), "right:", (logits.argmax(dim=1) == targets
 # %% [markdown]
 # ## 4. Training makes the loss smaller
 #
-# One pass over the images: logits, loss, gradients, a step of the optimizer. This loop is what every tutorial begins
-# with.
+# One pass over the images: logits, loss, gradients, a step of the optimizer. Every tutorial begins with this loop.
 
 # %%
 optimizer = torch.optim.Adam(network.parameters(), lr=0.002)
@@ -83,8 +82,8 @@ for images, targets in loader:
 print("loss of the last batch:", round(loss.item(), 3))
 
 # %% [markdown]
-# `tl.finetune` is that loop with what it lacks: a val split, the best weights kept, a folder that explains itself.
-# First the same network from scratch, then a ResNet18 that has learned from other pictures before. That is transfer
+# `tl.finetune` adds what this loop lacks: a val split, the best weights, and a folder that explains itself. First it
+# trains the same network from scratch, then a ResNet18 that has already learned from other images. That is transfer
 # learning: only the new head is trained, and a few seconds are enough.
 
 # %%
@@ -111,9 +110,9 @@ print(sorted(path.name for path in transfer.path.iterdir()))
 # %% [markdown]
 # ## 5. Saving, both ways
 #
-# A *state_dict* holds the tensors alone: whoever loads it builds the network first. A *full model* holds the network
-# too, but it is a pickle, which can run any code when it is loaded: load only your own. `model.safetensors` in the
-# run folder holds the tensors, the class names and the preprocessing, and runs nothing.
+# A *state_dict* holds only the tensors: to load it, build the network first. A *full model* holds the network too, but
+# it is a pickle, which can run any code when it is loaded: load only your own. `model.safetensors` in the run folder
+# holds the tensors, the class names and the preprocessing, and runs no code.
 
 # %%
 model = tl.load(transfer.path)
@@ -131,10 +130,10 @@ print("largest difference of the logits:", difference.item())
 # %% [markdown]
 # ## 6. Your own photo
 #
-# `predict` prepares the photo just as the training images were prepared.
+# `predict` prepares the photo exactly like the training images.
 
 # %%
 photo = Path(PHOTO) if PHOTO else Path(source.split("test").name(0))
-said = model.predict(photo)
-for each in said.top_k[:3]:
+prediction = model.predict(photo)
+for each in prediction.top_k[:3]:
     print(f"{each.class_name}: {each.probability:.1%}")

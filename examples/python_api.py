@@ -1,8 +1,8 @@
-"""Fine-tunes on a folder of images and uses the model, in Python.
+"""Fine-tune on a folder of images and use the model, in Python.
 
     python examples/python_api.py photos/
 
-Without a folder it takes the digits that come with tl.
+Without a folder it uses the digits that come with tl.
 """
 
 import sys
@@ -13,7 +13,7 @@ import tl_toolkit as tl
 
 
 def main(data: str) -> None:
-    """Trains a linear probe, predicts, and takes the weights back into plain torchvision."""
+    """Train a linear probe, predict, and load the weights into plain torchvision."""
     run = tl.finetune(data=data, arch="resnet18", weights="bundled", tune="linear-probe", save=("state-dict",))
     print(f"{run.path}: val accuracy {run.summary['val_accuracy']:.1%}")
 

@@ -1,4 +1,4 @@
-"""What the terminal gets: rows, tables, commands."""
+"""Rows, tables and commands in the terminal."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from tl_toolkit.cli.console import Screen, print_commands, print_row, print_tabl
 
 @pytest.fixture
 def out(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """What stands for stdout: no terminal."""
+    """A stdout that is not a terminal."""
     monkeypatch.delenv("COLUMNS", raising=False)
     screen = Screen(file=io.StringIO(), highlight=False)
     monkeypatch.setattr(console, "_out", screen)

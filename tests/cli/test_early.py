@@ -1,4 +1,4 @@
-"""Mistakes that are found before PyTorch is imported."""
+"""Checks before PyTorch is imported."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ print(json.dumps([results, slow]))
 """
 
 
-def test_mistakes_are_told_without_importing_torch(in_folder: Path):
+def test_mistakes_are_reported_without_importing_torch(in_folder: Path):
     copy_digits(in_folder / "photos", ["0", "1"], 1)
     (in_folder / "cat.png").touch()
     command = [sys.executable, "-c", RUN_ALL, json.dumps(list(MISTAKES))]

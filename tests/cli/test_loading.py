@@ -1,4 +1,4 @@
-"""A sign of life while PyTorch is imported."""
+"""The status line while PyTorch is imported."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ from tl_toolkit.recipes.finetune import Run
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a terminal gets on stderr."""
+    """The stderr of a terminal."""
     shown = io.StringIO()
     monkeypatch.setattr(console, "_err", Console(file=shown, force_terminal=True, width=80))
     return shown

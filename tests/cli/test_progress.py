@@ -57,10 +57,10 @@ refit       the head
 
 def draw(events: list[Event], width: int = 100, terminal: bool = False, **options: Any) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False)
-    with ProgressDisplay(console, **options) as narration:
+    with ProgressDisplay(console, **options) as display:
         for event in events:
-            narration(event)
-    assert narration.written == [(event.path, event.what) for event in events if isinstance(event, FileWritten)]
+            display(event)
+    assert display.written == [(event.path, event.what) for event in events if isinstance(event, FileWritten)]
     return console.file.getvalue()
 
 
@@ -68,30 +68,30 @@ def without_escapes(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
-def test_narration_without_a_terminal_tells_choices_warnings_and_each_epoch_in_parts():
+def test_progress_display_without_a_terminal_prints_choices_warnings_and_each_epoch_in_parts():
     assert draw(EVENTS) == HISTORY
 
 
-def test_narration_in_a_terminal_leaves_the_same_history_and_no_bar():
+def test_progress_display_in_a_terminal_leaves_the_same_history_and_no_bar():
     shown = without_escapes(draw(EVENTS, terminal=True))
     lines = [line.rstrip() for line in shown.splitlines() if not any(bar in line for bar in "━╸╺")]
     assert [line for line in lines if line.strip()] == [line for line in HISTORY.splitlines() if line]
     assert "features   ━" in shown
 
 
-def test_narration_in_a_terminal_shows_the_best_val_so_far_in_green():
+def test_progress_display_in_a_terminal_shows_the_best_val_so_far_in_green():
     shown = draw(EVENTS, terminal=True)
     assert re.findall(r"\x1b\[32mval +(\S+) %\x1b\[0m", shown) == ["70.0", "100.0"]
 
 
 @pytest.mark.parametrize("width", [60, 80])
-def test_narration_in_a_terminal_fits_into_its_width(width: int):
+def test_progress_display_in_a_terminal_fits_into_its_width(width: int):
     shown = without_escapes(draw(EVENTS, width=width, terminal=True))
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
     assert ("245 images/s" in shown) == (width == 80)
 
 
-def test_narration_at_60_columns_wraps_a_reason_between_words_below_the_value():
+def test_progress_display_at_60_columns_wraps_a_reason_between_words_below_the_value():
     choice = DecisionEvent("tune", "auto", "the head, the last stage, then everything, while val gains")
     assert [line for line in without_escapes(draw([choice], width=60, terminal=True)).splitlines() if line] == [
         "tune        auto  the head, the last stage, then everything,",
@@ -99,15 +99,15 @@ def test_narration_at_60_columns_wraps_a_reason_between_words_below_the_value():
     ]
 
 
-def test_narration_when_quiet_draws_warnings_alone():
+def test_progress_display_when_quiet_prints_only_warnings():
     assert draw(EVENTS, quiet=True) == "Warning: The bundled weights know far less than ImageNet's.\n"
 
 
-def test_narration_when_verbose_draws_details_too():
+def test_progress_display_when_verbose_prints_details_too():
     assert "workers     2  by cores and images\n" in draw(EVENTS, verbose=True)
 
 
-def test_narration_without_a_terminal_tells_every_half_minute_how_far_a_long_epoch_is():
+def test_progress_display_without_a_terminal_prints_progress_of_a_long_epoch_every_half_minute():
     times = iter(range(0, 1000, 10))  # Ten seconds between any two looks at the clock.
     steps = [TrainingProgress("tune", 1, 2, step, 100, 1.5, 0.5, 250.0) for step in range(10, 100, 10)]
     lines = draw(steps, clock=lambda: float(next(times))).splitlines()[:-1]
@@ -118,13 +118,13 @@ def test_narration_without_a_terminal_tells_every_half_minute_how_far_a_long_epo
     assert re.fullmatch(r".*images/s  [1-9]\d* min( \d+ s)? left", lines[0])
 
 
-def test_narration_without_a_terminal_tells_how_far_a_long_task_is():
+def test_progress_display_without_a_terminal_prints_progress_of_a_long_task():
     times = iter([0.0, 0.0, 0.0, 40.0, 40.0, 40.0])
     events: list[Event] = [TaskProgress("check", 0, 10_000), TaskProgress("check", 4_000, 10_000)]
     assert draw(events, clock=lambda: next(times)) == "check       4,000 of 10,000 images  1 min left\n\n"
 
 
-def test_narration_sets_what_prepares_a_run_apart_from_its_choices():
+def test_progress_display_separates_preparation_from_choices():
     times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 80.0])
     events: list[Event] = [
         TaskProgress("rank resnet18 64 px", 500, None),
@@ -146,15 +146,15 @@ tune        left out
     )
 
 
-def test_narration_tells_the_epochs_of_a_long_probe_every_half_minute():
+def test_progress_display_prints_the_epochs_of_a_long_probe_every_half_minute():
     now = [0.0]
 
     def epochs() -> list[Event]:
         return [_record("probe", epoch, 4, 1.0, 0.5, 0.5, 9.0) for epoch in range(1, 5)]
 
     console = Console(file=io.StringIO(), width=100, highlight=False)
-    with ProgressDisplay(console, clock=lambda: now[0]) as narration:
+    with ProgressDisplay(console, clock=lambda: now[0]) as display:
         for event in epochs():
             now[0] += 20
-            narration(event)
+            display(event)
     assert [line.split()[1] for line in console.file.getvalue().splitlines()[:-1]] == ["2/4", "4/4"]

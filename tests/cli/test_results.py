@@ -1,4 +1,4 @@
-"""What the terminal says of a finished run."""
+"""The results of a finished run in the terminal."""
 
 import re
 from pathlib import Path
@@ -79,15 +79,17 @@ def test_print_results_of_stages_that_all_paid_says_nothing_of_it(run: Path, cap
 
 def test_print_results_of_a_stage_that_is_better_by_chance_says_so(run: Path, capsys: pytest.CaptureFixture[str]):
     stages = {"probe": {"val_accuracy": 0.9477, "epoch": 12}, "last-stage": {"val_accuracy": 0.9542, "epoch": 2}}
-    told = "last-stage brought too little to be sure of: val 95.4 % at best, 94.8 % with probe, which is kept.\n"
-    assert told in shown(run, capsys, stages=stages).replace("\nwhich", " which")
+    verdict = "last-stage brought too little to be sure of: val 95.4 % at best, 94.8 % with probe, which is kept.\n"
+    assert verdict in shown(run, capsys, stages=stages).replace("\nwhich", " which")
 
 
 def test_print_results_of_a_single_stage_has_no_table_of_stages(run: Path, capsys: pytest.CaptureFixture[str]):
     assert "at epoch" not in shown(run, capsys, stages={"probe": {"val_accuracy": 0.9, "epoch": 12}})
 
 
-def test_print_results_of_runs_of_earlier_versions_says_what_they_know(run: Path, capsys: pytest.CaptureFixture[str]):
+def test_print_results_of_runs_of_earlier_versions_shows_what_they_recorded(
+    run: Path, capsys: pytest.CaptureFixture[str]
+):
     text = shown(run, capsys, stages={"probe": 0.9477, "last-stage": 0.9412})
     assert re.search(r"last-stage  the last stage +94\.1 %\n", text)
     older = {name: value for name, value in SUMMARY.items() if not re.match("best_|stages|refit", name)}
@@ -108,7 +110,7 @@ next        tl predict -m 'my photos'"'"' run' IMAGE
     )
 
 
-def test_print_results_tells_what_was_left_out_and_when_verbose_every_class_and_file(
+def test_print_results_shows_what_was_left_out_and_when_verbose_every_class_and_file(
     run: Path, capsys: pytest.CaptureFixture[str]
 ):
     classes = {f"c{number}": 0.5 for number in range(9)}

@@ -13,16 +13,16 @@ from tl_toolkit.recipes.finetune import Run
 
 
 def calls_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Numbers that torch is told."""
-    told: list[int] = []
+    """Numbers of threads that torch is set to."""
+    counts: list[int] = []
     real = torch.set_num_threads
 
     def note(count: int) -> None:
-        told.append(count)
+        counts.append(count)
         real(count)
 
     monkeypatch.setattr(torch, "set_num_threads", note)
-    return told
+    return counts
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "rank"])
@@ -40,14 +40,14 @@ def test_threads_of_a_command_are_torchs_until_it_is_done(
         "evaluate": ["-m", str(tiny_run.path)],
         "rank": ["--data", str(tiny_data)],
     }[command]
-    told = calls_of(monkeypatch)
+    counts = calls_of(monkeypatch)
     done = CliRunner().invoke(app, [command, *words, "--threads", str(own + 1)])
     assert done.exit_code == (2 if command == "rank" else 0), done.output
-    assert told == [own + 1, own]
+    assert counts == [own + 1, own]
 
 
 @pytest.mark.parametrize("command", ["finetune", "predict", "evaluate", "rank"])
-def test_threads_beyond_what_a_system_bears_are_refused(command: str):
+def test_threads_beyond_the_limit_are_refused(command: str):
     done = CliRunner().invoke(app, [command, "--threads", "9999999"])
     assert done.exit_code == 2
     assert "1024" in done.output

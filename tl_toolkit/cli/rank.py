@@ -22,7 +22,7 @@ def rank(
     arch: Annotated[
         str | None,
         typer.Option(
-            help="Networks to compare, such as resnet18,timm:vit_tiny_patch16_224; downloads missing weights.",
+            help="Networks to compare, such as resnet18,timm:resnet10t; downloads missing weights.",
             show_default="those that come with tl",
         ),
     ] = None,
@@ -43,8 +43,9 @@ def rank(
 ) -> None:
     """Compare networks on your images in seconds, without training them.
 
-    Each network is scored by a cross-validated linear probe on its frozen features of up to 1,000 training images, at
-    its own input size and at smaller ones. By default, `tl finetune` chooses among the same networks.
+    A cross-validated linear probe scores each network on its frozen features
+    of up to 1,000 training images, at its own input size and at smaller ones.
+    By default, `tl finetune` chooses among the same networks.
     """
     requested = options.only_data(images, data)
     data = DIGITS if requested is None else requested

@@ -78,10 +78,8 @@ def test_parts_of_the_page_on_extending_work(in_folder: Path, tiny_run: Run, tin
     paths = sorted((tiny_data / "test").rglob("*.png"))
     rows = [f"{path},{path.parent.name}" for path in paths]
     (in_folder / "photos.csv").write_text("\n".join(["path,class_name", *rows]))
-    opener = parts["CsvOpener"]()
-    assert opener.accepts("csv:photos.csv")
-    assert not opener.accepts("photos")
-    source = opener.open("csv:photos.csv", parts["SourceOptions"]())
+    assert parts["open_csv"]("photos", parts["SourceOptions"]()) is None
+    source = parts["open_csv"]("csv:photos.csv", parts["SourceOptions"]())
     assert source.class_names == ("0", "1", "7")
     train = source.splits["train"]
     assert [(train.name(index), source.class_names[train.targets[index]]) for index in range(len(train))] == [

@@ -14,8 +14,6 @@ def loading(quiet: bool = False) -> Iterator[None]:
         quiet: Show nothing.
     """
     terminal = console.status_console(to_stderr=True)
-    if quiet or not terminal.is_terminal:
-        yield
-        return
-    with terminal.status("Loading PyTorch ..."):
+    shown = terminal.is_terminal and not quiet
+    with terminal.status("Loading PyTorch ...") if shown else contextlib.nullcontext():
         yield

@@ -28,14 +28,9 @@ UNREADABLE = 3
 
 ModelOption = Annotated[
     str | None,
-    typer.Option(
-        "--model", "-m", help="A run folder, a model.safetensors or a full model.", show_default="the newest run"
-    ),
+    typer.Option("--model", "-m", help="A run folder, model.safetensors or full model.", show_default="the newest run"),
 ]
-TrustOption = Annotated[
-    bool,
-    typer.Option("--trust", help="Load any pickled file, which runs the code in it."),
-]
+TrustOption = Annotated[bool, typer.Option("--trust", help="Load any pickled file, which runs the code in it.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="auto is bf16 where the device computes it natively.")]
 WorkersOption = Annotated[
@@ -51,9 +46,7 @@ ThreadsOption = Annotated[
     ),
 ]
 DATA_ROOT = "datasets"
-DataRootOption = Annotated[
-    Path | None, typer.Option(help="Folder of the torchvision datasets.", show_default=DATA_ROOT)
-]
+DataRootOption = Annotated[Path | None, typer.Option(help="Folder of torchvision datasets.", show_default=DATA_ROOT)]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Download a torchvision dataset that is missing.")]
 DataArgument = Annotated[
     str | None,

@@ -134,7 +134,7 @@ def test_finetune_interrupted_says_so_and_ends_with_130(tiny_data: Path, tmp_pat
     assert process.returncode == 130
     assert "Stopped after step" in stderr
     assert "all is saved." in stderr
-    assert f"Go on with: tl finetune --resume {shlex.quote(str(tmp_path / 'run'))}" in stderr
+    assert f"Resume with: tl finetune --resume {shlex.quote(str(tmp_path / 'run'))}" in stderr
     assert "Traceback" not in stderr
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 

@@ -33,7 +33,7 @@ def test_resume_from_a_damaged_checkpoint_says_so(damage: str, stopped_run: Path
         torch.save({"stage": 0}, path)
     else:
         path.write_text("checkpoint")
-    with pytest.raises(ModelFileError, match="is no checkpoint that tl can go on from"):
+    with pytest.raises(ModelFileError, match="is not a checkpoint that tl can resume from"):
         tl.resume(stopped_run)
 
 

@@ -19,7 +19,7 @@ def main(data: str) -> None:
 
     model = tl.load(run.path)
     source = tl.open_source(data)
-    image = source.splits["train"].images[0]
+    image = source.splits["train"].name(0)
     prediction = model.predict(image)
     print(f"{image}: {prediction.class_name} ({prediction.probability:.1%})")
 

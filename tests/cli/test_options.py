@@ -26,5 +26,5 @@ def test_help_all_of_finetune_shows_every_setting_with_its_help_and_default(
     setting = field.metadata["setting"]
     shown = settings_help[flag_of(field.name)]
     assert " ".join(setting.help.split()) in shown
-    default = setting.automatic or str(field.default)
+    default = setting.default_help or str(field.default)
     assert (f"[default: {default}]" in shown) == (field.default is not False and field.default != ())

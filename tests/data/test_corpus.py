@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.corpus import Bad, Good, Kind, kinds, quarters
 from tl_toolkit.data.dataset import eval_images
+from tl_toolkit.data.image_sets import FileImages
 from tl_toolkit.data.images import open_image
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.transforms import EvalTransform
@@ -85,7 +86,7 @@ def model_of(spec: InputSpec) -> ImageClassifier:
 @pytest.mark.parametrize("spec", [WIDE, FLAT])
 def test_every_kind_is_the_same_in_training_and_prediction(corpus: dict[str, Kind], spec: InputSpec):
     paths = list(corpus)
-    dataset = eval_images(Samples(paths, [0] * len(paths)), spec)
+    dataset = eval_images(Samples(FileImages(paths), [0] * len(paths)), spec)
     model = model_of(spec)
     differing = []
     for index, path in enumerate(paths):

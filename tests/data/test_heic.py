@@ -52,7 +52,7 @@ def test_other_images_import_no_package_for_heic(tmp_path: Path):
     code = (
         "import sys\nfrom tl_toolkit.data.quality.readability import check_splits\n"
         "from tl_toolkit.data.sources.base import open_source\n"
-        "check_splits(open_source(sys.argv[1]).splits, lambda done, total: None)\nprint('pillow_heif' in sys.modules)"
+        "check_splits(open_source(sys.argv[1]).splits, lambda event: None)\nprint('pillow_heif' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "photos"], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

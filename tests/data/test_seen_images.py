@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
 from tl_toolkit.data.seen_images import choose_images, note_refit
-from tl_toolkit.data.sources.base import digits_folder, open_source
+from tl_toolkit.data.sources.base import open_source
+from tl_toolkit.data.sources.folder import digits_folder
 from tl_toolkit.errors import UnknownNameError
 from tl_toolkit.events import DecisionEvent, Event, WarningEvent
 from tl_toolkit.model_file import read_metadata, save_model
@@ -110,7 +111,7 @@ def test_evaluate_of_other_images_judges_all_and_tells_the_share_of_train(undivi
     model = tl.load(run.path)
     val = {
         Path(path).name
-        for path in choose_images(model.metadata, open_source(photos), None, lambda _: None).samples.images
+        for path in choose_images(model.metadata, open_source(photos), None, lambda _: None).samples.names()
     }
     other = tmp_path / "other"
     (other / "1").mkdir(parents=True)

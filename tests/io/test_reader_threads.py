@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from tl_toolkit.data.dataset import eval_images
+from tl_toolkit.data.image_sets import FileImages
 from tl_toolkit.data.images import open_image
 from tl_toolkit.data.loaders import eval_loader
 from tl_toolkit.data.quality.readability import check_splits
@@ -132,12 +133,12 @@ def test_check_splits_with_a_file_that_does_not_answer_lists_it(
 ):
     paths = images(tmp_path, 5)
     hang(paths[2])
-    samples = Samples([str(path) for path in paths], [0] * 5)
-    checked = check_splits({"train": samples}, lambda done, total: None)["train"]
+    samples = Samples(FileImages([str(path) for path in paths]), [0] * 5)
+    checked = check_splits({"train": samples}, lambda event: None)["train"]
     assert [(image.path, image.reason) for image in checked.bad] == [
         (str(paths[2]), "the file system did not answer for 0 s")
     ]
-    assert len(checked.facts) == 4
+    assert len(checked.results) == 4
 
 
 @pytest.mark.usefixtures("impatient")
@@ -148,7 +149,7 @@ def test_loader_with_a_file_that_does_not_answer_names_it(
     monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))  # Instead of 5 s.
     paths = images(tmp_path, 5)
     hang(paths[4])
-    dataset = eval_images(Samples([str(path) for path in paths], [0] * 5), InputSpec(height=8, width=8))
+    dataset = eval_images(Samples(FileImages([str(path) for path in paths]), [0] * 5), InputSpec(height=8, width=8))
     with pytest.raises(ImageError, match=r"4\.png: the file system did not answer for 0 s$"), report_worker_deaths():
         list(eval_loader(dataset, 2, workers))
 

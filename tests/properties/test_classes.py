@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tl_toolkit.data.image_sets import FileImages
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError, ModelFileError
 from tl_toolkit.inference.scoring import remap_targets
@@ -21,7 +22,7 @@ def test_targets_matched_by_name_mean_the_same_classes(names: list[str], order: 
     models = list(names)
     order.shuffle(models)  # type: ignore[attr-defined]  # a random.Random
     targets = data.draw(st.lists(st.integers(0, len(names) - 1), min_size=1, max_size=20))
-    samples = Samples([str(index) for index in range(len(targets))], targets)
+    samples = Samples(FileImages([str(index) for index in range(len(targets))]), targets)
     matched = remap_targets(samples, names, models)
     assert [models[target] for target in matched.targets] == [names[target] for target in targets]
     assert remap_targets(matched, models, names).targets == targets  # and back
@@ -32,10 +33,10 @@ def test_class_that_the_model_does_not_know_is_refused_where_it_has_images(names
     left_out = data.draw(st.integers(0, len(names) - 1))
     models = [name for index, name in enumerate(names) if index != left_out]
     others = [index for index in range(len(names)) if index != left_out]
-    kept = remap_targets(Samples(["a"] * len(others), others), names, models)
+    kept = remap_targets(Samples(FileImages(["a"] * len(others)), others), names, models)
     assert [models[target] for target in kept.targets] == models
     with pytest.raises(DataError, match="does not know 1 of the data's"):
-        remap_targets(Samples(["a", "b"], [others[0], left_out]), names, models)
+        remap_targets(Samples(FileImages(["a", "b"]), [others[0], left_out]), names, models)
 
 
 SPECS = st.integers(1, 4).flatmap(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tl_toolkit as tl
-from tl_toolkit.data.sources.base import digits_folder
+from tl_toolkit.data.sources.folder import digits_folder
 
 SEEDS = (0, 1, 2)
 

@@ -70,7 +70,7 @@ def test_evaluate_tells_the_split_it_chose(tiny_run: Run, tiny_data: Path):
 )
 def test_evaluate_with_class_names_that_differ_says_how(names: tuple[str, str], count: int, advice: str):
     with pytest.raises(DataError) as error:
-        remap_targets(Samples(["a", "b"], [0, 1]), names, ("ants", "bees"))
+        remap_targets(Samples(FileImages(["a", "b"]), [0, 1]), names, ("ants", "bees"))
     unknown = ", ".join(names[:count])
     assert str(error.value) == (
         f"The model does not know {count} of the data's 2 classes: {unknown}. It knows ants, bees.{advice}"
@@ -78,8 +78,8 @@ def test_evaluate_with_class_names_that_differ_says_how(names: tuple[str, str], 
 
 
 def test_match_by_name_keeps_that_images_may_change():
-    matched = remap_targets(Samples(["a"], [1], fixed=False), ("ants", "bees"), ("bees", "ants"))
-    assert (matched.targets, matched.fixed) == ([0], False)
+    matched = remap_targets(Samples(DatasetImages(["a"]), [1]), ("ants", "bees"), ("bees", "ants"))
+    assert (matched.targets, matched.deterministic) == ([0], False)
 
 
 def test_evaluate_of_images_without_labels_says_tl_predict(tiny_run: Run, tiny_data: Path, tmp_path: Path):

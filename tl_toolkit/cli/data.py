@@ -1,5 +1,6 @@
 """``tl data info``, ``tl data check`` and ``tl data get``."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,10 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import display_path
 
 WRONG = 1
-"""Exit code of a check that found what would make the figures of a run wrong."""
+"""Exit code of `tl data check` if images are in several splits or classes."""
 
 MAX_LISTED = 20
-"""Images that cannot be read which are listed where --csv lists all."""
+"""Unreadable images that `tl data check` lists; --csv lists all."""
 
 app = typer.Typer(help="Look at images before training, or download a dataset.", no_args_is_help=True)
 
@@ -32,32 +33,30 @@ def info(
     check_early(data=spec)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
-        from tl_toolkit.data.quality.describe import describe
+        from tl_toolkit.data.quality.scan import inspect_data
         from tl_toolkit.data.sources.base import open_source
         from tl_toolkit.events import download_progress
 
-    with ProgressDisplay(console.status_console(to_stderr=True)) as narration:
-        source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(narration))
-        described = describe(source, narration)
+    with ProgressDisplay(console.status_console(to_stderr=True)) as display:
+        source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(display))
+        found = inspect_data(source, display)
     if as_json:
-        console.print_json(described.to_dict())
+        console.print_json(dataclasses.asdict(found))
     else:
-        splits = list(described.splits)
-        rows = [
-            [name, *(f"{described.splits[split].class_counts[index]:,}" for split in splits)]
-            for index, name in enumerate(described.class_names)
-        ]
-        totals = ["all", *(f"{described.splits[split].images:,}" for split in splits)]
-        title = f"{described.name}, {len(described.class_names)} classes"
-        console.print_table(["class", *splits], [*rows, totals], title, numbers=len(splits))
+        counts = zip(*(split.class_counts for split in found.splits.values()), strict=True)
+        rows = [[name, *map("{:,}".format, row)] for name, row in zip(found.class_names, counts, strict=True)]
+        totals = ["all", *(f"{split.images:,}" for split in found.splits.values())]
+        title = f"{found.name}, {len(found.class_names)} classes"
+        console.print_table(["class", *found.splits], [*rows, totals], title, numbers=len(found.splits))
         console.print_blank()
-        console.print_table(["pixels", "smallest", "median", "largest"], described.size_rows(), numbers=3)
+        sizes = [[side, *map("{:,.0f}".format, spread)] for side, spread in found.sizes.items()]
+        console.print_table(["pixels", "smallest", "median", "largest"], sizes, numbers=3)
         console.print_blank()
-        console.print_rows([("modes", ", ".join(f"{mode} {count:,}" for mode, count in described.modes.items()))])
-        for oddity in described.oddities:
+        console.print_rows([("modes", ", ".join(f"{mode} {count:,}" for mode, count in found.modes.items()))])
+        for oddity in found.oddities:
             console.print_warning(oddity)
-        console.print_bad_images([(image.path, image.reason) for image in described.bad_images])
-    if described.bad_images:
+        console.print_bad_images([(image.path, image.reason) for image in found.bad_images])
+    if found.bad_images:
         raise typer.Exit(UNREADABLE)
 
 
@@ -82,23 +81,24 @@ def check(
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.data.quality.scan import check_data
         from tl_toolkit.data.sources.base import open_source
+        from tl_toolkit.events import download_progress
 
-    with ProgressDisplay(console.status_console(to_stderr=True)) as narration:
-        found = check_data(open_source(spec, data_root or Path(DATA_ROOT), download), narration)
+    with ProgressDisplay(console.status_console(to_stderr=True)) as display:
+        source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(display))
+        found = check_data(source, display)
     if csv is not None:
         found.write(csv)
     if as_json:
-        console.print_json(found.to_dict())
+        console.print_json(dataclasses.asdict(found))
     else:
         counts = ", ".join(f"{sum(sizes):,} {split}" for split, sizes in found.class_counts.items())
         console.print_rows(
             [("data", f"{found.name}, {len(found.class_names)} classes: {counts} images that can be read")]
         )
-        bad = [(each.path, each.reason) for each in found.problems if each.problem == "unreadable"]
-        console.print_bad_images(bad, MAX_LISTED)
+        console.print_bad_images([(image.path, image.reason) for image in found.unreadable], MAX_LISTED)
         for warning in found.warnings:
             console.print_warning(warning)
-        if not (bad or found.warnings):
+        if not (found.unreadable or found.warnings):
             console.print_rows([("problems", "none")])
         if csv is not None:
             console.print_rows([("report", f"{display_path(csv)}: {len(found.problems):,} images")])
@@ -114,21 +114,17 @@ def get(
     data_root: DataRootOption = None,
 ) -> None:
     """Download a torchvision dataset, once, for `--data torchvision:NAME`."""
-    name = name.removeprefix("torchvision:")
-    check_early(data=f"torchvision:{name}")
+    spec = f"torchvision:{name.removeprefix('torchvision:')}"
+    check_early(data=spec)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
-        from tl_toolkit.data.sources.torchvision import open_torchvision
+        from tl_toolkit.data.sources.base import open_source
         from tl_toolkit.events import download_progress
 
     root = data_root or Path(DATA_ROOT)
-    with ProgressDisplay(console.status_console(to_stderr=True)) as narration:
-        splits, class_names, _ = open_torchvision(name, root, True, download_progress(narration))
-    counts = ", ".join(f"{len(samples):,} {split}" for split, samples in splits.items())
-    console.print_rows(
-        [
-            ("data", f"torchvision:{name}, {len(class_names)} classes: {counts} images"),
-            ("folder", display_path(root)),
-        ]
-    )
-    console.print_commands([["tl", "finetune", f"torchvision:{name}"]])
+    with ProgressDisplay(console.status_console(to_stderr=True)) as display:
+        source = open_source(spec, root, True, download_progress(display))
+    counts = ", ".join(f"{len(samples):,} {split}" for split, samples in source.splits.items())
+    found = f"{spec}, {len(source.class_names)} classes: {counts} images"
+    console.print_rows([("data", found), ("folder", display_path(root))])
+    console.print_commands([["tl", "finetune", spec]])

@@ -96,7 +96,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         return [self[key] for key in keys]
 
     def _pixels(self, epoch: int, drawn: int) -> torch.Tensor:
-        if self._draws is None or not self.samples.fixed:  # What is random here draws from torch.
+        if self._draws is None or not self.samples.deterministic:  # What is random here draws from torch.
             with keyed_random(self.seed, epoch, drawn):
                 return self._transformed(epoch, drawn)
         return self._transformed(epoch, drawn)

@@ -1,4 +1,4 @@
-"""Fingerprints of images by their contents, for a model file's note of what it learned from."""
+"""Fingerprints of images by their contents, for a model file's record of what it learned from."""
 
 import contextlib
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tl_toolkit.data.images import fingerprint_image, is_path
-from tl_toolkit.data.quality.duplicates import digest_of_file, noted_content
+from tl_toolkit.data.quality.duplicates import digest_of_file
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.io.reader_threads import call_with_stall_guard, readers, reading
@@ -15,75 +14,68 @@ from tl_toolkit.io.row_cache import IDENTITY_BYTES, RowCache
 from tl_toolkit.model_file import FINGERPRINT_BYTES
 
 
-class KnownContents:
-    """Digests of the files that earlier runs read, so that files which are still the same are not read again.
+class DigestCache:
+    """Digests of the files that earlier runs read, so that unchanged files are not read again.
 
     Args:
         folder: The cache.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._store = RowCache(folder, {"what": "contents"}, "digests of image files")
+        self._rows = RowCache(folder, {"what": "contents"}, "digests of image files")
 
     def find(self, identities: list[bytes | None]) -> dict[int, bytes]:
-        """The digests that are known, by the place of the identity."""
-        part, row = self._store.find(identities)
+        """Return the known digests, by the place of the identity."""
+        part, row = self._rows.find(identities)
         places = np.flatnonzero(part >= 0)
-        return {int(at): self._store.parts[part[at]].rows[row[at]].numpy().tobytes() for at in places}
+        return {int(at): self._rows.parts[part[at]].rows[row[at]].numpy().tobytes() for at in places}
 
     def add(self, digests: dict[bytes, bytes]) -> None:
-        """Writes digests by identity. Where they cannot be written, the next run reads the files again."""
+        """Write digests by identity. If they cannot be written, the next run reads the files again."""
         if not digests:
             return
         rows = torch.from_numpy(np.frombuffer(b"".join(digests.values()), np.uint8).copy()).view(-1, IDENTITY_BYTES)
         with contextlib.suppress(ToolkitError):
-            self._store.write(list(digests), rows)
+            self._rows.write(list(digests), rows)
 
 
-def fingerprints(samples: Samples, known: KnownContents | None = None) -> list[bytes | None]:
-    """A fingerprint of each image: of a file by its bytes, of pixels by all of them, their type and shape.
+def content_fingerprints(samples: Samples, cache: DigestCache | None = None) -> list[bytes | None]:
+    """Return a fingerprint of each image: of a file by its bytes, of pixels by their type, shape and values.
 
     Args:
-        samples: Those of a lazy dataset have a fingerprint once they were read.
-        known: Files that need not be read; what is read now is added.
+        samples: Images of a dataset have a fingerprint once they were read.
+        cache: Digests of files that need not be read; new ones are added.
 
     Returns:
-        None for what cannot be read, and for all images where they may be others each time they are read.
+        None for what cannot be read, and for all images if reading them again may give others.
     """
-    if not samples.fixed:
+    if not samples.deterministic:
         return [None] * len(samples)
-    if not isinstance(samples.images, list):
-        return [_short(noted_content(samples.images, index)) for index in range(len(samples))]
-    files = {index: image for index, image in enumerate(samples.images) if is_path(image)}
-    digests = _digests(samples, files, known)
-    return [
-        _short(digests.get(index) if index in files else fingerprint_image(image))
-        for index, image in enumerate(samples.images)
-    ]
+    paths = map(samples.images.path, range(len(samples)))
+    files = {index: path for index, path in enumerate(paths) if path}
+    digests = _digests(samples, files, cache)
+    contents = (digests[i] if i in files else samples.images.content_hash(i) for i in range(len(samples)))
+    return [content[:FINGERPRINT_BYTES] if content else None for content in contents]
 
 
-def _digests(samples: Samples, files: dict[int, str | Path], known: KnownContents | None) -> dict[int, bytes | None]:
-    """Digests of whole files, those that are not known read now."""
-    if known is None or not files:
+def _digests(samples: Samples, files: dict[int, str], cache: DigestCache | None) -> dict[int, bytes | None]:
+    """Return digests of whole files, from the cache or by reading them."""
+    if cache is None or not files:
         return _read_digests(files)
     identities = call_with_stall_guard(samples.identities)
-    found = known.find(identities)
+    found = cache.find(identities)
     read = _read_digests({index: path for index, path in files.items() if index not in found})
-    known.add({identity: digest for index, digest in read.items() if (identity := identities[index]) and digest})
+    cache.add({identity: digest for index, digest in read.items() if (identity := identities[index]) and digest})
     return {**found, **read}
 
 
-def _read_digests(files: dict[int, str | Path]) -> dict[int, bytes | None]:
-    """Digests of whole files; None for what cannot be read or does not answer."""
+def _read_digests(files: dict[int, str]) -> dict[int, bytes | None]:
+    """Return digests of whole files; None for a file that cannot be read or does not answer."""
     outcomes = readers().start(_read_digest, list(files.values())).outcomes()
     return {index: digest if isinstance(digest, bytes) else None for index, digest in zip(files, outcomes, strict=True)}
 
 
-def _read_digest(path: str | Path) -> bytes | None:
-    """That of a file; None for a pipe or a device, which may never end."""
+def _read_digest(path: str) -> bytes | None:
+    """Return the digest of a file; None for a pipe or a device, which may never end."""
     with reading(path):
         return digest_of_file(path) if Path(path).is_file() else None
-
-
-def _short(digest: bytes | None) -> bytes | None:
-    return digest[:FINGERPRINT_BYTES] if digest else None

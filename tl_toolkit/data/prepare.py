@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.data.fingerprints import KnownContents, fingerprints
+from tl_toolkit.data.fingerprints import DigestCache, content_fingerprints
 from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.quality.class_sizes import count_classes, imbalance, singleton_classes
 from tl_toolkit.data.quality.duplicate_policy import apply_duplicate_policy, report_duplicates
@@ -14,8 +14,8 @@ from tl_toolkit.data.quality.readability import ExcludedImage, ReadabilityCache,
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
-from tl_toolkit.errors import ConfigError, DataError, ImageError
-from tl_toolkit.events import Callback, DecisionEvent, TaskProgress, WarningEvent
+from tl_toolkit.errors import ConfigError, DataError
+from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
 from tl_toolkit.io.row_cache import cache_folder
 from tl_toolkit.sampling.class_balance import balanced_weights
 from tl_toolkit.text import bullets, join_names, named
@@ -72,8 +72,8 @@ class Splits:
     @functools.cached_property
     def contents(self) -> dict[str, list[bytes | None]]:
         """A fingerprint of each image's content, by split; None for an image that may be another each time."""
-        known = KnownContents(cache_folder()) if self.known_files else None
-        return {name: fingerprints(samples, known) for name, samples in self.present.items()}
+        cache = DigestCache(cache_folder()) if self.known_files else None
+        return {name: content_fingerprints(samples, cache) for name, samples in self.present.items()}
 
 
 def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callback: Callback) -> Splits:
@@ -91,10 +91,8 @@ def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callba
     """
     for note in source.notes:
         callback(WarningEvent(note))
-    known = ReadabilityCache(cache_folder()) if config.uses_cache else None
-    checked = check_splits(
-        source.splits, lambda done, total: callback(TaskProgress("check", done, total)), min_size, known
-    )
+    cache = ReadabilityCache(cache_folder()) if config.uses_cache else None
+    checked = check_splits(source.splits, callback, min_size, cache)
     readable = {split: result.readable for split, result in checked.items()}
     bad = [image for result in checked.values() for image in result.bad]
     if bad:
@@ -210,7 +208,7 @@ def _sample(samples: Samples, source: Source, split: str, count: int, config: Fi
 
 
 def _report_bad(bad: list[ExcludedImage], strict: bool, callback: Callback) -> None:
-    report = bullets([str(ImageError(image.path, image.reason)) for image in bad])
+    report = bullets(list(map(str, bad)))
     if strict:
         remedy = f"Mend or remove them, or leave out {named('strict')}."
         raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\n{remedy}")
@@ -251,7 +249,7 @@ def _check_every_class_has_images(train: Samples, source: Source, bad: list[Excl
     if source.root is not None:
         raise DataError(f"{found}. Add images, or remove the empty folders.")
     if bad:
-        raise DataError(f"{found}; the first that cannot be read is {ImageError(bad[0].path, bad[0].reason)}. {ARRAYS}")
+        raise DataError(f"{found}; the first that cannot be read is {bad[0]}. {ARRAYS}")
     raise DataError(f"{found}. Targets are the numbers from 0 on, without gaps: leave out classes without images.")
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tl_toolkit.data.fingerprints import fingerprints
+from tl_toolkit.data.fingerprints import content_fingerprints
 from tl_toolkit.data.images import ImageInfo
 from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.quality.readability import read_each
@@ -100,7 +100,7 @@ def choose_images(metadata: ModelMetadata, source: Source, split: str | None, ca
             callback(DecisionEvent("split", name, f"{source.name} has {', '.join(source.splits)}"))
             return Selection(name, source.split(name))
     whole, note = source.split("train"), metadata.split_note
-    prints = fingerprints(whole) if note else []
+    prints = content_fingerprints(whole) if note else []
     if note is None or not any(prints):
         told = f"{source.name} has no test or val split: all of it is judged, with any image the model learned from."
         callback(WarningEvent(told))
@@ -128,7 +128,7 @@ def report_seen_images(metadata: ModelMetadata, samples: Samples, callback: Call
         ModelFileError: The model file's note is damaged.
     """
     note = metadata.split_note
-    prints = fingerprints(samples) if note else []
+    prints = content_fingerprints(samples) if note else []
     if note is None or not any(prints):
         callback(DecisionEvent(UNSEEN, "not known", NO_CONTENTS if note else NO_NOTE))
         return None
@@ -158,7 +158,7 @@ def _named(metadata: ModelMetadata, source: Source, split: str) -> Selection:
     """A split of the data, or one that the run took out of train."""
     if split in JUDGES and split not in source.splits and "train" in source.splits and metadata.split_note:
         whole, held = source.split("train"), metadata.split_note.fingerprints(split)
-        indices = [index for index, each in enumerate(fingerprints(whole)) if each in held]
+        indices = [index for index, each in enumerate(content_fingerprints(whole)) if each in held]
         if indices:
             return Selection(split, whole.subset(indices), True, len(whole) - len(indices))
     return Selection(split, source.split(split))

@@ -10,7 +10,6 @@ import torch
 
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.dataset import ViewDataset
-from tl_toolkit.data.images import fingerprint_image
 from tl_toolkit.data.loaders import eval_loader, view_loader
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.transforms import Augmentation, FixedView
@@ -277,4 +276,4 @@ class FeatureExtractor:
 
 
 def _changed(samples: Samples, index: int, before: bytes | None) -> bool:
-    return before is not None and fingerprint_image(samples.images[index]) != before
+    return before is not None and samples.images.fingerprint(index) != before

@@ -12,7 +12,7 @@ from tl_toolkit.data.seen_images import choose_images, report_seen_images, split
 from tl_toolkit.data.sources.base import Source, open_source
 from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import DataError, UsageError
-from tl_toolkit.events import Callback, TaskProgress, WarningEvent, log_event
+from tl_toolkit.events import Callback, WarningEvent, log_event
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.scoring import class_accuracy, remap_targets, score
 from tl_toolkit.io.download import ProgressCallback
@@ -85,12 +85,8 @@ def evaluate(
     chosen = choose_images(model.metadata, source, split, callback)
     name, samples = chosen.split, remap_targets(chosen.samples, source.class_names, model.class_names)
     with computing_with(threads):
-        checked = check_splits(
-            {name: samples},
-            lambda done, total: callback(TaskProgress("check", done, total)),
-            model.input_spec.min_decode_size,
-        )[name]
-        if not checked.facts:
+        checked = check_splits({name: samples}, callback, model.input_spec.min_decode_size)[name]
+        if not checked.results:
             raise DataError(f"{name} of {source.name} has no readable image.")
         seen = report_seen_images(model.metadata, checked.readable, callback)
         scores = score(model, checked.readable, workers)

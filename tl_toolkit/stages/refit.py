@@ -27,7 +27,7 @@ def why_not_refit(context: RunContext, probe: StageConfig, best_stage: str) -> s
         return "the probe was trained by gradient descent"
     if not splits.val_from_train:
         return "val is the data's own split"
-    if not (splits.train.fixed and isinstance(splits.train.images, list)):
+    if not (splits.train.deterministic and splits.train.images.fingerprint(0)):
         return "images may change when they are read"
     features = find_features(context, context.network.head_modules)  # Another stage may have come after the probe.
     if features is None:
@@ -61,4 +61,4 @@ def refit_head(context: RunContext, probe: StageConfig) -> None:
 
 
 def _merge(one: Samples, other: Samples) -> Samples:
-    return Samples([*one.images, *other.images], [*one.targets, *other.targets])
+    return Samples(Concatenation(one.images, other.images), [*one.targets, *other.targets])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tl_toolkit.data.image_sets import FileImages
 from tl_toolkit.data.quality import duplicates
 from tl_toolkit.data.quality.duplicates import DuplicateGroups, find_duplicates, with_content_hashes
 from tl_toolkit.data.quality.readability import check_splits
@@ -81,7 +82,7 @@ def test_find_copies_of_a_dataset_knows_what_was_read():
 
     splits = open_source(Dataset()).splits
     assert find_duplicates(with_content_hashes(splits)).groups == []
-    check_splits(splits, lambda done, total: None)
+    check_splits(splits, lambda event: None)
     readable = {"train": splits["train"].subset([3, 1, 0])}
     assert [[copy.name for copy in group] for group in find_duplicates(with_content_hashes(readable)).groups] == [
         ["image 3", "image 0"]
@@ -89,7 +90,7 @@ def test_find_copies_of_a_dataset_knows_what_was_read():
 
 
 def test_compared_of_files_that_are_gone_says_nothing_of_them():
-    splits = with_content_hashes({"train": Samples(["gone/1.png", "gone/2.png"], [0, 0])})
+    splits = with_content_hashes({"train": Samples(FileImages(["gone/1.png", "gone/2.png"]), [0, 0])})
     assert splits["train"].contents == [None, None]
 
 

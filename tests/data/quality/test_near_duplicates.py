@@ -19,7 +19,7 @@ def compressed(image: Image.Image) -> Image.Image:
 def pairs_of(images: list[Image.Image]) -> list[tuple[int, int]]:
     prints = [seen for image in images if (seen := perceptual_hash(image))]
     hashes = np.array([each.hash for each in prints], np.uint64)
-    return sorted(near_pairs(hashes, np.stack([each.miniature for each in prints])))
+    return sorted(near_pairs(hashes, np.stack([each.thumbnail for each in prints])))
 
 
 def test_near_pairs_finds_an_image_that_was_edited():

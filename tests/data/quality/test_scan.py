@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.helpers.folders import copy_digits
 from tests.helpers.images import scene
-from tl_toolkit.data.quality.scan import DataCheck, check_data
+from tl_toolkit.data.quality.scan import DataCheck, check_data, inspect_data
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.events import DecisionEvent, Event, TaskProgress
 
@@ -34,7 +34,7 @@ def faulty(tmp_path: Path) -> Path:
 def test_check_data_finds_every_fault(faulty: Path):
     found = check(faulty)
     assert found.class_counts == {"train": (21, 21), "test": (13, 10)}
-    assert (found.wrong, found.unreadable) == (True, 1)
+    assert (found.wrong, len(found.unreadable)) == (True, 1)
     seen = {(each.problem, each.splits, each.classes, Path(each.path).name) for each in found.problems}
     assert {
         ("unreadable", False, False, "empty.png"),
@@ -91,3 +91,24 @@ def test_check_data_of_pixels_in_memory_compares_them_too():
         ("identical", "image 3"),
     ]
     assert found.wrong
+
+
+def test_inspect_data_counts_and_warns_of_oddities(photos: Path):
+    (photos / "0" / "bad.png").touch()
+    Image.new("RGB", (50, 20)).save(photos / "1" / "colour.png")
+    (photos / "nothing").mkdir()
+    (photos / "nothing" / "bad.png").touch()
+    (photos / "lonely").mkdir()
+    Image.new("L", (8, 8)).save(photos / "lonely" / "1.png")
+    found = inspect_data(open_source(photos), lambda event: None)
+    assert found.class_names == ("0", "1", "7", "lonely", "nothing")
+    assert found.splits["train"].class_counts == (10, 11, 10, 1, 0)
+    assert found.sizes == {"width": (8, 8, 50), "height": (8, 8, 20)}
+    assert found.modes == {"L": 31, "RGB": 1}
+    assert found.oddities == (
+        "train has no image of nothing.",
+        "train has a single image of lonely: too few to learn from, or to take one for val.",
+        "train is unbalanced: its largest class, 1, has 11 images, its smallest, lonely, 1. "
+        'sampler="balanced" shows each class as often, class_weights="balanced" counts rare ones more in the loss.',
+        "Not all images are L: RGB 1. They are converted.",
+    )

@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from tests.helpers.folders import touch_files
-from tl_toolkit.data.sources.folder import FolderImages, find_splits, read_folder
+from tl_toolkit.data.sources.base import Source
+from tl_toolkit.data.sources.folder import find_splits, read_folder
 from tl_toolkit.data.sources.listing import list_folder
 from tl_toolkit.errors import DataError
 from tl_toolkit.text import naming_flags
@@ -14,8 +15,8 @@ def splits_of(root: Path) -> tuple[dict[str, Path], list[str]]:
     return find_splits(root, list_folder(root))
 
 
-def names(images: FolderImages, root: Path, split: str = "train") -> list[str]:
-    return [Path(path).relative_to(root).as_posix() for path in images.splits[split].images]
+def names(images: Source, root: Path, split: str = "train") -> list[str]:
+    return [Path(path).relative_to(root).as_posix() for path in images.split(split).names()]
 
 
 def refusal(root: Path) -> str:
@@ -64,7 +65,7 @@ def test_read_folder_takes_no_hidden_folders_and_no_litter(tmp_path: Path):
     root = touch_files(tmp_path, "b/1.jpg", "a/1.jpg", "a/.DS_Store", "a/Thumbs.db", ".ipynb_checkpoints/1.jpg")
     found = read_folder(root)
     assert (names(found, root), found.splits["train"].targets) == (["a/1.jpg", "b/1.jpg"], [0, 1])
-    assert (found.class_names, found.notes) == (["a", "b"], [])
+    assert (found.class_names, found.notes) == (("a", "b"), [])
 
 
 def write_run(folder: Path) -> None:
@@ -102,14 +103,14 @@ def test_read_folder_with_the_cache_in_it_passes_it_over(tmp_path: Path):
     root = touch_files(
         tmp_path, "ants/1.jpg", "bees/2.jpg", "cache/features/0a/entry.json", "cache/features/0a/9-1.safetensors"
     )
-    assert read_folder(root).class_names == ["ants", "bees"]
+    assert read_folder(root).class_names == ("ants", "bees")
 
 
 def test_read_folder_keeps_a_class_with_some_files_that_tl_writes_too(tmp_path: Path):
     root = touch_files(
         tmp_path, "ants/1.jpg", "ants/config.yaml", "bees/2.jpg", "bees/entry.json", "bees/model.safetensors"
     )
-    assert read_folder(root).class_names == ["ants", "bees"]
+    assert read_folder(root).class_names == ("ants", "bees")
 
 
 def test_read_folder_of_a_run_says_that_it_is_one(tmp_path: Path):
@@ -183,7 +184,7 @@ def test_read_folder_with_links_to_where_they_lie_reads_no_image_twice(tmp_path:
     (root / "ants" / "here").symlink_to(".", target_is_directory=True)
     (root / "all").symlink_to(tmp_path, target_is_directory=True)
     found = read_folder(root)
-    assert (names(found, root), found.class_names) == (["ants/1.jpg", "bees/2.jpg"], ["ants", "bees"])
+    assert (names(found, root), found.class_names) == (["ants/1.jpg", "bees/2.jpg"], ("ants", "bees"))
     assert found.notes == [
         f"Passed over {root}/all, {root}/ants/here, {root}/ants/up: a link to a folder that it lies in."
     ]

@@ -1,28 +1,25 @@
-"""Identical images: the same content under several names, in one split or in two."""
+"""Identical images: the same content under several names, in one split or several."""
 
 import dataclasses
 import hashlib
 import itertools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from tl_toolkit.data.images import fingerprint_image, is_path
-from tl_toolkit.data.samples import LazySubset, Samples
-from tl_toolkit.data.sources.arrays import DatasetImages
+from tl_toolkit.data.samples import Samples
 from tl_toolkit.io.reader_threads import readers, reading
 from tl_toolkit.io.row_cache import IDENTITY_BYTES
 
 TAIL_BYTES = 4096
-"""Of files of one size the end is compared first: a JPEG file begins with tables that many others have too."""
+"""Files of one size are compared by their ends first: many JPEG files begin with the same tables."""
 
 CHUNK = 256
-"""Files that a thread takes at a time."""
+"""Files for a thread at a time."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -32,10 +29,10 @@ class DuplicateImage:
     """One of several images with the same content.
 
     Attributes:
-        split: Where it is.
+        split: Its split.
         index: Its place there.
         target: Its class.
-        name: Its path, or what stands for it.
+        name: Its path, or its number.
     """
 
     split: str
@@ -46,27 +43,27 @@ class DuplicateImage:
 
 @dataclass(frozen=True)
 class DuplicateGroups:
-    """Images that are not the only ones with their content.
+    """Images that share their content with others.
 
     Attributes:
-        groups: Each has the same content; in the order of splits and indices.
+        groups: Images of the same content, in the order of splits and indices.
     """
 
     groups: list[list[DuplicateImage]]
 
     @property
     def leaks(self) -> list[list[DuplicateImage]]:
-        """Groups that are in several splits."""
+        """Groups in several splits."""
         return [group for group in self.groups if len({copy.split for copy in group}) > 1]
 
     @property
     def conflicts(self) -> list[list[DuplicateImage]]:
-        """Groups that are in several classes: at most one of these is right."""
+        """Groups in several classes, of which at most one is right."""
         return [group for group in self.groups if len({copy.target for copy in group}) > 1]
 
     @property
     def repeats(self) -> list[list[DuplicateImage]]:
-        """What is there more than once within a class of a split."""
+        """Parts of groups within one class of one split."""
         parts = []
         for group in self.groups:
             within: defaultdict[tuple[str, int], list[DuplicateImage]] = defaultdict(list)
@@ -77,27 +74,25 @@ class DuplicateGroups:
 
 
 def with_content_hashes(splits: Mapping[str, Samples]) -> dict[str, Samples]:
-    """The same samples with `contents`.
+    """Return the samples with `contents`.
 
-    Files are alike when their bytes are, pixels when all are and their type and shape. Of files only those that share
-    their size are opened, and read as a whole only those that also end alike. An image of a dataset is what it was when
-    it was first read, so that one that was never read is like no other.
+    Files are identical if their bytes are, pixels if type, shape and values are. Only files of one size are opened, and
+    only those that also end alike are read to the end. An image of a dataset counts as it was first read; one that
+    was never read is like no other.
 
     Args:
         splits: Samples by the name of their split.
     """
     splits = ordered(splits)
     places = [(split, index) for split, samples in splits.items() for index in range(len(samples))]
-    images = {split: samples.images for split, samples in splits.items()}
     keys: dict[int, bytes | None] = {}
-    files: dict[int, str | Path] = {}
+    files: dict[int, str] = {}
     for number, (split, index) in enumerate(places):
-        if not isinstance(images[split], list):
-            keys[number] = noted_content(images[split], index)
-        elif is_path(image := images[split][index]):
-            files[number] = image
+        images = splits[split].images
+        if path := images.path(index):
+            files[number] = path
         else:
-            keys[number] = fingerprint_image(image)
+            keys[number] = images.content_hash(index)
     shared = _shared(keys) | _shared_files(files)
     contents = map(shared.get, itertools.count())
     return {
@@ -107,7 +102,7 @@ def with_content_hashes(splits: Mapping[str, Samples]) -> dict[str, Samples]:
 
 
 def ordered(splits: Mapping[str, Samples]) -> dict[str, Samples]:
-    """The same, train first and test last."""
+    """Return the splits with train first and test last."""
     return {split: splits[split] for split in ("train", "val", "test") if split in splits}
 
 
@@ -121,21 +116,14 @@ def find_duplicates(splits: Mapping[str, Samples]) -> DuplicateGroups:
     return DuplicateGroups([group for group in groups.values() if len(group) > 1])
 
 
-def noted_content(images: Sequence[Any], index: int) -> bytes | None:
-    """What tells the content of an image that was read from a dataset."""
-    if isinstance(images, LazySubset):
-        return noted_content(images.images, images.indices[index])
-    return images.contents.get(index) if isinstance(images, DatasetImages) else None
-
-
 def _shared(keys: Mapping[int, Key | None]) -> dict[int, Key]:
-    """The keys that occur more than once."""
+    """Return the keys that occur more than once."""
     counts = Counter(keys.values())
     return {number: key for number, key in keys.items() if key is not None and counts[key] > 1}
 
 
-def _shared_files(files: Mapping[int, str | Path]) -> dict[int, bytes]:
-    """What tells the content of the files that have a copy among them."""
+def _shared_files(files: Mapping[int, str]) -> dict[int, bytes]:
+    """Return a hash of the content of each file that has a copy among the files."""
     sizes = _shared({number: _size(path) for number, path in files.items()})
     tails = _each_file(_tail, {number: files[number] for number in sizes})
     alike = _shared({number: (sizes[number], tail) if tail else None for number, tail in tails.items()})
@@ -144,8 +132,8 @@ def _shared_files(files: Mapping[int, str | Path]) -> dict[int, bytes]:
     return small | _shared(large)
 
 
-def _each_file(read: Callable[[str | Path], bytes | None], files: Mapping[int, str | Path]) -> dict[int, bytes | None]:
-    """What reading gives for each file, many at a time: a disk may be far away."""
+def _each_file(read: Callable[[str], bytes | None], files: Mapping[int, str]) -> dict[int, bytes | None]:
+    """Return the result of `read` for each file, many at a time: a disk may be far away."""
     numbers = list(files)
     chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]
 
@@ -160,15 +148,15 @@ def _each_file(read: Callable[[str | Path], bytes | None], files: Mapping[int, s
     return dict(zip(numbers, itertools.chain.from_iterable(results), strict=True))
 
 
-def _size(path: str | Path) -> int | None:
+def _size(path: str) -> int | None:
     try:
         return os.stat(path).st_size  # noqa: PTH116  # quicker, and there may be very many
     except OSError:
         return None
 
 
-def _tail(path: str | Path) -> bytes | None:
-    """A digest of a file's end; None where it cannot be read."""
+def _tail(path: str) -> bytes | None:
+    """Return a digest of a file's end; None if it cannot be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # quicker
             file.seek(0, os.SEEK_END)
@@ -178,8 +166,8 @@ def _tail(path: str | Path) -> bytes | None:
         return None
 
 
-def digest_of_file(path: str | Path) -> bytes | None:
-    """A digest of a whole file."""
+def digest_of_file(path: str) -> bytes | None:
+    """Return a digest of a whole file; None if it cannot be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # quicker
             return hashlib.file_digest(file, partial(blake2b, digest_size=IDENTITY_BYTES)).digest()

@@ -14,7 +14,7 @@ DISTANCE = 7
 """Most bits in which the hashes of near duplicates differ."""
 
 SIDE = 16
-"""Pixels a side of the miniature that decides."""
+"""Pixels a side of the thumbnail that decides."""
 
 ENOUGH = 4 * SIDE
 """Height and width at which it is enough to decode for both."""
@@ -23,7 +23,7 @@ SMALLEST = 32
 """Height or width below which nothing can be said: digits of 8 or 28 pixels look alike by the hundred."""
 
 CORRELATION = 0.95
-"""Of the miniatures of near duplicates, at least. With it all of 400 photographs of Caltech-101, ants and bees are
+"""Of the thumbnails of near duplicates, at least. With it all of 400 photographs of Caltech-101, ants and bees are
 found again when compressed to JPEG quality 30 or at half their size, 98 % when a fifth brighter, 86 % without 2 % at
 each edge. Of the groups of Caltech-101 and CIFAR-10 all but a few show the same picture."""
 
@@ -42,11 +42,11 @@ class PerceptualHash:
 
     Attributes:
         hash: A perceptual hash of 64 bits.
-        miniature: uint8 (SIDE, SIDE, 3).
+        thumbnail: uint8 (SIDE, SIDE, 3).
     """
 
     hash: int
-    miniature: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
 
 
 def perceptual_hash(image: Image.Image) -> PerceptualHash | None:
@@ -66,21 +66,21 @@ def _reduced(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def near_pairs(hashes: Hashes, miniatures: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+def near_pairs(hashes: Hashes, thumbnails: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     """Pairs of images that look the same.
 
     Candidates differ in at most DISTANCE bits of their hashes. These are cut into DISTANCE + 1 pieces, of which two
-    candidates have one in common, so that only images which share a piece are compared. Then the miniatures decide.
+    candidates have one in common, so that only images which share a piece are compared. Then the thumbnails decide.
 
     Args:
         hashes: (N).
-        miniatures: uint8 (N, H, W, 3).
+        thumbnails: uint8 (N, H, W, 3).
 
     Yields:
         Two indices, the smaller first; each pair once.
     """
     for pairs in _close_hashes(hashes):
-        alike = _look_alike(miniatures[pairs[:, 0]], miniatures[pairs[:, 1]])
+        alike = _look_alike(thumbnails[pairs[:, 0]], thumbnails[pairs[:, 1]])
         yield from ((int(first), int(second)) for first, second in pairs[alike])
 
 
@@ -112,7 +112,7 @@ def _close_in_bucket(hashes: Hashes, bucket: Pairs, earlier: list[np.uint64]) ->
 
 
 def _look_alike(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether miniatures (M, H, W, 3) are the same up to contrast and the mean of each colour.
+    """Whether thumbnails (M, H, W, 3) are the same up to contrast and the mean of each colour.
 
     Two that are all sky are alike in what is before it, and not in being blue. Where an image has hardly any contrast
     the noise of its compression counts for nothing.

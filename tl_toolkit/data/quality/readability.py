@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import PIL
@@ -14,6 +14,7 @@ import torch
 from tl_toolkit.data.images import HEIF_PACKAGE, ImageInfo, heif_version
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import ImageError, ToolkitError
+from tl_toolkit.events import Callback, TaskProgress
 from tl_toolkit.io.reader_threads import call_with_stall_guard, readers
 from tl_toolkit.io.row_cache import RowCache
 
@@ -23,40 +24,50 @@ MODES = (
     *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La"),
     *("I;16", "I;16L", "I;16B", "I;16N"),
 )
-"""Pillow's modes, by the number that stands for one in the cache."""
+"""Pillow's modes. The cache stores a mode as its place here."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExcludedImage:
-    """An image that cannot be read."""
+    """An image that is left out, and why: it cannot be read, or repeats another."""
 
     split: str
     path: str
     reason: str
 
+    def __str__(self) -> str:
+        return str(ImageError(self.path, self.reason))
+
 
 @dataclass(frozen=True)
-class ScanResult:
-    """What decoding a split showed.
+class ScanResult(Generic[Result]):
+    """What reading every image of a split gave.
 
     Attributes:
+        split: Name of the split.
         samples: The split.
-        facts: Of the readable images, by index.
-        bad: The others.
+        results: Of the readable images, by index in ascending order.
+        errors: Why the others cannot be read, by index.
     """
 
+    split: str
     samples: Samples
-    facts: dict[int, ImageInfo]
-    bad: list[ExcludedImage]
+    results: dict[int, Result]
+    errors: dict[int, str]
 
     @property
     def readable(self) -> Samples:
         """The split without what cannot be read."""
-        return self.samples.subset(sorted(self.facts)) if self.bad else self.samples
+        return self.samples.subset(list(self.results)) if self.errors else self.samples
+
+    @property
+    def bad(self) -> list[ExcludedImage]:
+        """What cannot be read."""
+        return [ExcludedImage(self.split, self.samples.name(i), reason) for i, reason in self.errors.items()]
 
 
 class ReadabilityCache:
-    """The images that earlier runs could decode, so that files which are still the same need no second look.
+    """The images that earlier runs decoded, so that unchanged files are not decoded again.
 
     Args:
         folder: The cache.
@@ -64,79 +75,92 @@ class ReadabilityCache:
 
     def __init__(self, folder: Path) -> None:
         versions = {"pillow": PIL.__version__} | ({HEIF_PACKAGE: heif} if (heif := heif_version()) else {})
-        self._store = RowCache(folder, {"what": "readable", "versions": versions}, "which images can be read")
-        self._new: dict[bytes, ImageInfo] = {}
+        self._rows = RowCache(folder, {"what": "readable", "versions": versions}, "which images can be read")
 
     def find(self, samples: Samples) -> tuple[list[bytes | None], dict[int, ImageInfo]]:
-        """The identities of some images, and the facts of those that are known, by index."""
+        """Return the identities of images, and what is known of them by index."""
         identities = samples.identities()
-        part, row = self._store.find(identities)
-        facts = {}
+        part, row = self._rows.find(identities)
+        known = {}
         for index in np.flatnonzero(part >= 0):
-            width, height, mode = self._store.parts[part[index]].rows[row[index]].tolist()
-            facts[int(index)] = ImageInfo(width, height, MODES[mode])
-        return identities, facts
+            width, height, mode = self._rows.parts[part[index]].rows[row[index]].tolist()
+            known[int(index)] = ImageInfo(width, height, MODES[mode])
+        return identities, known
 
-    def add(self, identity: bytes | None, facts: ImageInfo) -> None:
-        """Notes an image that was decoded."""
-        if identity and facts.mode in MODES:
-            self._new[identity] = facts
-
-    def save(self) -> None:
-        """Writes what was noted. Where it cannot be written, the next run looks again."""
-        if not self._new:
-            return
-        rows = [(facts.width, facts.height, MODES.index(facts.mode)) for facts in self._new.values()]
-        with contextlib.suppress(ToolkitError):
-            self._store.write(list(self._new), torch.tensor(rows, dtype=torch.int32))
-        self._new.clear()
+    def add(self, infos: Mapping[bytes, ImageInfo]) -> None:
+        """Write what decoding gave, by identity. If this fails, the next run decodes again."""
+        rows = {key: (info.width, info.height, MODES.index(info.mode)) for key, info in infos.items()}
+        if rows:
+            with contextlib.suppress(ToolkitError):
+                self._rows.write(list(rows), torch.tensor(list(rows.values()), dtype=torch.int32))
 
 
 def check_splits(
-    splits: Mapping[str, Samples],
-    told: Callable[[int, int], None],
-    min_size: int = 0,
-    known: ReadabilityCache | None = None,
-) -> dict[str, ScanResult]:
-    """Decodes all images of some splits, on all cores.
+    splits: Mapping[str, Samples], callback: Callback, min_size: int = 0, cache: ReadabilityCache | None = None
+) -> dict[str, ScanResult[ImageInfo]]:
+    """Decode all images of some splits.
 
     Args:
         splits: Samples by the name of their split.
-        told: Called every so often with the number of images done, and of all.
+        callback: Called with the progress.
         min_size: Height and width at which it is enough to decode; see `open_image`.
-        known: Images that need not be decoded; what is found now is added.
+        cache: Files that need not be decoded; new ones are added.
     """
-    total = sum(map(len, splits.values()))
-    done = 0
-    checked: dict[str, ScanResult] = {}
+    identities: dict[str, list[bytes | None]] = {}
+    known: dict[str, dict[int, ImageInfo]] = {}
     for split, samples in splits.items():
-        looked_up = known if samples.are_files else None  # Pixels in memory are sooner looked at.
-        identities, facts = call_with_stall_guard(looked_up.find, samples) if looked_up else ([], {})
-        new = [index for index in range(len(samples)) if index not in facts]
-        done += len(facts)
-        bad: list[ExcludedImage] = []
-        results = read_each(samples, partial(samples.inspect, min_size=min_size), new)
-        for index, result in zip(new, results, strict=True):
-            if isinstance(result, ImageInfo):
-                facts[index] = result
-                if looked_up:
-                    looked_up.add(identities[index], result)
+        if cache and samples.are_files:  # Decoding pixels in memory is quicker than a look into the cache.
+            identities[split], known[split] = call_with_stall_guard(cache.find, samples)
+    scanned = scan_splits(splits, lambda samples, index: samples.inspect(index, min_size), callback, known)
+    if cache:
+        cache.add(
+            {
+                identity: info
+                for split in known
+                for index, info in scanned[split].results.items()
+                if index not in known[split] and (identity := identities[split][index]) and info.mode in MODES
+            }
+        )
+    return scanned
+
+
+def scan_splits(
+    splits: Mapping[str, Samples],
+    read: Callable[[Samples, int], Result],
+    callback: Callback,
+    known: Mapping[str, Mapping[int, Result]] | None = None,
+) -> dict[str, ScanResult[Result]]:
+    """Read every image of some splits.
+
+    Args:
+        splits: Samples by the name of their split.
+        read: Called with the samples and an index; raises an ImageError if the image cannot be read.
+        callback: Called with the progress.
+        known: Results by split and index; these images are not read.
+    """
+    done, total = 0, sum(map(len, splits.values()))
+    scanned: dict[str, ScanResult[Result]] = {}
+    for split, samples in splits.items():
+        results = dict((known or {}).get(split, {}))
+        errors: dict[int, str] = {}
+        new = [index for index in range(len(samples)) if index not in results]
+        done += len(results)
+        for index, result in zip(new, read_each(samples, partial(read, samples), new), strict=True):
+            if isinstance(result, ImageError):
+                errors[index] = result.reason
             else:
-                bad.append(ExcludedImage(split, samples.name(index), result.reason))
+                results[index] = result
             done += 1
             if done % CHUNK == 0 or done == total:
-                told(done, total)
-        checked[split] = ScanResult(samples, facts, bad)
-    if known:
-        known.save()
-    return checked
+                callback(TaskProgress("check", done, total))
+        scanned[split] = ScanResult(split, samples, dict(sorted(results.items())), errors)
+    return scanned
 
 
 def read_each(samples: Samples, read: Callable[[int], Result], indices: Sequence[int]) -> Iterator[Result | ImageError]:
-    """What a function gives for the images at `indices`, in order, or why an image cannot be read.
+    """Yield what a function returns for the images at `indices`, in order, or why an image cannot be read.
 
-    Files are read on all cores, a chunk of them at a time, so that little is held in memory; a dataset of the user's
-    own may not stand it.
+    Files are read on all cores, a few at a time to bound the memory; a dataset of the user's own may not stand threads.
     """
     if samples.are_files:
         for start in range(0, len(indices), CHUNK):

@@ -1,12 +1,12 @@
-"""Checking data before training: every image decoded, and what would make its figures wrong."""
+"""Looking at data before training: what is in it, and what would make its figures wrong."""
 
 import dataclasses
-from collections import defaultdict
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,28 +20,58 @@ from tl_toolkit.data.quality.duplicates import (
     with_content_hashes,
 )
 from tl_toolkit.data.quality.near_duplicates import ENOUGH, SMALLEST, PerceptualHash, near_pairs, perceptual_hash
-from tl_toolkit.data.quality.readability import CHUNK, ExcludedImage, read_each
+from tl_toolkit.data.quality.readability import ExcludedImage, check_splits, scan_splits
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
-from tl_toolkit.errors import ImageError
-from tl_toolkit.events import Callback, DecisionEvent, TaskProgress
+from tl_toolkit.events import Callback, DecisionEvent
 from tl_toolkit.io.files import write_csv
 
 Kind = Literal["unreadable", "identical", "near-duplicate"]
 
 
-@dataclass(frozen=True, slots=True)
-class DataIssue:
-    """An image with which something is wrong: a line of the CSV file.
+@dataclass(frozen=True)
+class SplitCounts:
+    """Readable images of a split, in all and by class."""
+
+    images: int
+    class_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is in a source.
 
     Attributes:
-        problem: What.
-        group: Number of the group of images that are alike, from 1; 0 where the image is alone.
+        name: Of the source.
+        class_names: Its classes.
+        splits: Readable images by split.
+        sizes: Smallest, median and largest width and height in pixels.
+        modes: Number of images by Pillow's mode, the most frequent first.
+        oddities: What is odd, in words.
+        bad_images: Images that cannot be read.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: dict[str, SplitCounts]
+    sizes: dict[str, tuple[float, float, float]]
+    modes: dict[str, int]
+    oddities: tuple[str, ...]
+    bad_images: tuple[ExcludedImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataIssue:
+    """An image that something is wrong with: a line of the CSV file.
+
+    Attributes:
+        problem: What is wrong.
+        group: Number of the group of images that are alike, from 1; 0 for an image that cannot be read.
         splits: Whether the group is in several splits.
-        classes: Whether it is in several classes.
-        split: Where the image is.
-        class_name: Its class.
-        path: Its path, or what stands for it.
+        classes: Whether the group is in several classes.
+        split: Split of the image.
+        class_name: Class of the image.
+        path: Its path, or its number.
         reason: Why it cannot be read.
     """
 
@@ -57,7 +87,7 @@ class DataIssue:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What `tl data check` tells of a source.
+    """What is wrong with a source.
 
     Attributes:
         name: Of the source.
@@ -76,16 +106,12 @@ class DataCheck:
     problems: tuple[DataIssue, ...]
 
     @property
-    def unreadable(self) -> int:
+    def unreadable(self) -> list[DataIssue]:
         """Images that cannot be read."""
-        return sum(problem.problem == "unreadable" for problem in self.problems)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
+        return [problem for problem in self.problems if problem.problem == "unreadable"]
 
     def write(self, path: Path) -> None:
-        """Writes the problems as CSV.
+        """Write the problems as CSV.
 
         Raises:
             ToolkitError: The file cannot be written.
@@ -94,88 +120,104 @@ class DataCheck:
         write_csv(path, header, (dataclasses.astuple(problem) for problem in self.problems))
 
 
-def check_data(source: Source, callback: Callback) -> DataCheck:
-    """Decodes every image of a source and looks for unreadable and identical ones, near duplicates and odd classes.
+def inspect_data(source: Source, callback: Callback) -> DatasetInfo:
+    """Decode every image of a source and return its classes, sizes and modes.
 
     Args:
-        source: What to check.
-        callback: Told how far it is.
+        source: The source.
+        callback: Called with the progress.
     """
-    readable, prints, bad = _look(source, callback)
-    if small := sum(seen is None for seen in prints):
-        callback(
-            DecisionEvent(
-                "looks", f"{small:,} images are not compared", f"they have less than {SMALLEST} pixels a side"
-            )
-        )
-    splits = with_content_hashes(readable)
+    scanned = check_splits(source.splits, callback)
+    infos = [info for result in scanned.values() for info in result.results.values()]
+    counts = _class_counts(source, {split: result.readable for split, result in scanned.items()})
+    modes = dict(Counter(info.mode for info in infos).most_common())
+    oddities = [*source.notes, *class_size_warnings(counts, source.class_names)]
+    if len(modes) > 1:
+        (main, _), *others = modes.items()
+        rare = ", ".join(f"{mode} {count:,}" for mode, count in others)
+        oddities.append(f"Not all images are {main}: {rare}. They are converted.")
+    return DatasetInfo(
+        name=source.name,
+        class_names=source.class_names,
+        splits={split: SplitCounts(sum(sizes), sizes) for split, sizes in counts.items()},
+        sizes={side: _spread([getattr(info, side) for info in infos]) for side in ("width", "height")},
+        modes=modes,
+        oddities=tuple(oddities),
+        bad_images=tuple(image for result in scanned.values() for image in result.bad),
+    )
+
+
+def check_data(source: Source, callback: Callback) -> DataCheck:
+    """Decode every image of a source and look for unreadable and identical ones, near duplicates and odd classes.
+
+    Args:
+        source: The source.
+        callback: Called with the progress.
+    """
+    scanned = scan_splits(ordered(source.splits), _perceptual_hash, callback)
+    looks = [look for result in scanned.values() for look in result.results.values()]
+    if small := looks.count(None):
+        why = f"they have less than {SMALLEST} pixels a side"
+        callback(DecisionEvent("looks", f"{small:,} images are not compared", why))
+    splits = with_content_hashes({split: result.readable for split, result in scanned.items()})
     copies = find_duplicates(splits)
-    near = _find_near(splits, prints)
-    counts = {split: count_classes(samples.targets, source.class_names) for split, samples in splits.items()}
+    near = _find_near(splits, looks)
+    counts = _class_counts(source, splits)
     warnings = [
         *source.notes,
         *class_size_warnings(counts, source.class_names),
         *describe_duplicates(copies, source.class_names),
         *describe_near(near),
     ]
-    problems = [
-        *(
-            DataIssue("unreadable", 0, False, False, image.split, source.class_names[target], image.path, image.reason)
-            for target, image in bad
-        ),
-        *_problems("identical", copies, 1, source.class_names),
-        *_problems("near-duplicate", near, 1 + len(copies.groups), source.class_names),
+    unreadable = [
+        DataIssue("unreadable", 0, False, False, split, source.class_names[target], result.samples.name(index), reason)
+        for split, result in scanned.items()
+        for index, reason in result.errors.items()
+        for target in [result.samples.targets[index]]
+    ]
+    alike = [
+        *_issues("identical", copies, 1, source.class_names),
+        *_issues("near-duplicate", near, 1 + len(copies.groups), source.class_names),
     ]
     wrong = bool(copies.leaks or copies.conflicts)
-    return DataCheck(source.name, source.class_names, counts, tuple(warnings), wrong, tuple(problems))
+    return DataCheck(source.name, source.class_names, counts, tuple(warnings), wrong, (*unreadable, *alike))
 
 
-def _look(
-    source: Source, callback: Callback
-) -> tuple[dict[str, Samples], list[PerceptualHash | None], list[tuple[int, ExcludedImage]]]:
-    """The readable images, what they look like one after the other, and the others with their class."""
-    readable: dict[str, Samples] = {}
-    prints: list[PerceptualHash | None] = []
-    bad: list[tuple[int, ExcludedImage]] = []
-    done, total = 0, sum(map(len, source.splits.values()))
-    for split, samples in ordered(source.splits).items():
-        results = read_each(samples, partial(_fingerprint, samples), range(len(samples)))
-        good = []
-        for index, result in enumerate(results):
-            if isinstance(result, ImageError):
-                bad.append((samples.targets[index], ExcludedImage(split, samples.name(index), result.reason)))
-            else:
-                good.append(index)
-                prints.append(result)
-            done += 1
-            if done % CHUNK == 0 or done == total:
-                callback(TaskProgress("check", done, total))
-        readable[split] = samples.subset(good) if len(good) < len(samples) else samples
-    return readable, prints, bad
+def _class_counts(source: Source, splits: Mapping[str, Samples]) -> dict[str, tuple[int, ...]]:
+    return {split: count_classes(samples.targets, source.class_names) for split, samples in splits.items()}
 
 
-def _fingerprint(samples: Samples, index: int) -> PerceptualHash | None:
+def _spread(values: list[int]) -> tuple[float, float, float]:
+    return (min(values), statistics.median(values), max(values)) if values else (0, 0, 0)
+
+
+def _perceptual_hash(samples: Samples, index: int) -> PerceptualHash | None:
     return perceptual_hash(samples.open(index, 3, ENOUGH))
 
 
-def _find_near(splits: Mapping[str, Samples], prints: Sequence[PerceptualHash | None]) -> DuplicateGroups:
-    """Groups of images that look the same, where not all have the same content."""
+def _find_near(splits: Mapping[str, Samples], looks: Sequence[PerceptualHash | None]) -> DuplicateGroups:
+    """Return groups of images that look the same but do not all have the same content."""
     places = [(split, index) for split, samples in splits.items() for index in range(len(samples))]
-    looks: dict[tuple[int, bytes], PerceptualHash] = {}
+    different: dict[tuple[int, bytes], PerceptualHash] = {}
     images: defaultdict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for number, seen in enumerate(prints):
-        if seen is not None:
-            look = seen.hash, seen.miniature.tobytes()
-            looks[look] = seen
-            images[look].append(number)
-    if not looks:
+    for number, look in enumerate(looks):
+        if look is not None:
+            key = look.hash, look.thumbnail.tobytes()
+            different[key] = look
+            images[key].append(number)
+    if not different:
         return DuplicateGroups([])
-    hashes = np.array([seen.hash for seen in looks.values()], np.uint64)
-    pairs = near_pairs(hashes, np.stack([seen.miniature for seen in looks.values()]))
-    of_look = list(images.values())
+    hashes = np.array([look.hash for look in different.values()], np.uint64)
+    pairs = near_pairs(hashes, np.stack([look.thumbnail for look in different.values()]))
+    numbers_of_look = list(images.values())
+    import networkx  # It takes a while, and few commands need it.
+
+    graph = networkx.Graph()
+    graph.add_nodes_from(range(len(different)))
+    graph.add_edges_from(pairs)
     groups = []
-    for together in _joined(len(looks), pairs):
-        numbers = sorted(number for place in together for number in of_look[place])
+    for together in networkx.connected_components(graph):
+        numbers = sorted(number for place in together for number in numbers_of_look[place])
         contents = {splits[split].contents[index] for split, index in (places[number] for number in numbers)}
         if len(numbers) > 1 and (None in contents or len(contents) > 1):
             groups.append([_copy(splits, *places[number]) for number in numbers])
@@ -183,7 +225,7 @@ def _find_near(splits: Mapping[str, Samples], prints: Sequence[PerceptualHash | 
 
 
 def _alone(group: Sequence[DuplicateImage]) -> tuple[bool, bool]:
-    """Whether a group is in one split and in one class: what is in several matters more, and comes first."""
+    """Return whether a group is in one split, and in one class: groups in several matter more and come first."""
     return len({copy.split for copy in group}) == 1, len({copy.target for copy in group}) == 1
 
 
@@ -191,26 +233,7 @@ def _copy(splits: Mapping[str, Samples], split: str, index: int) -> DuplicateIma
     return DuplicateImage(split, index, splits[split].targets[index], splits[split].name(index))
 
 
-def _joined(count: int, pairs: Iterator[tuple[int, int]]) -> list[list[int]]:
-    """The numbers below `count` in groups that are joined by pairs, in the order of their first."""
-    parent = list(range(count))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    for first, second in pairs:
-        one, other = sorted((root(first), root(second)))
-        parent[other] = one
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for number in range(count):
-        groups[root(number)].append(number)
-    return list(groups.values())
-
-
-def _problems(kind: Kind, copies: DuplicateGroups, first: int, class_names: Sequence[str]) -> Iterator[DataIssue]:
+def _issues(kind: Kind, copies: DuplicateGroups, first: int, class_names: Sequence[str]) -> Iterator[DataIssue]:
     for number, group in enumerate(copies.groups, start=first):
         one_split, one_class = _alone(group)
         for copy in group:

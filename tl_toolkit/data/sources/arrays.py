@@ -1,55 +1,53 @@
 """Samples from Python objects: map-style datasets, arrays and tensors."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from tl_toolkit.data.images import ARRAYS, fingerprint_image, problem_with_shape, problem_with_values
+from tl_toolkit.data.image_sets import DatasetImages, listed_images
+from tl_toolkit.data.images import ARRAYS, problem_with_shape, problem_with_values
 from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.errors import DataError
 
 TARGET_ATTRIBUTES = ("targets", "labels", "_labels", "_samples")
-"""Where torchvision's datasets keep their targets, so that no image need be decoded to read them."""
+"""Where torchvision's datasets have their targets, so that no image is decoded to read them."""
 
 
-class DatasetImages(Sequence[Any]):
-    """The images of a map-style dataset, read one at a time.
+class ArraysOpener:
+    """Pairs of images and targets."""
 
-    Attributes:
-        contents: What tells the content of each image that was read, by index.
-    """
+    def accepts(self, spec: object) -> bool:
+        """Return whether the spec is a pair."""
+        return isinstance(spec, tuple) and len(spec) == 2
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self.contents: dict[int, bytes | None] = {}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        image = self.dataset[index][0]
-        if index not in self.contents:
-            self.contents[index] = fingerprint_image(image)
-        return image
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(len(self)))
+    def open(self, spec: tuple[Any, Any], _: SourceOptions) -> Source:
+        """Open a pair; see `array_samples`."""
+        samples, class_names = array_samples(*spec)
+        return Source("arrays", {"train": samples}, class_names)
 
 
-def dataset_samples(dataset: Any, fixed: bool = False) -> tuple[Samples, tuple[str, ...]]:
-    """Samples and class names of a map-style dataset of (image, target) pairs.
+class DatasetOpener:
+    """Map-style datasets, named after their class."""
+
+    def accepts(self, spec: object) -> bool:
+        """Return whether the spec has a length and items."""
+        return hasattr(spec, "__getitem__") and hasattr(spec, "__len__")
+
+    def open(self, spec: Any, _: SourceOptions) -> Source:
+        """Open a dataset; see `dataset_samples`."""
+        samples, class_names = dataset_samples(spec)
+        return Source(type(spec).__name__.lower(), {"train": samples}, class_names)
+
+
+def dataset_samples(dataset: Any, deterministic: bool = False) -> tuple[Samples, tuple[str, ...]]:
+    """Return the samples and class names of a map-style dataset of (image, target) pairs.
 
     Args:
         dataset: Gives (image, target) for the indices from 0 on.
-        fixed: Whether it gives the same image each time.
+        deterministic: Whether it gives the same image each time.
 
     Raises:
         DataError: The targets are not the numbers 0 to N-1.
@@ -63,31 +61,32 @@ def dataset_samples(dataset: Any, fixed: bool = False) -> tuple[Samples, tuple[s
                 f"{type(dataset).__name__} must give (image, target) pairs for the indices 0 to {len(dataset) - 1}, "
                 f"with whole numbers as targets ({type(error).__name__}: {error})."
             ) from error
-    return Samples(DatasetImages(dataset), targets, fixed), _names(targets, getattr(dataset, "classes", None))
+    images = DatasetImages(dataset, deterministic)
+    return Samples(images, targets), _names(targets, getattr(dataset, "classes", None))
 
 
 def _known_targets(dataset: Any) -> list[int] | None:
-    """The targets that a dataset keeps in a list, where these are sure to be those that its items have."""
+    """Return the targets that a dataset has in a list; None if its items may have others."""
     if getattr(dataset, "target_transform", None) is not None:
         return None
     for attribute in TARGET_ATTRIBUTES:
-        kept = getattr(dataset, attribute, None)
-        if kept is None or len(kept) != len(dataset):
+        found = getattr(dataset, attribute, None)
+        if found is None or len(found) != len(dataset):
             continue
         if attribute == "_samples":
-            kept = [target for _, target in kept]
-        values = kept.tolist() if hasattr(kept, "tolist") else list(kept)
+            found = [target for _, target in found]
+        values = found.tolist() if hasattr(found, "tolist") else list(found)
         if all(isinstance(value, int) for value in values):
             return values
     return None
 
 
 def array_samples(images: Any, targets: Any) -> tuple[Samples, tuple[str, ...]]:
-    """Samples and class names of images (N, H, W), (N, H, W, C) or tensors (N, C, H, W), or a list of images.
+    """Return the samples and class names of arrays (N, H, W) or (N, H, W, C), tensors (N, C, H, W) or lists of images.
 
     Raises:
-        DataError: There are not as many images as targets, the targets are not the numbers 0 to N-1, or an array's
-            shape, type or values are no images'.
+        DataError: The numbers of images and targets differ, the targets are not the numbers 0 to N-1, or an array's
+            shape, type or values are not those of images.
     """
     try:
         numbers = [int(target) for target in targets]
@@ -97,19 +96,19 @@ def array_samples(images: Any, targets: Any) -> tuple[Samples, tuple[str, ...]]:
         raise DataError(f"There are {len(images)} images but {len(numbers)} targets.")
     if len(images) and (isinstance(images, torch.Tensor) or _has_numbers(images)):
         _check_array(images)
-    return Samples(list(images), numbers), _names(numbers, None)
+    return Samples(listed_images(list(images)), numbers), _names(numbers, None)
 
 
 def _has_numbers(images: Any) -> bool:
-    """Whether it is an array of pixels, rather than one of PIL images or paths."""
+    """Return whether this is an array of pixels, rather than one of PIL images or paths."""
     return isinstance(images, np.ndarray) and images.dtype.kind in "biufc"
 
 
 def _check_array(images: np.ndarray | torch.Tensor) -> None:
-    """Refuses an array of which no image, or not every image, could be read: all have one shape, type and range.
+    """Check shape, type and range of an array, before each of its images fails.
 
     Raises:
-        DataError: It is one; the message says how it becomes images.
+        DataError: The message says how the array becomes images.
     """
     found = f"The images are {'a tensor' if isinstance(images, torch.Tensor) else 'an array'} of shape"
     shape, depth = tuple(images.shape), images.ndim - 1

@@ -2,22 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.data.sources.arrays import array_samples, dataset_samples
-from tl_toolkit.data.sources.folder import read_folder
-from tl_toolkit.data.sources.names import PREFIX, PYTHON_PREFIX, find_folder
-from tl_toolkit.errors import DataError, UnknownNameError, UsageError
+from tl_toolkit.data.sources.names import SOURCES, candidates
+from tl_toolkit.errors import UnknownNameError, UsageError
 from tl_toolkit.io.download import ProgressCallback
-from tl_toolkit.io.files import is_folder
-from tl_toolkit.io.reader_threads import call_with_stall_guard
-from tl_toolkit.text import named
-
-PACKAGE = Path(__file__).resolve().parents[2]
-IDX_FOLDERS = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist", "KMNIST": "kmnist"}
-"""Folders that torchvision makes for MNIST and its kin, and the names of these datasets here."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +16,10 @@ class Source:
 
     Attributes:
         name: Short, for the name of the run.
-        splits: Samples of train, val and test, those that there are.
+        splits: Samples of train, val and test, as far as there are any.
         class_names: In the order of the targets.
-        allow_hflip: False where a mirrored image means something else, as in writing.
-        root: Folder against which file names are told, where there is one.
+        allow_hflip: False if a mirrored image means something else, as in writing.
+        root: Folder to which reports show file names relative, if there is one.
         notes: What a user should know about how the source was read.
     """
 
@@ -41,7 +31,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
 
     def split(self, name: str) -> Samples:
-        """The samples of a split.
+        """Return the samples of a split.
 
         Raises:
             UnknownNameError: The source has no such split.
@@ -51,67 +41,57 @@ class Source:
         return self.splits[name]
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to open a source.
+
+    Attributes:
+        data_root: Folder of downloaded datasets.
+        download: Fetch what is missing.
+        progress: Called with the progress of a download.
+    """
+
+    data_root: Path = Path("datasets")
+    download: bool = False
+    progress: ProgressCallback | None = None
+
+
+class SourceOpener(Protocol):
+    """Opens one kind of source; `SOURCES` creates it without arguments."""
+
+    def accepts(self, spec: Any) -> bool:
+        """Return whether this kind of source answers to a spec; quick, and without opening anything."""
+
+    def open(self, spec: Any, options: SourceOptions) -> Source:
+        """Open the source.
+
+        Raises:
+            UsageError: There is no such source.
+            DataError: It is not as expected.
+        """
+
+
 def open_source(
     spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: ProgressCallback | None = None
 ) -> Source:
-    """Opens images of any origin.
+    """Open images of any origin.
 
     Args:
-        spec: A folder, "digits", "torchvision:NAME", a map-style dataset of (image, target) pairs, or an
-            (images, targets) pair of arrays or tensors.
+        spec: A folder, "digits", "torchvision:NAME", a map-style dataset of (image, target) pairs, an
+            (images, targets) pair of arrays or tensors, or "SOURCE:NAME" for a source of another package.
         data_root: Folder of torchvision's datasets.
-        download: Fetch a torchvision dataset that is not there.
-        progress: Told how far the download is.
+        download: Fetch a dataset that is not there.
+        progress: Called with the progress of the download.
 
     Raises:
-        UsageError: Nothing answers to the spec.
-        DataError: What answers to it is not as expected.
+        UsageError: No source answers to the spec.
+        DataError: The source that answers to it is not as expected.
     """
-    if isinstance(spec, str | Path):
-        return _open_named(str(spec), data_root, download, progress)
-    if isinstance(spec, tuple) and len(spec) == 2:
-        samples, class_names = array_samples(*spec)
-        return Source("arrays", {"train": samples}, class_names)
-    if hasattr(spec, "__getitem__") and hasattr(spec, "__len__"):
-        samples, class_names = dataset_samples(spec)
-        return Source(type(spec).__name__.lower(), {"train": samples}, class_names)
+    spec = str(spec) if isinstance(spec, Path) else spec
+    for name in candidates(spec):
+        opener: SourceOpener = SOURCES.get(name)()
+        if opener.accepts(spec):
+            return opener.open(spec, SourceOptions(data_root, download, progress))
     raise UsageError(
         f"Data must be a folder, a name, a map-style dataset or an (images, targets) pair, not {type(spec).__name__}."
     )
-
-
-def digits_folder() -> Path:
-    """The handwritten digits that come with the toolkit: inside an installed package, or beside it in a checkout."""
-    inside = PACKAGE / "datasets" / "digits"
-    return inside if inside.is_dir() else PACKAGE.parent / "datasets" / "digits"
-
-
-def _open_named(spec: str, data_root: Path, download: bool, progress: ProgressCallback | None) -> Source:
-    if spec.startswith(PREFIX):
-        # torchvision.datasets is slow to import and rarely needed.
-        from tl_toolkit.data.sources.torchvision import open_torchvision
-
-        name = spec.removeprefix(PREFIX)
-        splits, class_names, allow_hflip = open_torchvision(name, data_root, download, progress)
-        return Source(name, splits, class_names, allow_hflip)
-    if spec.startswith(PYTHON_PREFIX):
-        raise UsageError(f"{spec} stands for objects that Python gave; from Python, give them again.")
-    if spec == DIGITS:
-        return _open_folder(digits_folder(), DIGITS, allow_hflip=False)
-    return call_with_stall_guard(_open_path, spec)
-
-
-def _open_path(spec: str) -> Source:
-    folder = find_folder(spec)
-    return _open_folder(folder, folder.resolve().name, allow_hflip=True)
-
-
-def _open_folder(folder: Path, name: str, allow_hflip: bool) -> Source:
-    for kind, dataset in IDX_FOLDERS.items():
-        if is_folder(folder / kind / "raw"):
-            raise DataError(
-                f"{folder} holds {kind} as torchvision stores it: say {named('data', PREFIX + dataset)} and "
-                f"{named('data_root', folder)}."
-            )
-    found = read_folder(folder)
-    return Source(name, found.splits, tuple(found.class_names), allow_hflip, folder, found.notes)

@@ -3,13 +3,18 @@
 import difflib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from tl_toolkit.config.choices import DIGITS
+from tl_toolkit.data.image_sets import FileImages
 from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.listing import Contents, PassedOver, images_below, list_folder
+from tl_toolkit.data.sources.names import PREFIX, find_folder
 from tl_toolkit.errors import DataError
+from tl_toolkit.io.files import is_folder
 from tl_toolkit.io.own_files import is_run_folder
+from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.text import join_names, named
 
 SPLIT_FOLDERS: Mapping[str, str] = {
@@ -36,27 +41,58 @@ DEEPEST = 4
 """Levels below a folder without images in which those that may be meant are looked for."""
 
 
-@dataclass(frozen=True)
-class FolderImages:
-    """What a folder of images holds.
-
-    Attributes:
-        splits: Samples by the name of their split.
-        class_names: In the order of the targets.
-        notes: What was passed over, or is odd.
-    """
-
-    splits: dict[str, Samples]
-    class_names: list[str]
-    notes: list[str]
+PACKAGE = Path(__file__).resolve().parents[2]
+IDX_FOLDERS = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist", "KMNIST": "kmnist"}
+"""Folders that torchvision makes for MNIST and its kin, and the names of these datasets here."""
 
 
-def read_folder(folder: Path) -> FolderImages:
-    """Finds the images of each class of each split; whether one can be read shows when it is decoded.
+class DigitsOpener:
+    """The handwritten digits that come with the toolkit."""
+
+    def accepts(self, spec: object) -> bool:
+        """Return whether the spec is "digits"."""
+        return spec == DIGITS
+
+    def open(self, spec: str, _: SourceOptions) -> Source:
+        """Open the digits."""
+        return read_folder(digits_folder(), spec, allow_hflip=False)
+
+
+class FolderOpener:
+    """Folders of images."""
+
+    def accepts(self, spec: object) -> bool:
+        """Return whether the spec is a str: what is no name of another source is a folder."""
+        return isinstance(spec, str)
+
+    def open(self, spec: str, _: SourceOptions) -> Source:
+        """Open a folder; see `read_folder`."""
+        return call_with_stall_guard(lambda: read_folder(find_folder(spec)))
+
+
+def digits_folder() -> Path:
+    """Return the folder of the digits: inside an installed package, or beside it in a checkout."""
+    inside = PACKAGE / "datasets" / "digits"
+    return inside if inside.is_dir() else PACKAGE.parent / "datasets" / "digits"
+
+
+def read_folder(folder: Path, source_name: str = "", allow_hflip: bool = True) -> Source:
+    """Find the images of each class of each split; decoding shows which of them can be read.
+
+    Args:
+        folder: The folder.
+        source_name: By default the name of the folder.
+        allow_hflip: False if a mirrored image means something else.
 
     Raises:
-        DataError: It cannot be said which images are of which class.
+        DataError: The classes of the images are ambiguous.
     """
+    for kind, dataset in IDX_FOLDERS.items():
+        if is_folder(folder / kind / "raw"):
+            raise DataError(
+                f"{folder} holds {kind} as torchvision stores it: say {named('data', PREFIX + dataset)} and "
+                f"{named('data_root', folder)}."
+            )
     if is_run_folder(folder):
         raise DataError(f"{folder} is a run that tl wrote, no folder of images; {EXPECTED}.")
     passed_over = PassedOver()
@@ -80,9 +116,12 @@ def read_folder(folder: Path) -> FolderImages:
         for name, contents in classes[split].items():
             passed_over.add(contents.passed_over)
             _check_nothing_deeper(path / name, contents, passed_over)
-    return FolderImages(
+    return Source(
+        source_name or folder.resolve().name,
         {split: _samples(path, classes[split], class_names) for split, path in split_folders.items()},
-        class_names,
+        tuple(class_names),
+        allow_hflip,
+        folder,
         [*notes, *_odd_names(class_names), *passed_over.notes()],
     )
 
@@ -241,10 +280,10 @@ def _odd_names(class_names: Sequence[str]) -> list[str]:
 
 
 def _samples(folder: Path, classes: Mapping[str, Contents], class_names: Sequence[str]) -> Samples:
-    images: list[str] = []  # A Path takes six times the memory, and Python's garbage collector looks through them all.
+    images: list[str] = []
     targets: list[int] = []
     for target, name in enumerate(class_names):
         files = [str(folder / name / image) for image in classes[name].images] if name in classes else []
         images += files
         targets += [target] * len(files)
-    return Samples(images, targets)
+    return Samples(FileImages(images), targets)

@@ -2,38 +2,62 @@
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.data.sources.catalogue import CATALOGUE, find_entry
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import expand_path, is_file, is_folder
 from tl_toolkit.io.reader_threads import call_with_stall_guard
+from tl_toolkit.registry import Registry
 
 PREFIX = "torchvision:"
 PYTHON_PREFIX = "python:"
-"""What a run notes as its data where it was given Python objects."""
+"""What a run records as its data if these are Python objects."""
 
 KINDS = "a folder of class folders, `digits` or `torchvision:NAME`"
 
+UNPREFIXED = {
+    "digits": "tl_toolkit.data.sources.folder:DigitsOpener",
+    "folder": "tl_toolkit.data.sources.folder:FolderOpener",
+    "arrays": "tl_toolkit.data.sources.arrays:ArraysOpener",
+    "dataset": "tl_toolkit.data.sources.arrays:DatasetOpener",
+}
+"""The sources that need not be named in a spec. A spec of any other, a str, is "SOURCE:NAME"."""
+
+TORCHVISION = {"torchvision": "tl_toolkit.data.sources.torchvision:TorchvisionOpener"}
+SOURCES: Registry[Any] = Registry("source", "tl_toolkit.sources", UNPREFIXED | TORCHVISION)
+"""A `SourceOpener` class by name."""
+
+
+def candidates(spec: object) -> list[str]:
+    """Return the names of the sources that may answer to a spec, in the order in which they are asked."""
+    if not isinstance(spec, str):
+        return list(SOURCES)
+    prefix, colon, _ = spec.partition(":")
+    return [prefix] if colon and prefix not in UNPREFIXED and prefix in SOURCES else list(UNPREFIXED)
+
 
 def check_name(spec: str) -> None:
-    """Looks whether something answers to a name; what is in it is another matter.
+    """Check that a source answers to a name; what is in it is another matter.
 
     Raises:
-        UsageError: Nothing does.
+        UsageError: None does.
     """
     if spec.startswith(PREFIX):
         find_entry(spec.removeprefix(PREFIX))
-    elif spec != DIGITS and not spec.startswith(PYTHON_PREFIX):
+    elif spec != DIGITS and not spec.startswith(PYTHON_PREFIX) and "folder" in candidates(spec):
         call_with_stall_guard(find_folder, spec)
 
 
 def find_folder(spec: str) -> Path:
-    """The folder of that name.
+    """Return the folder of that name.
 
     Raises:
         UsageError: There is none.
     """
+    if spec.startswith(PYTHON_PREFIX):
+        raise UsageError(f"{spec} stands for objects that Python gave; from Python, give them again.")
     folder = expand_path(spec)
     if not is_folder(folder):
         raise UsageError(_not_found(spec, folder))

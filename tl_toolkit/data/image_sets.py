@@ -1,0 +1,194 @@
+# ruff: noqa: D102  # `ImageSet` documents the methods.
+"""Sets of images that can be read in any order: files, pixels in memory, items of a dataset, and parts of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+from tl_toolkit.data.images import ImageLike, fingerprint_image, is_path
+
+
+class ImageSet(ABC):
+    """Images by index, not yet decoded. A new kind of image needs `__len__` and `read` at least.
+
+    Attributes:
+        deterministic: Whether an image is the same whenever it is read; False where reading augments it.
+        are_files: Whether the images are files, which are decoded on all cores and whose decoding is cached.
+    """
+
+    deterministic: bool = True
+    are_files: bool = False
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, index: int) -> ImageLike:
+        """Return what `open_image` decodes. Any error means that the image cannot be read."""
+
+    def name(self, index: int) -> str:
+        """Return what messages and reports call the image; without unreadable images, a seed splits by these names."""
+        return f"image {index}"
+
+    def path(self, index: int) -> str | None:  # noqa: ARG002  # for subclasses
+        """Return the image's file, or None if it is not a file."""
+        return None
+
+    def fingerprint(self, index: int) -> bytes | None:  # noqa: ARG002
+        """Return 16 bytes that change when the image changes, without decoding it; None if nothing tells."""
+        return None
+
+    def content_hash(self, index: int) -> bytes | None:  # noqa: ARG002
+        """Return 16 bytes of the content of an image that is not a file; None if it is unknown, or not yet known."""
+        return None
+
+    def subset(self, indices: Sequence[int]) -> "ImageSet":
+        """Return the images at `indices`, in that order."""
+        return Subset(self, indices)
+
+
+class ArrayImages(ImageSet):
+    """A list of images in memory, with paths among them or not.
+
+    Args:
+        items: PIL images, arrays, tensors or paths.
+    """
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, index: int) -> ImageLike:
+        image: ImageLike = self.items[index]
+        return image
+
+    def name(self, index: int) -> str:
+        return self.path(index) or super().name(index)
+
+    def path(self, index: int) -> str | None:
+        item = self.items[index]
+        return str(item) if is_path(item) else None
+
+    def fingerprint(self, index: int) -> bytes | None:
+        return fingerprint_image(self.items[index])
+
+    def content_hash(self, index: int) -> bytes | None:
+        return self.fingerprint(index)
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        return type(self)([self.items[index] for index in indices])
+
+
+class FileImages(ArrayImages):
+    """Image files, by path.
+
+    A list of str: a Path takes six times the memory, and Python's garbage collector looks through them all.
+    """
+
+    are_files = True
+
+
+def listed_images(items: Sequence[Any]) -> ArrayImages:
+    """Return the images of a list, as files if all of them are paths."""
+    return FileImages(items) if all(map(is_path, items)) else ArrayImages(items)
+
+
+class DatasetImages(ImageSet):
+    """Images of a map-style dataset of (image, target) pairs.
+
+    Args:
+        dataset: Gives a pair for each index from 0 on.
+        deterministic: Whether it gives the same image each time.
+    """
+
+    def __init__(self, dataset: Any, deterministic: bool = False) -> None:
+        self.dataset = dataset
+        self.deterministic = deterministic
+        self._content_hashes: dict[int, bytes | None] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def read(self, index: int) -> ImageLike:
+        image: ImageLike = self.dataset[index][0]
+        if index not in self._content_hashes:
+            self._content_hashes[index] = fingerprint_image(image)
+        return image
+
+    def content_hash(self, index: int) -> bytes | None:
+        """Return that of the first reading; None before it."""
+        return self._content_hashes.get(index)
+
+    def subset(self, indices: Sequence[int]) -> "Subset":
+        return _DatasetSubset(self, indices)
+
+
+class _View(ImageSet):
+    """Images of other sets."""
+
+    @abstractmethod
+    def locate(self, index: int) -> tuple[ImageSet, int]:
+        """Return the set that has the image, and its index there."""
+
+    def read(self, index: int) -> ImageLike:
+        images, place = self.locate(index)
+        return images.read(place)
+
+    def name(self, index: int) -> str:
+        images, place = self.locate(index)
+        return images.name(place)
+
+    def path(self, index: int) -> str | None:
+        images, place = self.locate(index)
+        return images.path(place)
+
+    def fingerprint(self, index: int) -> bytes | None:
+        images, place = self.locate(index)
+        return images.fingerprint(place)
+
+    def content_hash(self, index: int) -> bytes | None:
+        images, place = self.locate(index)
+        return images.content_hash(place)
+
+
+class Subset(_View):
+    """Some images of a set, in any order."""
+
+    def __init__(self, images: ImageSet, indices: Sequence[int]) -> None:
+        self.images = images
+        self.indices = indices
+        self.deterministic, self.are_files = images.deterministic, images.are_files
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def locate(self, index: int) -> tuple[ImageSet, int]:
+        return self.images, self.indices[index]
+
+    def subset(self, indices: Sequence[int]) -> "Subset":
+        return type(self)(self, indices)
+
+
+class _DatasetSubset(Subset):
+    """Some images of a map-style dataset."""
+
+    def name(self, index: int) -> str:
+        # Checkpoints fingerprint these names: a subset of a subset counts within the first.
+        return f"image {self.indices[index]}"
+
+
+class Concatenation(_View):
+    """The images of one set, then those of another."""
+
+    def __init__(self, first: ImageSet, second: ImageSet) -> None:
+        self.first, self.second = first, second
+        self.deterministic = first.deterministic and second.deterministic
+        self.are_files = first.are_files and second.are_files
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def locate(self, index: int) -> tuple[ImageSet, int]:
+        return (self.first, index) if index < len(self.first) else (self.second, index - len(self.first))

@@ -80,7 +80,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         pixels = self._pixels(epoch, drawn)
         note_image(None)
         if self.batch_transform:
-            pixels = _transform_batch(self.batch_transform, pixels[None], (self.seed, epoch), [drawn])[0]
+            pixels = transform_batch(self.batch_transform, pixels[None], (self.seed, epoch), [drawn])[0]
         return pixels, target
 
     def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> list[tuple[torch.Tensor, int]]:
@@ -175,7 +175,7 @@ class InMemoryDataset(Dataset[tuple[torch.Tensor, int]]):
         pixels = self.pixels[indices]
         if self.batch_transform:
             drawn = [key[1] if isinstance(key, tuple) else key for key in keys]
-            pixels = _transform_batch(self.batch_transform, pixels, (self.seed, epoch), drawn)
+            pixels = transform_batch(self.batch_transform, pixels, (self.seed, epoch), drawn)
         return pixels, self.targets[indices]
 
 
@@ -184,7 +184,7 @@ def _index_of(key: int | AugmentationKey, images: int) -> int:
     return key[1] % images if isinstance(key, tuple) else key
 
 
-def _transform_batch(
+def transform_batch(
     transform: BatchTransform, pixels: torch.Tensor, key: tuple[int, int], indices: Sequence[int]
 ) -> torch.Tensor:
     """Transforms images by numbers drawn from (seed, epoch) and their own index."""

@@ -155,7 +155,7 @@ def _loader(
         sampler=keys,
         num_workers=workers,
         worker_init_fn=notes,
-        collate_fn=_as_it_is if decoded else None,
+        collate_fn=keep_batch if decoded else None,
         drop_last=drop_last,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
@@ -165,6 +165,6 @@ def _loader(
     )
 
 
-def _as_it_is(batch: Any) -> Any:
-    """Collates what is a batch already."""
+def keep_batch(batch: Any) -> Any:
+    """Collate what is a batch already."""
     return batch

@@ -1,15 +1,19 @@
 """`tl data` as a person types it."""
 
+import contextlib
 import csv
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.folders import copy_digits
 from tests.helpers.terminal import run_tl
+from tl_toolkit.events import Event, TaskProgress
+from tl_toolkit.io.download import ProgressCallback
 
 
 @pytest.fixture
@@ -82,3 +86,20 @@ def test_data_info_shows_counts_sizes_and_oddities(photos: Path):
     assert "modes       L 30\n" in done.stdout
     assert "the file is empty" in done.stderr
     assert json.loads(run_tl("data", "info", photos, "--json").stdout)["splits"]["train"]["images"] == 30
+
+
+@pytest.mark.parametrize("command", ["info", "check"])
+def test_data_commands_show_the_progress_of_a_download(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    @contextlib.contextmanager
+    def downloads(progress: ProgressCallback | None) -> Iterator[None]:
+        if progress:
+            progress(5, 10)
+        raise OSError("interrupted")
+        yield
+
+    events: list[Event] = []
+    monkeypatch.setattr("tl_toolkit.data.sources.torchvision.checked_downloads", downloads)
+    monkeypatch.setattr("tl_toolkit.cli.progress.ProgressDisplay.__call__", lambda self, event: events.append(event))
+    done = run_tl("data", command, "torchvision:cifar10", "--download", "--data-root", tmp_path)
+    assert (done.exit_code, events) == (1, [TaskProgress("download", 5, 10, "bytes")]), done.output
+    assert "torchvision:cifar10 could not be downloaded" in done.stderr

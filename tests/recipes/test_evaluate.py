@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
@@ -96,3 +97,19 @@ def test_evaluate_of_images_without_labels_says_tl_predict(tiny_run: Run, tiny_d
     assert str(error.value) == (
         f"{image} is a file, and nothing says what is in it. To name the likeliest classes: tl predict '{image}'"
     )
+
+
+def test_evaluate_of_a_dataset_that_augments_its_images_gives_the_same_with_workers(tiny_run: Run):
+    class Noise(torch.utils.data.Dataset):
+        classes = tiny_run.summary["class_names"]
+        targets = [0, 1, 2] * 4
+
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return torch.rand(3, 8, 8), self.targets[index]
+
+    torch.manual_seed(1)
+    losses = [tl.evaluate(tiny_run.model, Noise(), workers=workers).scores.loss for workers in (0, 0, 2)]
+    assert losses[0] == losses[1] == losses[2]

@@ -44,7 +44,10 @@ class ImageSet(ABC):
 
     def subset(self, indices: Sequence[int]) -> "ImageSet":
         """Return the images at `indices`, in that order."""
-        return Subset(self, indices)
+        return Subset([(self, index) for index in indices])
+
+    def __add__(self, other: "ImageSet") -> "ImageSet":
+        return Subset([(images, index) for images in (self, other) for index in range(len(images))])
 
 
 class ArrayImages(ImageSet):
@@ -121,54 +124,45 @@ class DatasetImages(ImageSet):
         """Return that of the first reading; None before it."""
         return self._content_hashes.get(index)
 
-    def subset(self, indices: Sequence[int]) -> "Subset":
-        return _DatasetSubset(self, indices)
+    def subset(self, indices: Sequence[int]) -> "ImageSet":
+        return _DatasetSubset([(self, index) for index in indices])
 
 
-class _View(ImageSet):
-    """Images of other sets."""
+class Subset(ImageSet):
+    """Images of other sets.
 
-    @abstractmethod
-    def locate(self, index: int) -> tuple[ImageSet, int]:
-        """Return the set that has the image, and its index there."""
+    Args:
+        places: The set of each image, and its index there.
+    """
+
+    def __init__(self, places: Sequence[tuple[ImageSet, int]]) -> None:
+        self.places = places
+        sets = {id(images): images for images, _ in places}.values()
+        self.deterministic = all(images.deterministic for images in sets)
+        self.are_files = all(images.are_files for images in sets)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
     def read(self, index: int) -> ImageLike:
-        images, place = self.locate(index)
+        images, place = self.places[index]
         return images.read(place)
 
     def name(self, index: int) -> str:
-        images, place = self.locate(index)
+        images, place = self.places[index]
         return images.name(place)
 
     def path(self, index: int) -> str | None:
-        images, place = self.locate(index)
+        images, place = self.places[index]
         return images.path(place)
 
     def fingerprint(self, index: int) -> bytes | None:
-        images, place = self.locate(index)
+        images, place = self.places[index]
         return images.fingerprint(place)
 
     def content_hash(self, index: int) -> bytes | None:
-        images, place = self.locate(index)
+        images, place = self.places[index]
         return images.content_hash(place)
-
-
-class Subset(_View):
-    """Some images of a set, in any order."""
-
-    def __init__(self, images: ImageSet, indices: Sequence[int]) -> None:
-        self.images = images
-        self.indices = indices
-        self.deterministic, self.are_files = images.deterministic, images.are_files
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def locate(self, index: int) -> tuple[ImageSet, int]:
-        return self.images, self.indices[index]
-
-    def subset(self, indices: Sequence[int]) -> "Subset":
-        return type(self)(self, indices)
 
 
 class _DatasetSubset(Subset):
@@ -176,19 +170,7 @@ class _DatasetSubset(Subset):
 
     def name(self, index: int) -> str:
         # Checkpoints fingerprint these names: a subset of a subset counts within the first.
-        return f"image {self.indices[index]}"
+        return f"image {self.places[index][1]}"
 
-
-class Concatenation(_View):
-    """The images of one set, then those of another."""
-
-    def __init__(self, first: ImageSet, second: ImageSet) -> None:
-        self.first, self.second = first, second
-        self.deterministic = first.deterministic and second.deterministic
-        self.are_files = first.are_files and second.are_files
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def locate(self, index: int) -> tuple[ImageSet, int]:
-        return (self.first, index) if index < len(self.first) else (self.second, index - len(self.first))
+    def subset(self, indices: Sequence[int]) -> Subset:
+        return _DatasetSubset([(self, index) for index in indices])

@@ -61,4 +61,4 @@ def refit_head(context: RunContext, probe: StageConfig) -> None:
 
 
 def _merge(one: Samples, other: Samples) -> Samples:
-    return Samples(Concatenation(one.images, other.images), [*one.targets, *other.targets])
+    return Samples(one.images + other.images, [*one.targets, *other.targets])

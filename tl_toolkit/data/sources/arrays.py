@@ -16,30 +16,20 @@ TARGET_ATTRIBUTES = ("targets", "labels", "_labels", "_samples")
 """Where torchvision's datasets have their targets, so that no image is decoded to read them."""
 
 
-class ArraysOpener:
-    """Pairs of images and targets."""
-
-    def accepts(self, spec: object) -> bool:
-        """Return whether the spec is a pair."""
-        return isinstance(spec, tuple) and len(spec) == 2
-
-    def open(self, spec: tuple[Any, Any], _: SourceOptions) -> Source:
-        """Open a pair; see `array_samples`."""
-        samples, class_names = array_samples(*spec)
-        return Source("arrays", {"train": samples}, class_names)
+def open_arrays(spec: object, _: SourceOptions) -> Source | None:
+    """Open a pair of images and targets; see `array_samples`."""
+    if not (isinstance(spec, tuple) and len(spec) == 2):
+        return None
+    samples, class_names = array_samples(*spec)
+    return Source("arrays", {"train": samples}, class_names)
 
 
-class DatasetOpener:
-    """Map-style datasets, named after their class."""
-
-    def accepts(self, spec: object) -> bool:
-        """Return whether the spec has a length and items."""
-        return hasattr(spec, "__getitem__") and hasattr(spec, "__len__")
-
-    def open(self, spec: Any, _: SourceOptions) -> Source:
-        """Open a dataset; see `dataset_samples`."""
-        samples, class_names = dataset_samples(spec)
-        return Source(type(spec).__name__.lower(), {"train": samples}, class_names)
+def open_dataset(spec: object, _: SourceOptions) -> Source | None:
+    """Open a map-style dataset, named after its class; see `dataset_samples`."""
+    if not (hasattr(spec, "__getitem__") and hasattr(spec, "__len__")):
+        return None
+    samples, class_names = dataset_samples(spec)
+    return Source(type(spec).__name__.lower(), {"train": samples}, class_names)
 
 
 def dataset_samples(dataset: Any, deterministic: bool = False) -> tuple[Samples, tuple[str, ...]]:

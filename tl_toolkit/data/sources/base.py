@@ -1,8 +1,9 @@
 """Sources: from what a user names to samples with class names."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.names import SOURCES, candidates
@@ -56,19 +57,8 @@ class SourceOptions:
     progress: ProgressCallback | None = None
 
 
-class SourceOpener(Protocol):
-    """Opens one kind of source; `SOURCES` creates it without arguments."""
-
-    def accepts(self, spec: Any) -> bool:
-        """Return whether this kind of source answers to a spec; quick, and without opening anything."""
-
-    def open(self, spec: Any, options: SourceOptions) -> Source:
-        """Open the source.
-
-        Raises:
-            UsageError: There is no such source.
-            DataError: It is not as expected.
-        """
+Opener = Callable[[Any, SourceOptions], Source | None]
+"""Opens a kind of source: by a spec, or returns None for a spec of another kind."""
 
 
 def open_source(
@@ -89,9 +79,9 @@ def open_source(
     """
     spec = str(spec) if isinstance(spec, Path) else spec
     for name in candidates(spec):
-        opener: SourceOpener = SOURCES.get(name)()
-        if opener.accepts(spec):
-            return opener.open(spec, SourceOptions(data_root, download, progress))
+        opener: Opener = SOURCES.get(name)
+        if source := opener(spec, SourceOptions(data_root, download, progress)):
+            return source
     raise UsageError(
         f"Data must be a folder, a name, a map-style dataset or an (images, targets) pair, not {type(spec).__name__}."
     )

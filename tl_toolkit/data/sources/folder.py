@@ -46,28 +46,14 @@ IDX_FOLDERS = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist", "KMNIST": "kmn
 """Folders that torchvision makes for MNIST and its kin, and the names of these datasets here."""
 
 
-class DigitsOpener:
-    """The handwritten digits that come with the toolkit."""
-
-    def accepts(self, spec: object) -> bool:
-        """Return whether the spec is "digits"."""
-        return spec == DIGITS
-
-    def open(self, spec: str, _: SourceOptions) -> Source:
-        """Open the digits."""
-        return read_folder(digits_folder(), spec, allow_hflip=False)
+def open_digits(spec: object, _: SourceOptions) -> Source | None:
+    """Open the handwritten digits that come with the toolkit."""
+    return read_folder(digits_folder(), DIGITS, allow_hflip=False) if spec == DIGITS else None
 
 
-class FolderOpener:
-    """Folders of images."""
-
-    def accepts(self, spec: object) -> bool:
-        """Return whether the spec is a str: what is no name of another source is a folder."""
-        return isinstance(spec, str)
-
-    def open(self, spec: str, _: SourceOptions) -> Source:
-        """Open a folder; see `read_folder`."""
-        return call_with_stall_guard(lambda: read_folder(find_folder(spec)))
+def open_folder(spec: object, _: SourceOptions) -> Source | None:
+    """Open a folder of images; see `read_folder`. Any name that no other source knows is one of a folder."""
+    return call_with_stall_guard(lambda: read_folder(find_folder(spec))) if isinstance(spec, str) else None
 
 
 def digits_folder() -> Path:

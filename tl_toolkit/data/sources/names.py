@@ -18,16 +18,16 @@ PYTHON_PREFIX = "python:"
 KINDS = "a folder of class folders, `digits` or `torchvision:NAME`"
 
 UNPREFIXED = {
-    "digits": "tl_toolkit.data.sources.folder:DigitsOpener",
-    "folder": "tl_toolkit.data.sources.folder:FolderOpener",
-    "arrays": "tl_toolkit.data.sources.arrays:ArraysOpener",
-    "dataset": "tl_toolkit.data.sources.arrays:DatasetOpener",
+    "digits": "tl_toolkit.data.sources.folder:open_digits",
+    "folder": "tl_toolkit.data.sources.folder:open_folder",
+    "arrays": "tl_toolkit.data.sources.arrays:open_arrays",
+    "dataset": "tl_toolkit.data.sources.arrays:open_dataset",
 }
 """The sources that need not be named in a spec. A spec of any other, a str, is "SOURCE:NAME"."""
 
-TORCHVISION = {"torchvision": "tl_toolkit.data.sources.torchvision:TorchvisionOpener"}
+TORCHVISION = {"torchvision": "tl_toolkit.data.sources.torchvision:open_torchvision"}
 SOURCES: Registry[Any] = Registry("source", "tl_toolkit.sources", UNPREFIXED | TORCHVISION)
-"""A `SourceOpener` class by name."""
+"""An `Opener` by name."""
 
 
 def candidates(spec: object) -> list[str]:

@@ -18,36 +18,31 @@ IDX_PREFIXES = {"train": "train", "test": "t10k"}
 """What the names of MNIST's files begin with."""
 
 
-class TorchvisionOpener:
-    """Torchvision's classification datasets."""
+def open_torchvision(spec: object, options: SourceOptions) -> Source | None:
+    """Open every split of a dataset.
 
-    def accepts(self, spec: object) -> bool:
-        """Return whether the spec is "torchvision:NAME"."""
-        return isinstance(spec, str) and spec.startswith(PREFIX)
-
-    def open(self, spec: str, options: SourceOptions) -> Source:
-        """Open every split of a dataset.
-
-        Raises:
-            UnknownNameError: No dataset has that name.
-            DataError: The files are not there, or cannot be fetched.
-        """
-        name = spec.removeprefix(PREFIX)
-        entry = find_entry(name)
-        if entry.idx and (found := _open_idx(options.data_root / entry.idx / "raw")):
-            return Source(name, found, tuple(_builder(entry).classes), entry.allow_hflip)
-        splits: dict[str, Samples] = {}
-        class_names: tuple[str, ...] = ()
-        for split, arguments in entry.splits.items():
-            try:
-                with checked_downloads(options.progress):
-                    dataset = _builder(entry)(str(options.data_root), download=options.download, **arguments)
-            except ModuleNotFoundError as error:
-                raise DataError(f"{spec} needs the package {error.name}: pip install {error.name}.") from error
-            except (RuntimeError, OSError, ValueError) as error:
-                raise DataError(_missing(name, options, error)) from error
-            splits[split], class_names = dataset_samples(dataset, deterministic=True)
-        return Source(name, splits, class_names, entry.allow_hflip)
+    Raises:
+        UnknownNameError: No dataset has that name.
+        DataError: The files are not there, or cannot be fetched.
+    """
+    if not (isinstance(spec, str) and spec.startswith(PREFIX)):
+        return None
+    name = spec.removeprefix(PREFIX)
+    entry = find_entry(name)
+    if entry.idx and (found := _open_idx(options.data_root / entry.idx / "raw")):
+        return Source(name, found, tuple(_builder(entry).classes), entry.allow_hflip)
+    splits: dict[str, Samples] = {}
+    class_names: tuple[str, ...] = ()
+    for split, arguments in entry.splits.items():
+        try:
+            with checked_downloads(options.progress):
+                dataset = _builder(entry)(str(options.data_root), download=options.download, **arguments)
+        except ModuleNotFoundError as error:
+            raise DataError(f"{spec} needs the package {error.name}: pip install {error.name}.") from error
+        except (RuntimeError, OSError, ValueError) as error:
+            raise DataError(_missing(name, options, error)) from error
+        splits[split], class_names = dataset_samples(dataset, deterministic=True)
+    return Source(name, splits, class_names, entry.allow_hflip)
 
 
 def _builder(entry: DatasetEntry) -> Any:

@@ -26,7 +26,7 @@ def samples(tmp_path: Path) -> Samples:
 
 def batches(samples: Samples, held: DecodedImageCache | None, epochs: int) -> list[torch.Tensor]:
     transform = train_transform(SPEC, "strong", allow_hflip=True)
-    dataset = ImageDataset(samples, transform, held=held)
+    dataset = ImageDataset(samples, transform, decoded=held)
     every = range(len(samples))
     return [torch.stack([x for x, _ in dataset.__getitems__([(epoch, i) for i in every])]) for epoch in range(epochs)]
 

@@ -41,7 +41,7 @@ def test_prepare_splits_warns_of_a_class_that_val_lacks(tmp_path: Path):
     copy_digits(tmp_path / "train", ["0", "1", "7"], 4)
     copy_digits(tmp_path / "val", ["0", "1"], 2, "test")
     _, events = prepare(tmp_path)
-    assert WarningEvent("val has no image of 7: they are not judged.") in events
+    assert WarningEvent("val has no image of 7: their accuracy will be unknown.") in events
 
 
 def test_prepare_splits_with_many_bad_images_lists_the_first(photos: Path):
@@ -56,7 +56,7 @@ def test_prepare_splits_with_many_bad_images_lists_the_first(photos: Path):
 
 def test_prepare_splits_warns_of_a_val_that_is_too_small_to_choose_by(photos: Path):
     _, events = prepare(photos)
-    assert WarningEvent("val has 3 images only, so chance has a say in what is best: see val_split.") in events
+    assert WarningEvent("val has 3 images only, so model selection will be noisy: see val_split.") in events
 
 
 def test_prepare_splits_with_numbers_of_images_takes_just_these(tmp_path: Path):
@@ -75,7 +75,9 @@ def test_prepare_splits_in_order_takes_val_from_the_end_and_train_from_the_begin
     assert splits.val.targets == [1, 1, 1, 1]
     assert splits.train.targets == [0] * 10 + [1] * 2
     assert splits.val_origin == "the last 4 of train, as it is ordered"
-    assert "val has no image of 0: they are not judged." in [e.message for e in events if isinstance(e, WarningEvent)]
+    assert "val has no image of 0: their accuracy will be unknown." in [
+        e.message for e in events if isinstance(e, WarningEvent)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_evaluate_of_other_images_judges_all_and_tells_the_share_of_train(undivi
     model = tl.load(run.path)
     val = {
         Path(path).name
-        for path in choose_images(model.metadata, open_source(photos), None, lambda _: None).samples.names()
+        for path in choose_eval_split(model.metadata, open_source(photos), None, lambda _: None).samples.names()
     }
     other = tmp_path / "other"
     (other / "1").mkdir(parents=True)

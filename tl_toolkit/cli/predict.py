@@ -213,7 +213,7 @@ def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> Non
 def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
     """Draws images of the data that the model was trained on, those that it has not seen where there are any."""
     from tl_toolkit.cli.progress import ProgressDisplay
-    from tl_toolkit.data.seen_images import choose_images, report_seen_images
+    from tl_toolkit.data.seen_images import choose_eval_split, report_seen_images
     from tl_toolkit.data.sources.base import open_source
     from tl_toolkit.inference.scoring import remap_targets
     from tl_toolkit.report.sample_images import choose_sample, sample_images
@@ -223,7 +223,7 @@ def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
         raise UsageError(f"{place} does not say what it was trained on: say which IMAGES.")
     source = open_source(training["data"], Path(training.get("data_root", DATA_ROOT)))
     callback, seed = ProgressDisplay(console.status_console(to_stderr=True)), training.get("seed", 0)
-    chosen = choose_images(model.metadata, source, None, callback)
+    chosen = choose_eval_split(model.metadata, source, None, callback)
     samples = choose_sample(remap_targets(chosen.samples, source.class_names, model.class_names), seed)
     pictures = sample_images(model, samples, seed)
     report_seen_images(model.metadata, samples, callback)

@@ -1,4 +1,4 @@
-"""Samples, images with their targets, and the Dataset that reads them."""
+"""The datasets: samples decoded and transformed, one by one or from memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -16,38 +16,34 @@ from tl_toolkit.io.reader_threads import readers
 from tl_toolkit.sampling.rng import keyed_uniform
 
 AugmentationKey = tuple[int, int]
-"""(epoch, index): with the seed, all that a random augmentation depends on. An image that an epoch shows more than once
-has a key for each time: its index, and the same with the number of images added once, twice and so on."""
+"""(epoch, index): with the seed, all that a random augmentation depends on. The n-th time that an epoch shows an image,
+from 0, its index has n times the number of images added."""
 
 
 class BatchTransform(Protocol):
-    """An augmentation of a whole batch that takes its random numbers from outside."""
+    """An augmentation of a whole batch by `NUM_RANDOM` given random numbers for each image."""
 
     NUM_RANDOM: int
-    """Random numbers that an image takes."""
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Transforms images (N, C, H, W) by numbers (N, DRAWS) in [0, 1)."""
+        """Transform images (N, C, H, W) by numbers (N, NUM_RANDOM) in [0, 1)."""
 
 
 class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     """Decoded and transformed samples.
 
-    A sample is asked for by its index, or by (epoch, index). What is random is drawn from (seed, epoch, index)
-    alone, so that neither the order nor the number of threads and worker processes changes what comes out.
+    Indexed by index or (epoch, index). Augmentation depends on (seed, epoch, index) alone, not on the order or the
+    number of threads and worker processes. Indexing raises an ImageError if the image cannot be read.
 
     Args:
         samples: Images and targets.
-        transform: From a PIL image to a uint8 tensor (C, H, W). One with a number `NUM_RANDOM` is also given so many
-            random numbers in [0, 1); another may draw from torch's own generator.
+        transform: From a PIL image to a uint8 tensor (C, H, W). With an attribute `NUM_RANDOM` it also takes as many
+            random numbers in [0, 1); without, it may draw from torch's own generator.
         channels: Channels to decode.
         seed: Seed of the augmentation.
         batch_transform: Comes after `transform`.
         min_size: Height and width of an image that are enough for the transform; see `open_image`.
-        held: Where decoded images are held; None decodes them whenever they are asked for.
-
-    Raises:
-        ImageError: On indexing, the image cannot be read.
+        decoded: Holds decoded images; None decodes them each time.
     """
 
     def __init__(
@@ -58,7 +54,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         seed: int = 0,
         batch_transform: BatchTransform | None = None,
         min_size: int = 0,
-        held: DecodedImageCache | None = None,
+        decoded: DecodedImageCache | None = None,
     ) -> None:
         self.samples = samples
         self.transform = transform
@@ -66,8 +62,8 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         self.seed = seed
         self.batch_transform = batch_transform
         self.min_size = min_size
-        self.held = held
-        self._draws: int | None = getattr(transform, "NUM_RANDOM", None)
+        self.decoded = decoded
+        self._num_random: int | None = getattr(transform, "NUM_RANDOM", None)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -84,51 +80,42 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         return pixels, target
 
     def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> list[tuple[torch.Tensor, int]]:
-        """The samples of a batch.
+        """Return the samples of a batch.
 
         Files are decoded on all cores while the network waits: on few cores that is quicker than beside it.
-
-        Raises:
-            ImageError: An image cannot be read.
         """
         if get_worker_info() is None and self.samples.are_files:
             return readers().start(self.__getitem__, keys).results()
         return [self[key] for key in keys]
 
     def _pixels(self, epoch: int, drawn: int) -> torch.Tensor:
-        if self._draws is None or not self.samples.deterministic:  # What is random here draws from torch.
+        if self._num_random is None or not self.samples.deterministic:  # They draw from torch's generator.
             with keyed_random(self.seed, epoch, drawn):
                 return self._transformed(epoch, drawn)
         return self._transformed(epoch, drawn)
 
     def _transformed(self, epoch: int, drawn: int) -> torch.Tensor:
         image = self._open(drawn % len(self))
-        if self._draws:
-            return self.transform(image, keyed_uniform((self.seed, epoch), [drawn], self._draws)[0])
+        if self._num_random:
+            return self.transform(image, keyed_uniform((self.seed, epoch), [drawn], self._num_random)[0])
         return self.transform(image)
 
     def _open(self, index: int) -> Image.Image:
-        image = self.held.get(index) if self.held else None
-        if image is None:
-            image = self.samples.open(index, self.channels, self.min_size)
-            if self.held:
-                self.held.add(index, image)
+        if self.decoded and (image := self.decoded.get(index)):
+            return image
+        image = self.samples.open(index, self.channels, self.min_size)
+        if self.decoded:
+            self.decoded.add(index, image)
         return image
 
 
 def eval_images(samples: Samples, spec: InputSpec) -> ImageDataset:
-    """Samples as a model sees them in prediction."""
+    """Return samples as a model sees them in prediction."""
     return ImageDataset(samples, EvalTransform(spec), spec.channels, min_size=spec.min_decode_size)
 
 
 class ViewDataset(ImageDataset):
-    """Samples in several views: asked for by (view, index).
-
-    Args:
-        samples: Images and targets.
-        views: The transform of each view.
-        spec: The model's InputSpec.
-    """
+    """Samples in several views, indexed by (view, index)."""
 
     def __init__(self, samples: Samples, views: Sequence[FixedView], spec: InputSpec) -> None:
         super().__init__(samples, views[0], spec.channels, min_size=spec.min_decode_size)
@@ -139,13 +126,13 @@ class ViewDataset(ImageDataset):
 
 
 class InMemoryDataset(Dataset[tuple[torch.Tensor, int]]):
-    """The same for images that are decoded already and held in memory: it gives whole batches.
+    """Decoded images in memory, augmented in whole batches as in an `ImageDataset`.
 
     Args:
-        pixels: uint8 (N, C, H, W), as an `ImageDataset` gives them one by one.
+        pixels: uint8 (N, C, H, W).
         targets: Class index of each image.
         seed: Seed of the augmentation.
-        batch_transform: The augmentation; it gives what it gives in an `ImageDataset`.
+        batch_transform: The augmentation.
     """
 
     def __init__(
@@ -168,7 +155,7 @@ class InMemoryDataset(Dataset[tuple[torch.Tensor, int]]):
         return pixels[0], int(targets[0])
 
     def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> tuple[torch.Tensor, torch.Tensor]:
-        """A batch: pixels (N, C, H, W) and targets (N). All keys are of one epoch, as a loader's batches are."""
+        """Return pixels (N, C, H, W) and targets (N) of a batch, whose keys are all of one epoch."""
         first = keys[0]
         epoch = first[0] if isinstance(first, tuple) else 0
         indices = [_index_of(key, len(self)) for key in keys]
@@ -180,12 +167,12 @@ class InMemoryDataset(Dataset[tuple[torch.Tensor, int]]):
 
 
 def _index_of(key: int | AugmentationKey, images: int) -> int:
-    """The image that a key asks for; an index that is out of range stays so."""
+    """Return the index of a key's image; an index out of range stays so."""
     return key[1] % images if isinstance(key, tuple) else key
 
 
 def transform_batch(
     transform: BatchTransform, pixels: torch.Tensor, key: tuple[int, int], indices: Sequence[int]
 ) -> torch.Tensor:
-    """Transforms images by numbers drawn from (seed, epoch) and their own index."""
+    """Transform images (N, C, H, W) by numbers drawn from a key, (seed, epoch), and their own index."""
     return transform(pixels, torch.from_numpy(keyed_uniform(key, indices, transform.NUM_RANDOM)))

@@ -197,12 +197,7 @@ def _decode_file(path: str | Path, channels: int, min_size: int) -> tuple[Image.
 
 
 def _open_file(path: str | Path) -> Image.Image:
-    """Opens an image; where Pillow cannot, and it is a phone's, with pillow-heif, which is not imported before.
-
-    Raises:
-        UnidentifiedImageError: Pillow does not know it.
-        ValueError: A package that would read it is missing.
-    """
+    """Opens an image; where Pillow cannot, and it is a phone's, with pillow-heif, which is not imported before."""
     try:
         return Image.open(path)
     except UnidentifiedImageError:

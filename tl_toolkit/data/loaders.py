@@ -13,10 +13,10 @@ from tl_toolkit.sampling.rng import seed_from
 from tl_toolkit.system.cores import cores_to_use
 
 IMAGES_PER_WORKER = 500
-"""Fewer images than this are read before a worker process has started."""
+"""Fewer images are read before a worker process has started."""
 
 COMPUTING_CORES = 2
-"""Cores that the network keeps busy: on a machine with two, workers took from the step what they gave to it
+"""Cores that the network keeps busy: on a machine with two, workers slow down the step as much as they help or more
 (ResNet18 at 64 px: digits 244 images/s without and 152 with two, photographs 187 and 189)."""
 
 MAX_WORKERS = 8
@@ -25,10 +25,11 @@ MAX_WORKERS = 8
 class KeyedShuffleSampler(Sampler[AugmentationKey]):
     """(epoch, index) of every sample, in an order drawn from (seed, epoch).
 
-    Args:
+    Attributes:
         count: Number of samples.
         seed: Seed of the order.
-        balance: Class index of each sample, where every class is to be shown as often; see `class_balanced_order`.
+        balance: Class index of each sample, to show all classes equally often; see `class_balanced_order`.
+        first: Place in the order where the next iteration begins.
     """
 
     def __init__(self, count: int, seed: int, balance: Sequence[int] | None = None) -> None:
@@ -37,10 +38,9 @@ class KeyedShuffleSampler(Sampler[AugmentationKey]):
         self.balance = None if balance is None else torch.tensor(balance)
         self.epoch = 0
         self.first = 0
-        """The place in the order where the next iteration begins."""
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration gives; Accelerate calls it too."""
+        """Set the epoch of the next iteration; Accelerate calls it too."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -52,27 +52,27 @@ class KeyedShuffleSampler(Sampler[AugmentationKey]):
             order = torch.randperm(self.count, generator=generator)
         else:
             order = class_balanced_order(self.balance, generator)
-            order += occurrence_counts(order) * self.count  # Each time it is shown, an image is augmented anew.
+            order += occurrence_counts(order) * self.count  # An image has another augmentation each time.
         return iter([(self.epoch, index) for index in order[self.first :].tolist()])
 
 
 class ResumableLoader:
-    """A loader of shuffled batches that can begin in the middle of an epoch.
+    """A loader of shuffled batches that can start in the middle of an epoch; `streaming` says what resuming gives.
 
     Args:
-        loader: What Accelerate made of `made`.
-        made: What `train_loader` made.
+        loader: The loader that Accelerate prepared.
+        source: The loader that `train_loader` made.
     """
 
-    def __init__(self, loader: Any, made: DataLoader[Any]) -> None:
+    def __init__(self, loader: Any, source: DataLoader[Any]) -> None:
         self.loader = loader
-        self._keys: Any = made.sampler
-        self._batch_size = made.batch_size or 1
+        self._sampler: Any = source.sampler
+        self._batch_size = source.batch_size or 1
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """The epoch that the next iteration gives, and its first batch; those before are not even read."""
+        """Set the epoch of the next iteration, and its first batch; earlier ones are not read."""
         self.loader.set_epoch(epoch)
-        self._keys.first = first * self._batch_size
+        self._sampler.first = first * self._batch_size
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -88,7 +88,7 @@ def train_loader(
     drop_last: bool = False,
     balance: Sequence[int] | None = None,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
-    """Shuffled and augmented batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""
+    """Return shuffled and augmented batches, without a last batch of one image, which BatchNorm cannot learn from."""
     sampler = KeyedShuffleSampler(len(dataset), dataset.seed, balance)
     lonely_last = len(dataset) > batch_size and len(dataset) % batch_size == 1
     return _loader(dataset, batch_size, workers, sampler, drop_last or lonely_last)
@@ -97,20 +97,14 @@ def train_loader(
 def eval_loader(
     dataset: ImageDataset | InMemoryDataset, batch_size: int, workers: int
 ) -> DataLoader[tuple[torch.Tensor, int]]:
-    """Every sample once, in order, without augmentation."""
+    """Return every sample once, in order, without augmentation."""
     return _loader(dataset, batch_size, workers, None, drop_last=False)
 
 
 def view_loader(
     dataset: ImageDataset, order: Iterable[tuple[torch.Tensor, torch.Tensor]], workers: int
 ) -> DataLoader[tuple[torch.Tensor, int]]:
-    """Batches of images in their views.
-
-    Args:
-        dataset: Asked for by (view, index).
-        order: Indices (N) and views (N) of each batch.
-        workers: Processes that decode images.
-    """
+    """Return batches of images in views; `order` has the indices (N) and views (N) of each batch."""
     return DataLoader(
         dataset,
         batch_sampler=_ViewKeys(order),
@@ -122,7 +116,7 @@ def view_loader(
 
 
 class _ViewKeys:
-    """The keys of each batch."""
+    """The keys of each batch: (view, index)."""
 
     def __init__(self, order: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         self.order = order
@@ -132,7 +126,7 @@ class _ViewKeys:
 
 
 def default_num_workers(images: int) -> int:
-    """Worker processes for the cores to use: none for little work or on few of them, else one for each spare core."""
+    """Return the number of workers: none for few images or on few cores, else one for each spare core."""
     return max(0, min(cores_to_use() - COMPUTING_CORES, MAX_WORKERS, images // IMAGES_PER_WORKER))
 
 
@@ -140,27 +134,22 @@ def _loader(
     dataset: ImageDataset | InMemoryDataset,
     batch_size: int,
     workers: int,
-    keys: KeyedShuffleSampler | None,
+    sampler: KeyedShuffleSampler | None,
     drop_last: bool,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
-    decoded = isinstance(dataset, InMemoryDataset)
-    notes = None
-    if isinstance(dataset, InMemoryDataset):
-        workers = 0  # Picking rows is quicker than sending them from a process.
-    elif workers:
-        notes = WorkerMonitor(dataset.samples.name, workers)
+    name = None if isinstance(dataset, InMemoryDataset) else dataset.samples.name
+    workers = workers if name else 0  # Selecting rows in memory is quicker than sending them from a process.
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=keys,
+        sampler=sampler,
         num_workers=workers,
-        worker_init_fn=notes,
-        collate_fn=keep_batch if decoded else None,
+        worker_init_fn=WorkerMonitor(name, workers) if name and workers else None,
+        collate_fn=None if name else keep_batch,
         drop_last=drop_last,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        # The loader draws a base seed at every epoch: from its own generator, so that it leaves
-        # the random numbers of training alone.
+        # The loader draws a seed at every epoch; with its own generator it leaves torch's alone.
         generator=torch.Generator().manual_seed(dataset.seed),
     )
 

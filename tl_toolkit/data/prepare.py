@@ -1,4 +1,4 @@
-"""From a source to the splits of a run: what can be read, divided, with the classes checked."""
+"""The splits of a run: what can be read of a source, divided, with the classes checked."""
 
 import functools
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ CLASSES = "classes"
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains on and is judged by.
+    """The images of a run.
 
     Attributes:
         train: Images to learn from.
         val: Images to choose by.
-        test: Images to judge by, once; None where the data has none.
-        bad: Images that cannot be read and were left out.
+        test: Images to judge by, once; None if the data has none.
+        bad: Images that cannot be read.
         dropped: Copies that were left out.
-        val_origin: How val came to be.
+        val_origin: How val was made.
         val_from_train: Whether val was taken out of train, rather than being the data's own.
-        known_files: Whether files that earlier runs read need not be read again to know their contents.
+        known_files: Whether to take the contents of unchanged files from the cache.
         class_names: In the order of the targets.
     """
 
@@ -52,14 +52,14 @@ class Splits:
 
     @property
     def present(self) -> dict[str, Samples]:
-        """Those that there are, by name."""
+        """The splits that are not None, by name."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         return {name: samples for name, samples in splits.items() if samples is not None}
 
     def fingerprints(self) -> dict[str, str]:
-        """What tells of each split whether it is still the same: how many images, and a digest of them.
+        """Return a description of each split that changes when its images do: their number and a digest.
 
-        Under `contents_of(split)` stands what tells it wherever the images lie, if they are the same in each reading.
+        `contents_of(split)` has a digest of the contents, wherever the images are, unless reading changes them.
         """
         prints = {CLASSES: ", ".join(self.class_names)}
         for name in ("train", "val", "test"):
@@ -71,19 +71,19 @@ class Splits:
 
     @functools.cached_property
     def contents(self) -> dict[str, list[bytes | None]]:
-        """A fingerprint of each image's content, by split; None for an image that may be another each time."""
+        """A fingerprint of each image's content, by split; None for an image that may change when it is read."""
         cache = DigestCache(cache_folder()) if self.known_files else None
         return {name: content_fingerprints(samples, cache) for name, samples in self.present.items()}
 
 
 def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callback: Callback) -> Splits:
-    """Leaves out what cannot be read, looks for copies and takes val out of train where there is none.
+    """Leave out what cannot be read, look for copies, and take val out of train if there is none.
 
     Args:
         source: The images.
         config: The run's settings.
         min_size: Height and width at which it is enough to decode them.
-        callback: Told of what is odd.
+        callback: Called with progress, decisions and warnings.
 
     Raises:
         DataError: There is nothing to learn from, images are unreadable and `strict` is set, or there are copies
@@ -102,22 +102,18 @@ def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callba
     splits = _divide(whole, source, config, bad, dropped)
     _check_every_class_remains(splits, source.class_names)
     if config.drop_last and len(splits.train) < config.batch_size:
-        raise ConfigError(
-            [
-                f"{named('drop_last')} leaves no batch: train has {_images(len(splits.train))}, {named('batch_size')} "
-                f"is {config.batch_size}."
-            ]
-        )
+        size = f"train has {_images(len(splits.train))}, {named('batch_size')} is {config.batch_size}"
+        raise ConfigError([f"{named('drop_last')} leaves no batch: {size}."])
     report_duplicates(splits.present, source.class_names, config.duplicates, callback)
     _check_val(splits, source, callback)
-    _tell_class_sizes(splits.train, source.class_names, config, callback)
+    _report_class_sizes(splits.train, source.class_names, config, callback)
     if splits.test is not None and not len(splits.test):
-        callback(WarningEvent("test has no readable image: nothing is judged on it."))
+        callback(WarningEvent("test has no readable image, so there will be no test accuracy."))
     return splits
 
 
 def check_classes(source: Source, config: FinetuneConfig) -> None:
-    """Compares the number of classes with what the user said.
+    """Check that the source has two classes or more, as many as the user said, and a train split.
 
     Raises:
         ConfigError: They differ.
@@ -146,42 +142,36 @@ def _divide(
     bad: list[ExcludedImage],
     dropped: list[ExcludedImage],
 ) -> Splits:
-    """Takes val out of train where there is none, and of each split as much as the user asked for."""
+    """Take val out of train if there is none, and reduce each split to the size that the user set."""
     train, test = whole["train"], whole.get("test")
     if "val" in whole:
-        val, val_origin = whole["val"], "the data's own split"
+        val, val_origin = _sample(whole["val"], source, "val", config.val_images, config), "the data's own split"
         if config.val_images is not None:
-            val = _sample(val, source, "val", config.val_images, config)
             val_origin += f", {config.val_images:,} images of it"
     else:
         train, val, val_origin = _take_val(train, source, config)
-    if config.train_images is not None:
-        train = _sample(train, source, "train", config.train_images, config)
-    if config.test_images is not None:
-        if test is None:
-            raise ConfigError([f"{named('test_images')} is {config.test_images}, but {source.name} has no test split."])
+    train = _sample(train, source, "train", config.train_images, config)
+    if test is not None:
         test = _sample(test, source, "test", config.test_images, config)
+    elif config.test_images is not None:
+        raise ConfigError([f"{named('test_images')} is {config.test_images}, but {source.name} has no test split."])
     return Splits(train, val, test, bad, dropped, val_origin, "val" not in whole, config.uses_cache, source.class_names)
 
 
 def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
-    """Says what makes val a poor judge.
-
-    Raises:
-        DataError: It is empty.
-    """
+    """Refuse an empty val, and warn of what makes it unreliable."""
     val = splits.val
     if not len(val):
         raise DataError(f"val has no readable images to choose by ({splits.val_origin}). Add images.")
     if len(val) < FEW_TO_CHOOSE_BY:
-        poor = f"val has {_images(len(val))} only, so chance has a say in what is best: see {named('val_split')}."
-        callback(WarningEvent(poor))
+        noisy = f"val has {_images(len(val))} only, so model selection will be noisy: see {named('val_split')}."
+        callback(WarningEvent(noisy))
     if missing := _missing(val, source.class_names):
-        callback(WarningEvent(f"val has no image of {_names(missing, source.class_names)}: they are not judged."))
+        callback(WarningEvent(f"val has no image of {missing}: their accuracy will be unknown."))
 
 
 def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[Samples, Samples, str]:
-    """Train without val, val, and how it came to be."""
+    """Return train without val, val, and how val was made."""
     count = config.val_images
     if count is not None and count >= len(train):
         raise ConfigError([f"{named('val_images')} is {count}, but train has {_images(len(train))}: some must remain."])
@@ -198,8 +188,10 @@ def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[S
     return train.subset(kept), train.subset(taken), origin
 
 
-def _sample(samples: Samples, source: Source, split: str, count: int, config: FinetuneConfig) -> Samples:
-    """So many images of a split."""
+def _sample(samples: Samples, source: Source, split: str, count: int | None, config: FinetuneConfig) -> Samples:
+    """Return `count` images of a split; all if it is None."""
+    if count is None:
+        return samples
     if count > len(samples):
         raise ConfigError([f"{named(f'{split}_images')} is {count}, but {split} has {_images(len(samples))}."])
     if config.draw == "in-order":
@@ -212,13 +204,12 @@ def _report_bad(bad: list[ExcludedImage], strict: bool, callback: Callback) -> N
     if strict:
         remedy = f"Mend or remove them, or leave out {named('strict')}."
         raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\n{remedy}")
-    callback(
-        WarningEvent(f"{_images(len(bad))} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:\n{report}")
-    )
+    left_out = "is left out" if len(bad) == 1 else "are left out"
+    callback(WarningEvent(f"{_images(len(bad))} cannot be read and {left_out}:\n{report}"))
 
 
 def contents_of(split: str) -> str:
-    """What the fingerprint of a split's contents is called."""
+    """Return the name of the fingerprint of a split's contents."""
     return f"contents of {split}"
 
 
@@ -245,7 +236,7 @@ def _check_every_class_has_images(train: Samples, source: Source, bad: list[Excl
     empty = _missing(train, source.class_names)
     if not empty:
         return
-    found = f"train has no readable image of {_names(empty, source.class_names)}"
+    found = f"train has no readable image of {empty}"
     if source.root is not None:
         raise DataError(f"{found}. Add images, or remove the empty folders.")
     if bad:
@@ -256,19 +247,21 @@ def _check_every_class_has_images(train: Samples, source: Source, bad: list[Excl
 def _check_every_class_remains(splits: Splits, class_names: tuple[str, ...]) -> None:
     if empty := _missing(splits.train, class_names):
         raise DataError(
-            f"train has no image left of {_names(empty, class_names)}: val has {_images(len(splits.val))} "
+            f"train has no image left of {empty}: val has {_images(len(splits.val))} "
             f"({splits.val_origin}), train {_images(len(splits.train))} of the rest. Add images of these classes, or "
             f"see {named('draw', 'stratified')}, {named('train_images')} and {named('val_images')}."
         )
 
 
-def _missing(samples: Samples, class_names: tuple[str, ...]) -> list[int]:
-    """Indices of the classes without an image."""
-    return sorted(set(range(len(class_names))) - set(samples.targets))
+def _missing(samples: Samples, class_names: tuple[str, ...]) -> str:
+    """Return the names of the classes without an image; empty if all have one."""
+    return join_names([class_names[target] for target in sorted(set(range(len(class_names))) - set(samples.targets))])
 
 
-def _tell_class_sizes(train: Samples, class_names: tuple[str, ...], config: FinetuneConfig, callback: Callback) -> None:
-    """Says which classes are too small to learn, or much smaller than others, and what is done about it."""
+def _report_class_sizes(
+    train: Samples, class_names: tuple[str, ...], config: FinetuneConfig, callback: Callback
+) -> None:
+    """Warn of classes that are too small or much smaller than others, and report what balances them."""
     counts = count_classes(train.targets, class_names)
     for message in singleton_classes(counts, class_names):
         callback(WarningEvent(message))
@@ -289,7 +282,3 @@ def split_names(train: Samples, source: Source) -> list[str]:
         return train.names()
     prefix = f"{source.root}/"
     return [name.removeprefix(prefix) for name in train.names()]
-
-
-def _names(indices: list[int], class_names: tuple[str, ...]) -> str:
-    return join_names([class_names[index] for index in indices])

@@ -1,4 +1,4 @@
-"""What a model has learned from and what it has not seen: noted in its file, and asked before it is judged."""
+"""Which images a model has learned from, as its file records it, and which are left to evaluate it on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from tl_toolkit.data.sources.base import Source
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
 from tl_toolkit.model_file import ModelMetadata, SplitFingerprints
 
-JUDGES = ("test", "val")
-"""Splits to judge by, the better one first."""
+EVAL_SPLITS = ("test", "val")
+"""Splits to evaluate on, the better one first."""
 
 UNSEEN = "unseen"
 NO_NOTE = "the model file has no note of the images that it learned from"
@@ -22,15 +22,15 @@ NO_CONTENTS = "these images may be others each time they are read"
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Images to judge a model by.
+class EvalSplit:
+    """Images to evaluate a model on.
 
     Attributes:
-        split: Name of a split; "unseen" where the run's val and images that it never had are judged together.
+        split: Name of the split; "unseen" for the run's val and images that the run never had.
         samples: The images.
         of_run: Whether the run made the split, and not the data.
-        left_out: Images beside them that are not judged.
-        why: Why they were chosen, where the user did not name a split.
+        left_out: Number of other images.
+        why: Why the split was chosen, unless the user named it.
     """
 
     split: str
@@ -41,53 +41,46 @@ class Selection:
 
     @property
     def title(self) -> str:
-        """The split in words."""
+        """The split in words: its name, and whether the run made it."""
         return split_title(self.split, self.of_run)
 
 
 def split_title(split: str, of_run: bool) -> str:
-    """A split in words: its name, and who made it."""
+    """Return a split in words: its name, and whether the run made it."""
     return f"{split} of the run" if of_run and split != UNSEEN else split
 
 
 def note_splits(splits: Splits) -> SplitFingerprints | None:
-    """Notes which images train, val and test hold, by content.
-
-    Args:
-        splits: Of a run; it learns from train.
-
-    Returns:
-        None where images may be others each time they are read.
-    """
+    """Return a record of the contents of train, val and test; None if images change when they are read."""
     if not any(splits.contents["train"]):
         return None
     return SplitFingerprints.of({split: filter(None, prints) for split, prints in splits.contents.items()}, ("train",))
 
 
 def note_refit(note: SplitFingerprints | None) -> SplitFingerprints | None:
-    """The same note, with val learned from too."""
+    """Return the record of a model that learned from val too."""
     return dataclasses.replace(note, learned=("train", "val")) if note else None
 
 
 def seen_in_split(note: SplitFingerprints | None, split: str) -> int | None:
-    """How many of the contents of a split the model learned from elsewhere; None where that cannot be known."""
+    """Return how many images of a split the model learned from in another split; None if that is unknown."""
     if note is None or split not in note.packed:
         return None
     elsewhere = dataclasses.replace(note, learned=tuple(other for other in note.learned if other != split))
     return len(note.fingerprints(split) & elsewhere.seen())
 
 
-def choose_images(metadata: ModelMetadata, source: Source, split: str | None, callback: Callback) -> Selection:
-    """The images to judge a model by: what it has not seen, unless the user names a split.
+def choose_eval_split(metadata: ModelMetadata, source: Source, split: str | None, callback: Callback) -> EvalSplit:
+    """Choose the images to evaluate a model on: what it has not seen, unless the user names a split.
 
-    Of data with splits it is test, else val. Data without splits that hold images of the run's val are divided as the
-    run did it, and images that came later are judged too. Other data are judged as a whole.
+    Of data with splits, take test, else val. Divide data without splits as the run did, if they hold images of its val;
+    later images are added to val. Take other data as a whole.
 
     Args:
         metadata: Of the model.
         source: The data.
-        split: As the user named it. val and test may also be those of the run.
-        callback: Told what is judged, where the user did not say it.
+        split: The user's choice. val and test may also be those of the run.
+        callback: Called with the decision, unless the user made it.
 
     Raises:
         UnknownNameError: There is no such split.
@@ -95,34 +88,34 @@ def choose_images(metadata: ModelMetadata, source: Source, split: str | None, ca
     """
     if split is not None:
         return _named(metadata, source, split)
-    for name in JUDGES:
+    for name in EVAL_SPLITS:
         if name in source.splits:
             callback(DecisionEvent("split", name, f"{source.name} has {', '.join(source.splits)}"))
-            return Selection(name, source.split(name))
+            return EvalSplit(name, source.split(name))
     whole, note = source.split("train"), metadata.split_note
     prints = content_fingerprints(whole) if note else []
     if note is None or not any(prints):
-        told = f"{source.name} has no test or val split: all of it is judged, with any image the model learned from."
-        callback(WarningEvent(told))
-        return Selection("train", whole)
+        seen_too = "all of it is judged, with any image the model learned from"
+        callback(WarningEvent(f"{source.name} has no test or val split: {seen_too}."))
+        return EvalSplit("train", whole)
     chosen = _unseen(note, whole, prints)
     if chosen is None:
         callback(DecisionEvent("split", f"all {_images(len(whole))}", f"{source.name} has no test or val split"))
-        return Selection("train", whole)
+        return EvalSplit("train", whole)
     callback(DecisionEvent("split", chosen.title, chosen.why))
     return chosen
 
 
 def report_seen_images(metadata: ModelMetadata, samples: Samples, callback: Callback) -> int | None:
-    """Says of how many images the model learned.
+    """Report how many images the model learned from.
 
     Args:
         metadata: Of the model.
-        samples: The images that are judged; those of a lazy dataset have been read.
-        callback: Told of it.
+        samples: The images to evaluate on; those of a dataset have been read.
+        callback: Called with the number.
 
     Returns:
-        How many; None where that is not known.
+        The number; None if it is unknown.
 
     Raises:
         ModelFileError: The model file's note is damaged.
@@ -139,14 +132,13 @@ def report_seen_images(metadata: ModelMetadata, samples: Samples, callback: Call
         return 0
     share = f"{count:,} of these {_images(len(samples))} ({_percent(count / len(samples))})"
     what = "all of these images" if count == len(samples) else share
-    callback(
-        WarningEvent(f"The model learned from {what}: accuracy on them says nothing of new images.{_before(metadata)}")
-    )
+    seen_before = f"The model learned from {what}: accuracy on them says nothing of new images."
+    callback(WarningEvent(seen_before + _val_before_refit(metadata)))
     return count
 
 
-def _before(metadata: ModelMetadata) -> str:
-    """What val said, where the model learned from it afterwards."""
+def _val_before_refit(metadata: ModelMetadata) -> str:
+    """Return the accuracy on val, if the model learned from val afterwards."""
     accuracy, images = (metadata.metrics.get(name) for name in ("val_accuracy", "val_images"))
     if "val" not in (metadata.split_note.learned if metadata.split_note else ()) or not isinstance(accuracy, float):
         return ""
@@ -154,18 +146,18 @@ def _before(metadata: ModelMetadata) -> str:
     return f" Val was judged before the head was solved on train and val together: {_percent(accuracy)}{counted} right."
 
 
-def _named(metadata: ModelMetadata, source: Source, split: str) -> Selection:
-    """A split of the data, or one that the run took out of train."""
-    if split in JUDGES and split not in source.splits and "train" in source.splits and metadata.split_note:
+def _named(metadata: ModelMetadata, source: Source, split: str) -> EvalSplit:
+    """Return a split of the data, or one that the run took out of train."""
+    if split in EVAL_SPLITS and split not in source.splits and "train" in source.splits and metadata.split_note:
         whole, held = source.split("train"), metadata.split_note.fingerprints(split)
         indices = [index for index, each in enumerate(content_fingerprints(whole)) if each in held]
         if indices:
-            return Selection(split, whole.subset(indices), True, len(whole) - len(indices))
-    return Selection(split, source.split(split))
+            return EvalSplit(split, whole.subset(indices), True, len(whole) - len(indices))
+    return EvalSplit(split, source.split(split))
 
 
-def _unseen(note: SplitFingerprints, samples: Samples, prints: Sequence[bytes | None]) -> Selection | None:
-    """What a run did not learn from of images that it divided; None where it divided others, or learned from all."""
+def _unseen(note: SplitFingerprints, samples: Samples, prints: Sequence[bytes | None]) -> EvalSplit | None:
+    """Return the images that a run did not learn from; None if it had other images, or learned from all of them."""
     seen, val = note.seen(), note.fingerprints("val")
     if not any(each in val for each in prints):
         return None
@@ -177,11 +169,11 @@ def _unseen(note: SplitFingerprints, samples: Samples, prints: Sequence[bytes | 
     others = "" if only_val else f", {'val and others' if held else 'those'} that the run did not learn from"
     why = f"{len(unseen):,} of {_images(len(samples))}{others}; the model learned from the rest"
     name = "val" if only_val else UNSEEN
-    return Selection(name, samples.subset(unseen), True, len(samples) - len(unseen), why)
+    return EvalSplit(name, samples.subset(unseen), True, len(samples) - len(unseen), why)
 
 
 def _any_readable(samples: Samples) -> bool:
-    """Whether there is an image: what the run left out because it cannot be read is none."""
+    """Return whether any image can be read: the run may have left out the others because they cannot."""
     found = read_each(samples, samples.inspect, range(len(samples)))
     return any(isinstance(each, ImageInfo) for each in found)
 

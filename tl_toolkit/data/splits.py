@@ -1,4 +1,4 @@
-"""Parts of a split: val out of train, and fewer images than there are."""
+"""Parts of a split: val out of train, and samples."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from hashlib import blake2b
 def stratified_split(
     targets: Sequence[int], names: Sequence[str], val_share: float, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Takes the same share of every class for val.
+    """Take the same share of every class for val.
 
-    Within a class the images are ordered by a hash of seed and name, so that an image that is added
-    moves at most one other one across the split. A class of one image stays in train.
+    Within a class the images are ordered by a hash of seed and name, so that a new image moves at most one other across
+    the split. A class of one image stays in train.
 
     Args:
         targets: Class index of each image.
-        names: What identifies each image; should not depend on where the folder lies.
+        names: What identifies each image, independent of the place of the folder.
         val_share: Between 0 and 1.
         seed: Another seed gives another split.
 
@@ -32,9 +32,9 @@ def stratified_split(
 def stratified_sample(
     targets: Sequence[int], names: Sequence[str], count: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Takes exactly `count` images, from every class in proportion.
+    """Take exactly `count` images, from every class in proportion.
 
-    What rounding leaves over goes to the classes that lost most by it. Within a class the order is that of
+    What rounding leaves over goes to the classes that lose most by it. The order within a class is that of
     `stratified_split`.
 
     Returns:
@@ -52,10 +52,10 @@ def stratified_sample(
 def _divide(
     targets: Sequence[int], names: Sequence[str], counts: Mapping[int, int], seed: int
 ) -> tuple[list[int], list[int]]:
-    """The rest, and the first `counts` images of each class in the order of the hash."""
+    """Return the rest, and the first `counts` images of each class in the order of the hash."""
     taken: list[int] = []
     for target, members in _by_class(targets).items():
-        taken += sorted(members, key=lambda index: _draw(seed, names[index]))[: counts[target]]
+        taken += sorted(members, key=lambda index: _hash(seed, names[index]))[: counts[target]]
     chosen = set(taken)
     return [index for index in range(len(targets)) if index not in chosen], sorted(taken)
 
@@ -67,5 +67,5 @@ def _by_class(targets: Sequence[int]) -> dict[int, list[int]]:
     return by_class
 
 
-def _draw(seed: int, name: str) -> bytes:
+def _hash(seed: int, name: str) -> bytes:
     return blake2b(f"{seed}/{name}".encode(errors="surrogateescape"), digest_size=16).digest()

@@ -18,7 +18,7 @@ from tl_toolkit.sampling.rng import keyed_uniform, seed_from
 from tl_toolkit.system.libraries import torchvision
 
 Draws = NDArray[np.float64]
-"""Random numbers in [0, 1) that belong to one image."""
+"""Random numbers in [0, 1) for one image."""
 
 PILLOW_FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -26,26 +26,22 @@ PILLOW_FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 CROP_PROPORTIONS = 4 / 3
-"""Widest crop; the narrowest is its inverse."""
+"""Width by height of the widest crop; the narrowest is the inverse."""
 
 STRIP = 64
-"""An image that is resized to so many times the area of its crop is a strip."""
+"""An image that would be resized to this many times the area of its crop is a strip."""
 
 VIEW_KEY = 1
 LIGHT_CROP_SCALE = (0.35, 1.0)
 STRONG_CROP_SCALE = (0.2, 1.0)
 ERASING_PROBABILITY = 0.25
-MIRROR_PROBABILITY = 0.5
+HFLIP_PROBABILITY = 0.5
 PAD_SHARE = 8
 """pad-crop moves an image by up to an eighth of its size: 4 of CIFAR's 32 pixels (He et al. 2016, section 4.2)."""
 
 
 class EvalTransform:
-    """Resizes and crops as an InputSpec says: a PIL image becomes a uint8 tensor (C, H, W).
-
-    Args:
-        spec: The model's InputSpec.
-    """
+    """Resize and crop as an InputSpec says: from a PIL image to a uint8 tensor (C, H, W)."""
 
     NUM_RANDOM = 0
 
@@ -53,13 +49,13 @@ class EvalTransform:
         self.spec = spec
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Transforms one image."""
+        """Transform one image."""
         spec = self.spec
         shown = extent(image)
         size = self._size_before_crop(*shown)
         box = (0.0, 0.0, *shown)
         if math.prod(size) > STRIP * math.prod(spec.resize_to):
-            # Only what the crop leaves is resized: of a strip a pixel wide, all would take gigabytes.
+            # Resize only the crop: the whole of a strip a pixel wide would take gigabytes.
             size, box = _centre(size, (spec.width, spec.height), shown)
         resized = image.resize(size, PILLOW_FILTERS[spec.interpolation], box=box)
         cropped: Image.Image = torchvision.transforms.functional.center_crop(resized, [spec.height, spec.width])
@@ -77,24 +73,24 @@ class EvalTransform:
 def _centre(
     size: tuple[int, int], most: tuple[int, int], shown: tuple[float, float]
 ) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
-    """The centre of an image that is to be resized.
+    """Return the centre of an image that is to be resized.
 
     Args:
-        size: Width and height of the whole image when it is resized.
-        most: Width and height of the centre, where the image is as large.
-        shown: Width and height of the whole image as it is.
+        size: Width and height of the whole image after resizing.
+        most: Largest width and height of the centre.
+        shown: Width and height of the whole image before resizing.
 
     Returns:
-        Width and height of the centre when it is resized; its left, top, right and bottom in the image as it is.
+        Width and height of the centre after resizing; its left, top, right and bottom before resizing.
     """
-    kept = (min(size[0], most[0]), min(size[1], most[1]))
-    first = [round((whole - part) / 2) for whole, part in zip(size, kept, strict=True)]
+    inner = (min(size[0], most[0]), min(size[1], most[1]))
+    first = [round((whole - part) / 2) for whole, part in zip(size, inner, strict=True)]
     left, top = (start * now / then for start, now, then in zip(first, shown, size, strict=True))
-    # Rounding may not lead out of the image.
+    # Rounding must not lead out of the image.
     right, bottom = (
-        min(now, (start + part) * now / then) for start, part, now, then in zip(first, kept, shown, size, strict=True)
+        min(now, (start + part) * now / then) for start, part, now, then in zip(first, inner, shown, size, strict=True)
     )
-    return kept, (left, top, right, bottom)
+    return inner, (left, top, right, bottom)
 
 
 class RandomCrop:
@@ -103,11 +99,10 @@ class RandomCrop:
     Args:
         spec: The model's InputSpec.
         scale: Smallest and largest share of the image's area.
-        allow_hflip: False where left and right matter, as in writing.
+        allow_hflip: False if left and right matter, as in writing.
     """
 
     NUM_RANDOM = 5
-    """Random numbers that an image takes."""
 
     def __init__(self, spec: InputSpec, scale: tuple[float, float], allow_hflip: bool) -> None:
         self.size = (spec.width, spec.height)
@@ -116,14 +111,14 @@ class RandomCrop:
         self.allow_hflip = allow_hflip
 
     def __call__(self, image: Image.Image, draws: Draws) -> torch.Tensor:
-        """Transforms one image by numbers in [0, 1): area, proportions, left, top, mirrored."""
+        """Transform one image by numbers in [0, 1): area, proportions, left, top, mirrored."""
         crop = image.resize(self.size, self.filter, box=self._box(image, draws))
-        if self.allow_hflip and draws[4] < MIRROR_PROBABILITY:
+        if self.allow_hflip and draws[4] < HFLIP_PROBABILITY:
             crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return _to_tensor(crop)
 
     def _box(self, image: Image.Image, draws: Draws) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom; where the proportions do not fit into the image, they give way."""
+        """Return left, top, right and bottom; proportions that do not fit into the image are changed."""
         smallest, largest = self.scale
         whole_width, whole_height = extent(image)
         area = whole_width * whole_height * (smallest + (largest - smallest) * draws[0])
@@ -135,14 +130,9 @@ class RandomCrop:
 
 
 class StrongAugmentation:
-    """`RandomCrop`, TrivialAugment and erasing.
+    """`RandomCrop`, one random operation of TrivialAugment (Müller and Hutter 2021), and erasing.
 
-    After the crop comes one random operation of TrivialAugment (Müller and Hutter 2021), and a rectangle is erased in
-    every fourth image (Zhong et al. 2020).
-
-    Args:
-        spec: The model's InputSpec.
-        allow_hflip: False where left and right matter.
+    A rectangle is erased in every fourth image (Zhong et al. 2020).
     """
 
     NUM_RANDOM = RandomCrop.NUM_RANDOM + 1
@@ -155,7 +145,7 @@ class StrongAugmentation:
         self.erase = v2.RandomErasing(ERASING_PROBABILITY)
 
     def __call__(self, image: Image.Image, draws: Draws) -> torch.Tensor:
-        """Transforms one image by numbers in [0, 1)."""
+        """Transform one image by numbers in [0, 1)."""
         crop = self.crop(image, draws)
         with keyed_random(int(draws[-1] * 2**53)):  # torchvision draws from torch's own generator.
             pixels: torch.Tensor = self.erase(self.colour(crop))
@@ -166,15 +156,15 @@ Augmentation = RandomCrop | StrongAugmentation
 
 
 def train_transform(spec: InputSpec, augment: Augment, allow_hflip: bool) -> Augmentation | None:
-    """The random transform of training: by numbers in [0, 1), a PIL image becomes a uint8 tensor (C, H, W).
+    """Return the random transform of training, from a PIL image and numbers in [0, 1) to a uint8 tensor (C, H, W).
 
     Args:
         spec: The model's InputSpec.
         augment: How much is random.
-        allow_hflip: False where left and right matter, as in writing.
+        allow_hflip: False if left and right matter, as in writing.
 
     Returns:
-        None where images are as in prediction, or only changed as batches (`PadCrop`).
+        None if images are as in prediction, or only changed as batches (`PadCrop`).
     """
     if augment == "light":
         return RandomCrop(spec, LIGHT_CROP_SCALE, allow_hflip)
@@ -182,15 +172,15 @@ def train_transform(spec: InputSpec, augment: Augment, allow_hflip: bool) -> Aug
 
 
 class FixedView:
-    """One of the views in which frozen features are computed: the same crop, or none, of every image.
+    """A view for frozen features: the same crop, or none, of every image.
 
-    Views depend on nothing but their number, so that what is stored of them is good for any seed and split.
+    A view depends on its number alone, so that stored features serve any seed and split.
 
     Args:
         spec: The model's InputSpec.
-        augmentation: What the crops are made by; None where every view is the image as it is.
-        allow_hflip: False where left and right matter.
-        number: 0 is the image as in prediction, 1 the same mirrored, where images may be; then crops.
+        augmentation: Makes the crops; None if every view is the image as in prediction.
+        allow_hflip: False if left and right matter.
+        number: 0 is the image as in prediction, 1 its mirror image if allowed; then come crops.
     """
 
     NUM_RANDOM = 0
@@ -203,7 +193,7 @@ class FixedView:
             self.draws = keyed_uniform((VIEW_KEY,), [number], self.augmentation.NUM_RANDOM)[0]
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Transforms one image."""
+        """Transform one image."""
         if self.augmentation:
             return self.augmentation(image, self.draws)
         pixels = self.plain(image)
@@ -211,35 +201,29 @@ class FixedView:
 
 
 class PadCrop:
-    """Moves images and mirrors half of them, a whole batch at once; what comes in at the edges is black.
-
-    Args:
-        spec: The model's InputSpec.
-        allow_hflip: False where left and right matter.
-    """
+    """Shift images, with black edges, and mirror half of them, a whole batch at once."""
 
     NUM_RANDOM = 3
-    """Random numbers that an image takes."""
 
     def __init__(self, spec: InputSpec, allow_hflip: bool) -> None:
         self.padding = (spec.height // PAD_SHARE, spec.width // PAD_SHARE)
         self.allow_hflip = allow_hflip
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Transforms images (N, C, H, W) by numbers (N, 3) in [0, 1): down, right, mirrored."""
+        """Transform images (N, C, H, W) by numbers (N, 3) in [0, 1): down, right, mirrored."""
         count, channels, height, width = images.shape
         down, right = self.padding
         padded = nn.functional.pad(images, (right, right, down, down))
         rows = (draws[:, 0] * (2 * down + 1)).long()[:, None] + torch.arange(height)
         columns = (draws[:, 1] * (2 * right + 1)).long()[:, None] + torch.arange(width)
         if self.allow_hflip:
-            columns = torch.where(draws[:, 2:] < MIRROR_PROBABILITY, columns.flip(1), columns)
+            columns = torch.where(draws[:, 2:] < HFLIP_PROBABILITY, columns.flip(1), columns)
         image, channel = torch.arange(count)[:, None, None, None], torch.arange(channels)[:, None, None]
         return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
 class Normalize(nn.Module):
-    """uint8 images (N, C, H, W) to floats of an InputSpec's mean and std, on whatever device they are."""
+    """From uint8 images (N, C, H, W) to floats of an InputSpec's mean and std, on any device."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -250,23 +234,23 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(-1, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalises (N, C, H, W) or (C, H, W)."""
+        """Normalize (N, C, H, W) or (C, H, W)."""
         return (images.float() / 255 - self.mean) / self.std
 
 
 def _to_tensor(image: Image.Image) -> torch.Tensor:
-    """uint8 (C, H, W) of an RGB or grayscale image, a copy."""
+    """Return a copy of an RGB or grayscale image as uint8 (C, H, W)."""
     array = np.array(image)
     return torch.from_numpy(array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1)))
 
 
 _torch_random = threading.RLock()
-"""torch's generator is one for the whole process."""
+"""Threads share torch's generator."""
 
 
 @contextlib.contextmanager
 def keyed_random(*key: int) -> Iterator[None]:
-    """Within the block, torch's CPU random numbers depend on `key` alone; after it they go on as before."""
+    """Make torch's CPU random numbers depend on `key` alone within the block, and restore the generator after it."""
     with _torch_random:
         before = torch.get_rng_state()
         torch.default_generator.manual_seed(seed_from(*key))

@@ -8,7 +8,7 @@ from typing import Any
 
 from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.data.quality.readability import ExcludedImage, check_splits
-from tl_toolkit.data.seen_images import choose_images, report_seen_images, split_title
+from tl_toolkit.data.seen_images import choose_eval_split, report_seen_images, split_title
 from tl_toolkit.data.sources.base import Source, open_source
 from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import DataError, UsageError
@@ -69,7 +69,7 @@ def evaluate(
     Args:
         model: From `load`.
         source: A Source, or anything `open_source` takes.
-        split: By default test, else val, else what the model did not learn from; see `choose_images`.
+        split: By default test, else val, else what the model did not learn from; see `choose_eval_split`.
         workers: Processes that decode images.
         threads: Cores to take; by default OMP_NUM_THREADS, else all that this process may use.
         callback: Told how it goes.
@@ -82,7 +82,7 @@ def evaluate(
     source = source if isinstance(source, Source) else open_labelled(source)
     for note in source.notes:
         callback(WarningEvent(note))
-    chosen = choose_images(model.metadata, source, split, callback)
+    chosen = choose_eval_split(model.metadata, source, split, callback)
     name, samples = chosen.split, remap_targets(chosen.samples, source.class_names, model.class_names)
     with computing_with(threads):
         checked = check_splits({name: samples}, callback, model.input_spec.min_decode_size)[name]

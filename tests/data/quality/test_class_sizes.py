@@ -28,7 +28,8 @@ def unequal(tmp_path: Path) -> Path:
 def test_prepare_splits_of_unequal_classes_names_the_remedy(unequal: Path):
     assert (
         "train is unbalanced: its largest class, 0, has 40 images, its smallest, 1, 4. "
-        'sampler="balanced" shows each class as often, class_weights="balanced" counts rare ones more in the loss.'
+        'sampler="balanced" shows all classes equally often, '
+        'class_weights="balanced" weights the loss by inverse class frequency.'
     ) in "\n".join(warning_messages(events_of(unequal)))
 
 
@@ -55,7 +56,7 @@ def test_prepare_splits_with_a_single_image_of_a_class_says_so(tmp_path: Path):
     copy_digits(tmp_path, ["0"], 1)
     found = "\n".join(warning_messages(events_of(tmp_path)))
     assert "train has a single image of 0: too few to learn from, or to take one for val." in found
-    assert "val has no image of 0: they are not judged." in found
+    assert "val has no image of 0: their accuracy will be unknown." in found
 
 
 def test_prepare_splits_whose_val_takes_the_last_image_of_a_class_says_what_to_change(tmp_path: Path):

@@ -71,7 +71,7 @@ def test_prepare_splits_that_fails_on_copies_names_them(leaky: Path):
 def test_prepare_splits_without_copies_is_silent(photos: Path):
     splits, events = prepare(photos, duplicates="fail")
     assert splits.dropped == []
-    assert warning_messages(events) == ["val has 3 images only, so chance has a say in what is best: see val_split."]
+    assert warning_messages(events) == ["val has 3 images only, so model selection will be noisy: see val_split."]
 
 
 def test_prepare_splits_that_drops_keeps_the_first_of_repeats_and_none_of_two_classes(tmp_path: Path):
@@ -83,7 +83,7 @@ def test_prepare_splits_that_drops_keeps_the_first_of_repeats_and_none_of_two_cl
     _, events = prepare(tmp_path)
     assert "1 image is in several classes: one at most is right.\n  " in "\n".join(warning_messages(events))
     assert "z mistake.png (1, 7)\n" in "\n".join(warning_messages(events))
-    assert "repeat others of their class and split (1 in " in "\n".join(warning_messages(events))
+    assert "Some images are repeated within a class of a split (1 in " in "\n".join(warning_messages(events))
     splits, _ = prepare(tmp_path, duplicates="drop")
     assert {(Path(image.path).name, image.reason) for image in splits.dropped} == {
         ("z repeat.png", f"the same as {zeros[0]}"),

@@ -109,6 +109,7 @@ def test_inspect_data_counts_and_warns_of_oddities(photos: Path):
         "train has no image of nothing.",
         "train has a single image of lonely: too few to learn from, or to take one for val.",
         "train is unbalanced: its largest class, 1, has 11 images, its smallest, lonely, 1. "
-        'sampler="balanced" shows each class as often, class_weights="balanced" counts rare ones more in the loss.',
+        'sampler="balanced" shows all classes equally often, '
+        'class_weights="balanced" weights the loss by inverse class frequency.',
         "Not all images are L: RGB 1. They are converted.",
     )

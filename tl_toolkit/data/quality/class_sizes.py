@@ -10,18 +10,13 @@ FEW_IMAGES = 10
 
 
 def count_classes(targets: Sequence[int], class_names: Sequence[str]) -> tuple[int, ...]:
-    """The number of images of each class."""
+    """Return the number of images of each class."""
     counts = Counter(targets)
     return tuple(counts[index] for index in range(len(class_names)))
 
 
 def class_size_warnings(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> list[str]:
-    """Messages on what is odd about the sizes of classes.
-
-    Args:
-        counts: Images of each class, by the name of the split.
-        class_names: The classes.
-    """
+    """Return warnings of odd class sizes; `counts` has the images of each class by the name of the split."""
     odd = []
     if len(class_names) == 1:
         odd.append(f"There is one class only, {class_names[0]}: nothing can be told apart.")
@@ -38,21 +33,21 @@ def class_size_warnings(counts: Mapping[str, Sequence[int]], class_names: Sequen
 
 
 def singleton_classes(counts: Sequence[int], class_names: Sequence[str]) -> list[str]:
-    """A message where classes of train have a single image; else none."""
-    lonely = [name for name, count in zip(class_names, counts, strict=True) if count == 1]
-    if not lonely:
+    """Return a warning if classes of train have a single image."""
+    singles = [name for name, count in zip(class_names, counts, strict=True) if count == 1]
+    if not singles:
         return []
-    return [f"train has a single image of {join_names(lonely)}: too few to learn from, or to take one for val."]
+    return [f"train has a single image of {join_names(singles)}: too few to learn from, or to take one for val."]
 
 
 def imbalance(counts: Sequence[int], class_names: Sequence[str]) -> list[str]:
-    """A message with the remedy where the largest class of train has many times what the smallest has; else none."""
+    """Return a warning with the remedy if the largest class of train is many times as large as the smallest."""
     if not is_unbalanced(counts):
         return []
     largest = max(range(len(counts)), key=lambda index: counts[index])
     smallest = min((index for index in range(len(counts)) if counts[index]), key=lambda index: counts[index])
     return [
         f"train is unbalanced: its largest class, {class_names[largest]}, has {counts[largest]:,} images, its "
-        f"smallest, {class_names[smallest]}, {counts[smallest]:,}. {named('sampler', 'balanced')} shows each class as "
-        f"often, {named('class_weights', 'balanced')} counts rare ones more in the loss."
+        f"smallest, {class_names[smallest]}, {counts[smallest]:,}. {named('sampler', 'balanced')} shows all classes "
+        f"equally often, {named('class_weights', 'balanced')} weights the loss by inverse class frequency."
     ]

@@ -1,4 +1,4 @@
-"""What becomes of identical images: told, left out, or refused."""
+"""What to do about identical images: warn, leave them out, or refuse them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -11,35 +11,35 @@ from tl_toolkit.errors import DataError
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
 from tl_toolkit.text import bullets, join_names, named
 
-SHOWN = 5
-"""Names of a group that a message lists before it says how many more there are."""
+MAX_LISTED = 5
+"""Names of a group that a message lists."""
 
 KEEPERS: Mapping[str, tuple[str, ...]] = {"train": ("test", "val"), "val": ("test",), "test": ()}
-"""Of each split those that keep an image which both have."""
+"""For each split, the splits that keep an image which both have."""
 
 LEARNERS: Mapping[str, tuple[str, ...]] = {"test": ("train", "val"), "val": ("train",), "train": ()}
-"""Of each split those that must not have its images."""
+"""For each split, the splits that must not have its images."""
 
 
 def apply_duplicate_policy(
     splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, callback: Callback
 ) -> tuple[dict[str, Samples], list[ExcludedImage]]:
-    """Compares the images of splits and leaves out copies where that is wanted.
+    """Compare the images of splits, and leave out or refuse copies.
 
-    With "drop", train loses what is in val or test too, val what is in test too, and train all repeats but the first.
-    Images that train has in several classes are all left out: nobody can say which is right. Test stays as it is.
+    "drop" takes out of train what is in val or test too, out of val what is in test too, and out of train all repeats
+    but the first. It takes out all images that train has in several classes, as any of these may be wrong. Test stays.
 
     Args:
         splits: Samples by the name of their split.
         class_names: In the order of the targets.
-        policy: "warn" leaves the images as they are; see `report_duplicates`.
-        callback: Told how many were left out.
+        policy: "warn" changes nothing; see `report_duplicates`.
+        callback: Called with the number of images left out.
 
     Returns:
-        The splits with `contents`, and what was left out of them.
+        The splits with `contents`, and the images left out.
 
     Raises:
-        DataError: There are copies and the policy is "fail", or a class has nothing else in train.
+        DataError: There are copies and the policy is "fail", or train has only copies of a class.
     """
     splits = with_content_hashes(splits)
     copies = find_duplicates(splits)
@@ -50,31 +50,31 @@ def apply_duplicate_policy(
         raise DataError("\n".join([*describe_duplicates(copies, class_names), remedy]))
     dropped = [(copy, why) for group in copies.groups for copy, why in _dropped(group, class_names)]
     gone = {split: {copy.index for copy, _ in dropped if copy.split == split} for split in splits}
-    kept = {split: _without(samples, gone[split]) for split, samples in splits.items()}
-    _check_classes_remain(splits.get("train"), kept.get("train"), class_names)
+    remaining = {split: _without(samples, gone[split]) for split, samples in splits.items()}
+    _check_classes_remain(splits.get("train"), remaining.get("train"), class_names)
     if dropped:
         counts = Counter(copy.split for copy, _ in dropped)
         value = ", ".join(f"{count:,} image{'' if count == 1 else 's'} of {split}" for split, count in counts.items())
         callback(DecisionEvent("copies", f"{value} left out", named("duplicates", "drop")))
-    return kept, [ExcludedImage(copy.split, copy.name, why) for copy, why in dropped]
+    return remaining, [ExcludedImage(copy.split, copy.name, why) for copy, why in dropped]
 
 
 def report_duplicates(
     splits: Mapping[str, Samples], class_names: Sequence[str], policy: Duplicates, callback: Callback
 ) -> None:
-    """Warns of the identical images of splits that were compared."""
+    """Warn of identical images; the splits are those of `apply_duplicate_policy`."""
     remedy = f"{named('duplicates', 'drop')} leaves out the copies, {named('duplicates', 'fail')} stops."
     for message in describe_duplicates(find_duplicates(splits), class_names):
         callback(WarningEvent(f"{message}\n{remedy}" if policy == "warn" else message))
 
 
 def describe_duplicates(copies: DuplicateGroups, class_names: Sequence[str]) -> list[str]:
-    """Messages on identical images: in several splits, in several classes, and several times in one class."""
+    """Return messages on identical images: in several splits, in several classes, repeated in one class."""
     messages = []
     if copies.leaks:
         pairs = Counter(pair for group in copies.leaks for pair in _leaking(group))
         counts = ", ".join(
-            f"{count:,} of {judged} {_is(count)} in {other} too" for (judged, other), count in pairs.items()
+            f"{count:,} of {split} {_is(count)} in {other} too" for (split, other), count in pairs.items()
         )
         messages.append(
             f"The same images are in several splits: {counts}. Accuracy on them says nothing of new images.\n"
@@ -90,14 +90,14 @@ def describe_duplicates(copies: DuplicateGroups, class_names: Sequence[str]) -> 
         extra = Counter(group[0].split for group in copies.repeats for _ in group[1:])
         counts = ", ".join(f"{count:,} in {split}" for split, count in extra.items())
         messages.append(
-            f"Images repeat others of their class and split ({counts}) and count more than these.\n"
+            f"Some images are repeated within a class of a split ({counts}), so they weigh more.\n"
             f"{_examples(copies.repeats)}"
         )
     return messages
 
 
 def describe_near(near: DuplicateGroups) -> list[str]:
-    """A message on groups of images that look the same."""
+    """Return a message on groups of images that look the same, if there are any."""
     if not near.groups:
         return []
     kinds = (("splits", near.leaks), ("classes", near.conflicts))
@@ -107,13 +107,13 @@ def describe_near(near: DuplicateGroups) -> list[str]:
 
 
 def _dropped(group: Sequence[DuplicateImage], class_names: Sequence[str]) -> Iterator[tuple[DuplicateImage, str]]:
-    """What a group loses, and why."""
+    """Yield the images of a group to leave out, and why."""
     first = {copy.split: copy for copy in reversed(group)}
     in_train = [copy for copy in group if copy.split == "train"]
     for copy in group:
-        judges = [first[split] for split in KEEPERS[copy.split] if split in first]
-        if judges:
-            yield copy, f"also in {judges[0].split}: {judges[0].name}"
+        keepers = [first[split] for split in KEEPERS[copy.split] if split in first]
+        if keepers:
+            yield copy, f"also in {keepers[0].split}: {keepers[0].name}"
         elif copy.split == "train" and len({other.target for other in in_train}) > 1:
             yield copy, f"in several classes: {_classes(in_train, class_names)}"
         elif copy.split == "train" and copy != in_train[0]:
@@ -135,7 +135,7 @@ def _check_classes_remain(before: Samples | None, after: Samples | None, class_n
 
 
 def _leaking(group: Sequence[DuplicateImage]) -> Iterator[tuple[str, str]]:
-    """For each image that is judged or chosen by: its split, and the one that has it too."""
+    """Yield the split of each image that evaluates, and the split that has the image too."""
     splits = {copy.split for copy in group}
     for copy in group:
         if others := [split for split in LEARNERS[copy.split] if split in splits]:
@@ -148,7 +148,7 @@ def _examples(groups: Sequence[Sequence[DuplicateImage]]) -> str:
 
 def _names(group: Sequence[DuplicateImage]) -> str:
     shown = [f"{copy.name}" if "/" in copy.name else f"{copy.name} of {copy.split}" for copy in group]
-    return " = ".join(shown[:SHOWN]) + (f" = {len(shown) - SHOWN:,} more" if len(shown) > SHOWN else "")
+    return " = ".join(shown[:MAX_LISTED]) + (f" = {len(shown) - MAX_LISTED:,} more" if len(shown) > MAX_LISTED else "")
 
 
 def _classes(group: Sequence[DuplicateImage], class_names: Sequence[str]) -> str:

@@ -11,16 +11,16 @@ from PIL import Image
 HASHED_SIDE = 8
 BITS = HASHED_SIDE**2
 DISTANCE = 7
-"""Most bits in which the hashes of near duplicates differ."""
+"""The hashes of near duplicates differ in at most this many bits."""
 
 SIDE = 16
-"""Pixels a side of the thumbnail that decides."""
+"""Pixels a side of the thumbnail."""
 
 ENOUGH = 4 * SIDE
-"""Height and width at which it is enough to decode for both."""
+"""Height and width at which it is enough to decode for hash and thumbnail."""
 
 SMALLEST = 32
-"""Height or width below which nothing can be said: digits of 8 or 28 pixels look alike by the hundred."""
+"""Smaller images are not compared: digits of 8 or 28 pixels look alike by the hundred."""
 
 CORRELATION = 0.95
 """Of the thumbnails of near duplicates, at least. With it all of 400 photographs of Caltech-101, ants and bees are
@@ -50,10 +50,10 @@ class PerceptualHash:
 
 
 def perceptual_hash(image: Image.Image) -> PerceptualHash | None:
-    """Describes an RGB image; None where it is too small.
+    """Return the perceptual hash of an RGB image; None if it is too small.
 
-    The hash is dHash: of the brightness of 9 x 8 pixels, whether each is below its right neighbour (Krawetz 2013, "Kind
-    of like that", hackerfactor.com).
+    The hash is dHash: whether each of 9 x 8 pixels is darker than its right neighbour (Krawetz 2013, "Kind of like
+    that", hackerfactor.com).
     """
     if min(image.size) < SMALLEST:
         return None
@@ -67,10 +67,10 @@ def _reduced(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def near_pairs(hashes: Hashes, thumbnails: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """Pairs of images that look the same.
+    """Find images that look the same.
 
-    Candidates differ in at most DISTANCE bits of their hashes. These are cut into DISTANCE + 1 pieces, of which two
-    candidates have one in common, so that only images which share a piece are compared. Then the thumbnails decide.
+    The hashes of candidates differ in at most DISTANCE bits. Cut into DISTANCE + 1 pieces, two such hashes have a piece
+    in common, so that only images that share a piece are compared. Then the thumbnails decide.
 
     Args:
         hashes: (N).
@@ -85,7 +85,7 @@ def near_pairs(hashes: Hashes, thumbnails: NDArray[np.uint8]) -> Iterator[tuple[
 
 
 def _close_hashes(hashes: Hashes) -> Iterator[Pairs]:
-    """Pairs (M, 2) of indices whose hashes differ in few bits, block by block."""
+    """Yield pairs (M, 2) of indices whose hashes differ in few bits, block by block."""
     pieces = DISTANCE + 1
     masks = [np.uint64(sum(1 << bit for bit in range(piece, BITS, pieces))) for piece in range(pieces)]
     for number, mask in enumerate(masks):
@@ -97,7 +97,7 @@ def _close_hashes(hashes: Hashes) -> Iterator[Pairs]:
 
 
 def _close_in_bucket(hashes: Hashes, bucket: Pairs, earlier: list[np.uint64]) -> Iterator[Pairs]:
-    """The same within a bucket of images that share a piece; those that share an earlier one too were found there."""
+    """Yield the pairs of a bucket, which shares a piece, except for pairs that share an earlier piece too."""
     blocks = [bucket[start : start + BLOCK] for start in range(0, len(bucket), BLOCK)]
     for rows, columns in itertools.combinations_with_replacement(blocks, 2):
         different = hashes[rows, None] ^ hashes[columns]
@@ -112,10 +112,10 @@ def _close_in_bucket(hashes: Hashes, bucket: Pairs, earlier: list[np.uint64]) ->
 
 
 def _look_alike(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether thumbnails (M, H, W, 3) are the same up to contrast and the mean of each colour.
+    """Return whether thumbnails (M, H, W, 3) are the same up to contrast and the mean of each colour.
 
-    Two that are all sky are alike in what is before it, and not in being blue. Where an image has hardly any contrast
-    the noise of its compression counts for nothing.
+    Two images of the sky are alike by what is in front of it, not by being blue. In an image with hardly any contrast,
+    the noise of compression does not count.
     """
     floats = [pixels.astype(np.float32) for pixels in (first, second)]
     one, other = (pixels - pixels.mean(axis=(1, 2), keepdims=True) for pixels in floats)

@@ -95,11 +95,7 @@ def _has_numbers(images: Any) -> bool:
 
 
 def _check_array(images: np.ndarray | torch.Tensor) -> None:
-    """Check shape, type and range of an array, before each of its images fails.
-
-    Raises:
-        DataError: The message says how the array becomes images.
-    """
+    """Check shape, type and range of an array, before each of its images fails."""
     found = f"The images are {'a tensor' if isinstance(images, torch.Tensor) else 'an array'} of shape"
     shape, depth = tuple(images.shape), images.ndim - 1
     problem = problem_with_shape(images[0]) if depth in (2, 3) else f"an image has 2 or 3 dimensions, not {depth}"

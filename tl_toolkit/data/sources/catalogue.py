@@ -1,4 +1,4 @@
-"""Torchvision's classification datasets by name; to know them torchvision need not be imported."""
+"""Torchvision's classification datasets by name, without importing torchvision."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from tl_toolkit.errors import UnknownNameError
 
 Arguments = dict[str, dict[str, Any]]
-"""Split to the constructor's arguments for it."""
+"""Arguments of a dataset's constructor, by split."""
 
 TRAIN_FLAG: Arguments = {"train": {"train": True}, "test": {"train": False}}
 TWO_SPLITS: Arguments = {"train": {"split": "train"}, "test": {"split": "test"}}
@@ -15,13 +15,13 @@ THREE_SPLITS: Arguments = {name: {"split": name} for name in ("train", "val", "t
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """How a dataset is opened.
+    """How to open a dataset.
 
     Attributes:
         builder: Name of torchvision's class.
         splits: Arguments for each split.
-        allow_hflip: False where a mirrored image means something else.
-        idx: Folder of its idx files, where it has such files; they are read gzipped too.
+        allow_hflip: False if a mirrored image means something else.
+        idx: Folder of its idx files, plain or gzipped; empty if it has none.
     """
 
     builder: str
@@ -51,11 +51,11 @@ CATALOGUE: dict[str, DatasetEntry] = {
     "svhn": DatasetEntry("SVHN", TWO_SPLITS, allow_hflip=False),
     "usps": DatasetEntry("USPS", TRAIN_FLAG, allow_hflip=False),
 }
-"""Torchvision's classification datasets with splits of their own, class names and one target for each image."""
+"""Torchvision's datasets with splits of their own, class names and one target for each image."""
 
 
 def find_entry(name: str) -> DatasetEntry:
-    """The dataset of that name.
+    """Return the dataset of that name.
 
     Raises:
         UnknownNameError: There is none.

@@ -33,12 +33,12 @@ OTHER_SPLIT_NAMES = {
     "eval": ("val",),
     "holdout": ("test",),
 }
-"""What others call the splits."""
+"""Other names of the splits."""
 
 EXPECTED = "expected FOLDER/CLASS/image.jpg, or FOLDER/train/CLASS/image.jpg beside val/ and test/"
 
-DEEPEST = 4
-"""Levels below a folder without images in which those that may be meant are looked for."""
+MAX_DEPTH = 4
+"""Levels below a folder without images that are searched for the folder that may be meant."""
 
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -108,18 +108,15 @@ def read_folder(folder: Path, source_name: str = "", allow_hflip: bool = True) -
         tuple(class_names),
         allow_hflip,
         folder,
-        [*notes, *_odd_names(class_names), *passed_over.notes()],
+        [*notes, *_note_case(class_names), *passed_over.notes()],
     )
 
 
 def find_splits(folder: Path, contents: Contents) -> tuple[dict[str, Path], list[str]]:
-    """Says which folder holds which split; a plain folder of classes is all "train".
-
-    Returns:
-        The folder of each split, and notes on what was passed over.
+    """Return the folder of each split, and notes on what was passed over; a plain folder of classes is all "train".
 
     Raises:
-        DataError: It cannot be said whether the folders are classes or splits.
+        DataError: The folders may be classes or splits.
     """
     names = contents.folders
     if not names:
@@ -157,11 +154,7 @@ def _note_loose(folder: Path, contents: Contents) -> list[str]:
 
 
 def _refuse_near_splits(folder: Path, names: Sequence[str]) -> None:
-    """Refuses folders that are called almost like splits and hold folders themselves.
-
-    Raises:
-        DataError: They would be taken for classes.
-    """
+    """Refuse folders that contain folders and are named almost like splits."""
     for name in names:
         lower = name.lower()
         near = difflib.get_close_matches(lower, SPLIT_FOLDERS, n=1, cutoff=0.7) + list(OTHER_SPLIT_NAMES.get(lower, ()))
@@ -173,17 +166,13 @@ def _refuse_near_splits(folder: Path, names: Sequence[str]) -> None:
 
 
 def _check_own_images(split_folder: Path, classes: Mapping[str, Contents]) -> None:
-    """Refuses class folders without images of their own in the split that says which classes there are.
-
-    Raises:
-        DataError: There are some; the message says which folder may be meant.
-    """
+    """Refuse class folders without images of their own in the split that defines the classes."""
     lacking = [name for name, contents in classes.items() if not contents.images]
     if not lacking:
         return
     having = [name for name in classes if name not in lacking]
     if having and any(images_below(split_folder / name)[0] for name in lacking):
-        return  # They lie deeper, which is told.
+        return  # `_check_nothing_deeper` reports them.
     if having:
         one = len(lacking) == 1
         raise DataError(
@@ -204,8 +193,8 @@ def _check_own_images(split_folder: Path, classes: Mapping[str, Contents]) -> No
 
 
 def _data_folders_below(folder: Path, names: Sequence[str], depth: int = 1) -> list[Path]:
-    """The highest folders below one that have folders with images, those of splits taken together."""
-    if depth > DEEPEST:
+    """Return the highest folders below one that have folders of images, splits taken together."""
+    if depth > MAX_DEPTH:
         return []
     found: list[Path] = []
     for name in names:
@@ -221,11 +210,7 @@ def _data_folders_below(folder: Path, names: Sequence[str], depth: int = 1) -> l
 
 
 def _check_nothing_deeper(folder: Path, contents: Contents, passed_over: PassedOver) -> None:
-    """Refuses images that lie deeper than in a class folder itself; what else lies there is passed over.
-
-    Raises:
-        DataError: There are some.
-    """
+    """Refuse images in folders of a class folder; other files there are passed over."""
     for name in contents.folders:
         images, others = images_below(folder / name)
         passed_over.add(others)
@@ -247,14 +232,14 @@ def _check_same_classes(first: str, expected: Sequence[str], split: str, found: 
 
 
 def _nearest_class(name: str, expected: Sequence[str]) -> str:
-    """The class that is called most like `name`, in whatever case; empty where none is."""
+    """Return the class with the name nearest to `name`, in any case; empty if none is near."""
     by_lower = {known.lower(): known for known in expected}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[near[0]] if near else ""
 
 
-def _odd_names(class_names: Sequence[str]) -> list[str]:
-    """A note on classes that differ in case only."""
+def _note_case(class_names: Sequence[str]) -> list[str]:
+    """Return a note on classes that differ in case only, if there are any."""
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name in class_names:
         alike[name.casefold()].append(name)

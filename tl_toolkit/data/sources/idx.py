@@ -1,4 +1,4 @@
-"""MNIST's own files, plain or gzipped (http://yann.lecun.com/exdb/mnist)."""
+"""MNIST's file format, plain or gzipped (http://yann.lecun.com/exdb/mnist)."""
 
 import gzip
 import math
@@ -10,22 +10,19 @@ import torch
 from tl_toolkit.errors import DataError
 
 UNSIGNED_BYTES = 8
-"""The code of uint8 in the third byte of an idx file; MNIST and its kin hold nothing else."""
+"""The code of uint8 in the third byte of an idx file, the only type in MNIST and its kin."""
 
 
 def find_idx(folder: Path, name: str) -> Path | None:
-    """An idx file of that name, plain or with .gz."""
+    """Return the idx file of that name, plain or with .gz."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def read_idx(path: Path) -> torch.Tensor:
-    """Reads an idx file of unsigned bytes.
-
-    Returns:
-        uint8, of the shape that the file's header says.
+    """Read an idx file of unsigned bytes, in the shape of its header.
 
     Raises:
-        DataError: The file cannot be read, is cut off, or is no such file.
+        DataError: The file cannot be read, is cut off, or has another format.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -1,4 +1,4 @@
-"""What lies in a folder: images, and what is passed over because it is none."""
+"""What is in a folder: images, folders, and what is passed over."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tl_toolkit.io.reader_threads import begin_file, reading
 from tl_toolkit.text import join_names
 
 SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
-"""Litter that Windows leaves in folders of images; hidden files are passed over anyway."""
+"""Files that Windows leaves in folders of images; hidden files are passed over anyway."""
 
 IMAGE_ENDINGS = frozenset(
     (
@@ -22,17 +22,17 @@ IMAGE_ENDINGS = frozenset(
         *("3fr", "arw", "cr2", "cr3", "dng", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "srw"),  # Of cameras.
     )
 )
-"""What has such a name is meant to be an image: where it cannot be read, this is told."""
+"""A file with such a name is meant to be an image: if it cannot be read, this is reported."""
 
 
 @dataclass
 class PassedOver:
-    """Paths in a folder, or below it, that are no images of the user's.
+    """Paths in a folder, or below it, that are not images of the user.
 
     Attributes:
-        own: What tl wrote: run folders, caches and figures.
-        loops: Links to a folder that they lie in.
-        no_images: Files of other kinds.
+        own: Run folders, caches and figures that tl wrote.
+        loops: Links to a folder that contains them.
+        no_images: Other files.
     """
 
     own: list[str] = field(default_factory=list)
@@ -40,17 +40,17 @@ class PassedOver:
     no_images: list[str] = field(default_factory=list)
 
     def add(self, other: "PassedOver") -> None:
-        """Takes over what was passed over elsewhere."""
+        """Add what was passed over elsewhere."""
         self.own += other.own
         self.loops += other.loops
         self.no_images += other.no_images
 
     def beside_classes(self) -> "PassedOver":
-        """What is worth telling where class folders lie: files of other kinds are in none of them there."""
+        """Return what to report beside class folders: other files are in no class there."""
         return PassedOver(self.own, self.loops)
 
     def notes(self) -> list[str]:
-        """Each kind in a sentence."""
+        """Return a sentence for each kind."""
         kinds = (
             (self.own, "written by tl"),
             (self.loops, "a link to a folder that it lies in"),
@@ -61,12 +61,12 @@ class PassedOver:
 
 @dataclass
 class Contents:
-    """What lies in a folder itself.
+    """What is in a folder itself.
 
     Attributes:
-        images: Names of files that are called like images, or are some.
+        images: Names of files that have an image's name or content.
         folders: Names of folders.
-        passed_over: The rest, but for what is hidden.
+        passed_over: The rest, except for hidden files.
     """
 
     images: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Contents:
 
 
 def list_folder(folder: Path) -> Contents:
-    """What lies in a folder, by name; links to folders are followed, but none to where they lie.
+    """List a folder, sorted by name; links to folders are followed, except to folders that contain them.
 
     Raises:
         DataError: The folder cannot be listed.
@@ -84,17 +84,13 @@ def list_folder(folder: Path) -> Contents:
     for entry in _visible(folder):
         try:
             _sort(entry, folder, found)
-        except OSError:  # It is told where it is read.
+        except OSError:  # Reading it will report this.
             (found.folders if entry.is_dir(follow_symlinks=False) else found.images).append(entry.name)
     return found
 
 
 def _sort(entry: os.DirEntry[str], folder: Path, found: Contents) -> None:
-    """Adds an entry of a folder to what it is; by its name alone where that is enough: there may be very many.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """Sort an entry of a folder into its contents, by its name alone if possible: there may be very many."""
     if entry.is_dir():
         with reading(entry.path):
             _sort_folder(entry, folder / entry.name, found)
@@ -125,7 +121,7 @@ def _sort_folder(entry: os.DirEntry[str], path: Path, found: Contents) -> None:
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, Contents]]:
-    """A folder and all below it, none twice, each with what lies in it.
+    """Yield a folder and all below it, none twice, each with its contents.
 
     Raises:
         DataError: One cannot be listed.
@@ -148,7 +144,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, Contents]]:
 
 
 def images_below(folder: Path) -> tuple[list[str], PassedOver]:
-    """Paths of the images in a folder and below it, sorted, and what was passed over.
+    """Return the sorted paths of the images in a folder and below it, and what was passed over.
 
     Raises:
         DataError: A folder cannot be listed.
@@ -164,21 +160,17 @@ def images_below(folder: Path) -> tuple[list[str], PassedOver]:
 
 
 def _is_no_copy(folder: Path) -> bool:
-    """Whether an empty folder is called like an image: perhaps a copy that went wrong, which is not passed over."""
+    """Return whether an empty folder has the name of an image: perhaps a failed copy, which is reported."""
     return folder.suffix[1:].lower() in IMAGE_ENDINGS and not _visible(folder)
 
 
 def _leads_above(link: Path) -> bool:
-    """Whether a link leads to a folder that it lies in itself."""
+    """Return whether a link leads to a folder that contains it."""
     return Path(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link))
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries that are not hidden, by name.
-
-    Raises:
-        DataError: The folder cannot be listed.
-    """
+    """Return the entries that are not hidden, sorted by name."""
     visible = []
     try:
         with reading(folder), os.scandir(folder) as entries:

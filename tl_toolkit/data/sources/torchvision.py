@@ -51,11 +51,7 @@ def _builder(entry: DatasetEntry) -> Any:
 
 
 def _open_idx(folder: Path) -> dict[str, Samples] | None:
-    """Read MNIST or its kin from idx files, plain or gzipped; None if one of them is missing.
-
-    Raises:
-        DataError: A file is damaged.
-    """
+    """Read MNIST or its kin from idx files, plain or gzipped; None if one of them is missing."""
     opened: dict[str, Samples] = {}
     for split, prefix in IDX_PREFIXES.items():
         images, labels = (find_idx(folder, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))

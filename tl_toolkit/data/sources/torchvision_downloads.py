@@ -1,4 +1,4 @@
-"""What torchvision's dataset classes download: fetched over https alone, and unpacked with checks."""
+"""Downloads of torchvision's dataset classes, over https alone and unpacked with checks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -20,25 +20,22 @@ OVER_HTTPS = {
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
     ),
 }
-"""Where the files are that torchvision would fetch over http."""
+"""Addresses in place of those that torchvision asks over http."""
 
 MD5 = {
     "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz": (
         "d4acdd33327262359767eeaa97a4f732"
     ),
 }
-"""Of what torchvision does not check by itself; of all else its classes know the MD5."""
+"""MD5 of the files that torchvision does not check itself."""
 
 
 @contextlib.contextmanager
 def checked_downloads(progress: ProgressCallback | None = None) -> Iterator[None]:
-    """Within the block, torchvision's dataset classes download and unpack by `download` and `archives`.
+    """Make torchvision's dataset classes download and unpack by `download` and `archives` within the block.
 
-    torchvision itself falls back to http, and unpacks without limits. Its classes ask these functions of
-    torchvision/datasets/utils.py, the first two of which are made to be replaced.
-
-    Args:
-        progress: Told how far a download is.
+    torchvision itself falls back to http, and unpacks without limits. The first two of the replaced functions of
+    torchvision/datasets/utils.py are made to be replaced.
     """
 
     def fetch(path: str, url: str) -> None:

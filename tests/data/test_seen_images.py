@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
-from tl_toolkit.data.seen_images import choose_images, note_refit
+from tl_toolkit.data.seen_images import choose_eval_split, note_refit
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.data.sources.folder import digits_folder
 from tl_toolkit.errors import UnknownNameError

@@ -6,6 +6,7 @@ import torch
 
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
+from tl_toolkit.data.image_sets import DatasetImages, FileImages
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 from tl_toolkit.events import DecisionEvent, Event

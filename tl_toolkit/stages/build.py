@@ -68,7 +68,7 @@ def build_stage(
     if resume_from:
         restore_weights(network.module, trainable, resume_from)
     # A user's dataset may augment its images: a stage that trains more than a head needs new ones in every epoch.
-    varies = config.name != PROBE and not context.splits.train.fixed
+    varies = config.name != PROBE and not context.splits.train.deterministic
     features = None if varies or "" in trainable else find_features(context, trainable)
     with contextlib.ExitStack() as stack:
         stack.callback(_release, context)

@@ -76,12 +76,12 @@ class RunImages:
     def train(self) -> ImageDataset | InMemoryDataset:
         """Return the augmented images of train, from memory if only a batch transform is random and they fit."""
         samples = self._splits.train
-        if self.augmentation is None and samples.fixed and self._fits_in_memory(samples):
+        if self.augmentation is None and samples.deterministic and self._fits_in_memory(samples):
             return InMemoryDataset(
                 self._decode("train", samples), samples.targets, self._seed, self._batch_augmentation
             )
         # Worker processes decode beside the step, each in memory of its own.
-        caches = not self.workers and samples.fixed and samples.are_files
+        caches = not self.workers and samples.deterministic and samples.are_files
         return ImageDataset(
             samples,
             self.augmentation or EvalTransform(self._spec),

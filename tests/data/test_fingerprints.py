@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tl_toolkit.data import fingerprints as module
-from tl_toolkit.data.fingerprints import DigestCache, content_fingerprints
+from tl_toolkit.data.fingerprints import content_fingerprints, digest_cache
 from tl_toolkit.data.image_sets import ArrayImages, FileImages
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.arrays import dataset_samples
@@ -50,17 +50,17 @@ def test_fingerprints_of_a_lazy_dataset_are_known_once_it_was_read():
 
 def test_fingerprints_of_files_that_are_known_read_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     samples = Samples(FileImages(files(tmp_path, [b"one", b"other"])), [0, 1])
-    first = content_fingerprints(samples, DigestCache(tmp_path / "cache"))
+    first = content_fingerprints(samples, digest_cache(tmp_path / "cache"))
     monkeypatch.setattr(module, "digest_of_file", lambda path: pytest.fail(f"{path} was read"))
-    assert content_fingerprints(samples, DigestCache(tmp_path / "cache")) == first
+    assert content_fingerprints(samples, digest_cache(tmp_path / "cache")) == first
 
 
 def test_fingerprints_of_a_file_that_changed_are_new(tmp_path: Path):
     samples = Samples(FileImages(files(tmp_path, [b"one", b"other"])), [0, 1])
-    first = content_fingerprints(samples, DigestCache(tmp_path / "cache"))
+    first = content_fingerprints(samples, digest_cache(tmp_path / "cache"))
     Path(samples.name(0)).write_bytes(b"two")
     os.utime(samples.name(0), (1, 1))
-    second = content_fingerprints(samples, DigestCache(tmp_path / "cache"))
+    second = content_fingerprints(samples, digest_cache(tmp_path / "cache"))
     assert second[0] != first[0]
     assert second[1] == first[1]
     assert second == content_fingerprints(samples)

@@ -16,8 +16,7 @@ from tl_toolkit.io.reader_threads import begin_file, end_file
 from tl_toolkit.io.row_cache import fingerprint_content, fingerprint_file
 
 for category in (UserWarning, RuntimeWarning):
-    # Of odd metadata and of many pixels Pillow warns, in whatever thread decodes. What can be decoded is an image, and
-    # what cannot is an ImageError.
+    # Pillow warns of odd metadata and of many pixels. What can be decoded is an image, the rest is an ImageError.
     warnings.filterwarnings("ignore", category=category, module="PIL")
 
 ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor
@@ -26,10 +25,10 @@ ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 UNDEFINED_RANGE_MODES = ("I", "F")
 WIDE_FORMAT = "PPM"
-"""Pillow reads its sixteen bits into mode I."""
+"""Pillow reads 16 bits of this format into mode I."""
 
 PROGRAM_FORMAT = "EPS"
-"""A program, which Pillow would have Ghostscript run."""
+"""A program, for which Pillow would start Ghostscript."""
 
 JPEG_FORMATS = ("JPEG", "MPO")
 OTHER_FILES = {
@@ -38,16 +37,16 @@ OTHER_FILES = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-"""What a name can be instead of a file; opening it may wait for ever."""
+"""What a path can be instead of a file; opening it may wait for ever."""
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-"""Of files as phones write them, after `ftyp` in the fifth byte (ISO/IEC 23008-12)."""
+"""Brands of phones' files, after `ftyp` in the fifth byte (ISO/IEC 23008-12)."""
 
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_PACKAGE = "pillow-heif"
 
 TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
-TURNED = (5, 6, 7, 8)
+SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 
 CHANNELS = (1, 3, 4)
@@ -63,7 +62,7 @@ WHITE = (255, 255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a readable image is: its size in pixels, before rotation, and Pillow's mode."""
+    """Size of an image in pixels, before rotation, and Pillow's mode."""
 
     width: int
     height: int
@@ -71,18 +70,17 @@ class ImageInfo:
 
 
 def open_image(source: ImageLike, channels: int = 3, name: str = "", min_size: int = 0) -> Image.Image:
-    """Decodes an image into eight bits a channel.
+    """Decode an image into eight bits a channel.
 
-    The EXIF orientation is applied; transparency is composited on white; palettes, grayscale and CMYK
-    become RGB; sixteen bits are scaled to eight; of an animation the first frame is taken.
+    Apply the EXIF orientation, composite transparency on white, convert palettes, grayscale and CMYK to RGB, scale
+    sixteen bits to eight, and take the first frame of an animation.
 
     Args:
         source: What to decode.
-        channels: 3 gives mode RGB, 1 gives mode L.
+        channels: 3 for mode RGB, 1 for mode L.
         name: What an error calls the image; by default its path.
-        min_size: Height and width that are enough. A JPEG file that is twice, four or eight times as large or more
-            is decoded at a half, a quarter or an eighth of its size: libjpeg then computes fewer coefficients and
-            averages over the pixels that it leaves out (DCT scaling). 0 is full size.
+        min_size: Height and width that are enough. A JPEG file of two, four or eight times this size is decoded at a
+            half, a quarter or an eighth of its size, averaging over the pixels left out (DCT scaling). 0 is full size.
 
     Raises:
         ImageError: The image cannot be read.
@@ -91,7 +89,7 @@ def open_image(source: ImageLike, channels: int = 3, name: str = "", min_size: i
 
 
 def inspect_image(source: ImageLike, name: str = "", min_size: int = 0) -> ImageInfo:
-    """Decodes an image as `open_image` does and tells what it is.
+    """Decode an image as `open_image` does, and return its size and mode.
 
     Raises:
         ImageError: The image cannot be read.
@@ -100,14 +98,14 @@ def inspect_image(source: ImageLike, name: str = "", min_size: int = 0) -> Image
 
 
 def is_image_file(path: str) -> bool:
-    """Whether a file is an image by its content, whatever it is called; also where it is one that cannot be decoded.
+    """Return whether a file is an image by its content, with any name, even if it cannot be decoded.
 
     Raises:
         OSError: It cannot be read.
     """
     status = os.stat(path)  # noqa: PTH116  # quicker
     if not stat.S_ISREG(status.st_mode):
-        return True  # Opening it may wait for ever. It is told where it is read.
+        return True  # Opening it may wait for ever; reading it reports this.
     try:
         with Image.open(path):
             return True
@@ -115,12 +113,12 @@ def is_image_file(path: str) -> bool:
         return _brand(path) in (*HEIF_BRANDS, *AVIF_BRANDS)
     except OSError:
         raise
-    except Exception:  # noqa: BLE001  # Plugins answer damaged images with errors of every type.
+    except Exception:  # noqa: BLE001  # Plugins raise errors of every type for damaged images.
         return True
 
 
 def heif_version() -> str:
-    """The version of the package that reads HEIC files; empty where it is not installed."""
+    """Return the version of the package that reads HEIC files; empty if it is not installed."""
     try:
         return importlib.metadata.version(HEIF_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -128,17 +126,16 @@ def heif_version() -> str:
 
 
 def fingerprint_image(source: object) -> bytes | None:
-    """What tells whether an image is still the same: of a file its path, size and time, of pixels themselves.
-
-    Returns:
-        None for a file that is not there, and for what is neither.
-    """
+    """Return a hash of a file's path, size and time, or of pixels; None for a missing file and for other objects."""
     if isinstance(source, str | Path):
         return fingerprint_file(source)
     if isinstance(source, Image.Image):
-        # What else its looks depend on: palette, transparent colour and orientation.
-        seen = (source.getpalette(), source.info.get("transparency"), source.getexif().get(ExifTags.Base.Orientation))
-        return fingerprint_content(source.tobytes() + repr(seen).encode(), f"{source.mode} {source.size}")
+        shown_by = (
+            source.getpalette(),
+            source.info.get("transparency"),
+            source.getexif().get(ExifTags.Base.Orientation),
+        )
+        return fingerprint_content(source.tobytes() + repr(shown_by).encode(), f"{source.mode} {source.size}")
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().numpy()
     if isinstance(source, np.ndarray):
@@ -167,7 +164,7 @@ def _decode(source: ImageLike, channels: int, name: str, min_size: int) -> tuple
         raise ImageError(label, "a link to nothing" if dangling else str(error.strerror)) from error
     except OSError as error:
         raise ImageError(label, error.strerror or str(error)) from error
-    except Exception as error:  # Decoders answer damaged files with errors of every type.
+    except Exception as error:  # Decoders raise errors of every type for damaged files.
         raise ImageError(label, str(error) or type(error).__name__) from error
 
 
@@ -197,7 +194,7 @@ def _decode_file(path: str | Path, channels: int, min_size: int) -> tuple[Image.
 
 
 def _open_file(path: str | Path) -> Image.Image:
-    """Opens an image; where Pillow cannot, and it is a phone's, with pillow-heif, which is not imported before."""
+    """Open an image with Pillow, or a phone's with pillow-heif, which is imported only then."""
     try:
         return Image.open(path)
     except UnidentifiedImageError:
@@ -216,25 +213,25 @@ def _open_file(path: str | Path) -> Image.Image:
 
 
 def _brand(path: str | Path) -> bytes:
-    """What kind of ISO media file this is; empty where it is none."""
+    """Return the brand of an ISO media file; empty for other files."""
     with open(path, "rb") as file:  # noqa: PTH123  # quicker
         head = file.read(12)
     return head[8:] if head[4:8] == b"ftyp" else b""
 
 
 def _extent(facts: ImageInfo, file: Image.Image) -> tuple[float, float]:
-    """Width and height of what a file decoded at a reduced scale shows, in its own pixels and turned upright.
+    """Return width and height of the picture in a file decoded at a reduced scale, in its pixels and turned upright.
 
-    libjpeg rounds the size up and fills the last row and column, so that the picture may end within a pixel.
+    libjpeg rounds the size up, so that the picture may end within a pixel of the last row and column.
     """
     scale = round(facts.width / file.width)
     width, height = facts.width / scale, facts.height / scale
-    turned = file.getexif().get(ExifTags.Base.Orientation, 1) in TURNED
-    return (height, width) if turned else (width, height)
+    sideways = file.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
+    return (height, width) if sideways else (width, height)
 
 
 def extent(image: Image.Image) -> tuple[float, float]:
-    """Width and height of what an image shows, in pixels; for one from `open_image` perhaps less than its size."""
+    """Return width and height of the picture in an image from `open_image`, in pixels; perhaps less than its size."""
     width, height = image.info.get(EXTENT, image.size)
     return width, height
 
@@ -251,7 +248,7 @@ def _to_channels(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Sixteen bits scaled to eight; a value that stands for transparency becomes white."""
+    """Scale sixteen bits to eight; the value for transparency becomes white."""
     values = np.asarray(image)
     scaled = (values // 257).astype(np.uint8)
     if isinstance(transparent := image.info.get("transparency"), int):
@@ -283,7 +280,7 @@ def _from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.Image
 
 
 def problem_with_shape(image: np.ndarray | torch.Tensor) -> str:
-    """What is wrong with the shape of an image in memory, and how it becomes right; empty where it is."""
+    """Return what is wrong with the shape of an image in memory, and the remedy; empty if nothing is."""
     shape, is_tensor = tuple(image.shape), isinstance(image, torch.Tensor)
     if len(shape) == 4:
         return f"shape {shape} is that of several images: give them as a list"
@@ -300,7 +297,7 @@ def problem_with_shape(image: np.ndarray | torch.Tensor) -> str:
 
 
 def problem_with_values(pixels: np.ndarray | torch.Tensor) -> str:
-    """What is wrong with the type and the finite values of one image or many, and how they become right."""
+    """Return what is wrong with the type or the finite values of images, and the remedy; empty if nothing is."""
     if isinstance(pixels, torch.Tensor):
         whole = pixels.detach().cpu()
         array = (whole.float() if whole.is_floating_point() else whole).numpy()
@@ -322,5 +319,5 @@ def problem_with_values(pixels: np.ndarray | torch.Tensor) -> str:
 
 
 def is_path(source: object) -> bool:
-    """Whether an image is a file rather than pixels in memory."""
+    """Return whether an image is a file rather than pixels in memory."""
     return isinstance(source, str | Path)

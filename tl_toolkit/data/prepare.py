@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.data.fingerprints import DigestCache, content_fingerprints
+from tl_toolkit.data.fingerprints import content_fingerprints, digest_cache
 from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.quality.class_sizes import count_classes, imbalance, singleton_classes
 from tl_toolkit.data.quality.duplicate_policy import apply_duplicate_policy, report_duplicates
-from tl_toolkit.data.quality.readability import ExcludedImage, ReadabilityCache, check_splits
+from tl_toolkit.data.quality.readability import ExcludedImage, check_splits, readability_cache
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
@@ -72,7 +72,7 @@ class Splits:
     @functools.cached_property
     def contents(self) -> dict[str, list[bytes | None]]:
         """A fingerprint of each image's content, by split; None for an image that may change when it is read."""
-        cache = DigestCache(cache_folder()) if self.known_files else None
+        cache = digest_cache(cache_folder()) if self.known_files else None
         return {name: content_fingerprints(samples, cache) for name, samples in self.present.items()}
 
 
@@ -91,7 +91,7 @@ def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callba
     """
     for note in source.notes:
         callback(WarningEvent(note))
-    cache = ReadabilityCache(cache_folder()) if config.uses_cache else None
+    cache = readability_cache(cache_folder()) if config.uses_cache else None
     checked = check_splits(source.splits, callback, min_size, cache)
     readable = {split: result.readable for split, result in checked.items()}
     bad = [image for result in checked.values() for image in result.bad]

@@ -1,4 +1,4 @@
-"""A loader's worker processes: each notes what it reads, so that one that dies can be told with its image."""
+"""A loader's worker processes: each notes what it reads, so that its death is reported with the image."""
 
 import contextlib
 import os
@@ -19,33 +19,33 @@ from tl_toolkit.system import allocator
 from tl_toolkit.text import named
 
 DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*?)\.?\s*(?:Details are lost|$)", re.MULTILINE)
-"""What torch says of a worker that died; see torch/csrc/DataLoader.cpp and torch/utils/data/dataloader.py."""
+"""torch's message on a worker that died, from torch/csrc/DataLoader.cpp and torch/utils/data/dataloader.py."""
 
 WAIT = 2.0
-"""Seconds within which a process whose connection broke is seen to have died."""
+"""Seconds until the death of a process with a broken connection shows."""
 
 NO_ANSWER_EXIT = 75
-"""What a worker ends with that a file system does not answer: "temporary failure" of sysexits.h."""
+"""Exit code of a worker whose file system does not answer: "temporary failure" of sysexits.h."""
 
 GRACE = 10.0
-"""Seconds that a worker goes on after SIGTERM. A terminal's Ctrl-C and a scheduler's SIGTERM reach the workers too, but
-the run needs their images to finish its step, and ends them itself when it is kept."""
+"""Seconds that a worker runs on after SIGTERM. Ctrl-C and a scheduler's SIGTERM reach it too, but the run needs its
+images to finish the step, and ends the workers after writing a checkpoint."""
 
 NOTHING = 0
 
 _loaders: "deque[WorkerMonitor]" = deque(maxlen=64)
-"""The last ones made; of an error, its loader may be gone already."""
+"""The last monitors made: when an error arrives, its loader may be gone."""
 
 _own_note: tuple[Any, int] | None = None
-"""In a worker: the shared numbers and which of them is this worker's."""
+"""In a worker: the shared numbers, and the place of this worker's image."""
 
 
 class WorkerMonitor:
-    """What each worker of a loader reads, in memory that it shares with them; the loader's `worker_init_fn`.
+    """The index of the image that each worker of a loader reads, in shared memory; the loader's `worker_init_fn`.
 
     Args:
-        name: Names the image at an index.
-        workers: How many there are.
+        name: Returns the name of the image at an index.
+        workers: Number of workers.
     """
 
     def __init__(self, name: Callable[[int], str], workers: int) -> None:
@@ -54,7 +54,7 @@ class WorkerMonitor:
         _loaders.append(self)
 
     def __call__(self, worker: int) -> None:
-        """In a new worker: takes its place."""
+        """Set up a new worker."""
         global _own_note
         allocator.tune()  # A forked process has it already, a spawned one not.
         self._numbers[2 * worker] = os.getpid()
@@ -65,11 +65,11 @@ class WorkerMonitor:
 
     @property
     def processes(self) -> list[int]:
-        """Those that have begun."""
+        """The processes that have started."""
         return [process for process in self._numbers[::2] if process]
 
     def read_by(self, process: int) -> str | None:
-        """What a process was reading; None where it is none of these, or was reading nothing."""
+        """Return the image that a process was reading; None if it was reading none, or is none of these."""
         index = dict(zip(self._numbers[::2], self._numbers[1::2], strict=True)).get(process, NOTHING)
         return None if index == NOTHING else self.name(index - 1)
 
@@ -81,7 +81,7 @@ def _end_later() -> None:
 
 
 def note_image(index: int | None) -> None:
-    """In a worker: notes that it begins to read an image, or with None that it has read it."""
+    """Note in a worker that it starts to read an image, or with None that it has read it."""
     if _own_note is not None:
         numbers, place = _own_note
         numbers[place] = NOTHING if index is None else index + 1
@@ -89,7 +89,7 @@ def note_image(index: int | None) -> None:
 
 @contextlib.contextmanager
 def report_worker_deaths() -> Iterator[None]:
-    """Within the block, the death of a worker becomes an error that names the image that it was reading.
+    """Turn the death of a worker within the block into an error that names the image that it was reading.
 
     Raises:
         ImageError: A worker died while it read an image.
@@ -100,25 +100,25 @@ def report_worker_deaths() -> Iterator[None]:
         with _noting_ends(ended):
             yield
     except (RuntimeError, ToolkitError, ConnectionError, EOFError) as error:  # A dead worker also breaks connections.
-        told = _told_of_deaths(error, ended, WAIT if isinstance(error, ConnectionError | EOFError) else 0)
-        if not told:
+        deaths = _find_deaths(error, ended, WAIT if isinstance(error, ConnectionError | EOFError) else 0)
+        if not deaths:
             raise
-        raise _death(told) from error
+        raise _death_error(deaths) from error
     finally:
         _loaders.clear()
 
 
 @contextlib.contextmanager
 def _noting_ends(ended: dict[int, str]) -> Iterator[None]:
-    """Within the block, it is noted when a worker dies, and how.
+    """Note within the block when a worker dies, and how.
 
-    torch's own handler raises an error then, in the midst of whatever Python does: while a model is saved, or where it
-    is lost. In the block it does not; the loader finds out when it waits for a batch, after 5 s at most.
+    torch's own handler would raise an error in the midst of whatever Python does, such as saving a model. Instead, the
+    loader finds out when it waits for a batch, after 5 s at most.
     """
     if not _can_handle_signals():
         yield
         return
-    _set_SIGCHLD_handler()  # Which is done once; the first loader would put it in the place of ours.
+    _set_SIGCHLD_handler()  # It happens once; the first loader would replace our handler with torch's.
     before = signal.signal(signal.SIGCHLD, lambda _number, _frame: _note_ends(ended))
     try:
         yield
@@ -137,54 +137,54 @@ def _note_ends(ended: dict[int, str]) -> None:
                 ended[process] = how
 
 
-def _told_of_deaths(error: BaseException, ended: dict[int, str], wait: float) -> dict[int, str]:
-    """Processes that died, and how: as it was noted, or is seen within `wait` seconds, or as torch told it."""
-    told: dict[int, str] = {}
+def _find_deaths(error: BaseException, ended: dict[int, str], wait: float) -> dict[int, str]:
+    """Return processes that died, and how, by torch's message, as noted, or as seen within `wait` seconds."""
+    reported: dict[int, str] = {}
     cause: BaseException | None = error
     while cause is not None:
-        told |= _read(str(cause))
+        reported |= _parse_deaths(str(cause))
         cause = cause.__cause__
     end = time.monotonic() + wait
     while True:
         try:
             _note_ends(ended)
             if _can_handle_signals():
-                signal.raise_signal(signal.SIGCHLD)  # Lets torch tell what it else would tell later.
-            if told or ended or time.monotonic() >= end:
-                return told | ended
+                signal.raise_signal(signal.SIGCHLD)  # Lets torch report now instead of later.
+            if reported or ended or time.monotonic() >= end:
+                return reported | ended
             time.sleep(0.01)
         except RuntimeError as more:
-            told |= _read(str(more))
+            reported |= _parse_deaths(str(more))
 
 
-def _read(message: str) -> dict[int, str]:
-    """What torch says of processes that died."""
+def _parse_deaths(message: str) -> dict[int, str]:
+    """Return the processes that died, and how, of a message of torch."""
     return {int(each): how for processes, how in DEATH.findall(message) for each in processes.split(",")}
 
 
 def _end_of(process: int) -> str:
-    """How a process died; empty where it did not, or where the system does not say."""
+    """Return how a process died; empty if it did not, or if the system does not say."""
     if not hasattr(os, "waitid"):
         return ""
     try:
         seen = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:  # It ended, and Python knew of it: so does torch.
+    except ChildProcessError:  # Python knows that it ended, and so does torch.
         return ""
     if seen is None or (seen.si_code == os.CLD_EXITED and not seen.si_status):
         return ""
     return f"exit code {seen.si_status}" if seen.si_code == os.CLD_EXITED else signal.strsignal(seen.si_status) or ""
 
 
-def _death(told: dict[int, str]) -> DataError:
+def _death_error(deaths: dict[int, str]) -> DataError:
     advice = f"If it was memory that ran out, fewer {named('workers')} or a smaller {named('batch_size')} need less"
-    for process, how in told.items():
+    for process, how in deaths.items():
         for notes in _loaders:
             if image := notes.read_by(process):
                 if how.endswith(f"exit code {NO_ANSWER_EXIT}"):
                     return ImageError(image, reason_to_give_up())
                 died = f"the worker process that read it died ({_shortly(how)})"
                 return ImageError(image, f"{died}. {advice}; else remove or mend the image.")
-    return DataError(f"A worker process died between two images ({_shortly(next(iter(told.values())))}). {advice}.")
+    return DataError(f"A worker process died between two images ({_shortly(next(iter(deaths.values())))}). {advice}.")
 
 
 def _shortly(how: str) -> str:

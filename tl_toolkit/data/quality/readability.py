@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import PIL
@@ -66,37 +66,40 @@ class ScanResult(Generic[Result]):
         return [ExcludedImage(self.split, self.samples.name(i), reason) for i, reason in self.errors.items()]
 
 
-class ReadabilityCache:
-    """The images that earlier runs decoded, so that unchanged files are not decoded again.
+class FileCache:
+    """What earlier runs found in files, so that unchanged files are not read again.
 
     Args:
         folder: The cache.
+        key: What an entry depends on.
+        what: What an entry is, in words.
+        dtype: Of the numbers of an entry.
     """
 
-    def __init__(self, folder: Path) -> None:
-        versions = {"pillow": PIL.__version__} | ({HEIF_PACKAGE: heif} if (heif := heif_version()) else {})
-        self._rows = RowCache(folder, {"what": "readable", "versions": versions}, "which images can be read")
+    def __init__(self, folder: Path, key: Mapping[str, Any], what: str, dtype: torch.dtype) -> None:
+        self._rows = RowCache(folder, key, what)
+        self._dtype = dtype
 
-    def find(self, samples: Samples) -> tuple[list[bytes | None], dict[int, ImageInfo]]:
-        """Return the identities of images, and what is known of them by index."""
-        identities = samples.identities()
+    def find(self, identities: Sequence[bytes | None]) -> dict[int, torch.Tensor]:
+        """Return the entries of known files, by the place of the identity."""
         part, row = self._rows.find(identities)
-        known = {}
-        for index in np.flatnonzero(part >= 0):
-            width, height, mode = self._rows.parts[part[index]].rows[row[index]].tolist()
-            known[int(index)] = ImageInfo(width, height, MODES[mode])
-        return identities, known
+        return {int(at): self._rows.parts[part[at]].rows[row[at]] for at in np.flatnonzero(part >= 0)}
 
-    def add(self, infos: Mapping[bytes, ImageInfo]) -> None:
-        """Write what decoding gave, by identity. If this fails, the next run decodes again."""
-        rows = {key: (info.width, info.height, MODES.index(info.mode)) for key, info in infos.items()}
-        if rows:
+    def add(self, entries: Mapping[bytes, Sequence[int]]) -> None:
+        """Write entries by identity. If this fails, the next run reads the files again."""
+        if entries:
             with contextlib.suppress(ToolkitError):
-                self._rows.write(list(rows), torch.tensor(list(rows.values()), dtype=torch.int32))
+                self._rows.write(list(entries), torch.tensor(list(map(list, entries.values())), dtype=self._dtype))
+
+
+def readability_cache(folder: Path) -> FileCache:
+    """Return the cache of images that can be read: width, height and mode."""
+    versions = {"pillow": PIL.__version__} | ({HEIF_PACKAGE: heif} if (heif := heif_version()) else {})
+    return FileCache(folder, {"what": "readable", "versions": versions}, "which images can be read", torch.int32)
 
 
 def check_splits(
-    splits: Mapping[str, Samples], callback: Callback, min_size: int = 0, cache: ReadabilityCache | None = None
+    splits: Mapping[str, Samples], callback: Callback, min_size: int = 0, cache: FileCache | None = None
 ) -> dict[str, ScanResult[ImageInfo]]:
     """Decode all images of some splits.
 
@@ -110,17 +113,18 @@ def check_splits(
     known: dict[str, dict[int, ImageInfo]] = {}
     for split, samples in splits.items():
         if cache and samples.are_files:  # Decoding pixels in memory is quicker than a look into the cache.
-            identities[split], known[split] = call_with_stall_guard(cache.find, samples)
+            identities[split] = call_with_stall_guard(samples.identities)
+            rows = ((index, row.tolist()) for index, row in cache.find(identities[split]).items())
+            known[split] = {index: ImageInfo(width, height, MODES[mode]) for index, (width, height, mode) in rows}
     scanned = scan_splits(splits, lambda samples, index: samples.inspect(index, min_size), callback, known)
     if cache:
-        cache.add(
-            {
-                identity: info
-                for split in known
-                for index, info in scanned[split].results.items()
-                if index not in known[split] and (identity := identities[split][index]) and info.mode in MODES
-            }
-        )
+        new = {
+            identity: (info.width, info.height, MODES.index(info.mode))
+            for split in known
+            for index, info in scanned[split].results.items()
+            if index not in known[split] and (identity := identities[split][index]) and info.mode in MODES
+        }
+        cache.add(new)
     return scanned
 
 

@@ -20,7 +20,7 @@ from tl_toolkit.io.row_cache import cache_folder
 from tl_toolkit.sampling.class_balance import balanced_weights
 from tl_toolkit.text import bullets, join_names, named
 
-FEW_TO_CHOOSE_BY = 20
+MIN_RELIABLE_VAL = 20
 CLASSES = "classes"
 
 
@@ -31,7 +31,7 @@ class Splits:
     Attributes:
         train: Images to learn from.
         val: Images to choose by.
-        test: Images to judge by, once; None if the data has none.
+        test: Images to evaluate on, once; None if the data has none.
         bad: Images that cannot be read.
         dropped: Copies that were left out.
         val_origin: How val was made.
@@ -163,7 +163,7 @@ def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
     val = splits.val
     if not len(val):
         raise DataError(f"val has no readable images to choose by ({splits.val_origin}). Add images.")
-    if len(val) < FEW_TO_CHOOSE_BY:
+    if len(val) < MIN_RELIABLE_VAL:
         noisy = f"val has {_images(len(val))} only, so model selection will be noisy: see {named('val_split')}."
         callback(WarningEvent(noisy))
     if missing := _missing(val, source.class_names):
@@ -172,20 +172,20 @@ def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
 
 def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[Samples, Samples, str]:
     """Return train without val, val, and how val was made."""
-    count = config.val_images
+    count, names = config.val_images, split_names(train, source)
     if count is not None and count >= len(train):
         raise ConfigError([f"{named('val_images')} is {count}, but train has {_images(len(train))}: some must remain."])
     if config.draw == "in-order":
         first = len(train) - (count or max(1, round(len(train) * config.val_split)))
-        kept, taken = list(range(first)), list(range(first, len(train)))
-        return train.subset(kept), train.subset(taken), f"the last {len(taken):,} of train, as it is ordered"
-    names = split_names(train, source)
-    if count is not None:
-        kept, taken = stratified_sample(train.targets, names, count, config.seed)
-        return train.subset(kept), train.subset(taken), f"drawn from each class of train, seed {config.seed}"
-    kept, taken = stratified_split(train.targets, names, config.val_split, config.seed)
-    origin = f"{config.val_split:.0%} of each class of train, seed {config.seed}"
-    return train.subset(kept), train.subset(taken), origin
+        rest, taken = list(range(first)), list(range(first, len(train)))
+        origin = f"the last {len(taken):,} of train, as it is ordered"
+    elif count is not None:
+        rest, taken = stratified_sample(train.targets, names, count, config.seed)
+        origin = f"drawn from each class of train, seed {config.seed}"
+    else:
+        rest, taken = stratified_split(train.targets, names, config.val_split, config.seed)
+        origin = f"{config.val_split:.0%} of each class of train, seed {config.seed}"
+    return train.subset(rest), train.subset(taken), origin
 
 
 def _sample(samples: Samples, source: Source, split: str, count: int | None, config: FinetuneConfig) -> Samples:
@@ -277,8 +277,6 @@ def _report_class_sizes(
 
 
 def split_names(train: Samples, source: Source) -> list[str]:
-    """Names for the split: below the folder, so that the same folder elsewhere is split alike."""
-    if source.root is None:
-        return train.names()
-    prefix = f"{source.root}/"
+    """Return names relative to the folder, so that the same folder elsewhere is split alike."""
+    prefix = f"{source.root}/" if source.root else ""
     return [name.removeprefix(prefix) for name in train.names()]

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from tl_toolkit.data.sources.base import digits_folder
+from tl_toolkit.data.sources.folder import digits_folder
 
 
 def copy_digits(folder: Path, classes: list[str], per_class: int, split: str = "train") -> Path:

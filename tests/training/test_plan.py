@@ -7,7 +7,7 @@ from torch import nn
 
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import UsageError
-from tl_toolkit.training.plan import average_decay, norm_is_frozen, plan_stages, warmup_share
+from tl_toolkit.training.plan import ema_decay, norm_is_frozen, plan_stages, warmup_share
 
 WITH_NORM = torchvision.models.resnet18(num_classes=2)
 DEPTHWISE = torchvision.models.mobilenet_v3_small(num_classes=2)
@@ -70,7 +70,7 @@ def test_plan_of_a_probe_alone_takes_the_epochs_rate_and_optimizer_given():
 
 def test_plan_of_fine_tuning_by_lbfgs_is_refused():
     for tune in ("auto", "full", "lp-ft", "last-stage"):
-        with pytest.raises(UsageError, match='solves a linear head, and goes with tune="linear-probe" alone'):
+        with pytest.raises(UsageError, match='solves a linear head and works only with tune="linear-probe"'):
             stages(tune=tune, optimizer="lbfgs")
 
 
@@ -99,10 +99,10 @@ def test_fine_tuning_is_the_gentler_the_more_there_is_to_keep():
 
 
 def test_average_decay_is_on_with_pretrained_weights_and_off_at_zero():
-    assert average_decay(FinetuneConfig(weights="bundled")) == 0.98
-    assert average_decay(FinetuneConfig(weights="none")) is None
-    assert average_decay(FinetuneConfig(weights="none", ema=0.5)) == 0.5
-    assert average_decay(FinetuneConfig(weights="bundled", ema=0.0)) is None
+    assert ema_decay(FinetuneConfig(weights="bundled")) == 0.98
+    assert ema_decay(FinetuneConfig(weights="none")) is None
+    assert ema_decay(FinetuneConfig(weights="none", ema=0.5)) == 0.5
+    assert ema_decay(FinetuneConfig(weights="bundled", ema=0.0)) is None
 
 
 def test_warm_up_is_long_only_where_batchnorm_learns_after_a_probe():

@@ -19,7 +19,7 @@ from tl_toolkit.training.state import (
     capture_state,
     check_weights,
     restore_optimizer,
-    restore_position,
+    restore_progress,
     restore_random,
     restore_weights,
     trained_weights,
@@ -64,7 +64,7 @@ def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: st
         restore_weights(again, ("",), checkpoint.state)
         resumed = resumable_stage(again, optimizer, checkpoint)
         restore_random(checkpoint.state)
-        rest = list(fit(resumed, accelerator, restore_position(checkpoint.state, again, CPU)))
+        rest = list(fit(resumed, accelerator, restore_progress(checkpoint.state, again, CPU)))
         assert numbers([*told[:before], *rest]) == numbers(told)
         for name, value in module.state_dict().items():
             assert torch.equal(again.state_dict()[name], value), name
@@ -72,7 +72,7 @@ def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: st
 
 def test_trained_weights_are_those_of_the_modules_that_train():
     stage = make_stage(small_network(), ("3",))
-    assert set(trained_weights(stage)) == {"3.weight", "3.bias"}
+    assert set(trained_weights(stage.module, stage.trainable)) == {"3.weight", "3.bias"}
 
 
 def test_restore_weights_of_another_network_says_so():
@@ -200,7 +200,7 @@ def test_stage_with_averages_kept_between_any_two_steps_goes_on_to_the_same_bits
         restore_weights(again, ("",), checkpoint.state)
         resumed = averaging_stage(again, checkpoint)
         restore_random(checkpoint.state)
-        place = restore_position(checkpoint.state, again, CPU)
+        place = restore_progress(checkpoint.state, again, CPU)
         rest = list(fit(resumed, accelerator, place))
         assert numbers([*told[:before], *rest]) == numbers(told)
         for name, value in module.state_dict().items():
@@ -216,8 +216,8 @@ def test_stage_with_averages_kept_between_any_two_steps_goes_on_to_the_same_bits
         ({"average.3.bias": torch.zeros(3)}, "averages lack"),
     ],
 )
-def test_restore_position_of_averages_that_do_not_fit_says_so(
+def test_restore_progress_of_averages_that_do_not_fit_says_so(
     average: dict[str, torch.Tensor], message: str, stepped: StageState
 ):
     with pytest.raises(ModelFileError, match=message):
-        restore_position(StageState({**stepped.tensors, **average}, stepped.values), small_network(), CPU)
+        restore_progress(StageState({**stepped.tensors, **average}, stepped.values), small_network(), CPU)

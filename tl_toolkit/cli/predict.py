@@ -86,9 +86,9 @@ def predict(
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.inference.loading import load
         from tl_toolkit.recipes.predict import find_images, predict_stream
-        from tl_toolkit.training.threads import computing_with
+        from tl_toolkit.training.threads import torch_threads
 
-    ctx.with_resource(computing_with(threads))
+    ctx.with_resource(torch_threads(threads))
     paths = find_images(_paths(images or []), ProgressDisplay(console.status_console(to_stderr=True)))
     first = next(paths, None)
     if images and first is None:

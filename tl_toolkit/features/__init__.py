@@ -1,1 +1,1 @@
-"""Features of a frozen prefix: computed once, and trained on many times."""
+"""Features of a frozen prefix: computed once for each image and used in every epoch."""

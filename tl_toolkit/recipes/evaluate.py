@@ -19,7 +19,7 @@ from tl_toolkit.io.download import ProgressCallback
 from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.metrics.classification import Scores
-from tl_toolkit.training.threads import computing_with
+from tl_toolkit.training.threads import torch_threads
 
 HOW_TO_PREDICT = "To name the likeliest classes: tl predict "
 
@@ -84,7 +84,7 @@ def evaluate(
         callback(WarningEvent(note))
     chosen = choose_eval_split(model.metadata, source, split, callback)
     name, samples = chosen.split, remap_targets(chosen.samples, source.class_names, model.class_names)
-    with computing_with(threads):
+    with torch_threads(threads):
         checked = check_splits({name: samples}, callback, model.input_spec.min_decode_size)[name]
         if not checked.results:
             raise DataError(f"{name} of {source.name} has no readable image.")

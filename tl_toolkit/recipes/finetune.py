@@ -55,7 +55,7 @@ from tl_toolkit.stages.sweep import sweep_probe
 from tl_toolkit.system.cpu_usage import Usage, usage
 from tl_toolkit.text import named
 from tl_toolkit.training.loop import StageProgress, fit
-from tl_toolkit.training.threads import Threads, computing_with
+from tl_toolkit.training.threads import Threads, torch_threads
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def finetune(
     budget = TimeBudget(config.budget_seconds, started.time)
     check_out(config.out)
     budget.check_not_spent()
-    with computing_with(config.threads) as threads:
+    with torch_threads(config.threads) as threads:
         plan = plan_run(config, data, callback, trust, budget)
         check_budget(plan.context, budget)
         folder = create_run_folder(config.out, plan.context.network.arch.name, plan.context.source.name)
@@ -163,7 +163,7 @@ def resume(
             raise UsageError(f"{folder} cannot be trained for longer: it has no {CHECKPOINT_FILE}.")
         before = checkpoint.threads if checkpoint else None
         budget = TimeBudget(config.budget_seconds, started.time - (checkpoint.seconds if checkpoint else 0.0))
-        threads = stack.enter_context(computing_with(config.threads, before))
+        threads = stack.enter_context(torch_threads(config.threads, before))
         plan = plan_run(config, data, callback, trust, budget)
         if checkpoint:
             check_resumable(checkpoint.resume_fingerprint, plan.context.fingerprint, folder)

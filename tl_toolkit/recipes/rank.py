@@ -12,7 +12,7 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.events import Callback, log_event
 from tl_toolkit.planning.ranking import RankedNetwork, largest_input, rank_networks
 from tl_toolkit.planning.run_plan import settings_and_data
-from tl_toolkit.training.threads import computing_with
+from tl_toolkit.training.threads import torch_threads
 
 
 def rank(
@@ -41,7 +41,7 @@ def rank(
     config, data = settings_and_data(config, data, settings)
     if config.arch != AUTO or config.arch_options:
         raise UsageError("arch and arch_options belong to one network, but rank compares several: name them as archs.")
-    with computing_with(config.threads):
+    with torch_threads(config.threads):
         source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
         check_classes(source, config)
         splits = prepare_splits(source, config, largest_input(config, archs), callback)

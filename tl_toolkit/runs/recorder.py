@@ -121,7 +121,8 @@ class RunRecorder:
         """
         self._last_step = -1  # Steps count from the beginning of each stage.
         if self.best:  # What this stage is going to change belongs to the best weights as it is now.
-            self._best_weights = {**_copies(trained_weights(place.stage)), **self._best_weights}
+            now = trained_weights(place.stage.module, place.stage.trainable)
+            self._best_weights = {**_copies(now), **self._best_weights}
         if self._is_over(place.stage.name):  # It was, and the run was stopped before the next stage.
             return
         progress: StageProgress | None = None
@@ -169,7 +170,7 @@ class RunRecorder:
         if record and is_best(record, self.best, self.records, self._config.tune, self._val_images):
             average = progress.average
             self.best, self._best_is_current, self._best_is_written = record, not average, False
-            self._best_weights |= _copies(average or trained_weights(place.stage))
+            self._best_weights |= _copies(average or trained_weights(place.stage.module, place.stage.trainable))
         if self._stop.requested:
             self._write_checkpoint(progress, place)
             steps = len(place.stage.train) * place.stage.epochs

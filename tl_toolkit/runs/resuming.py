@@ -19,7 +19,7 @@ from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.text import MAX_SHOWN, join_names, named, names_flags
 from tl_toolkit.training.loop import Stage, StageProgress
 from tl_toolkit.training.plan import StageConfig
-from tl_toolkit.training.state import check_weights, restore_position, restore_random
+from tl_toolkit.training.state import check_weights, restore_progress, restore_random
 
 
 def resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
@@ -75,7 +75,7 @@ def resumed_progress(
         UsageError: The frozen weights changed, or the stage has more epochs behind it than it is to have.
     """
     check_resumable(checkpoint.resume_fingerprint, fingerprint(), folder)
-    progress = restore_position(checkpoint.state, stage.module, device)
+    progress = restore_progress(checkpoint.state, stage.module, device)
     done = progress.epoch(len(stage.train))
     if done > stage.epochs:
         raise UsageError(

@@ -20,7 +20,7 @@ from tl_toolkit.stages.images import EVAL_BATCH
 from tl_toolkit.training.loop import Batches, Prepare, Stage
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import LBFGS, make_optimizer
-from tl_toolkit.training.plan import StageConfig, average_decay, norm_is_frozen, probe_in_batches, warmup_share
+from tl_toolkit.training.plan import StageConfig, ema_decay, norm_is_frozen, plan_minibatch_probe, warmup_share
 from tl_toolkit.training.schedules import make_schedule
 from tl_toolkit.training.state import StageState, restore_optimizer, restore_weights
 
@@ -192,7 +192,7 @@ def _make_stage(
         eval_every=config.eval_every if follows else None,
         log_every=config.log_every if follows else None,
         frozen_norm=fine_tunes and norm_is_frozen(config, module),
-        ema=average_decay(config) if fine_tunes else None,
+        ema=ema_decay(config) if fine_tunes else None,
         mixing=Mixing(config.mixup, config.cutmix, config.seed) if mixes else None,
     )
 
@@ -221,7 +221,7 @@ def _in_batches(context: RunContext, config: StageConfig, reason: str) -> StageC
     """Return the settings of a probe by gradient descent if L-BFGS cannot have all features at once."""
     if config.optimizer != LBFGS:
         return config
-    descent = probe_in_batches(context.config)
+    descent = plan_minibatch_probe(context.config)
     context.callback(DecisionEvent("probe", f"{descent.optimizer}, {descent.epochs} epochs", f"not L-BFGS: {reason}"))
     return descent
 

@@ -1,1 +1,1 @@
-"""How a network learns: the loop, optimizers, schedules, metrics and frozen features."""
+"""How a network learns: the loop, optimizers, schedules, losses, and the state of a stage."""

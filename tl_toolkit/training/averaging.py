@@ -1,4 +1,4 @@
-"""A moving average of weights while they train."""
+"""An exponential moving average of weights while they train."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -11,16 +11,16 @@ from torch import nn
 def update_average(
     average: dict[str, torch.Tensor], weights: Mapping[str, torch.Tensor], decay: float, step: int
 ) -> None:
-    """Moves an exponential average towards the weights of a step.
+    """Move an exponential moving average towards the weights of a step.
 
     The decay grows from 3/12, at the second step, to its full value, so that a short training does not average over its
     beginning (TensorFlow's `ExponentialMovingAverage`: min(decay, (1 + step) / (10 + step))).
 
     Args:
-        average: By name; changed in place, and filled by the first step. Integers are copied.
+        average: The average by name; changed in place, and filled by the first step. Integers are copied.
         weights: A state_dict, or a part of one.
-        decay: Share of the old average that is kept, below 1.
-        step: Of the stage, from 1.
+        decay: Share of the old average in the new one, below 1.
+        step: The step of the stage, from 1.
     """
     if not average:
         average.update({name: value.clone() for name, value in weights.items()})
@@ -34,11 +34,11 @@ def update_average(
 
 @contextlib.contextmanager
 def averaged(module: nn.Module, average: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Within the block, a network has the averaged weights; without any it stays as it is."""
+    """Within the block, a network has the averaged weights; an empty average changes nothing."""
     own = module.state_dict()
-    before = {name: own[name].clone() for name in average}
+    trained = {name: own[name].clone() for name in average}
     module.load_state_dict(average, strict=False)
     try:
         yield
     finally:
-        module.load_state_dict(before, strict=False)
+        module.load_state_dict(trained, strict=False)

@@ -1,4 +1,4 @@
-"""Where and in which precision a network runs."""
+"""The device and the precision of a network."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from tl_toolkit.config.choices import Precision
 from tl_toolkit.errors import UsageError
 from tl_toolkit.system import allocator
 from tl_toolkit.text import named
+from tl_toolkit.training.layers import has_depthwise_convolution
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -21,14 +22,13 @@ ComputePrecision = Literal["bf16", "fp32"]
 
 @dataclass(frozen=True, slots=True)
 class DeviceSetup:
-    """A device, and a precision for each kind of work.
+    """A device, and a precision for training and one for inference.
 
     Attributes:
         device: Where tensors are.
-        precision: Of forward passes alone: features, evaluation and prediction. bf16 is autocast; the weights stay
-            float32.
-        training_precision: Of training steps.
-        memory_format: How images and feature maps lie in memory.
+        precision: Precision of features, evaluation and prediction. bf16 is autocast; the weights stay float32.
+        training_precision: Precision of training steps.
+        memory_format: Memory format of images and feature maps.
         reason: Why this precision, in a few words.
     """
 
@@ -43,28 +43,28 @@ class DeviceSetup:
         return f"{self.device}, {self.precision}" + ("" if same else f", training {self.training_precision}")
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Moves a network to the device and into the memory format."""
+        """Move a network to the device and into the memory format."""
         return module.to(self.device).to(memory_format=self.memory_format)
 
     def to_memory_format(self, batch: torch.Tensor) -> torch.Tensor:
-        """Puts images or feature maps (N, C, H, W) into the memory format; others stay as they are."""
+        """Convert images or feature maps (N, C, H, W) to the memory format; return other tensors unchanged."""
         return batch.contiguous(memory_format=self.memory_format) if batch.ndim == 4 else batch
 
     def cast(self, features: torch.Tensor) -> torch.Tensor:
-        """Stored features in a type that the network takes: bf16 only where autocast is or will be."""
+        """Convert stored features to a type that the network takes: bf16 only if autocast is or will be on."""
         autocasts = self.training_precision == "bf16" or torch.is_autocast_enabled(self.device.type)
         return features if autocasts else features.float()
 
     def autocast(self) -> torch.autocast:
-        """A context in which networks run forward in this precision."""
+        """Return a context for inference in this precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def training_autocast(self) -> torch.autocast:
-        """A context in which networks train in this precision."""
+        """Return a context for training steps in this precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_precision == "bf16")
 
     def wait(self) -> None:
-        """Until the device has done all that it was given: a GPU computes while the program goes on."""
+        """Wait until the device has finished its work, which a GPU does while the program continues."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -72,18 +72,16 @@ class DeviceSetup:
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
-        """The same context, without gradients."""
+        """Within the block, networks run in this precision, without gradients."""
         with torch.inference_mode(), self.autocast():
             yield
 
     def accelerator(self) -> "Accelerator":
-        """What trains on this device; with bf16 it wraps a network's forward in autocast.
+        """Return an Accelerator for this device; with bf16 it wraps a network's forward in autocast.
 
-        Accelerate keeps its state for the whole process and refuses another precision later: a second
-        run in the same process starts afresh.
+        Accelerate's state belongs to the whole process and refuses another precision later, so it is reset first.
         """
-        # Only training needs it, and it is slow to import.
-        from accelerate import Accelerator
+        from accelerate import Accelerator  # Only training needs it, and it is slow to import.
         from accelerate.state import AcceleratorState
         from accelerate.utils import DataLoaderConfiguration
 
@@ -104,31 +102,31 @@ class DeviceSetup:
 
 
 def select_device(device: str, precision: Precision, module: nn.Module | None = None) -> DeviceSetup:
-    """Resolves "auto".
+    """Return the device and the precisions to use, with "auto" resolved.
 
-    On a CPU it depends on the network: oneDNN's backward pass of a depthwise convolution with a stride takes up to
-    four times as long in bf16 as in float32, so that networks with such layers train in float32. There their layers
-    are quicker with channels_last, those of others are not (tests/benchmarks/precision.py).
+    On a CPU they depend on the network: oneDNN's backward pass of a depthwise convolution with a stride takes up to
+    four times as long in bf16 as in float32, so networks with such layers train in float32. In float32 their layers
+    are faster with channels_last, those of other networks are not (tests/benchmarks/precision.py).
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto" is bf16 where the device has instructions for it, but for training steps where it is slower.
-        module: The network, where it is known.
+        precision: "auto" is bf16 if the device has instructions for it, except for training steps that it slows down.
+        module: The network, if it is known.
 
     Raises:
-        UsageError: The device is not there, or does not know the precision.
+        UsageError: The device does not exist here, or does not support the precision.
     """
     allocator.tune()
-    chosen = _device(device)
-    native, how = _native_bf16(chosen)
+    chosen = _find_device(device)
+    native, native_reason = _has_native_bf16(chosen)
     if precision == "bf16" and not native:
         raise UsageError(
             f"{named('precision', 'bf16')} was asked for, but {chosen} has no bf16 instructions. Use fp32 or auto."
         )
     auto = precision == "auto"
     forward: ComputePrecision = ("bf16" if native else "fp32") if precision == "auto" else precision
-    training, reason = forward, how if auto else "as asked"
-    strided = chosen.type == "cpu" and module is not None and has_strided_depthwise(module)
+    training, reason = forward, native_reason if auto else "as asked"
+    strided = chosen.type == "cpu" and module is not None and has_depthwise_convolution(module, strided=True)
     if auto and strided and native:
         training = "fp32"
         reason += "; depthwise convolutions with a stride train faster in fp32"
@@ -138,15 +136,7 @@ def select_device(device: str, precision: Precision, module: nn.Module | None = 
     )
 
 
-def has_strided_depthwise(module: nn.Module) -> bool:
-    """Whether a network has a depthwise convolution with a stride, as MobileNet and EfficientNet have."""
-    return any(
-        isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1 and max(part.stride) > 1
-        for part in module.modules()
-    )
-
-
-def _device(name: str) -> torch.device:
+def _find_device(name: str) -> torch.device:
     available = ["cpu"]
     if torch.cuda.is_available():
         available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
@@ -159,8 +149,8 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
-def _native_bf16(device: torch.device) -> tuple[bool, str]:
-    """Whether a device multiplies bf16 in hardware, and how that is known."""
+def _has_native_bf16(device: torch.device) -> tuple[bool, str]:
+    """Return whether a device multiplies bf16 in hardware, and why."""
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return native, "the GPU computes bf16 natively" if native else "the GPU has no bf16 instructions"

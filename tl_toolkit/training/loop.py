@@ -1,4 +1,4 @@
-"""The training loop: steps over train, passes over val, records of both."""
+"""The training loop: steps on train, evaluations on val, and their records."""
 
 import contextlib
 import math
@@ -17,19 +17,19 @@ from tl_toolkit.events import EvalRecord, Record, StepRecord, TrainingProgress
 from tl_toolkit.metrics.classification import ClassificationMeter, Meter, Scores
 from tl_toolkit.text import named
 from tl_toolkit.training.averaging import averaged, update_average
+from tl_toolkit.training.layers import is_batch_norm
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixing
-from tl_toolkit.training.norms import is_batch_norm
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Prepare = Callable[[torch.Tensor], torch.Tensor]
-"""Makes a network's input from a batch of a loader, on the device."""
+"""Turns a batch of a loader, on the device, into a network's input."""
 
 PROGRESS_SECONDS = 0.25
-"""How often progress is told. Telling reads the loss back from the device, which waits for it."""
+"""Seconds between reports of progress. A report reads the loss back from the device, which has to wait for it."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,22 @@ class Stage:
     Attributes:
         name: "probe", "last-stage" or "tune".
         module: The network, or the head alone.
-        trainable: Names of the modules that are in train mode; "" is the whole module.
-        optimizer: Over the parameters that train.
-        schedule: Advanced after each step.
+        trainable: Names of the modules that train; "" is the whole module.
+        optimizer: Updates the parameters that train.
+        schedule: Advances after each step.
         train: Batches with a length and `set_epoch(epoch, first)`, which chooses the batches that come next.
         val: Batches of the val split.
-        prepare: From a batch to the module's input.
+        prepare: Turns a batch into the module's input.
         epochs: Passes over train.
         classes: Number of classes.
         criterion: The training loss.
         clip_gradient: Largest gradient norm; None for no limit.
-        eval_every: Steps after which val is judged beside the ends of epochs; None for these alone.
-        log_every: Steps after which a StepRecord is given; None for never.
-        frozen_norm: Keep BatchNorm in eval mode, also in the modules that train: its statistics stay as they are.
-        ema: Decay of a moving average of the weights that train, which is what is evaluated; None for no average.
-        mixing: Mixes the images of a batch; None where they stay apart.
-        eval_context: Makes the context in which val is judged: as in prediction, whatever precision trains.
+        eval_every: Steps between evaluations within an epoch; None to evaluate only at the end of each epoch.
+        log_every: Steps between StepRecords; None for none.
+        frozen_norm: Keep BatchNorm in eval mode, also in the modules that train, so that its statistics do not change.
+        ema: Decay of a moving average of the trained weights, which is then evaluated; None for no average.
+        mixing: Mixes the images of a batch; None to leave them unmixed.
+        eval_context: Makes the context of an evaluation: the precision of prediction, not that of training.
     """
 
     name: str
@@ -78,52 +78,49 @@ class Stage:
 
 
 class MetricWindow:
-    """Some steps: their loss, accuracy and speed.
+    """Loss, accuracy and speed over consecutive steps.
 
     Args:
         device: Where the batches are.
-        before: Seconds that it has lasted already.
+        elapsed: Seconds of the window that have passed already.
     """
 
-    def __init__(self, device: torch.device, before: float = 0.0) -> None:
+    def __init__(self, device: torch.device, elapsed: float = 0.0) -> None:
         self.meter = Meter(device)
-        self.started = time.perf_counter() - before
-
-    def add(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Adds a step."""
-        self.meter.update(loss, logits, targets)
+        self._started = time.perf_counter() - elapsed
 
     @property
     def images(self) -> int:
-        """Trained on in it."""
+        """Number of images in it."""
         return self.meter.images
 
+    @property
     def seconds(self) -> float:
-        """Since it began."""
-        return time.perf_counter() - self.started
+        """Seconds since it began."""
+        return time.perf_counter() - self._started
 
 
 class StageProgress:
-    """How far a stage has come.
+    """How far a stage is.
 
     Args:
         device: Where the batches are.
 
     Attributes:
         step: Steps done in the stage.
-        span: The steps since the last EvalRecord.
-        logged: The steps since the last StepRecord.
-        average: Moving averages of the weights that train, by name; empty before the first step and without one.
+        since_eval: The steps since the last EvalRecord.
+        since_log: The steps since the last StepRecord.
+        average: Moving averages of the trained weights by name; empty before the first step and without an average.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.step = 0
-        self.span = MetricWindow(device)
-        self.logged = MetricWindow(device)
+        self.since_eval = MetricWindow(device)
+        self.since_log = MetricWindow(device)
         self.average: dict[str, torch.Tensor] = {}
 
     def epoch(self, steps: int) -> int:
-        """The epoch of the last step, from 1, where an epoch has so many `steps`."""
+        """Return the epoch of the last step, from 1, with `steps` steps in each epoch."""
         return max(0, self.step - 1) // steps + 1
 
 
@@ -148,7 +145,7 @@ def fit(
     Args:
         stage: What to train.
         accelerator: Handles devices and the backward pass.
-        progress: Where to begin; it moves along.
+        progress: Where to begin; updated at every step.
 
     Yields:
         A StepEnd after every step; a TrainingProgress a few times a second; a StepRecord every `log_every` steps; and
@@ -165,28 +162,29 @@ def fit(
         for result in _train_epoch(stage, accelerator, progress, epoch):
             progress.step += 1
             if stage.ema:
-                update_average(progress.average, trained_weights(stage), stage.ema, progress.step)
-            progress.span.add(*result)
+                weights = trained_weights(stage.module, stage.trainable)
+                update_average(progress.average, weights, stage.ema, progress.step)
+            progress.since_eval.meter.update(*result)
             if stage.log_every:
-                progress.logged.add(*result)
+                progress.since_log.meter.update(*result)
             yield StepEnd(progress)
             yield from _records_due(stage, progress, accelerator.device)
-            if time.perf_counter() - reported >= PROGRESS_SECONDS and progress.span.images:
+            if time.perf_counter() - reported >= PROGRESS_SECONDS and progress.since_eval.images:
                 reported = time.perf_counter()
                 yield _training_progress(stage, progress)
 
 
 def _records_due(stage: Stage, progress: StageProgress, device: torch.device) -> Iterator[Record | StepEnd]:
-    """Yield the records that are due after this step and were not yielded before."""
+    """Yield the records that are due after this step and not yielded yet."""
     step = progress.step
-    if stage.log_every and step % stage.log_every == 0 and progress.logged.images:
+    if stage.log_every and step % stage.log_every == 0 and progress.since_log.images:
         step_record = _step_record(stage, progress)
-        progress.logged = MetricWindow(device)
+        progress.since_log = MetricWindow(device)
         yield step_record
     ends_epoch = step % len(stage.train) == 0
-    if progress.span.images and (ends_epoch or (stage.eval_every and step % stage.eval_every == 0)):
+    if progress.since_eval.images and (ends_epoch or (stage.eval_every and step % stage.eval_every == 0)):
         eval_record = _evaluate(stage, progress, device)
-        progress.span = MetricWindow(device)
+        progress.since_eval = MetricWindow(device)
         yield eval_record
         yield StepEnd(progress, eval_record)
         _set_train_mode(stage)
@@ -194,22 +192,23 @@ def _records_due(stage: Stage, progress: StageProgress, device: torch.device) ->
 
 def _training_progress(stage: Stage, progress: StageProgress) -> TrainingProgress:
     steps = len(stage.train)
-    span, epoch = progress.span, progress.epoch(steps)
-    loss, accuracy = _finite(span.meter, stage.name, epoch)
+    window, epoch = progress.since_eval, progress.epoch(steps)
+    loss, accuracy = _compute_finite(window.meter, stage.name, epoch)
     done = progress.step - (epoch - 1) * steps
-    return TrainingProgress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, span.images / span.seconds())
+    speed = window.images / window.seconds
+    return TrainingProgress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, speed)
 
 
 def _step_record(stage: Stage, progress: StageProgress) -> StepRecord:
     epoch = progress.epoch(len(stage.train))
-    loss, accuracy = _finite(progress.logged.meter, stage.name, epoch)
+    loss, accuracy = _compute_finite(progress.since_log.meter, stage.name, epoch)
     return StepRecord(stage.name, epoch, progress.step, loss, accuracy, float(stage.schedule.get_last_lr()[0]))
 
 
 def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> EvalRecord:
-    span, epoch = progress.span, progress.epoch(len(stage.train))
-    train_loss, train_accuracy = _finite(span.meter, stage.name, epoch)
-    train_seconds = span.seconds()
+    window, epoch = progress.since_eval, progress.epoch(len(stage.train))
+    train_loss, train_accuracy = _compute_finite(window.meter, stage.name, epoch)
+    train_seconds = window.seconds
     with averaged(stage.module, progress.average), stage.eval_context():
         scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
     _check_finite(scores.loss, stage.name, epoch)
@@ -224,9 +223,9 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
         val_loss=scores.loss,
         val_accuracy=scores.accuracy,
         learning_rate=float(stage.schedule.get_last_lr()[0]),
-        images=span.images,
-        seconds=span.seconds(),
-        images_per_second=span.images / train_seconds,
+        images=window.images,
+        seconds=window.seconds,
+        images_per_second=window.images / train_seconds,
     )
 
 
@@ -237,12 +236,12 @@ def evaluate_batches(
     """Judges a module on labelled batches, in eval mode.
 
     Args:
-        module: Gives logits (N, classes), or (N, 1) of two classes.
-        batches: Of a loader.
-        prepare: From a batch to the module's input.
+        module: Returns logits (N, classes), or (N, 1) for two classes.
+        batches: Inputs and targets.
+        prepare: Turns a batch into the module's input.
         classes: Number of classes.
         device: Where the module is.
-        criterion: What its loss is.
+        criterion: The loss.
 
     Raises:
         TrainingError: A step failed.
@@ -260,10 +259,10 @@ def evaluate_batches(
 def _train_epoch(
     stage: Stage, accelerator: "Accelerator", progress: StageProgress, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """One pass over train, from where the position is on.
+    """Train for an epoch, or for what remains of it.
 
     Yields:
-        Loss, logits and targets of every step when it is done.
+        Loss, logits and targets of each step.
     """
     stage.train.set_epoch(epoch, progress.step - (epoch - 1) * len(stage.train))
     with as_training_error(stage.name):
@@ -276,15 +275,15 @@ def _train_epoch(
 def _step(
     stage: Stage, accelerator: "Accelerator", inputs: torch.Tensor, targets: torch.Tensor, step: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One step of the optimizer.
+    """Do one step of the optimizer.
 
     Returns:
-        Loss, logits and targets before it.
+        Loss, logits and targets before the step.
     """
     first: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def closure() -> torch.Tensor:
-        """Computes loss and gradients; L-BFGS asks for them several times in a step."""
+        """Compute loss and gradients; L-BFGS calls this several times in a step."""
         stage.optimizer.zero_grad()
         loss, logits = _loss(stage, inputs, targets, step)
         accelerator.backward(loss)
@@ -299,7 +298,7 @@ def _step(
 
 
 def _loss(stage: Stage, inputs: torch.Tensor, targets: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss and logits (N, classes) of a batch."""
+    """Return loss and logits (N, classes) of a batch."""
     if stage.mixing is None:
         logits = stage.module(stage.prepare(inputs)).float()
         return stage.criterion(logits, targets), logits
@@ -309,16 +308,16 @@ def _loss(stage: Stage, inputs: torch.Tensor, targets: torch.Tensor, step: int) 
     return mixed.share * own + (1 - mixed.share) * other, logits
 
 
-def trained_weights(stage: Stage) -> dict[str, torch.Tensor]:
-    """The part of the network's state_dict that the stage changes."""
-    inside = tuple(f"{name}." if name else "" for name in stage.trainable)
-    return {name: value for name, value in stage.module.state_dict().items() if name.startswith(inside)}
+def trained_weights(module: nn.Module, trainable: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return the part of a network's state_dict that belongs to the modules that train; "" is the whole network."""
+    prefixes = tuple(f"{name}." if name else "" for name in trainable)
+    return {name: value for name, value in module.state_dict().items() if name.startswith(prefixes)}
 
 
 def _set_train_mode(stage: Stage) -> None:
-    """Train mode for the `trainable` modules, eval mode for all else.
+    """Put the `trainable` modules in train mode, and all others in eval mode.
 
-    So frozen BatchNorm statistics stay as they are, and frozen dropout lets everything through.
+    Then the statistics of frozen BatchNorm do not change, and frozen dropout drops nothing.
     """
     stage.module.eval()
     for name in stage.trainable:
@@ -329,11 +328,11 @@ def _set_train_mode(stage: Stage) -> None:
                 part.eval()
 
 
-def _finite(meter: Meter, stage: str, epoch: int) -> tuple[float, float]:
-    """The meter's loss and accuracy.
+def _compute_finite(meter: Meter, stage: str, epoch: int) -> tuple[float, float]:
+    """Return the meter's loss and accuracy.
 
     Raises:
-        TrainingError: The loss is not finite: one step whose loss was not makes the mean so.
+        TrainingError: The loss of a step was not finite, so their mean is not.
     """
     loss, accuracy = meter.compute()
     _check_finite(loss, stage, epoch)
@@ -342,7 +341,7 @@ def _finite(meter: Meter, stage: str, epoch: int) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def as_training_error(stage: str) -> Iterator[None]:
-    """Within the block, what torch and its worker processes raise becomes a TrainingError with advice."""
+    """Within the block, turn errors of torch and its worker processes into a TrainingError with advice."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -352,7 +351,7 @@ def as_training_error(stage: str) -> Iterator[None]:
 def _why_step_failed(stage: str, error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "DataLoader worker" in lines[0]:  # The worker's own error is the last line of its traceback.
-        return f"The {stage} stage cannot go on: {lines[-1].partition('Error: ')[2]}"
+        return f"The {stage} stage cannot continue: {lines[-1].partition('Error: ')[2]}"
     less = f" A smaller {named('batch_size')} or {named('image_size')} needs less."
     advice = less if "memory" in lines[0].lower() else ""
     return f"A step of the {stage} stage failed: {lines[0]}{advice}"

@@ -1,4 +1,4 @@
-"""Losses, and what logits say: for one logit for each class, and for one logit that tells two classes apart."""
+"""The losses: of one logit for each class, and of one logit for two classes."""
 
 from dataclasses import dataclass, field
 
@@ -15,8 +15,8 @@ class Criterion:
     Attributes:
         loss: "cross-entropy", or "bce": a yes or no for each class.
         label_smoothing: Share of a target that is spread over all classes.
-        class_weights: How much an image of each class counts (classes), on the device of the logits; None where all
-            count alike. An image of weight 2 counts as if it were there twice.
+        class_weights: Weight of an image of each class (classes), on the device of the logits; None for equal weights.
+            An image of weight 2 counts as two images.
     """
 
     loss: Loss = "cross-entropy"
@@ -25,11 +25,11 @@ class Criterion:
 
     @property
     def plain(self) -> "Criterion":
-        """What val and test are judged by: no label smoothing, and all images count alike."""
+        """The loss of val and test: without label smoothing and class weights."""
         return Criterion(self.loss)
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The mean over the batch, weighted where classes have weights."""
+        """Return the mean over the batch, weighted if there are class weights."""
         if self.class_weights is None:
             return self._losses(logits, targets, "mean")
         weights = self.class_weights[targets]
@@ -37,12 +37,12 @@ class Criterion:
         return (losses.flatten(1).mean(dim=1) if losses.ndim > 1 else losses).mul(weights).sum() / weights.sum()
 
     def _losses(self, logits: torch.Tensor, targets: torch.Tensor, reduction: str) -> torch.Tensor:
-        """The mean, or the loss of each image (N), with bce of each class of it (N, C)."""
+        """Return the mean, or with reduction "none" the loss of each image (N), for bce of each class too (N, C)."""
         if logits.shape[1] == 1:
-            wanted = targets.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
-            return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted, reduction=reduction)
+            smoothed = targets.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits[:, 0], smoothed, reduction=reduction)
         if self.loss == "bce":
-            from timm.loss import BinaryCrossEntropy  # Its library is slow to import, and prediction needs no loss.
+            from timm.loss import BinaryCrossEntropy  # timm is slow to import, and prediction needs no loss.
 
             loss: torch.Tensor = BinaryCrossEntropy(self.label_smoothing, reduction=reduction)(logits, targets)
             return loss

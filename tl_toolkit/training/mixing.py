@@ -1,4 +1,4 @@
-"""Mixup and CutMix: batches whose images, and with them their targets, are mixed in pairs."""
+"""Mixup and CutMix: mixing the images and targets of a batch in pairs."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ import torch
 from tl_toolkit.sampling.rng import seed_from
 
 MIX_KEY = 2
-"""Keeps the random numbers of mixing apart from those of order and augmentation."""
+"""Separates the random numbers of mixing from those of order and augmentation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """A batch and what it was mixed with.
+    """A mixed batch.
 
     Attributes:
         inputs: (N, ...).
-        partners: Class index of the image that each one was mixed with (N).
-        share: How much of each input is still its own: a half or more, but for the rounding of a rectangle.
+        partners: Class index of the image that each one is mixed with (N).
+        share: Share of the image itself in each input: at least a half, up to the rounding of a rectangle.
     """
 
     inputs: torch.Tensor
@@ -28,14 +28,14 @@ class Mixed:
 
 @dataclass(frozen=True, slots=True)
 class Mixing:
-    """Mixes the images of a batch in pairs; where both methods are on, each batch draws one of them.
+    """Mixes the images of a batch in pairs; if both methods are on, each batch draws one of them.
 
-    The share of an image's own pixels is drawn from Beta(alpha, alpha). The larger part counts as the image itself.
+    The share of an image is drawn from Beta(alpha, alpha). The image with the larger share counts as the image itself.
 
     Attributes:
         mixup: Alpha of mixup, the weighted mean of two inputs (Zhang et al. 2018, arXiv:1710.09412); 0 for none.
-        cutmix: Alpha of CutMix, a rectangle of another image (Yun et al. 2019, arXiv:1905.04899); 0 for none. Inputs
-            without height and width are mixed as mixup does.
+        cutmix: Alpha of CutMix, a rectangle of another image (Yun et al. 2019, arXiv:1905.04899); 0 for none. For
+            inputs without height and width it is mixup.
         seed: The random numbers of a batch depend on (seed, step) alone.
     """
 
@@ -44,12 +44,12 @@ class Mixing:
     seed: int
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor, step: int) -> Mixed:
-        """Mixes a batch.
+        """Mix a batch.
 
         Args:
             inputs: Normalised images or features (N, ...).
             targets: Class indices (N).
-            step: Of the stage.
+            step: The step of the stage.
         """
         random = np.random.default_rng(seed_from(self.seed, MIX_KEY, step))
         methods = [(name, alpha) for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)) if alpha]
@@ -65,7 +65,7 @@ class Mixing:
 def _cut(
     inputs: torch.Tensor, targets: torch.Tensor, order: torch.Tensor, own: float, random: np.random.Generator
 ) -> Mixed:
-    """Puts a rectangle of 1 - `own` of the area into every image; what falls outside the image is cut off."""
+    """Paste a rectangle of 1 - `own` of the area into every image; what falls outside the image is cut off."""
     height, width = inputs.shape[2:]
     tall, wide = (round(side * (1 - own) ** 0.5) for side in (height, width))
     middle, centre = int(random.integers(height)), int(random.integers(width))

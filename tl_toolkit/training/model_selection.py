@@ -1,4 +1,4 @@
-"""Which evaluation's weights a run keeps."""
+"""Which evaluation's weights a run saves."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,9 @@ from tl_toolkit.config.choices import Tune
 from tl_toolkit.events import PROBE, EvalRecord
 from tl_toolkit.training.plan import STAGES, best_by_stage
 
-TELLING_IMAGES = 2
-"""Images of val that a later stage of --tune auto must have right beyond an earlier stage. A single image says nothing:
-with 24 in val, a last stage that was as good on them fell from 94.8 to 92.2 % on 153 others (ants and bees)."""
-
+MIN_GAIN_IMAGES = 2
+"""Images of val by which a later stage of --tune auto must beat an earlier one. A single image says nothing: with 24 in
+val, a last stage that was as good on them fell from 94.8 to 92.2 % on 153 others (ants and bees)."""
 
 ROUNDING = 1e-9
 """Tolerance in comparisons of fractions of val."""
@@ -21,9 +20,9 @@ def is_best(
 ) -> bool:
     """Return whether the weights of an evaluation become the ones to save.
 
-    Of a probe the last epoch counts: the best of many noisy figures would be chosen by chance. The same holds for the
-    stages after a probe, unless val is worse by more than a standard error than it was in the stage, or worse than in
-    an earlier stage. With --tune auto it must beat the earlier stage by enough images.
+    For a probe the last epoch counts: the best of many noisy accuracies would be the best by chance. The same holds
+    for the stages after a probe, unless val is worse than the best of the stage by more than a standard error, or worse
+    than in an earlier stage. With --tune auto it must beat the earlier stage by enough images.
 
     Args:
         record: The evaluation.
@@ -39,7 +38,7 @@ def is_best(
     earlier = best_by_stage([each for each in records if each.stage != record.stage])
     peak = max(each.val_accuracy for each in records if each.stage == record.stage)
     error = math.sqrt(peak * (1 - peak) / val_images)
-    margin = TELLING_IMAGES if earlier and tune == "auto" else 0
+    margin = MIN_GAIN_IMAGES if earlier and tune == "auto" else 0
     needed = max(peak - error, max(earlier.values(), default=0.0) + margin / val_images)
     return record.val_accuracy >= needed - ROUNDING
 

@@ -1,4 +1,4 @@
-"""Optimizers by timm's names, with their own learning rate for the head."""
+"""Optimizers by timm's names, with a separate learning rate for the head."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tl_toolkit.errors import UnknownNameError, UsageError
 from tl_toolkit.text import named
 
 FUSED = ("adam", "adamw", "momentum", "sgd")
-"""Those that torch updates in one pass over the memory: on 2 cores a step of ResNet18's AdamW took 12 ms, not 20."""
+"""Optimizers with a fused step in torch: on 2 cores a step of ResNet18's AdamW took 12 ms instead of 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class OptimizerDefaults:
 
 LBFGS = "lbfgs"
 LBFGS_ITERATIONS = 5
-"""Of a step, whose first computation of the loss repeats the last one of the step before."""
+"""Iterations in a step. The first loss of a step repeats the last one of the step before."""
 
 LBFGS_HISTORY = 10
 
-LBFGS_RATES = OptimizerDefaults(1.0, 3e-3)
-"""L-BFGS finds its own length of a step. The penalty was chosen by cross-validation (tests/benchmarks/NOTES.md)."""
+LBFGS_DEFAULTS = OptimizerDefaults(1.0, 3e-3)
+"""L-BFGS finds its own step length. The penalty was chosen by cross-validation (tests/benchmarks/NOTES.md)."""
 
 Start = Literal["scratch", "batch", "frozen"]
-"""What training begins with: random weights; pretrained ones whose BatchNorm learns from batches; or pretrained ones
-whose BatchNorm is frozen, or that have none."""
+"""What training starts from: random weights, or pretrained weights whose BatchNorm learns from batches ("batch") or is
+frozen or absent ("frozen")."""
 
 DEFAULTS: dict[str, dict[Start, OptimizerDefaults]] = {
     "adamw": {
@@ -49,15 +49,15 @@ DEFAULTS: dict[str, dict[Start, OptimizerDefaults]] = {
         "frozen": OptimizerDefaults(0.001, 1e-4),
     },
 }
-"""With batches of 32. Those of AdamW for pretrained networks were chosen by val on Caltech-101, with ResNet18 and with
-tf_efficientnet_lite0, of few values each and with one seed (tests/benchmarks/NOTES.md)."""
+"""For batches of 32. Those of AdamW for pretrained networks were chosen by val on Caltech-101 with ResNet18 and
+tf_efficientnet_lite0, from few values each and with one seed (tests/benchmarks/NOTES.md)."""
 
 
 def check_optimizer(name: str) -> None:
-    """Refuses a name that timm does not know.
+    """Refuse a name that timm does not know.
 
     Raises:
-        UnknownNameError: The name, with the nearest ones.
+        UnknownNameError: The name is unknown; the message names the nearest ones.
     """
     known = [*list_optimizers(), LBFGS]
     if name not in known:
@@ -65,11 +65,11 @@ def check_optimizer(name: str) -> None:
 
 
 class LBFGSWithDecay(torch.optim.LBFGS):
-    """torch's L-BFGS with an L2 penalty, for a linear head on all features at once: a convex problem.
+    """torch's L-BFGS with an L2 penalty, for a linear head on all features at once, which is a convex problem.
 
     Args:
-        params: Of the head.
-        weight_decay: Factor of half the squared weights; biases, which have one dimension, have none.
+        params: The parameters of the head.
+        weight_decay: Factor of half the squared weights; biases, which have one dimension, are not penalised.
     """
 
     def __init__(self, params: Sequence[nn.Parameter], weight_decay: float) -> None:
@@ -77,13 +77,13 @@ class LBFGSWithDecay(torch.optim.LBFGS):
         self.weight_decay = weight_decay
 
     def step(self, closure: Callable[[], torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
-        """Does up to `LBFGS_ITERATIONS` iterations.
+        """Do up to `LBFGS_ITERATIONS` iterations.
 
         Args:
             closure: Computes the loss and its gradients.
 
         Returns:
-            The loss with the penalty, before the step.
+            The penalised loss before the step.
         """
         decaying = [parameter for parameter in self.param_groups[0]["params"] if parameter.ndim > 1]
 
@@ -102,16 +102,16 @@ class LBFGSWithDecay(torch.optim.LBFGS):
 def default_rates(
     optimizer: str, start: Start, learning_rate: float | None, weight_decay: float | None
 ) -> OptimizerDefaults:
-    """Fills in what was left open.
+    """Return a learning rate and a weight decay, by default those of the optimizer.
 
     Args:
-        optimizer: Its name.
-        start: What training begins with.
-        learning_rate: As given, or None.
-        weight_decay: As given, or None.
+        optimizer: Name of the optimizer.
+        start: What training starts from.
+        learning_rate: None for the default.
+        weight_decay: None for the default.
 
     Raises:
-        UsageError: Something was left open, and the optimizer has no defaults.
+        UsageError: One is None, and the optimizer has no defaults.
     """
     if learning_rate is not None and weight_decay is not None:
         return OptimizerDefaults(learning_rate, weight_decay)
@@ -120,7 +120,7 @@ def default_rates(
             f"The optimizer {optimizer} has no default learning rate and weight decay here: say "
             f"{named('learning_rate')} and {named('weight_decay')}. {' and '.join(DEFAULTS)} have defaults."
         )
-    rates = LBFGS_RATES if optimizer == LBFGS else DEFAULTS[optimizer][start]
+    rates = LBFGS_DEFAULTS if optimizer == LBFGS else DEFAULTS[optimizer][start]
     return OptimizerDefaults(
         rates.learning_rate if learning_rate is None else learning_rate,
         rates.weight_decay if weight_decay is None else weight_decay,
@@ -137,24 +137,24 @@ def make_optimizer(
     momentum: float,
     layer_decay: float = 1.0,
 ) -> Optimizer:
-    """An optimizer over the parameters that train.
+    """Return an optimizer of the parameters that train.
 
-    Biases and norms get no weight decay: their parameters have one dimension
+    Biases and norms, whose parameters have one dimension, get no weight decay
     (`timm.optim.param_groups_weight_decay`).
 
     Args:
-        name: A name of `timm.optim.list_optimizers`; sgd has Nesterov momentum, momentum is sgd without.
-        module: Its parameters with `requires_grad` are taken.
+        name: A name of `timm.optim.list_optimizers`; "sgd" has Nesterov momentum, "momentum" is sgd without it.
+        module: The optimizer takes its parameters with `requires_grad`.
         head: Names of the modules that get the head's learning rate.
-        learning_rate: Peak, for the backbone.
-        head_learning_rate: Peak, for the head.
-        weight_decay: Of weights with two dimensions or more.
-        momentum: Of the optimizers that have one; sgd without any is plain sgd.
+        learning_rate: Peak learning rate of the backbone.
+        head_learning_rate: Peak learning rate of the head.
+        weight_decay: Weight decay of parameters with two dimensions or more.
+        momentum: Momentum, for optimizers that have it; sgd with 0 is plain sgd.
         layer_decay: Factor of the learning rate from a layer to the one before it (Clark et al. 2020, ELECTRA,
-            arXiv:2003.10555); 1 is the same rate for all.
+            arXiv:2003.10555); 1 for the same rate in all layers.
 
     Raises:
-        UsageError: The optimizer cannot be made, for example because its package is not installed.
+        UsageError: The optimizer cannot be built, for example because its package is not installed.
     """
     check_optimizer(name)
     if name == LBFGS:
@@ -188,7 +188,7 @@ def make_optimizer(
 
 
 def _layer_scales(module: nn.Module, decay: float) -> dict[str, float]:
-    """The factor of each parameter's learning rate: 1 in the last layer, and `decay` times as much in each before.
+    """Return the factor of each parameter's learning rate: 1 in the last layer, and a power of `decay` before.
 
     A layer is a child of the network, or of one of its containers, such as `layer1.0`, `blocks.3` or `features.5`.
     """

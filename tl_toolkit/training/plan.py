@@ -1,4 +1,4 @@
-"""What the stages of a run are: a probe on frozen features, the last stage, everything, or one after the other."""
+"""The stages of a run: a probe on frozen features, the last stage, everything, or one after the other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,26 +10,25 @@ from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, EvalRecord
 from tl_toolkit.text import named
-from tl_toolkit.training.norms import has_batch_norm, has_depthwise_convolution
+from tl_toolkit.training.layers import has_batch_norm, has_depthwise_convolution
 from tl_toolkit.training.optimizers import LBFGS, Start, default_rates
 
 DEFAULT_EPOCHS = 6
-"""On Caltech-101, 12 epochs (with eight views) brought no more than 6: 0.646 and 0.649 on test, three seeds each."""
+"""On Caltech-101, 12 epochs (with eight views) were no better than 6: 0.646 and 0.649 on test, three seeds each."""
 
-LAST_STAGE_EPOCHS = 4
-LONG_LAST_STAGE_EPOCHS = 8
-"""Where there is a time budget, and as many fit into it."""
+LAST_STAGE_EPOCHS, LONG_LAST_STAGE_EPOCHS = 4, 8
+"""Without and with a time budget, if they fit into it."""
 
 PROBE_OPTIMIZER = "adamw"
 PROBE_LEARNING_RATE = 0.01
 PROBE_WEIGHT_DECAY = 2.0
 PROBE_EPOCHS = 48
-"""Of a probe that is trained by gradient descent, whatever optimizer the fine-tuning has. Rate and decay were chosen by
-val accuracy on Caltech-101, with 30 % of train as val and eight seeds (see CHANGELOG.md)."""
+"""For a probe by gradient descent, whatever the optimizer of fine-tuning. Rate and decay were chosen by val accuracy on
+Caltech-101, with 30 % of train as val and eight seeds (see CHANGELOG.md)."""
 
 LBFGS_EPOCHS = 12
-"""Of a probe that is solved: 60 iterations of L-BFGS. On the features of tf_efficientnet_lite0 the loss of Caltech-101
-changes in its fourth digit by then, that of ants and bees no more."""
+"""For a probe by L-BFGS, 60 iterations: then, on features of tf_efficientnet_lite0, the loss of Caltech-101 changes in its
+fourth digit, and that of ants and bees no more."""
 
 DEFAULT_EMA = 0.98
 WARMUP, LONG_WARMUP = 0.1, 0.4
@@ -45,7 +44,7 @@ STAGES: dict[Tune, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """What differs between the stages."""
+    """The settings of a stage, with every choice made."""
 
     name: str
     epochs: int
@@ -56,33 +55,32 @@ class StageConfig:
 
     @property
     def policy(self) -> Tune:
-        """What the stage trains."""
+        """The `--tune` that trains the same modules."""
         policies: dict[str, Tune] = {PROBE: "linear-probe", LAST_STAGE: "last-stage"}
         return policies.get(self.name, "full")
 
 
 def plan_stages(config: FinetuneConfig, module: nn.Module) -> list[StageConfig]:
-    """The stages of a run, in order, with what the user left open chosen.
+    """Return the stages of a run in order, with defaults for what the user did not set.
 
     Args:
         config: The settings.
         module: The network; the default learning rate depends on whether its BatchNorm learns.
 
     Raises:
-        UsageError: The optimizer has no default learning rate, and none is given; or it cannot be used.
+        UsageError: The optimizer has no default learning rate, and the user set none; or it cannot be used.
     """
     return [
-        _probe_settings(config) if name == PROBE else _tune_settings(name, config, module)
-        for name in STAGES[config.tune]
+        _plan_probe(config) if name == PROBE else _plan_tuning(name, config, module) for name in STAGES[config.tune]
     ]
 
 
 def norm_is_frozen(config: FinetuneConfig, module: nn.Module) -> bool:
-    """Whether BatchNorm keeps its statistics while a network is fine-tuned, or has none to keep.
+    """Return whether BatchNorm's statistics stay the same during fine-tuning, or the network has none.
 
-    By default it does in pretrained networks with depthwise convolutions. There the step from the running statistics,
-    which the probe learned on, to those of batches is what fine-tuning forgets by: tf_efficientnet_lite0 fell below its
-    probe and did not recover. ResNet18 gained twice as much with batches (tests/benchmarks/NOTES.md).
+    By default they do in pretrained networks with depthwise convolutions. The probe learned on the running statistics,
+    and the change to those of batches makes these networks forget: tf_efficientnet_lite0 fell below its probe and did
+    not recover. ResNet18 gained twice as much with batches (tests/benchmarks/NOTES.md).
     """
     if not has_batch_norm(module):
         return True
@@ -91,16 +89,16 @@ def norm_is_frozen(config: FinetuneConfig, module: nn.Module) -> bool:
     return config.norm == "frozen"
 
 
-def probe_in_batches(config: FinetuneConfig) -> StageConfig:
-    """The settings of a probe by gradient descent."""
-    return _probe_settings(config, PROBE_OPTIMIZER)
+def plan_minibatch_probe(config: FinetuneConfig) -> StageConfig:
+    """Return the settings of a probe by gradient descent."""
+    return _plan_probe(config, PROBE_OPTIMIZER)
 
 
 def warmup_share(config: FinetuneConfig, stage: str, module: nn.Module) -> float:
-    """Share of a stage's steps in which the learning rate rises.
+    """Return the share of a stage's steps in which the learning rate rises.
 
-    Where BatchNorm goes over to batches, the weights wait: on Caltech-101 ResNet18's first epoch then is above the
-    probe that it begins with, not 3 points below, and its last one a point better (tests/benchmarks/NOTES.md).
+    It is larger if BatchNorm changes to the statistics of batches: on Caltech-101 ResNet18's first epoch is then above
+    the probe that it starts from, not 3 points below, and its last one a point better (tests/benchmarks/NOTES.md).
     """
     if config.warmup is not None:
         return config.warmup
@@ -108,22 +106,22 @@ def warmup_share(config: FinetuneConfig, stage: str, module: nn.Module) -> float
     return LONG_WARMUP if after_probe and not norm_is_frozen(config, module) else WARMUP
 
 
-def average_decay(config: FinetuneConfig) -> float | None:
-    """Decay of the moving average of fine-tuned weights; none where they are trained from scratch.
+def ema_decay(config: FinetuneConfig) -> float | None:
+    """Return the decay of the moving average of the weights; None if there is none, as in training from scratch.
 
-    With it the first epoch does not fall below the probe that it begins with (tests/benchmarks/NOTES.md).
+    With it the first epoch does not fall below the probe that it starts from (tests/benchmarks/NOTES.md).
     """
     if config.ema is None:
         return DEFAULT_EMA if config.weights != "none" else None
     return config.ema or None
 
 
-def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> StageConfig:
-    """With linear-probe, the probe is the run: --epochs, --lr and --optimizer speak of it where they are given."""
+def _plan_probe(config: FinetuneConfig, optimizer: str | None = None) -> StageConfig:
+    """Return the settings of a probe; with linear-probe, --epochs, --lr, --optimizer and the like apply to it."""
     alone = config.tune == "linear-probe"
     if optimizer is None:
-        optimizer = (config.optimizer if alone else None) or (LBFGS if _is_solved(config) else PROBE_OPTIMIZER)
-    if optimizer == LBFGS and not _is_solved(config):
+        optimizer = (config.optimizer if alone else None) or (LBFGS if _allows_lbfgs(config) else PROBE_OPTIMIZER)
+    if optimizer == LBFGS and not _allows_lbfgs(config):
         raise UsageError(
             f"{named('optimizer', LBFGS)} solves a linear head on all features at once: leave out "
             f"{named('head', 'mlp')}, {named('views')}, {named('sampler', 'balanced')}, {named('drop_last', True)}, "
@@ -134,35 +132,35 @@ def _probe_settings(config: FinetuneConfig, optimizer: str | None = None) -> Sta
     if optimizer == PROBE_OPTIMIZER:
         rate = PROBE_LEARNING_RATE if rate is None else rate
         decay = PROBE_WEIGHT_DECAY if decay is None else decay
-    defaults = default_rates(optimizer, "scratch", rate, decay)
+    rates = default_rates(optimizer, "scratch", rate, decay)
     return StageConfig(
         name=PROBE,
         epochs=(config.epochs if alone else None)
         or config.probe_epochs
         or (LBFGS_EPOCHS if optimizer == LBFGS else PROBE_EPOCHS),
         optimizer=optimizer,
-        learning_rate=defaults.learning_rate,
-        head_learning_rate=(config.head_learning_rate if alone else None) or defaults.learning_rate,
-        weight_decay=defaults.weight_decay,
+        learning_rate=rates.learning_rate,
+        head_learning_rate=(config.head_learning_rate if alone else None) or rates.learning_rate,
+        weight_decay=rates.weight_decay,
     )
 
 
-def _is_solved(config: FinetuneConfig) -> bool:
-    """Whether the probe is solved by L-BFGS on all features at once: a Linear, and nothing asks for gradient descent.
+def _allows_lbfgs(config: FinetuneConfig) -> bool:
+    """Return whether L-BFGS can solve the probe on all features at once: for a Linear without a set learning rate.
 
     Views, balanced batches and features that are computed in every epoch come in batches.
     """
-    asked = (config.probe_learning_rate, config.learning_rate if config.tune == "linear-probe" else None)
+    rates = (config.probe_learning_rate, config.learning_rate if config.tune == "linear-probe" else None)
     batched = config.views > 1 or config.sampler == "balanced" or config.drop_last or not config.feature_cache
-    return config.head != "mlp" and not batched and all(rate is None for rate in asked)
+    return config.head != "mlp" and not batched and all(rate is None for rate in rates)
 
 
-def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> StageConfig:
-    """The head has the backbone's learning rate where it has none of its own."""
+def _plan_tuning(name: str, config: FinetuneConfig, module: nn.Module) -> StageConfig:
+    """Return the settings of a stage of fine-tuning; by default the head has the backbone's learning rate."""
     optimizer = config.optimizer or "adamw"
     if optimizer == LBFGS:
         raise UsageError(
-            f"{named('optimizer', LBFGS)} solves a linear head, and goes with {named('tune', 'linear-probe')} alone."
+            f"{named('optimizer', LBFGS)} solves a linear head and works only with {named('tune', 'linear-probe')}."
         )
     pretrained: Start = "frozen" if norm_is_frozen(config, module) else "batch"
     start: Start = pretrained if config.weights != "none" else "scratch" if has_batch_norm(module) else "frozen"
@@ -179,12 +177,12 @@ def _tune_settings(name: str, config: FinetuneConfig, module: nn.Module) -> Stag
 
 
 def best_by_stage(records: Sequence[EvalRecord]) -> dict[str, float]:
-    """The best val accuracy of each stage; of a probe the last, which is the one that counts."""
+    """Return the best val accuracy of each stage, and for a probe the last, which is the one that counts."""
     return {stage: record.val_accuracy for stage, record in best_records(records).items()}
 
 
 def best_records(records: Sequence[EvalRecord]) -> dict[str, EvalRecord]:
-    """The best evaluation of each stage, in the same way."""
+    """Return the best evaluation of each stage, and for a probe the last."""
     best: dict[str, EvalRecord] = {}
     for record in records:
         if record.stage == PROBE or record.improves_on(best.get(record.stage)):

@@ -1,4 +1,4 @@
-"""Courses of the learning rate, as factors of its peak."""
+"""Learning rate schedules, as factors of the peak learning rate."""
 
 import math
 from collections.abc import Callable
@@ -12,23 +12,23 @@ from tl_toolkit.config.choices import Scheduler
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-5
-"""One-cycle: share of the steps that rise, and the first and last factor; fastai's `fit_one_cycle`
+"""Share of the steps in which one-cycle rises, and its first and last factor; fastai's `fit_one_cycle`
 (fastai/callback/schedule.py: pct_start, div, div_final)."""
 
 STEP_DECAY = 0.1
 STEP_COUNT = 3
-"""step: three equal spans, each at a tenth of the one before (He et al. 2016, section 3.4)."""
+"""The schedule "step" has three equal parts, each at a tenth of the one before (He et al. 2016, section 3.4)."""
 
 Factor = Callable[[int], float]
 
 
 def make_schedule(optimizer: Optimizer, scheduler: Scheduler, steps: int, warmup: float, done: int = 0) -> LambdaLR:
-    """Multiplies every group's own peak learning rate by the same factor, which changes at every step.
+    """Return a schedule that multiplies every group's peak learning rate by the same `factor` at each step.
 
     Args:
-        optimizer: Its groups hold the peak learning rates; where steps are done already, as "initial_lr".
-        scheduler: The course after the warm-up; one-cycle has its own warm-up.
-        steps: Steps in all.
+        optimizer: Its groups hold the peak learning rates; as "initial_lr" if steps are done already.
+        scheduler: The schedule after the warm-up; one-cycle has its own warm-up.
+        steps: Total number of steps.
         warmup: Share of the steps in which the factor rises from 0 to 1.
         done: Steps done already.
     """
@@ -36,7 +36,7 @@ def make_schedule(optimizer: Optimizer, scheduler: Scheduler, steps: int, warmup
 
 
 def factor(scheduler: Scheduler, steps: int, warmup: float, step: int) -> float:
-    """The factor of the peak learning rate at a step, counted from 0."""
+    """Return the factor of the peak learning rate at a step, counted from 0."""
     if scheduler == "one-cycle":
         rise = max(1, round(steps * ONE_CYCLE_RISE))
         if step < rise:

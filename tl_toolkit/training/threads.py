@@ -1,4 +1,4 @@
-"""How many threads torch computes with on a CPU."""
+"""The number of threads that torch computes with on a CPU."""
 
 import contextlib
 import os
@@ -13,12 +13,12 @@ VARIABLE = "OMP_NUM_THREADS"
 """Read by torch's OpenMP when it is imported."""
 
 PROCESSES = "LOCAL_WORLD_SIZE"
-"""Set by torchrun: processes that share this machine."""
+"""Set by torchrun: the number of processes that share this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """A number of threads, and why it was chosen."""
+    """A number of threads, and the reason for it."""
 
     count: int
     reason: str
@@ -27,26 +27,26 @@ class Threads:
         return f"{self.count} thread{'' if self.count == 1 else 's'}"
 
 
-def choose_threads(asked: int | None, before: int | None = None) -> Threads:
-    """What was asked for, else OMP_NUM_THREADS, else what a run had before its break, else all usable cores.
+def choose_threads(requested: int | None, previous: int | None = None) -> Threads:
+    """Return the requested number of threads, else OMP_NUM_THREADS, else the previous number, else all usable cores.
 
-    torch's own number is never exceeded: it is that of the real cores, where a core runs two threads.
+    The default never exceeds torch's own number, which is that of the physical cores.
 
     Args:
-        asked: By the user.
-        before: What a run had that goes on: with another number its sums are rounded differently.
+        requested: The number that the user set.
+        previous: The number that a resumed run had before: with another one its sums round differently.
     """
     own = torch.get_num_threads()
-    if asked:
-        return Threads(asked, "as asked")
+    if requested:
+        return Threads(requested, "as asked")
     if VARIABLE in os.environ:
         return Threads(own, VARIABLE)
-    if before:
-        return Threads(before, "as the run had before")
+    if previous:
+        return Threads(previous, "as the run had before")
     usable = max(1, usable_cores() // _processes())
     if own < usable:
         return Threads(own, "torch's own number")
-    return Threads(usable, "the cores that it may use")
+    return Threads(usable, "all usable cores")
 
 
 def _processes() -> int:
@@ -55,23 +55,23 @@ def _processes() -> int:
 
 
 @contextlib.contextmanager
-def computing_with(asked: int | None, before: int | None = None) -> Iterator[Threads]:
-    """Within the block torch computes with so many threads; where they were asked for, decoding takes no more cores.
+def torch_threads(requested: int | None, previous: int | None = None) -> Iterator[Threads]:
+    """Within the block, torch computes with the chosen threads, and decoding uses no more cores than requested.
 
-    torch starts its threads when they are first needed, and gives each worker process of a loader a single one.
+    torch starts its threads when it first needs them, and each worker process of a loader computes with one.
 
     Args:
-        asked: See `choose_threads`.
-        before: Likewise.
+        requested: See `choose_threads`.
+        previous: See `choose_threads`.
 
     Yields:
-        The number, and why.
+        The number of threads, and the reason for it.
     """
-    chosen, own = choose_threads(asked, before), torch.get_num_threads()
+    chosen, own = choose_threads(requested, previous), torch.get_num_threads()
     try:
-        if chosen.count != own:  # Being set also keeps MKL from choosing for itself.
+        if chosen.count != own:  # Setting a number also keeps MKL from choosing its own.
             torch.set_num_threads(chosen.count)
-        with limited_to(asked):
+        with limited_to(requested):
             yield chosen
     finally:
         if chosen.count != own:

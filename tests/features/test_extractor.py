@@ -124,13 +124,13 @@ def test_features_of_a_file_that_changes_while_it_is_read_are_not_kept(
     train: Train, photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
     changed = sorted(photos.glob("0/*.png"))[3]
-    real = frozen.FeatureExtractor._run
+    real = frozen.FeatureExtractor._run_prefix
 
     def touch(self: frozen.FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
         os.utime(changed, (len(images), len(images)))
         return real(self, images)
 
-    monkeypatch.setattr(frozen.FeatureExtractor, "_run", touch)
+    monkeypatch.setattr(frozen.FeatureExtractor, "_run_prefix", touch)
     _, events = train(augment="none", draw="in-order", val_images=3)
     assert any(f"{changed} changed while it was read" in message for message in unexpected(events))
     assert not any(entry.images >= 27 and "up to" in entry.what for entry in list_entries(cache))
@@ -141,7 +141,7 @@ def test_finetune_with_a_cache_that_cannot_be_written_goes_on(train: Train, cach
     assert not cache.exists()
     cache.write_text("a file is in the way")
     run, events = train()
-    assert "The run goes on without keeping features on disk." in unexpected(events)[0]
+    assert "The run continues without storing features on disk." in unexpected(events)[0]
     assert len(unexpected(events)) == 1
     assert_same_weights(plain.path, run.path)
 
@@ -187,7 +187,7 @@ def test_finetune_whose_features_exceed_memory_too_computes_them_in_every_epoch(
     plain, _ = train(cache_size="0", tune="last-stage")
     monkeypatch.setattr(frozen, "MEMORY_BYTES", 1000)
     run, events = train(cache_size="0", tune="last-stage")
-    assert any("are much for memory, and not kept on disk" in line for line in choices(events))
+    assert any("are too much for memory, and are not on disk" in line for line in choices(events))
     torch.testing.assert_close(weights(run), weights(plain), atol=1e-4, rtol=1e-3)
 
 

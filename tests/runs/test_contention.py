@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.events import eval_record
 from tl_toolkit.events import Event, TrainingProgress, WarningEvent
 from tl_toolkit.runs import contention as pace
-from tl_toolkit.runs.contention import PaceWatch, warn_of_other_bits, warn_of_others
+from tl_toolkit.runs.contention import SlowdownMonitor, warn_if_busy, warn_if_threads_changed
 from tl_toolkit.system.cpu_usage import Usage
 from tl_toolkit.training.threads import Threads
 
@@ -30,7 +30,7 @@ class Machine:
         self.now = self.others = 0.0
         self.step = self.looks = 0
         self.knows = knows
-        self.watch = PaceWatch(self.events.append, threads, Path("runs/my run"), self.look)
+        self.watch = SlowdownMonitor(self.events.append, threads, Path("runs/my run"), self.look)
 
     def look(self) -> Usage:
         self.looks += 1
@@ -63,8 +63,8 @@ def test_watch_of_steps_that_others_slow_down_says_so_once_with_what_helps():
     machine = Machine().train(30, 0.25).train(200, 0.9, taken=1.0)
     assert machine.warnings == [
         "Steps take 3.6 times as long as before (0.9 s, not 0.25 s): other programs take 1.0 of the 2 cores that this "
-        "one may use, and threads wait for each other. Fewer can be quicker: stop the run with Ctrl-C, which loses "
-        'nothing, and go on with: tl_toolkit.resume("runs/my run", threads=1)'
+        "one may use, and threads wait for each other. Fewer can be faster: stop the run with Ctrl-C, which loses "
+        'nothing, and resume it with: tl_toolkit.resume("runs/my run", threads=1)'
     ]
     assert len(machine.events) == 231  # All else is passed on.
 
@@ -82,7 +82,7 @@ def test_watch_of_one_thread_advises_no_fewer():
     [warning] = Machine(ONE).train(30, 0.25).train(50, 0.5, taken=1.8).warnings
     assert warning == (
         "Steps take 2.0 times as long as before (0.5 s, not 0.25 s): other programs take 1.8 of the 2 cores that this "
-        "one may use. The run has one thread already; fewer programs at a time would help."
+        "one may use. The run already has one thread; fewer programs at a time would help."
     )
 
 
@@ -95,8 +95,8 @@ def test_watch_of_many_threads_advises_as_many_as_cores_are_left(monkeypatch: py
 def test_watch_where_nobody_takes_the_cores_says_that():
     assert not Machine().train(30, 0.25).train(50, 0.45).warnings  # A processor that grows warm.
     assert Machine().train(30, 0.25).train(50, 0.55).warnings == [
-        "Steps take 2.2 times as long as before (0.55 s, not 0.25 s): other programs leave its cores alone; a "
-        "processor that is hot, or a disk, may have become slower."
+        "Steps take 2.2 times as long as before (0.55 s, not 0.25 s): other programs do not take its cores; a "
+        "hot processor, or a disk, may have become slower."
     ]
 
 
@@ -108,7 +108,7 @@ def test_watch_where_the_system_says_nothing_goes_by_the_load(monkeypatch: pytes
 
 
 def test_watch_says_nothing_of_what_is_no_slowness():
-    assert not Machine().train(100, 0.25, taken=1.0).warnings  # As slow from the beginning: told before training.
+    assert not Machine().train(100, 0.25, taken=1.0).warnings  # As slow from the beginning: reported before training.
     assert not Machine().train(30, 0.25).train(60, 0.35, taken=1.0).warnings
     assert not Machine().train(20, 2.0).train(100, 0.25).warnings  # The first epoch computes features.
     blip = Machine().train(31, 0.25).train(3, 2.0, taken=1.0)
@@ -142,8 +142,8 @@ def compute(device: str = "cpu") -> Any:
 
 
 BUSY = (
-    "This machine is busy: other programs take 1.0 of the 2 cores that this one may use. Fewer threads can be quicker "
-    "then, such as threads=1."
+    "This machine is busy: other programs take 1.0 of the 2 cores that this one may use. Fewer threads can be faster, "
+    "such as threads=1."
 )
 
 
@@ -151,39 +151,39 @@ BUSY = (
     ("threads", "device", "taken", "warnings"),
     [(TWO, "cpu", 1.0, [BUSY]), (TWO, "cpu", 0.4, []), (ONE, "cpu", 1.0, []), (TWO, "cuda", 1.0, [])],
 )
-def test_warn_of_others_at_the_start_names_a_better_number(
+def test_warn_if_busy_at_the_start_names_a_better_number(
     threads: Threads, device: str, taken: float, warnings: list[str]
 ):
-    told: list[Any] = []
-    warn_of_others(compute(device), threads, told.append, Usage(10, 50), Usage(14, 50 + 4 * taken))
-    assert [event.message for event in told] == warnings
+    events: list[Any] = []
+    warn_if_busy(compute(device), threads, events.append, Usage(10, 50), Usage(14, 50 + 4 * taken))
+    assert [event.message for event in events] == warnings
 
 
-def test_warn_of_others_where_a_run_has_more_threads_than_cores_names_their_number():
-    told: list[Any] = []
-    warn_of_others(compute(), Threads(8, "OMP_NUM_THREADS"), told.append, Usage(10, 50), Usage(14, 50))
-    assert [event.message for event in told] == [
-        "The run has 8 threads (OMP_NUM_THREADS) on 2 cores: they wait for each other, and threads=2 is quicker."
+def test_warn_if_busy_where_a_run_has_more_threads_than_cores_names_their_number():
+    events: list[Any] = []
+    warn_if_busy(compute(), Threads(8, "OMP_NUM_THREADS"), events.append, Usage(10, 50), Usage(14, 50))
+    assert [event.message for event in events] == [
+        "The run has 8 threads (OMP_NUM_THREADS) on 2 cores: they wait for each other, and threads=2 is faster."
     ]
 
 
-def test_warn_of_others_without_knowledge_goes_by_the_load(monkeypatch: pytest.MonkeyPatch):
-    told: list[Any] = []
-    warn_of_others(compute(), TWO, told.append, Usage(10, None), Usage(14, None))
-    assert not told
+def test_warn_if_busy_without_knowledge_goes_by_the_load(monkeypatch: pytest.MonkeyPatch):
+    events: list[Any] = []
+    warn_if_busy(compute(), TWO, events.append, Usage(10, None), Usage(14, None))
+    assert not events
     monkeypatch.setattr(pace, "load_per_core", lambda: 1.5)
-    warn_of_others(compute(), TWO, told.append, Usage(10, None), Usage(14, None))
-    assert [event.message for event in told] == [
-        "This machine is busy: over the last minute 1.5 programs computed for each core. Fewer threads can be quicker "
-        "then, such as threads=1."
+    warn_if_busy(compute(), TWO, events.append, Usage(10, None), Usage(14, None))
+    assert [event.message for event in events] == [
+        "This machine is busy: over the last minute 1.5 programs computed for each core. Fewer threads can be faster, "
+        "such as threads=1."
     ]
 
 
-def test_warn_of_other_bits_names_the_number_that_the_run_had():
-    told: list[Any] = []
+def test_warn_if_threads_changed_names_the_number_that_the_run_had():
+    events: list[Any] = []
     for before in (None, 1, 2):
-        warn_of_other_bits(compute(), ONE, told.append, before)
-    assert [event.message for event in told] == [
-        "The run goes on with 1 thread (as asked), but had 2. Sums are then rounded otherwise: it may not end with the "
-        "bits that it would have had. threads=2 ends with them."
+        warn_if_threads_changed(compute(), ONE, events.append, before)
+    assert [event.message for event in events] == [
+        "The run resumes with 1 thread (as asked), but had 2. Sums then round differently, so it may not end with the "
+        "same bits as without the break; with threads=2 it does."
     ]

@@ -26,7 +26,7 @@ def check_early(
     from tl_toolkit.data.sources.names import check_name
     from tl_toolkit.io.files import check_is_new
     from tl_toolkit.io.own_files import find_model
-    from tl_toolkit.runs.folder import check_out, find_run
+    from tl_toolkit.runs.folder import check_new_folder, find_run
 
     if data is not None:
         check_name(data)
@@ -36,4 +36,4 @@ def check_early(
         find_run(run)
     if file is not None:
         check_is_new(file)
-    check_out(out)
+    check_new_folder(out)

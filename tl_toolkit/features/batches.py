@@ -1,4 +1,4 @@
-"""Frozen features: the output of a network's frozen prefix, computed once and trained on many times."""
+"""Batches of frozen features: the output of a network's frozen prefix, in place of images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from tl_toolkit.sampling.rng import seed_from
 from tl_toolkit.training.loop import Batches
 
 PROBE_BATCH = 256
-"""Images in a step of a head alone: a Linear is too small a work for less."""
+"""Batch size of a head alone: smaller batches give a Linear too little work."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a prefix makes of the images of a split.
+    """The features of the images of a split.
 
     Attributes:
         views: The rows of each view.
-        targets: (N).
+        targets: Class indices (N).
     """
 
     views: Sequence[Rows]
@@ -28,15 +28,15 @@ class Features:
 
 
 class ViewBatchSampler:
-    """The batches of an epoch: which images, each in one of its views. Both depend on (seed, epoch) alone.
+    """Draws the images of each batch, and one of the views of each image, from (seed, epoch) alone.
 
     Args:
         count: Number of images.
         views: Number of views.
-        batch_size: Images in a batch; a last one of a single image, which BatchNorm cannot learn from, is left out.
-        seed: Of order and views.
+        batch_size: Images in a batch; a last batch of one image, from which BatchNorm cannot learn, is left out.
+        seed: Seed of the order and the views.
         drop_last: Leave out any smaller last batch.
-        balance: Class index of each image, where every class is to be shown as often; see `class_balanced_order`.
+        balance: Class index of each image, to show every class equally often; see `class_balanced_order`.
     """
 
     def __init__(
@@ -52,25 +52,25 @@ class ViewBatchSampler:
         self.views = views
         self.batch_size = batch_size
         self.seed = seed
-        lonely_last = count > batch_size and count % batch_size == 1
-        self._batches = count // batch_size if drop_last or lonely_last else -(-count // batch_size)
+        last_is_single = count > batch_size and count % batch_size == 1
+        self._batches = count // batch_size if drop_last or last_is_single else -(-count // batch_size)
         self.balance = None if balance is None else torch.tensor(balance)
         self.epoch = self.first = 0
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """The epoch that the next iteration gives, and its first batch."""
+        """Set the epoch of the next iteration, and its first batch."""
         self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
         return self._batches
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Indices (N) and views (N) of each batch."""
+        """Yield indices (N) and views (N) of each batch."""
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
         if self.balance is None:
             order = torch.randperm(self.count, generator=generator)
             views = torch.randint(self.views, (self.count,), generator=generator)[order]
-        else:  # An image that comes more than once has a view for each time.
+        else:  # An image may come several times, each time in a view of its own.
             order = class_balanced_order(self.balance, generator)
             views = torch.randint(self.views, (self.count,), generator=generator)
         for batch in range(self.first, self._batches):
@@ -82,9 +82,9 @@ class FeatureBatches:
     """Shuffled batches of stored features.
 
     Args:
-        features: What to train on.
-        order: The batches.
-        device: Where they go.
+        features: The features to train on.
+        order: Draws the batches.
+        device: Where the batches go.
     """
 
     def __init__(self, features: Features, order: ViewBatchSampler, device: torch.device) -> None:
@@ -93,7 +93,7 @@ class FeatureBatches:
         self.device = device
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """The epoch that the next iteration gives, and its first batch."""
+        """Set the epoch of the next iteration, and its first batch."""
         self.order.set_epoch(epoch, first)
 
     def __len__(self) -> int:
@@ -110,12 +110,12 @@ class FeatureBatches:
 
 
 class UncachedFeatures:
-    """Batches of features that are not stored: computed whenever they are asked for.
+    """Batches of features that are not stored, but computed in every epoch.
 
     Args:
         loader: Batches of images.
-        compute: The frozen prefix, from a batch of the loader to the features.
-        order: What the loader's batches come from; None for images in order.
+        compute: Returns the features of a batch of the loader.
+        order: Draws the loader's batches; None for images in order.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class UncachedFeatures:
         self.order = order
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """The epoch that the next iteration gives, and its first batch."""
+        """Set the epoch of the next iteration, and its first batch."""
         if self.order:
             self.order.set_epoch(epoch, first)
 
@@ -143,7 +143,7 @@ class EvalFeatures:
     """Batches of stored features in order, in their first view.
 
     Args:
-        features: What to evaluate on.
+        features: The features to evaluate on.
         batch_size: Images in a batch.
     """
 

@@ -1,4 +1,4 @@
-"""Frozen features of a run: from the cache where they are in it, computed and put there where not."""
+"""Features of a run's images: read from the cache, or computed and stored there."""
 
 import importlib.metadata
 import time
@@ -25,13 +25,13 @@ from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.loop import Prepare, as_training_error
 
 BATCH = 32
-"""Larger ones are no quicker on a CPU and take more memory."""
+"""Larger batches are no faster on a CPU and take more memory."""
 SHARD_BYTES = 2**26
 MEMORY_BYTES = 2**30
-"""Features that are not put on disk are held in memory up to here, and beyond computed in every epoch."""
+"""Features that are not on disk stay in memory up to this size; more of them are computed again in every epoch."""
 
 VERSIONS = ("torch", "torchvision", "timm", "pillow")
-"""Features of other versions of these are computed anew: they may decode or round differently."""
+"""Packages whose versions are part of the cache key: other versions may decode or round differently."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class ImagePipeline:
     """How images become the input of a frozen prefix.
 
     Attributes:
-        augmentation: What the crops of further views are made by.
+        augmentation: The random transform of all views but the first; None without one.
         allow_hflip: Whether images may be mirrored.
-        prepare: From a batch of a loader to the network's input.
-        workers: Processes that decode.
+        prepare: Turns a batch of a loader into the network's input.
+        workers: Worker processes that decode.
     """
 
     augmentation: Augmentation | None
@@ -51,24 +51,27 @@ class ImagePipeline:
     workers: int
 
 
-class _NoMemoryError(Exception):
-    """The disk could not take what memory cannot hold."""
+class _MemoryLimitError(Exception):
+    """The features take more than `MEMORY_BYTES`."""
 
 
 class FeatureExtractor:
-    """What a network's frozen prefix makes of images.
+    """Computes the features that a network's frozen prefix gives of images, and stores them.
+
+    Features are stored on disk if the cache may be written and takes them, else in memory; if they are too large for
+    both, or the user turned the feature cache off, they are computed again in every epoch.
 
     Args:
-        prefix: The prefix.
+        prefix: The frozen prefix.
         config: The run's settings.
-        network: What the prefix is of.
-        compute: Where and in which precision it runs.
+        network: The network of the prefix.
+        setup: The device and its precision.
         images: How images are read.
-        callback: Told of progress and of where the features are.
+        callback: Receives progress, warnings and where the features are.
 
     Attributes:
-        digest: Of all weights that do not train.
-        computed_images: Images that were not in the cache.
+        digest: Digest of all weights that do not train.
+        computed_images: Number of images that were not in the cache.
     """
 
     def __init__(
@@ -76,204 +79,197 @@ class FeatureExtractor:
         prefix: FrozenPrefix,
         config: FinetuneConfig,
         network: BuiltModel,
-        compute: DeviceSetup,
+        setup: DeviceSetup,
         images: ImagePipeline,
         callback: Callback,
     ) -> None:
         self.prefix = prefix
-        self._config = config
-        self._network = network
-        self._compute = compute
-        self._images = images
-        self._listener = callback
-        self._folder = cache_folder()
-        self._writable = config.uses_cache
-        self._held = 0
-        self._stores: dict[int, RowCache] = {}
         self.digest = prefix.digest()
         self.computed_images = 0
+        self._config, self._network, self._setup = config, network, setup
+        self._images, self._callback = images, callback
+        self._folder = cache_folder()
+        self._disk_allowed = config.uses_cache
+        self._memory_used = 0
+        self._caches: dict[int, RowCache] = {}
 
-    def batches(self, samples: Samples, views: int, order: ViewBatchSampler) -> FeatureBatches | UncachedFeatures:
-        """Shuffled batches to train on."""
-        features = self._stored("train", samples, views)
+    def train_batches(self, samples: Samples, views: int, order: ViewBatchSampler) -> FeatureBatches | UncachedFeatures:
+        """Return shuffled batches to train on."""
+        features = self._load_or_compute("train", samples, views)
         if features:
-            return FeatureBatches(features, order, self._compute.device)
-        return UncachedFeatures(
-            view_loader(self._viewed(samples, views), order, self._images.workers), self._run, order
-        )
+            return FeatureBatches(features, order, self._setup.device)
+        loader = view_loader(self._dataset(samples, views), order, self._images.workers)
+        return UncachedFeatures(loader, self._run_prefix, order)
 
-    def time_image(self, samples: Samples) -> float:
-        """Seconds that decoding and the prefix take for an image, measured on a batch of a split."""
-        indices = list(range(min(BATCH, len(samples))))
-        images = self._viewed(samples, 1)
-        for _ in range(2):  # The first time around memory is taken and files are read.
-            started = time.perf_counter()
-            self._run(torch.stack([pixels for pixels, _ in images.__getitems__([(0, index) for index in indices])]))
-            self._compute.wait()
-        return (time.perf_counter() - started) / len(indices)
-
-    def why_not_at_once(self, samples: Samples, outputs: int) -> str:
-        """Why not all features and logits of a split can be held in memory in float32; empty where they can."""
-        row = self._run(self._viewed(samples, 1)[0][0][None])
-        needed = len(samples) * (row.numel() + outputs) * torch.float32.itemsize
-        return f"all features and logits take {format_size(needed)}" if needed > MEMORY_BYTES else ""
-
-    def in_order(self, split: str, samples: Samples) -> EvalFeatures | UncachedFeatures:
-        """Every image of a split once, as it is in prediction."""
-        features = self._stored(split, samples, 1)
+    def eval_batches(self, split: str, samples: Samples) -> EvalFeatures | UncachedFeatures:
+        """Return batches of a split in order, each image as it is in prediction."""
+        features = self._load_or_compute(split, samples, 1)
         if features:
             return EvalFeatures(features, BATCH)
-        return UncachedFeatures(eval_loader(self._viewed(samples, 1), BATCH, self._images.workers), self._run)
+        return UncachedFeatures(eval_loader(self._dataset(samples, 1), BATCH, self._images.workers), self._run_prefix)
 
-    def _stored(self, split: str, samples: Samples, views: int) -> Features | None:
-        """The features, if they can be held."""
+    def time_image(self, samples: Samples) -> float:
+        """Return the seconds that decoding and the prefix take for an image, measured on a batch."""
+        keys = [(0, index) for index in range(min(BATCH, len(samples)))]
+        dataset = self._dataset(samples, 1)
+        for _ in range(2):  # The first pass allocates memory and reads files.
+            started = time.perf_counter()
+            self._run_prefix(torch.stack([pixels for pixels, _ in dataset.__getitems__(keys)]))
+            self._setup.wait()
+        return (time.perf_counter() - started) / len(keys)
+
+    def why_too_large(self, samples: Samples, outputs: int) -> str:
+        """Return why memory cannot hold all features and logits in float32 at once; empty if it can."""
+        size = len(samples) * (self._first_row(samples).numel() + outputs) * torch.float32.itemsize
+        return f"all features and logits take {format_size(size)}" if size > MEMORY_BYTES else ""
+
+    def _load_or_compute(self, split: str, samples: Samples, views: int) -> Features | None:
+        """Return the features of a split; None if they cannot be stored."""
         if not self._config.feature_cache:
-            self._tell(split, f"computed whenever they are needed: {named('feature_cache', False)}")
+            self._report(split, f"computed whenever they are needed: {named('feature_cache', False)}")
             return None
-        identities = samples.identities()
-        found = [self._store(view).find(identities) for view in range(views)]
+        fingerprints = samples.identities()
+        found = [self._cache(view).find(fingerprints) for view in range(views)]
         missing = sum(int((part < 0).sum()) for part, _ in found)
-        if missing and (reason := self._no_place(samples, missing, any(identities))):
-            self._tell(split, f"computed whenever they are needed: {reason}")
+        if missing and (reason := self._why_not_stored(samples, missing, any(fingerprints))):
+            self._report(split, f"computed whenever they are needed: {reason}")
             return None
         done = 0
         rows: list[Rows] = []
         try:
             for view, (part, row) in enumerate(found):
-                for count in self._fill(samples, identities, view, part, row):
+                for count in self._compute_missing(samples, fingerprints, view, part, row):
                     done += count
-                    self._listener(TaskProgress("features", done, missing))
-                rows.append(Rows(self._store(view).parts, part, row))
-        except _NoMemoryError:
-            self._tell(split, "computed whenever they are needed: too much for memory")
+                    self._callback(TaskProgress("features", done, missing))
+                rows.append(Rows(self._cache(view).parts, part, row))
+        except _MemoryLimitError:
+            self._report(split, "computed whenever they are needed: too much for memory")
             return None
-        total = views * len(samples)
-        cached = self._writable and any(identities)
-        where = f"computed once, now in {display_path(self._folder)}" if cached else "computed once, held in memory"
+        total, folder = views * len(samples), display_path(self._folder)
         if missing < total:
-            where = f"{'all' if not missing else f'{total - missing:,} of {total:,}'} from {display_path(self._folder)}"
-        self._tell(f"{split}, {views} view{'s' if views > 1 else ''}", where)
+            where = f"{f'{total - missing:,} of {total:,}' if missing else 'all'} from {folder}"
+        else:
+            on_disk = self._disk_allowed and any(fingerprints)
+            where = f"computed once, now in {folder}" if on_disk else "computed once, held in memory"
+        self._report(f"{split}, {views} view{'s' if views > 1 else ''}", where)
         return Features(rows, torch.tensor(samples.targets))
 
-    def _no_place(self, samples: Samples, missing: int, storable: bool) -> str:
-        """Why so many rows have a place neither on disk nor in memory; empty where they have one."""
-        probe = self._viewed(samples, 1)[0][0]
-        row = self._run(probe[None])
-        needed = missing * row.element_size() * row.numel()
-        if self._writable and storable:
-            asked = self._config.cache_bytes
-            limit = default_limit(self._folder) if asked is None else asked
+    def _why_not_stored(self, samples: Samples, missing: int, cacheable: bool) -> str:
+        """Return why neither disk nor memory takes the missing rows; empty if one does."""
+        size = missing * self._first_row(samples).nbytes
+        if self._disk_allowed and cacheable:
+            limit = self._config.cache_bytes
+            limit = default_limit(self._folder) if limit is None else limit
             try:
-                if evict(self._folder, needed, limit, [store.path for store in self._stores.values()]):
+                if evict(self._folder, size, limit, [cache.path for cache in self._caches.values()]):
                     return ""
+                problem = f"The features take {format_size(size)}, and {named('cache_size')} is {format_size(limit)}."
             except ToolkitError as error:
-                self._give_up(str(error))
-            else:
-                self._give_up(
-                    f"The features take {format_size(needed)}, and {named('cache_size')} is {format_size(limit)}."
-                )
-        return "" if needed <= MEMORY_BYTES else f"{format_size(needed)} are much for memory, and not kept on disk"
+                problem = str(error)
+            self._stop_writing(problem)
+        return "" if size <= MEMORY_BYTES else f"{format_size(size)} are too much for memory, and are not on disk"
 
-    def _fill(
-        self, samples: Samples, identities: Sequence[bytes | None], view: int, part: np.ndarray, row: np.ndarray
+    def _compute_missing(
+        self, samples: Samples, fingerprints: Sequence[bytes | None], view: int, part: np.ndarray, row: np.ndarray
     ) -> Iterator[int]:
-        """Computes the rows that are missing and notes in `part` and `row` where they are.
+        """Compute and store the rows that are missing, and write their places into `part` and `row`.
 
         Yields:
-            The number of images of each batch when it is done.
+            The number of images of each batch.
         """
         missing = np.flatnonzero(part < 0)
         if not len(missing):
             return
-        pending: list[torch.Tensor] = []
-        first = 0
-        done = 0
         order = [(batch, torch.full_like(batch, view)) for batch in torch.split(torch.from_numpy(missing), BATCH)]
+        pending: list[torch.Tensor] = []
+        stored = done = 0
         with as_training_error("features"):
-            for images, _ in view_loader(self._viewed(samples, view + 1), order, self._images.workers):
-                pending.append(self._run(images).cpu().contiguous())
+            for images, _ in view_loader(self._dataset(samples, view + 1), order, self._images.workers):
+                pending.append(self._run_prefix(images).cpu().contiguous())
                 done += len(images)
                 self.computed_images += len(images)
                 if done == len(missing) or sum(rows.nbytes for rows in pending) >= SHARD_BYTES:
-                    chunk = missing[first:done]
-                    where = self._put(view, samples, [identities[index] for index in chunk], chunk, torch.cat(pending))
-                    part[chunk], row[chunk] = where, np.arange(len(chunk))
-                    first, pending = done, []
+                    chunk = missing[stored:done]
+                    part[chunk] = self._store_rows(samples, fingerprints, view, chunk, torch.cat(pending))
+                    row[chunk] = np.arange(len(chunk))
+                    stored, pending = done, []
                 yield len(images)
 
-    def _put(
-        self, view: int, samples: Samples, identities: list[bytes | None], chunk: np.ndarray, rows: torch.Tensor
+    def _store_rows(
+        self, samples: Samples, fingerprints: Sequence[bytes | None], view: int, chunk: np.ndarray, rows: torch.Tensor
     ) -> int:
-        """Writes rows to the cache, or holds them where this is not possible.
+        """Write the rows of the images at `chunk` to disk if possible, else put them into memory.
 
         Returns:
-            Their part of the store.
+            Their part of the cache.
 
         Raises:
-            _NoMemoryError: Too much would be held.
+            _MemoryLimitError: Memory would hold too much.
         """
-        store = self._store(view)
-        known = [identity for identity in identities if identity]
-        changed = [index for index, before in zip(chunk, identities, strict=True) if _changed(samples, index, before)]
+        cache = self._cache(view)
+        known = [fingerprint for index in chunk if (fingerprint := fingerprints[index])]
+        changed = [index for index in chunk if _has_changed(samples, index, fingerprints[index])]
         if changed:
-            self._listener(
-                WarningEvent(f"{samples.name(int(changed[0]))} changed while it was read; it is not cached.")
-            )
-        elif self._writable and len(known) == len(identities):
+            name = samples.name(int(changed[0]))
+            self._callback(WarningEvent(f"{name} changed while it was read; it is not cached."))
+        elif self._disk_allowed and len(known) == len(chunk):
             try:
-                store.write(known, rows)
-                return store.last_part
+                cache.write(known, rows)
+                return cache.last_part
             except ToolkitError as error:
-                self._give_up(str(error))
-        self._held += rows.nbytes
-        if self._held > MEMORY_BYTES:
-            raise _NoMemoryError
-        store.add_in_memory(rows)
-        return store.last_part
+                self._stop_writing(str(error))
+        self._memory_used += rows.nbytes
+        if self._memory_used > MEMORY_BYTES:
+            raise _MemoryLimitError
+        cache.add_in_memory(rows)
+        return cache.last_part
 
-    def _give_up(self, why: str) -> None:
-        self._writable = False
-        self._listener(WarningEvent(f"{why} The run goes on without keeping features on disk."))
+    def _stop_writing(self, reason: str) -> None:
+        self._disk_allowed = False
+        self._callback(WarningEvent(f"{reason} The run continues without storing features on disk."))
 
-    def _store(self, view: int) -> RowCache:
-        if view not in self._stores:
-            spec, compute, network = self._network.input_spec, self._compute, self._network
-            seen = (
-                {"view": view, "augment": self._config.augment, "mirror": self._images.allow_hflip} if view else "plain"
-            )
+    def _cache(self, view: int) -> RowCache:
+        """Return the cache of a view, opened when it is first needed."""
+        if view not in self._caches:
+            spec, setup, network = self._network.input_spec, self._setup, self._network
+            augmented = {"view": view, "augment": self._config.augment, "mirror": self._images.allow_hflip}
             key = {
                 "arch": str(network.arch),
                 "arch_options": {name: repr(value) for name, value in network.arch.options.items()},
                 "prefix": self.digest,
                 "input": spec.to_dict(),
-                "view": seen,
-                "precision": compute.precision,
-                "device": compute.device.type,
+                "view": augmented if view else "plain",
+                "precision": setup.precision,
+                "device": setup.device.type,
                 "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
             }
             what = (
-                f"{network.arch} up to {self.prefix.cut}, {spec.height}x{spec.width} px, {compute.precision}, "
+                f"{network.arch} up to {self.prefix.cut}, {spec.height}x{spec.width} px, {setup.precision}, "
                 f"{f'view {view}' if view else 'plain'}"
             )
-            self._stores[view] = store = RowCache(self._folder, key, what)
-            if store.damaged:
-                self._listener(WarningEvent(f"Damaged, and removed from the cache: {join_names(store.damaged)}."))
-        return self._stores[view]
+            self._caches[view] = cache = RowCache(self._folder, key, what)
+            if cache.damaged:
+                removed = join_names(cache.damaged)
+                self._callback(WarningEvent(f"Damaged, and removed from the cache: {removed}."))
+        return self._caches[view]
 
-    def _viewed(self, samples: Samples, views: int) -> ViewDataset:
+    def _dataset(self, samples: Samples, views: int) -> ViewDataset:
         spec, images = self._network.input_spec, self._images
-        return ViewDataset(
-            samples, [FixedView(spec, images.augmentation, images.allow_hflip, number) for number in range(views)], spec
-        )
+        transforms = [FixedView(spec, images.augmentation, images.allow_hflip, view) for view in range(views)]
+        return ViewDataset(samples, transforms, spec)
 
-    def _run(self, images: torch.Tensor) -> torch.Tensor:
-        """From a batch of a loader to features."""
-        with self._compute.autocast():
-            return self.prefix(self._images.prepare(images.to(self._compute.device, non_blocking=True)))
+    def _first_row(self, samples: Samples) -> torch.Tensor:
+        """Return the features of the first image, (1, ...)."""
+        return self._run_prefix(self._dataset(samples, 1)[0][0][None])
 
-    def _tell(self, split: str, where: str) -> None:
-        self._listener(DecisionEvent("features", f"{split}, up to {self.prefix.cut}", where, detail=True))
+    def _run_prefix(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch of a loader."""
+        with self._setup.autocast():
+            return self.prefix(self._images.prepare(images.to(self._setup.device, non_blocking=True)))
+
+    def _report(self, split: str, where: str) -> None:
+        self._callback(DecisionEvent("features", f"{split}, up to {self.prefix.cut}", where, detail=True))
 
 
-def _changed(samples: Samples, index: int, before: bytes | None) -> bool:
+def _has_changed(samples: Samples, index: int, before: bytes | None) -> bool:
     return before is not None and samples.images.fingerprint(index) != before

@@ -1,4 +1,4 @@
-"""Whether a run goes on to its next stage: only while val says that it pays, and never beyond the time budget."""
+"""Whether a run continues with its next stage: only if val shows a gain, and never beyond the time budget."""
 
 import dataclasses
 import math
@@ -17,16 +17,16 @@ from tl_toolkit.training.plan import StageConfig, best_by_stage
 def fit_to_budget(
     context: RunContext, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
 ) -> StageConfig | None:
-    """The settings with which a stage is worth its time, told with the reason.
+    """Return the settings with which a stage is worth its time, and report the reason if they differ.
 
     Args:
-        context: What the stages share.
-        planned: The stage.
+        context: What the stages of the run share.
+        planned: The settings of the stage.
         records: Every evaluation so far.
-        budget: What is left.
+        budget: The time that the run may take.
 
     Returns:
-        With fewer epochs where not all fit into the budget; None where the stage is left out.
+        The settings with as many epochs as the budget allows; None to leave the stage out.
 
     Raises:
         UsageError: The budget is too short for the only stage.
@@ -40,7 +40,7 @@ def fit_to_budget(
         epochs, reason = _epochs_in_time(context, planned, budget)
     elif not reason and auto:
         epochs, reason = _default_epochs(context, planned)
-    if reason and not records:  # No stage before it has made a model.
+    if reason and not records:  # No earlier stage has a model.
         raise UsageError(f"{_budget(context)} is too short for {planned.name}: {reason}.")
     if reason:
         context.callback(DecisionEvent(planned.name, "left out", reason))
@@ -56,7 +56,7 @@ def _budget(context: RunContext) -> str:
 
 
 def _epochs_in_time(context: RunContext, planned: StageConfig, budget: TimeBudget) -> tuple[int, str]:
-    """How many epochs of a stage fit into what is left, and where none does, why."""
+    """Return how many epochs of a stage fit into the remaining time, and the reason if none does."""
     cost = time_stage(context, planned)
     epochs = min(planned.epochs, cost.epochs_within(budget.remaining()))
     left = format_seconds(max(0.0, budget.remaining()))
@@ -64,7 +64,7 @@ def _epochs_in_time(context: RunContext, planned: StageConfig, budget: TimeBudge
 
 
 def _default_epochs(context: RunContext, planned: StageConfig) -> tuple[int, str]:
-    """How many epochs of a stage --tune auto trains without a time budget, and where too few, why."""
+    """Return how many epochs --tune auto trains without a time budget, and the reason if there are too few."""
     limit = DEFAULT_MULTIPLY_ADDS[context.setup.device.type]
     epochs = min(planned.epochs, count_stage(context, planned).epochs_within(limit))
     if epochs >= min(MIN_EPOCHS, planned.epochs):
@@ -75,7 +75,7 @@ def _default_epochs(context: RunContext, planned: StageConfig) -> tuple[int, str
 
 
 def _why_not(planned: StageConfig, records: Sequence[EvalRecord], val_images: int, budget: TimeBudget) -> str:
-    """Why val does not ask for a stage; empty where it does."""
+    """Return why val speaks against a stage; empty if it does not."""
     best = best_by_stage(records)
     if max(best.values()) == 1.0:
         return "val has no mistakes left"
@@ -85,7 +85,7 @@ def _why_not(planned: StageConfig, records: Sequence[EvalRecord], val_images: in
         return "the last stage was left out"
     gain = best[LAST_STAGE] - best[PROBE]
     error = math.sqrt(best[PROBE] * (1 - best[PROBE]) / val_images)
-    told = f"the last stage changed val by {100 * gain:+.1f} points"
+    change = f"the last stage changed val by {100 * gain:+.1f} points"
     if budget.is_set:
-        return "" if gain > -error else told
-    return "" if gain > error else f"{told}, {100 * error:.1f} is its standard error"
+        return "" if gain > -error else change
+    return "" if gain > error else f"{change}, {100 * error:.1f} is its standard error"

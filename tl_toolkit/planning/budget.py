@@ -1,4 +1,4 @@
-"""What the stages of a run may cost: a deterministic limit by default, the clock with --time-budget."""
+"""The time budget of a run."""
 
 import math
 import time
@@ -8,26 +8,27 @@ from tl_toolkit.io.files import format_seconds
 from tl_toolkit.text import named
 
 MIN_EPOCHS = 2
-"""Fewer are not worth their setup by default."""
-
+"""By default, fewer epochs are not worth their setup."""
 
 WRITING_SECONDS = 2.5
-"""Reserve for writing the model and drawing the curves, for which matplotlib is imported."""
+"""Reserve for writing the model and drawing the curves, which includes importing matplotlib."""
 
 
 class TimeBudget:
     """The time that a run may take.
 
     Args:
-        seconds: In all; None for no limit.
-        started: `time.perf_counter()` when the run began, less what earlier parts of it took.
+        seconds: Seconds in total; None for no limit.
+        started: `time.perf_counter()` when the run began, minus the seconds that it took before it was resumed.
+
+    Attributes:
+        reserve: Seconds for evaluation and writing at the end.
     """
 
     def __init__(self, seconds: float | None, started: float) -> None:
         self.seconds = math.inf if seconds is None else seconds
         self.started = started
         self.reserve = WRITING_SECONDS
-        """Seconds that evaluation and writing at the end will take."""
 
     @property
     def elapsed(self) -> float:
@@ -35,14 +36,14 @@ class TimeBudget:
         return time.perf_counter() - self.started
 
     def used(self, share: float) -> bool:
-        """Whether a share of the time is over."""
+        """Return whether a share of the time is over."""
         return self.elapsed >= share * self.seconds
 
     def check_not_spent(self) -> None:
-        """Refuses a budget that is over before anything was looked at.
+        """Refuse a budget that is spent before the run begins.
 
         Raises:
-            UsageError: It is.
+            UsageError: It is spent.
         """
         if self.used(1):
             raise UsageError(
@@ -56,9 +57,9 @@ class TimeBudget:
         return self.seconds < math.inf
 
     def remaining(self) -> float:
-        """Seconds until fine-tuning must end."""
+        """Return the seconds until fine-tuning must end."""
         return self.seconds - self.elapsed - self.reserve
 
     def is_spent(self) -> bool:
-        """Whether fine-tuning must end now."""
+        """Return whether fine-tuning must end now."""
         return self.is_set and self.remaining() <= 0

@@ -1,4 +1,4 @@
-"""What a stage costs: counted in multiply-adds, or timed."""
+"""The cost of a stage, counted in multiply-adds or measured in seconds."""
 
 import math
 import time
@@ -19,37 +19,32 @@ from tl_toolkit.text import named
 from tl_toolkit.training.plan import StageConfig
 
 DEFAULT_MULTIPLY_ADDS = {"cpu": 2.5e12, "cuda": 1e15, "mps": 4e13}
-"""What --tune auto spends on a stage without --time-budget: some 20 to 40 seconds on two cores, fewer on a GPU. It is
-counted and not timed, so that the same run does the same on a machine that is busy."""
-
+"""Limit of --tune auto for a stage without --time-budget: 20 to 40 seconds on two cores, fewer on a GPU. It is counted,
+not measured, so that a run does the same on a busy machine."""
 
 BACKWARD = 2
-"""A backward pass computes the gradients of inputs and of weights: two forward passes."""
+"""A backward pass costs two forward passes: it computes the gradients of inputs and of weights."""
 
-
-SLOWER = 1.15
-"""Steps and images may take this much longer than they did when they were timed."""
-
+SAFETY_FACTOR = 1.15
+"""Steps and images may take this much longer than when they were measured."""
 
 MIN_COST = 1e-9
-"""Of an epoch; a clock that stutters may tell none."""
-
+"""Smallest cost of an epoch, of which a clock may measure nothing."""
 
 PROBE_SECONDS = 3.0
-"""Of solving the head."""
-
+"""Seconds for solving the head."""
 
 TIMED_IMAGES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """What a stage takes, in seconds or in multiply-adds.
+    """The cost of a stage, in seconds or in multiply-adds.
 
     Attributes:
-        setup: Computing the features that it trains on.
-        epoch: An epoch and its evaluation.
-        final: Evaluating val and test with the model that it makes.
+        setup: Cost of the features that it trains on.
+        epoch: Cost of an epoch and its evaluation.
+        final: Cost of evaluating the trained model on val and test.
     """
 
     setup: float
@@ -57,32 +52,32 @@ class StageCost:
     final: float
 
     def epochs_within(self, limit: float) -> int:
-        """How many epochs a limit allows."""
+        """Return the number of epochs that a limit allows."""
         return max(0, math.floor((limit - self.setup) / max(self.epoch, MIN_COST)))
 
 
-def count_stage(context: RunContext, settings: StageConfig) -> StageCost:
-    """Multiply-adds of a stage: forward passes of what is frozen, training of the rest in every epoch."""
+def count_stage(context: RunContext, config: StageConfig) -> StageCost:
+    """Return a stage's multiply-adds: one pass through what is frozen, and training of the rest in every epoch."""
     network = context.network
-    trainable = trainable_modules(network.module, network.head_modules, settings.policy)
-    counts = count_multiply_adds(network.module.eval(), network.input_spec)  # A stage before leaves it in train mode.
+    trainable = trainable_modules(network.module, network.head_modules, config.policy)
+    counts = count_multiply_adds(network.module.eval(), network.input_spec)  # An earlier stage leaves it in train mode.
     trained = float(sum(counts.get(name, 0) for name in trainable))
     return _stage_cost(context, counts[""] - trained, trained)
 
 
-def time_stage(context: RunContext, settings: StageConfig) -> StageCost:
-    """Seconds of a stage, reckoned from a forward pass and a training step on real images."""
+def time_stage(context: RunContext, config: StageConfig) -> StageCost:
+    """Return a stage's seconds, estimated from a forward pass and a training step on real images."""
     network = context.network
-    trainable = trainable_modules(network.module, network.head_modules, settings.policy)
+    trainable = trainable_modules(network.module, network.head_modules, config.policy)
     forward, step = _time_image(context, trainable)
     if "" in trainable:
-        return _stage_cost(context, 0.0, SLOWER * step / (1 + BACKWARD))
+        return _stage_cost(context, 0.0, SAFETY_FACTOR * step / (1 + BACKWARD))
     trained = max(0.0, step - forward) / BACKWARD  # The frozen part has no backward pass.
-    return _stage_cost(context, SLOWER * (forward - trained), SLOWER * trained)
+    return _stage_cost(context, SAFETY_FACTOR * (forward - trained), SAFETY_FACTOR * trained)
 
 
 def _stage_cost(context: RunContext, frozen: float, trained: float) -> StageCost:
-    """From the forward costs of an image, of the frozen part and of the rest, to those of a stage."""
+    """Return the cost of a stage from the cost of an image's forward pass through the frozen part and the rest."""
     train, val, test = (len(context.splits.present.get(name, ())) for name in ("train", "val", "test"))
     return StageCost(
         setup=frozen * (context.views * train + val),
@@ -92,10 +87,10 @@ def _stage_cost(context: RunContext, frozen: float, trained: float) -> StageCost
 
 
 def check_budget(context: RunContext, budget: TimeBudget) -> None:
-    """Refuses a budget within which not even the head can be trained.
+    """Refuse a budget within which not even the head can be trained, else reserve the time that the end takes.
 
     Raises:
-        UsageError: It is too short; the message says what would do.
+        UsageError: The budget is too short; the message says what would be enough.
     """
     if not budget.is_set:
         return
@@ -114,7 +109,7 @@ def check_budget(context: RunContext, budget: TimeBudget) -> None:
 
 @contextmanager
 def _only_trainable(context: RunContext, trainable: tuple[str, ...]) -> Iterator[None]:
-    """Within the block, the gradients are those of a stage; none are left behind."""
+    """Within the block, only these modules have gradients; afterwards there are none."""
     module = context.network.module
     before = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     freeze_except(module, trainable)
@@ -128,25 +123,25 @@ def _only_trainable(context: RunContext, trainable: tuple[str, ...]) -> Iterator
 
 
 def _time_image(context: RunContext, trainable: tuple[str, ...]) -> tuple[float, float]:
-    """Seconds of a forward pass and of a training step for an image, each with decoding."""
+    """Return the seconds of a forward pass and of a training step for an image, each with decoding."""
     indices = list(range(min(TIMED_IMAGES, len(context.splits.train))))
-    dataset, module = context.images.plain(context.splits.train), context.network.module
+    dataset, module, setup = context.images.plain(context.splits.train), context.network.module, context.setup
     forward = step = math.inf
     with _only_trainable(context, trainable):
-        for _ in range(2):  # The first time around memory is taken.
+        for _ in range(2):  # The first pass allocates memory.
             started = time.perf_counter()
-            images = torch.stack([pixels for pixels, _ in dataset.__getitems__(indices)]).to(context.setup.device)
+            images = torch.stack([pixels for pixels, _ in dataset.__getitems__(indices)]).to(setup.device)
             decoded = time.perf_counter()
-            with context.setup.inference():
+            with setup.inference():
                 module(context.images.prepare(images))
-            context.setup.wait()
-            ran = time.perf_counter()
-            with context.setup.training_autocast():
+            setup.wait()
+            predicted = time.perf_counter()
+            with setup.training_autocast():
                 logits = module(context.images.prepare(images))
             logits.float().logsumexp(1).sum().backward()
-            context.setup.wait()
-            ended = time.perf_counter()
+            setup.wait()
+            trained = time.perf_counter()
             module.zero_grad()
-            forward = min(forward, (ran - started) / len(indices))
-            step = min(step, (decoded - started + ended - ran) / len(indices))
+            forward = min(forward, (predicted - started) / len(indices))
+            step = min(step, (decoded - started + trained - predicted) / len(indices))
     return forward, step

@@ -289,7 +289,7 @@ def _evaluate(
     if extractor is None:
         raise ModelError(f"{arch} has no frozen features to rank it by. Leave it out.")
     started = time.perf_counter()
-    batches = [(rows.float(), targets) for rows, targets in extractor.in_order("sample", seen.train)]
+    batches = [(rows.float(), targets) for rows, targets in extractor.eval_batches("sample", seen.train)]
     seconds = time.perf_counter() - started
     features = torch.cat([rows for rows, _ in batches]).flatten(1)
     targets = torch.cat([targets for _, targets in batches])

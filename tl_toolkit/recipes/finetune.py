@@ -25,14 +25,14 @@ from tl_toolkit.planning.cost import check_budget
 from tl_toolkit.planning.run_plan import RunPlan, plan_run, settings_and_data
 from tl_toolkit.report.tensorboard import open_board
 from tl_toolkit.runs.checkpoint import Checkpoint
-from tl_toolkit.runs.contention import PaceWatch, warn_of_other_bits, warn_of_others
+from tl_toolkit.runs.contention import SlowdownMonitor, warn_if_busy, warn_if_threads_changed
 from tl_toolkit.runs.folder import (
     LAST_FILE,
     TENSORBOARD_FOLDER,
-    check_out,
+    check_new_folder,
     create_run_folder,
     find_run,
-    locked,
+    lock_folder,
     resume_command,
     write_config,
 )
@@ -103,15 +103,15 @@ def finetune(
     started = started or usage()
     config, data = settings_and_data(config, data, settings)
     budget = TimeBudget(config.budget_seconds, started.time)
-    check_out(config.out)
+    check_new_folder(config.out)
     budget.check_not_spent()
     with torch_threads(config.threads) as threads:
         plan = plan_run(config, data, callback, trust, budget)
         check_budget(plan.context, budget)
         folder = create_run_folder(config.out, plan.context.network.arch.name, plan.context.source.name)
         report_choices(plan, threads, folder)
-        warn_of_others(plan.context.setup, threads, callback, started)
-        with locked(folder):
+        warn_if_busy(plan.context.setup, threads, callback, started)
+        with lock_folder(folder):
             write_config(folder, plan.context.config.to_yaml(), threads.count)
             return _train_and_save(plan, threads, folder, budget)
 
@@ -150,7 +150,7 @@ def resume(
     if isinstance(data, str | Path):
         changes, data = {**changes, "data": str(data)}, None
     folder = find_run(run)
-    with locked(folder), contextlib.ExitStack() as stack:
+    with lock_folder(folder), contextlib.ExitStack() as stack:
         config = resumed_config(folder, changes)
         checkpoint = Checkpoint.read(folder / CHECKPOINT_FILE)
         finished = read_summary(folder)
@@ -170,8 +170,8 @@ def resume(
             check_fits(checkpoint, plan.context.network.module, len(plan.stages))
         callback(DecisionEvent("resume", display_path(folder), where_it_resumes(checkpoint, plan.stages)))
         report_choices(plan, threads, folder)
-        warn_of_other_bits(plan.context.setup, threads, callback, before)
-        warn_of_others(plan.context.setup, threads, callback, started)
+        warn_if_threads_changed(plan.context.setup, threads, callback, before)
+        warn_if_busy(plan.context.setup, threads, callback, started)
         write_config(folder, plan.context.config.to_yaml(), threads.count)
         (folder / SUMMARY_FILE).unlink(missing_ok=True)  # The run is no longer finished.
         return _train_and_save(plan, threads, folder, budget, checkpoint)
@@ -235,7 +235,7 @@ def _train(
     """
     context, network = plan.context, plan.context.network
     on_cpu = context.setup.device.type == "cpu"
-    callback = PaceWatch(context.callback, threads, folder) if on_cpu else context.callback
+    callback = SlowdownMonitor(context.callback, threads, folder) if on_cpu else context.callback
     features = None
     first = checkpoint.stage if checkpoint else 0
     try:

@@ -1,4 +1,4 @@
-"""Noticing that a run is slow because other programs take its cores, and saying what helps."""
+"""Warning that a run is slow because other programs use its cores, with what helps."""
 
 import math
 import statistics
@@ -14,68 +14,67 @@ from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.threads import Threads
 
 WINDOW_SECONDS, WINDOW_SAMPLES = 2.5, 3
-"""The median over so long, of so many steps or spells of a quarter of a second at least, tells how quick steps are."""
+"""Shortest window: the speed is the median of its samples, each a step or at least a quarter of a second of steps."""
 
 SLOWER = 1.5
-"""So many times as long, and one thread of two would do as much: beside a busy core ResNet18 at 64 px had 57.5 images/s
-with two threads and 132 with one, of 202.7 alone."""
+"""From this factor on, one thread of two is as fast: beside a busy core ResNet18 at 64 px had 57.5 images/s with two
+threads and 132 with one, of 202.7 alone."""
 
 MUCH_SLOWER = 2.0
-"""Where nobody takes the cores: a processor that grows warm becomes somewhat slower by itself."""
+"""From this factor on, slowness needs no other program to be reported: a processor slows down a little as it warms."""
 
 CROWDED = 0.5
-"""Cores that threads and other programs lack together, from which on threads are seen to wait."""
+"""From this many missing cores on, threads and other programs measurably wait for each other."""
 
 
-def warn_of_others(
-    compute: DeviceSetup, threads: Threads, callback: Callback, began: Usage, now: Usage | None = None
+def warn_if_busy(
+    setup: DeviceSetup, threads: Threads, callback: Callback, started: Usage, now: Usage | None = None
 ) -> None:
-    """Says so where a run's threads would wait for each other: for other programs, or as there are too many of them.
+    """Warn if a run's threads would wait for other programs, or for each other because there are too many.
 
     Args:
-        compute: Where the run computes.
-        threads: That it computes with.
-        callback: Told.
-        began: What had been computed when the command began.
-        now: What has been computed before the first step.
+        setup: The run's device.
+        threads: The run's threads.
+        callback: Receives the warning.
+        started: The processor's time when the command began.
+        now: The processor's time before the first step; by default it is measured.
     """
-    taken = (now or usage()).taken_since(began)
-    if threads.count == 1 or compute.device.type != "cpu":
+    taken = (now or usage()).taken_since(started)
+    if threads.count == 1 or setup.device.type != "cpu":
         return
     if threads.count > bound_cores():
-        enough = named("threads", bound_cores())
         found = f"The run has {threads} ({threads.reason}) on {_cores()}"
-        callback(WarningEvent(f"{found}: they wait for each other, and {enough} is quicker."))
-    elif why := _who_computes(threads, taken):
-        fewer = named("threads", _fewer(threads, taken))
-        callback(WarningEvent(f"This machine is busy: {why}. Fewer threads can be quicker then, such as {fewer}."))
+        better = named("threads", bound_cores())
+        callback(WarningEvent(f"{found}: they wait for each other, and {better} is faster."))
+    elif reason := _who_computes(threads, taken):
+        fewer = named("threads", _free_cores(threads, taken))
+        callback(WarningEvent(f"This machine is busy: {reason}. Fewer threads can be faster, such as {fewer}."))
 
 
-def warn_of_other_bits(compute: DeviceSetup, threads: Threads, callback: Callback, before: int | None) -> None:
-    """Says what another number of threads does to a run that goes on.
+def warn_if_threads_changed(setup: DeviceSetup, threads: Threads, callback: Callback, previous: int | None) -> None:
+    """Warn that a resumed run with another number of threads may end with other bits.
 
     Args:
-        compute: Where the run computes.
-        threads: That it goes on with.
-        callback: Told.
-        before: Threads that it had; None where that is not known.
+        setup: The run's device.
+        threads: The run's threads.
+        callback: Receives the warning.
+        previous: The number of threads before; None if unknown.
     """
-    if before and before != threads.count and compute.device.type == "cpu":
+    if previous and previous != threads.count and setup.device.type == "cpu":
         callback(
             WarningEvent(
-                f"The run goes on with {threads} ({threads.reason}), but had {before}. Sums are then rounded "
-                f"otherwise: it may not end with the bits that it would have had. {named('threads', before)} ends with "
-                "them."
+                f"The run resumes with {threads} ({threads.reason}), but had {previous}. Sums then round differently, "
+                f"so it may not end with the same bits as without the break; with {named('threads', previous)} it does."
             )
         )
 
 
 def _who_computes(threads: Threads, taken: float | None) -> str:
-    """That other programs take a run's cores, as the system tells it; empty where they do not.
+    """Return how much other programs use a run's cores, in words; empty if they leave it enough.
 
     Args:
-        threads: The run's.
-        taken: Cores; None where that is not known.
+        threads: The run's threads.
+        taken: Cores that other programs use; None if unknown.
     """
     if taken is None:
         load = load_per_core()
@@ -90,86 +89,86 @@ def _cores() -> str:
     return f"{cores} core{'' if cores == 1 else 's'}"
 
 
-def _fewer(threads: Threads, taken: float | None) -> int:
-    """Threads that have a core each beside other programs."""
+def _free_cores(threads: Threads, taken: float | None) -> int:
+    """Return the number of threads, fewer than now, that have a core each beside other programs."""
     return 1 if taken is None else max(1, min(threads.count - 1, round(bound_cores() - taken)))
 
 
-class PaceWatch:
-    """A listener before another one, which also tells it, once, that steps take far longer than they did.
+class SlowdownMonitor:
+    """Passes events on to a callback, and warns once if steps take far longer than before.
 
-    It looks at what training tells a few times a second, so that steps cost nothing more.
+    It measures at each TrainingProgress, a few times a second, so it costs the steps nothing.
 
     Args:
-        callback: Told of all.
-        threads: The run's.
-        folder: The run's.
-        look: Tells what has been computed; for tests.
+        callback: Receives all events and the warning.
+        threads: The run's threads.
+        folder: The run folder.
+        measure: Returns the processor's time; for tests.
     """
 
     def __init__(
-        self, callback: Callback, threads: Threads, folder: Path, look: Callable[[], Usage] | None = None
+        self, callback: Callback, threads: Threads, folder: Path, measure: Callable[[], Usage] | None = None
     ) -> None:
-        self._listener = callback
+        self._callback = callback
         self._threads = threads
         self._folder = folder
-        self._look = look or usage
+        self._measure = measure or usage
         self._has_warned = False
         self._stage = ""
-        self._quickest = math.inf
+        self._fastest = math.inf
         self._samples: list[float] = []
-        self._sampled = 0.0
+        self._sampled_seconds = 0.0
         self._last: tuple[int, float] | None = None
-        self._window_began: Usage | None = None
+        self._window_start: Usage | None = None
         self._slow_since: Usage | None = None
 
     def __call__(self, event: Event) -> None:
-        """Passes an event on."""
-        self._listener(event)
+        """Pass an event on."""
+        self._callback(event)
         if isinstance(event, EvalRecord):
-            self._last = None  # What lies between is evaluation.
+            self._last = None  # The time until the next step is that of the evaluation.
         elif isinstance(event, TrainingProgress) and not self._has_warned:
-            self._follow(event, self._look())
+            self._add_sample(event, self._measure())
 
-    def _follow(self, event: TrainingProgress, now: Usage) -> None:
-        if event.stage != self._stage:  # Its steps are others.
-            self._stage, self._quickest = event.stage, math.inf
-            self._samples, self._sampled, self._last = [], 0.0, None
-            self._window_began, self._slow_since = now, None
+    def _add_sample(self, event: TrainingProgress, now: Usage) -> None:
+        if event.stage != self._stage:  # Its steps are not comparable.
+            self._stage, self._fastest = event.stage, math.inf
+            self._samples, self._sampled_seconds, self._last = [], 0.0, None
+            self._window_start, self._slow_since = now, None
         step = (event.epoch - 1) * event.steps + event.step
         if self._last:
             seconds = now.time - self._last[1]
             self._samples.append(seconds / (step - self._last[0]))
-            self._sampled += seconds
+            self._sampled_seconds += seconds
         self._last = step, now.time
-        if self._sampled >= WINDOW_SECONDS and len(self._samples) >= WINDOW_SAMPLES:
+        if self._sampled_seconds >= WINDOW_SECONDS and len(self._samples) >= WINDOW_SAMPLES:
             self._close_window(statistics.median(self._samples), now)
 
     def _close_window(self, seconds: float, now: Usage) -> None:
-        """Compares a window's steps with the quickest; slow ones count from the second window in a row on."""
-        began, self._window_began, self._samples, self._sampled = self._window_began, now, [], 0.0
-        self._quickest = min(self._quickest, seconds)
-        factor = seconds / self._quickest
+        """Compare the steps of a window with the fastest; a single slow window is not reported."""
+        start, self._window_start = self._window_start, now
+        self._samples, self._sampled_seconds = [], 0.0
+        self._fastest = min(self._fastest, seconds)
+        factor = seconds / self._fastest
         if factor < SLOWER:
             self._slow_since = None
         elif self._slow_since is None:
-            self._slow_since = began
-        elif message := self._why_slow(factor, seconds, now.taken_since(self._slow_since)):
+            self._slow_since = start
+        elif message := self._explain(factor, seconds, now.taken_since(self._slow_since)):
             self._has_warned = True
-            self._listener(WarningEvent(message))
+            self._callback(WarningEvent(message))
 
-    def _why_slow(self, factor: float, seconds: float, taken: float | None) -> str | None:
+    def _explain(self, factor: float, seconds: float, taken: float | None) -> str | None:
+        """Return why steps are slow and what helps; None if they are not slow enough to say so."""
         found = f"Steps take {factor:.1f} times as long as before ({seconds:.2g} s, not {seconds / factor:.2g} s): "
-        if why := _who_computes(self._threads, taken):
+        if reason := _who_computes(self._threads, taken):
             if self._threads.count == 1:
-                return f"{found}{why}. The run has one thread already; fewer programs at a time would help."
-            fewer = _fewer(self._threads, taken)
+                return f"{found}{reason}. The run already has one thread; fewer programs at a time would help."
+            command = resume_command(self._folder, threads=_free_cores(self._threads, taken))
             return (
-                f"{found}{why}, and threads wait for each other. Fewer can be quicker: stop the run with Ctrl-C, which "
-                f"loses nothing, and go on with: {resume_command(self._folder, threads=fewer)}"
+                f"{found}{reason}, and threads wait for each other. Fewer can be faster: stop the run with Ctrl-C, "
+                f"which loses nothing, and resume it with: {command}"
             )
         if factor < MUCH_SLOWER:
             return None
-        return (
-            f"{found}other programs leave its cores alone; a processor that is hot, or a disk, may have become slower."
-        )
+        return f"{found}other programs do not take its cores; a hot processor, or a disk, may have become slower."

@@ -17,7 +17,7 @@ from tl_toolkit.io.own_files import CONFIG_FILE, LOCK_FILE, MODEL_FILE
 from tl_toolkit.text import named, names_flags
 
 if TYPE_CHECKING:
-    from tl_toolkit.data.quality.readability import ExcludedImage  # With it comes torch, which takes seconds.
+    from tl_toolkit.data.quality.readability import ExcludedImage  # Imports torch, which takes seconds.
 
 RUNS = Path("runs")
 LAST_FILE = "last.safetensors"
@@ -29,10 +29,10 @@ FULL_MODEL_FILE = "full_model.pt"
 
 
 def create_run_folder(out: str | None, arch: str, data: str) -> Path:
-    """Makes a new folder: exactly `out`, or one under runs/ named after date, network and data.
+    """Create a folder: exactly `out`, or one under runs/ named after date, network and data.
 
     Raises:
-        ToolkitError: The folder cannot be made.
+        ToolkitError: The folder cannot be created.
     """
     try:
         if out is not None:
@@ -40,40 +40,39 @@ def create_run_folder(out: str | None, arch: str, data: str) -> Path:
             folder.mkdir(parents=True)
             return folder
         RUNS.mkdir(exist_ok=True)
-        base = f"{datetime.date.today():%Y-%m-%d}-{_plain(arch)}-{_plain(data)}"
+        base = f"{datetime.date.today():%Y-%m-%d}-{_safe_name(arch)}-{_safe_name(data)}"
         number = 1
         while True:
             folder = RUNS / (base if number == 1 else f"{base}-{number}")
-            try:
+            with contextlib.suppress(FileExistsError):
                 folder.mkdir()
                 return folder
-            except FileExistsError:
-                number += 1
+            number += 1
     except OSError as error:
         raise ToolkitError(
-            f"Cannot make the run's folder {out or RUNS}: {error.strerror}. Choose another {named('out')}."
+            f"Cannot create the run folder {out or RUNS}: {error.strerror}. Choose another {named('out')}."
         ) from error
 
 
-def check_out(out: str | None) -> None:
-    """Refuses a folder that cannot serve before any work is done.
+def check_new_folder(out: str | None) -> None:
+    """Refuse a run folder that exists or cannot be written, before any work is done.
 
     Raises:
-        UsageError: `out` exists, or its name is no text.
+        UsageError: `out` exists, or its name is not valid UTF-8.
     """
     if out is None:
         return
     if "\\udc" in ascii(out):
         raise UsageError(
-            f"The name of {named('out')}, {out!a}, is no valid UTF-8; safetensors cannot be written there."
+            f"The name of {named('out')}, {out!a}, is not valid UTF-8; safetensors cannot be written there."
         )
     if expand_path(out).exists():
         raise UsageError(f"The folder {out} exists; nothing is ever overwritten. Choose another {named('out')}.")
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from training in a folder; the system takes the lock off a process that dies.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Within the block, no other process can train in a folder; the system removes the lock of a process that dies.
 
     Raises:
         UsageError: Another process trains there.
@@ -88,10 +87,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def find_run(run: str | Path) -> Path:
-    """The folder of a run that may be gone on with.
+    """Return the folder of a run.
 
     Raises:
-        UsageError: It is none.
+        UsageError: There is no run in it.
     """
     folder = expand_path(run)
     if not is_file(folder / CONFIG_FILE):
@@ -103,7 +102,7 @@ def find_run(run: str | Path) -> Path:
 
 
 def newest_run(runs: Path = RUNS) -> Path:
-    """The run under runs/ whose model was written last.
+    """Return the folder of the run under runs/ whose model was written last.
 
     Raises:
         UsageError: There is none.
@@ -117,7 +116,7 @@ def newest_run(runs: Path = RUNS) -> Path:
 
 
 def write_config(folder: Path, yaml_text: str, threads: int) -> Path:
-    """Writes the settings, so that the run can be made again, and with how many threads it then has the same bits."""
+    """Write the settings, with the command that repeats the run to the same bits."""
     path = folder / CONFIG_FILE
     command = f"tl finetune --config {CONFIG_FILE} --threads {threads}"
     write_text(
@@ -127,21 +126,21 @@ def write_config(folder: Path, yaml_text: str, threads: int) -> Path:
 
 
 def write_bad_images(folder: Path, bad: "Sequence[ExcludedImage]") -> Path:
-    """Writes the images that were left out, with the reasons."""
+    """Write the images that were left out, with the reasons."""
     path = folder / BAD_IMAGES_FILE
     write_csv(path, ["split", "path", "reason"], ([image.split, image.path, image.reason] for image in bad))
     return path
 
 
-def _plain(name: str) -> str:
-    """A name without what a path could misunderstand."""
+def _safe_name(name: str) -> str:
+    """Return a name without characters that are special in paths."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
 
 
 def resume_command(folder: Path, **changes: object) -> str:
-    """What goes on with a run, with some settings anew."""
-    given = [named(name, value) for name, value in changes.items()]
+    """Return the command that resumes a run with some settings changed."""
+    settings = [named(name, value) for name, value in changes.items()]
     if names_flags():
-        return " ".join(["tl finetune --resume", shlex.quote(str(folder)), *given])
-    words = ", ".join([f'"{folder}"', *given])
-    return f"tl_toolkit.resume({words})"
+        return " ".join(["tl finetune --resume", shlex.quote(str(folder)), *settings])
+    arguments = ", ".join([f'"{folder}"', *settings])
+    return f"tl_toolkit.resume({arguments})"

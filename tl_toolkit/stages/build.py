@@ -76,7 +76,7 @@ def build_stage(
             config = _in_batches(context, config, "the network has no frozen part that can be run alone")
             make = _stages_on_images(context, trainable)
         else:
-            if reason := features.why_not_at_once(context.splits.train, context.classes):
+            if reason := features.why_too_large(context.splits.train, context.classes):
                 config = _in_batches(context, config, reason)
             make = _stages_on_features(context, config, trainable, features)
             stack.enter_context(features.prefix.skipped())
@@ -129,8 +129,8 @@ def _stages_on_features(
     order = ViewBatchSampler(
         len(samples), context.views, batch_size, config.seed, config.drop_last, context.balanced_targets
     )
-    train = features.batches(samples, context.views, order)
-    val = features.in_order("val", context.splits.val)
+    train = features.train_batches(samples, context.views, order)
+    val = features.eval_batches("val", context.splits.val)
     feed = features.prefix.feed
 
     def prepare(rows: torch.Tensor) -> torch.Tensor:

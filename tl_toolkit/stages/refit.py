@@ -32,7 +32,7 @@ def why_not_refit(context: RunContext, probe: StageConfig, best_stage: str) -> s
     features = find_features(context, context.network.head_modules)  # Another stage may have come after the probe.
     if features is None:
         return "the network has no frozen part that can be run alone"
-    return features.why_not_at_once(_merge(splits.train, splits.val), context.classes)
+    return features.why_too_large(_merge(splits.train, splits.val), context.classes)
 
 
 def refit_head(context: RunContext, probe: StageConfig) -> None:

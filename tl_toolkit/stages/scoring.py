@@ -24,7 +24,7 @@ def score_split(
     if features is None:
         return scoring.score(model, samples, workers)
     prefix = features.prefix  # Of the same network; features that are not stored run through it too.
-    batches = features.in_order(split, samples)
+    batches = features.eval_batches(split, samples)
     with prefix.skipped(), model.compute.inference():
         return evaluate_batches(
             model.module,

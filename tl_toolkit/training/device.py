@@ -118,7 +118,7 @@ def select_device(device: str, precision: Precision, module: nn.Module | None = 
     """
     allocator.tune()
     chosen = _find_device(device)
-    native, native_reason = _has_native_bf16(chosen)
+    native, native_reason = _native_bf16(chosen)
     if precision == "bf16" and not native:
         raise UsageError(
             f"{named('precision', 'bf16')} was asked for, but {chosen} has no bf16 instructions. Use fp32 or auto."
@@ -149,7 +149,7 @@ def _find_device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
-def _has_native_bf16(device: torch.device) -> tuple[bool, str]:
+def _native_bf16(device: torch.device) -> tuple[bool, str]:
     """Return whether a device multiplies bf16 in hardware, and why."""
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -27,8 +27,8 @@ PROBE_EPOCHS = 48
 Caltech-101, with 30 % of train as val and eight seeds (see CHANGELOG.md)."""
 
 LBFGS_EPOCHS = 12
-"""For a probe by L-BFGS, 60 iterations: then, on features of tf_efficientnet_lite0, the loss of Caltech-101 changes in its
-fourth digit, and that of ants and bees no more."""
+"""For a probe by L-BFGS: 60 iterations. On the features of tf_efficientnet_lite0 the loss of Caltech-101 then changes
+in its fourth digit, and that of ants and bees no more."""
 
 DEFAULT_EMA = 0.98
 WARMUP, LONG_WARMUP = 0.1, 0.4

@@ -22,7 +22,7 @@ def fit_to_budget(
     Args:
         context: What the stages of the run share.
         planned: The settings of the stage.
-        records: Every evaluation so far.
+        records: Every evaluation of the run so far.
         budget: The time that the run may take.
 
     Returns:

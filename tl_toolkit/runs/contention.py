@@ -109,13 +109,8 @@ class SlowdownMonitor:
     def __init__(
         self, callback: Callback, threads: Threads, folder: Path, measure: Callable[[], Usage] | None = None
     ) -> None:
-        self._callback = callback
-        self._threads = threads
-        self._folder = folder
-        self._measure = measure or usage
-        self._has_warned = False
-        self._stage = ""
-        self._fastest = math.inf
+        self._callback, self._threads, self._folder, self._measure = callback, threads, folder, measure or usage
+        self._has_warned, self._stage, self._fastest = False, "", math.inf
         self._samples: list[float] = []
         self._sampled_seconds = 0.0
         self._last: tuple[int, float] | None = None

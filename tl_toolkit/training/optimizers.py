@@ -25,10 +25,8 @@ class OptimizerDefaults:
 
 
 LBFGS = "lbfgs"
-LBFGS_ITERATIONS = 5
-"""Iterations in a step. The first loss of a step repeats the last one of the step before."""
-
-LBFGS_HISTORY = 10
+LBFGS_ITERATIONS, LBFGS_HISTORY = 5, 10
+"""Iterations in a step, whose first loss repeats the last one of the step before; and steps remembered."""
 
 LBFGS_DEFAULTS = OptimizerDefaults(1.0, 3e-3)
 """L-BFGS finds its own step length. The penalty was chosen by cross-validation (tests/benchmarks/NOTES.md)."""
@@ -175,10 +173,10 @@ def make_optimizer(
             },
         )
         group["params"].append(parameter)
+    options = {"fused": True} if name in FUSED else {}
+    if name == "sgd" and not momentum:
+        options["nesterov"] = False
     try:
-        options = {"fused": True} if name in FUSED else {}
-        if name == "sgd" and not momentum:
-            options["nesterov"] = False
         optimizer: Optimizer = create_optimizer_v2(
             [*groups.values()], opt=name, lr=learning_rate, momentum=momentum, **options
         )

@@ -104,12 +104,7 @@ def capture_state(stage: Stage, progress: StageProgress) -> StageState:
 
 
 def restore_weights(module: nn.Module, trainable: Sequence[str], state: StageState) -> None:
-    """Load the trained weights of a state into a network.
-
-    Args:
-        module: The network.
-        trainable: Names of its modules that train.
-        state: The state of the stage.
+    """Load the weights of a state, those of all `trainable` modules, into a network.
 
     Raises:
         ModelFileError: The weights are those of another network.

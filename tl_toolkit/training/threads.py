@@ -58,14 +58,8 @@ def _processes() -> int:
 def torch_threads(requested: int | None, previous: int | None = None) -> Iterator[Threads]:
     """Within the block, torch computes with the chosen threads, and decoding uses no more cores than requested.
 
-    torch starts its threads when it first needs them, and each worker process of a loader computes with one.
-
-    Args:
-        requested: See `choose_threads`.
-        previous: See `choose_threads`.
-
-    Yields:
-        The number of threads, and the reason for it.
+    torch starts its threads when it first needs them, and each worker process of a loader computes with one. The
+    arguments are those of `choose_threads`, and so is what is yielded.
     """
     chosen, own = choose_threads(requested, previous), torch.get_num_threads()
     try:

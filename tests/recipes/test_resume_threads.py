@@ -24,8 +24,8 @@ def test_resume_with_other_threads_says_what_that_does_to_the_bits(stopped_run: 
     own = torch.get_num_threads()
     run, told = told_by_resume(stopped_run, threads=own + 1)
     assert [event.message for event in told if isinstance(event, WarningEvent) and "bits" in event.message] == [
-        f"The run goes on with {own + 1} threads (as asked), but had {own}. Sums are then rounded otherwise: it may "
-        f"not end with the bits that it would have had. threads={own} ends with them."
+        f"The run resumes with {own + 1} threads (as asked), but had {own}. Sums then round differently, so it may not "
+        f"end with the same bits as without the break; with threads={own} it does."
     ]
     assert DecisionEvent("threads", str(own + 1), "as asked", detail=True) in told
     assert run.summary["threads"] == own + 1

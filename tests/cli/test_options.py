@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_cli import tl
+from tests.helpers.terminal import run_tl
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.text import flag_of
 
@@ -14,7 +14,7 @@ from tl_toolkit.text import flag_of
 @pytest.fixture(scope="module")
 def settings_help() -> dict[str, str]:
     """The help of each option in `tl finetune --help-all`, on one line, by flag."""
-    shown = tl("finetune", "--help-all").stdout
+    shown = run_tl("finetune", "--help-all").stdout
     rows = re.findall(r"^│ [ *]*(--[a-z-]+)(.*(?:\n│ {20}.*)*)", shown, re.MULTILINE)
     return {flag: " ".join(text.replace("│", " ").split()) for flag, text in rows}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tl_toolkit as tl
-from tests.cli.test_cli import tl as run_tl
+from tests.helpers.terminal import run_tl
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import ToolkitError, UsageError
 

@@ -35,7 +35,8 @@ from tl_toolkit.training import device, loop
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",
     "train_images", "val_images", "test_images", "val_images_seen", "test_images_seen",
-    "val_accuracy", "val_loss", "test_accuracy",
+    "val_loss", "val_accuracy", "val_top5_accuracy", "val_class_accuracy",
+    "test_loss", "test_accuracy", "test_top5_accuracy", "test_class_accuracy",
     "class_accuracy", "best_stage", "best_epoch", "refit_on_val", "stages",
     "train_loss", "seconds", "images_per_second", "precision", "device", "threads", "bad_images",
     "dropped_images", "versions",

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from tl_toolkit.inference.classifier import Prediction
+from tl_toolkit.inference.classifier import BATCH, FailedPrediction, Prediction
 from tl_toolkit.recipes.finetune import Run
-from tl_toolkit.recipes.predict import BATCH, FailedPrediction, find_images, predict_stream
+from tl_toolkit.recipes.predict import find_images, predict_stream
 
 
 def test_find_images_opens_folders_and_patterns_and_keeps_missing_paths(tmp_path: Path):

@@ -153,7 +153,7 @@ def test_finetune_of_a_probe_keeps_its_last_epoch_even_if_one_before_was_better_
     def falling(*arguments: Any) -> Any:
         nonlocal count
         count += 1
-        return dataclasses.replace(judge(*arguments), accuracy=1 / count)
+        return dataclasses.replace(judge(*arguments), values={"accuracy": 1 / count})
 
     monkeypatch.setattr(loop, "evaluate_batches", falling)
     settings = {**small_settings, "tune": "linear-probe", "epochs": 4}

@@ -53,11 +53,11 @@ def evaluate(
     trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a model on labelled images: loss, top-1, top-5 and the accuracy of each class.
+    """Evaluate a model on labelled images: loss, top-1, top-5 and the accuracy of each class.
 
-    Classes are matched by name. Of the data that a model was trained on, it is
-    judged by what it has not seen. Where it learned from some of the images
-    that are judged, their share is told.
+    Classes are matched by name. Of its own training data, a model is evaluated
+    on what it has not seen. If it learned from some of the images, their share
+    is shown.
     """
     data = only_data(images, data)
     from tl_toolkit.runs.folder import newest_run
@@ -68,18 +68,19 @@ def evaluate(
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.events import DecisionEvent, download_progress
         from tl_toolkit.inference.loading import load
-        from tl_toolkit.recipes.evaluate import evaluate, open_labelled
+        from tl_toolkit.inference.scoring import open_labelled
+        from tl_toolkit.recipes.evaluate import evaluate
 
-    with ProgressDisplay(console.status_console(to_stderr=True)) as narration:
+    with ProgressDisplay(console.status_console(to_stderr=True)) as display:
         loaded = load(place, device=device, precision=precision, trust=trust)
-        narration(DecisionEvent("model", display_path(place), "" if model else "the newest run"))
+        display(DecisionEvent("model", display_path(place), "" if model else "the newest run"))
         spec = data or loaded.metadata.training.get("data")
         if not spec:
             raise UsageError(f"{place} does not say what it was trained on: say --data.")
-        narration(DecisionEvent("data", display_data(spec), "" if data else "what the model was trained on"))
+        display(DecisionEvent("data", display_data(spec), "" if data else "what the model was trained on"))
         root = data_root or Path(loaded.metadata.training.get("data_root", DATA_ROOT))
-        source = open_labelled(spec, root, download, download_progress(narration))
-        result = evaluate(loaded, source, split, workers=workers, threads=threads, callback=narration)
+        source = open_labelled(spec, root, download, download_progress(display))
+        result = evaluate(loaded, source, split, workers=workers, threads=threads, callback=display)
     if as_json:
         console.print_json(_plain(result, place, spec))
     else:
@@ -90,33 +91,43 @@ def evaluate(
 
 
 def _plain(result: "Evaluation", model: str, data: str) -> dict[str, Any]:
-    scores = result.scores
     return {
         "model": model,
         "data": data,
         "split": result.split,
         "split_of_run": result.of_run,
-        "images": scores.images,
+        "images": result.scores.images,
         "seen_images": result.seen,
         "left_out_images": result.left_out,
-        "loss": scores.loss,
-        "accuracy": scores.accuracy,
-        "top5_accuracy": scores.top5_accuracy,
-        "class_accuracy": result.class_accuracy,
+        **result.metrics,
         "bad_images": [dataclasses.asdict(image) for image in result.bad_images],
     }
 
 
 def _print(result: "Evaluation") -> None:
+    from tl_toolkit.metrics.base import METRICS
+
     scores = result.scores
     seen = "not known"
     if result.seen is not None:
         count = f"{result.seen:,} ({console.percent(result.seen / scores.images)})" if result.seen else "none"
         seen = f"{count} in training"
     console.print_accuracy(f"{console.percent(scores.accuracy)} of {scores.images:,} images")
-    top5 = [] if scores.top5_accuracy is None else [("top-5", console.percent(scores.top5_accuracy))]
-    rows = [("images", f"{result.data}, {result.title}"), ("seen", seen), *top5]
-    console.print_rows([*rows, ("loss", f"{scores.loss:.4f}")])
+    rows = [("images", f"{result.data}, {result.title}"), ("seen", seen)]
+    columns, by_class = ["class"], {name: [name] for name in result.class_accuracy}
+    for name, value in scores.values.items():
+        metric = METRICS.get(name)
+        if isinstance(value, tuple):
+            columns.append(metric.label)
+            for class_name, row in by_class.items():
+                row.append(_format(result.metrics[name].get(class_name), metric.format))
+        elif value is not None and name != "accuracy":
+            rows.append((metric.label, _format(value, metric.format)))
+    console.print_rows([*rows, ("loss", _format(scores.loss, "number"))])
     console.print_blank()
-    classes = [[name, console.percent(accuracy)] for name, accuracy in result.class_accuracy.items()]
-    console.print_table(["class", "accuracy"], classes, numbers=1)
+    console.print_table(columns, by_class.values(), numbers=len(columns) - 1)
+
+
+def _format(value: float | None, how: str) -> str:
+    """Return a metric's value for people; nothing for None."""
+    return console.percent(value) if value is None or how == "percent" else f"{value:.4f}"

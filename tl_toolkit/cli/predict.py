@@ -32,15 +32,16 @@ from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.text import join_names
 
 if TYPE_CHECKING:
-    from tl_toolkit.inference.classifier import ImageClassifier, Prediction
-    from tl_toolkit.recipes.predict import Result
+    from tl_toolkit.inference.classifier import FailedPrediction, ImageClassifier, Prediction
     from tl_toolkit.report.image_grid import LabelledImage
+
+    Result = Prediction | FailedPrediction
 
 Format = Literal["table", "json", "jsonl", "csv"]
 STDIN = "-"
 
 ALWAYS_SHOWN = ("image", "class", "probability")
-"""Columns of the table; the others are shown where something is in them."""
+"""Columns that the table always has; empty other columns are left out."""
 
 
 def predict(
@@ -48,11 +49,11 @@ def predict(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Images, folders, globs; - reads paths from stdin. Needless with --grid.", show_default=False
+            help="Images, folders, globs; - reads paths from stdin. Optional with --grid.", show_default=False
         ),
     ] = None,
     model: ModelOption = None,
-    top_k: Annotated[int, typer.Option(min=1, help="Classes to tell for each image.")] = 5,
+    top_k: Annotated[int, typer.Option(min=1, help="Number of classes to name for each image.")] = 5,
     output: Annotated[
         Format | None, typer.Option("--format", "-f", help="How to print.", show_default="as --out ends, or table")
     ] = None,
@@ -60,8 +61,8 @@ def predict(
     grid: Annotated[
         Path | None,
         typer.Option(
-            help="Draw images with truth and prediction to this .png, .pdf or .svg file; without IMAGES, images of "
-            "the model's own data, of test or others that it has not seen."
+            help="Draw images with truth and prediction to this .png, .pdf or .svg file; without IMAGES, images from "
+            "the model's own data: test, or others that it has not seen."
         ),
     ] = None,
     threads: ThreadsOption = None,
@@ -102,51 +103,51 @@ def predict(
         assert grid is not None  # Else there would be IMAGES.
         _draw_own_images(loaded, place, grid)
         return
-    tally = ResultCounter(_most_pictures() if grid else 0)
-    _write(tally.counted(predict_stream(loaded, chain([first], paths), top_k)), chosen, out)
-    if grid is not None and tally.first:
+    counter = ResultCounter(_max_images() if grid else 0)
+    _write(counter.count(predict_stream(loaded, chain([first], paths), top_k)), chosen, out)
+    if grid is not None and counter.first:
         from tl_toolkit.report.sample_images import predicted_images
 
-        which = "all" if tally.done == len(tally.first) else "the first"
-        _draw(predicted_images(loaded, tally.first), grid, which)
-    if tally.failed:
-        console.print_warning(f"{tally.failed} could not be read.")
+        which = "all" if counter.done == len(counter.first) else "the first"
+        _draw(predicted_images(loaded, counter.first), grid, which)
+    if counter.failed:
+        console.print_warning(f"{counter.failed} could not be read.")
         raise typer.Exit(UNREADABLE)
 
 
 class ResultCounter:
-    """Counts results as they pass, and keeps the first ones for a grid.
+    """Counts results as they pass, and keeps the first predictions for a grid.
 
     Args:
-        kept: How many.
+        max_kept: How many to keep.
     """
 
-    def __init__(self, kept: int) -> None:
-        self._kept = kept
+    def __init__(self, max_kept: int) -> None:
+        self._max_kept = max_kept
         self.done = self.failed = 0
         self.first: list[Prediction] = []
 
-    def counted(self, results: "Iterable[Result]") -> "Iterator[Result]":
-        """The same results."""
-        from tl_toolkit.recipes.predict import FailedPrediction
+    def count(self, results: "Iterable[Result]") -> "Iterator[Result]":
+        """Yield the same results."""
+        from tl_toolkit.inference.classifier import FailedPrediction
 
         for result in results:
             self.done += 1
             if isinstance(result, FailedPrediction):
                 self.failed += 1
-            elif len(self.first) < self._kept:
+            elif len(self.first) < self._max_kept:
                 self.first.append(result)
             yield result
 
 
-def _most_pictures() -> int:
+def _max_images() -> int:
     from tl_toolkit.report.image_grid import MAX_IMAGES  # With it comes matplotlib, which nothing else here needs.
 
     return MAX_IMAGES
 
 
 def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) -> None:
-    """Refuses what cannot be read or written before any work is done."""
+    """Refuse what cannot be read or written, before any work."""
     if not images and grid is None:
         raise UsageError(
             "Say which images: files, folders or globs. With --grid FILE.png alone, images of the model's own data are "
@@ -154,7 +155,7 @@ def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) 
         )
     if not images and out is not None:
         raise UsageError("--out is for the results of IMAGES: say which.")
-    _check_there(images or [])
+    _check_exist(images or [])
     for path in (out, grid):
         if path is not None and path.exists():
             raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another name.")
@@ -164,15 +165,15 @@ def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) 
         figure_format(grid)
 
 
-def _check_there(images: list[str]) -> None:
-    """Refuses names of which none is there. Where others are, or come on stdin, a missing one is listed as unreadable.
+def _check_exist(images: list[str]) -> None:
+    """Refuse names if none of them exists; beside others, or paths from stdin, a missing one is listed as unreadable.
 
     Raises:
-        UsageError: None of them is.
+        UsageError: None of them exists.
     """
-    if not images or any(given == STDIN or call_with_stall_guard(_is_there, given) for given in images):
+    if not images or any(name == STDIN or call_with_stall_guard(_exists, name) for name in images):
         return
-    missing = join_names([repr(given) for given in images])
+    missing = join_names([repr(name) for name in images])
     first = Path(images[0])
     near = get_close_matches(first.name, call_with_stall_guard(_names_in, first.parent), n=MAX_SUGGESTIONS)
     hint = f" Did you mean {' or '.join(str(first.with_name(name)) for name in near)}?" if near else ""
@@ -180,10 +181,10 @@ def _check_there(images: list[str]) -> None:
     raise UsageError(f"{what}{hint}")
 
 
-def _is_there(given: str) -> bool:
-    """Whether a name is that of anything, or a pattern that something fits."""
-    fitting = glob.iglob(given, recursive=True) if glob.has_magic(given) else iter(())  # noqa: PTH207  # as find_images
-    return os.path.lexists(given) or next(fitting, None) is not None
+def _exists(name: str) -> bool:
+    """Return whether a name is that of a file or folder, or a pattern that matches one."""
+    matches = glob.iglob(name, recursive=True) if glob.has_magic(name) else iter(())  # noqa: PTH207  # as find_images
+    return os.path.lexists(name) or next(matches, None) is not None
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -211,7 +212,7 @@ def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> Non
 
 
 def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
-    """Draws images of the data that the model was trained on, those that it has not seen where there are any."""
+    """Draw images of the data that the model was trained on, preferably ones that it has not seen."""
     from tl_toolkit.cli.progress import ProgressDisplay
     from tl_toolkit.data.seen_images import choose_eval_split, report_seen_images
     from tl_toolkit.data.sources.base import open_source
@@ -237,13 +238,13 @@ def _draw(pictures: "list[LabelledImage]", grid: Path, which: str) -> None:
     save_figure(image_grid(pictures), grid)
     known = [picture for picture in pictures if picture.truth is not None]
     right = sum(picture.truth == picture.predicted for picture in known)
-    judged = f", {right} of {len(known)} right" if known else ""
-    shown = f"{which} {len(pictures)} images{judged}"
+    correct = f", {right} of {len(known)} right" if known else ""
+    shown = f"{which} {len(pictures)} images{correct}"
     console.print_row(console.status_console(to_stderr=True), "grid", display_path(grid), shown)
 
 
 def _format(output: Format | None, out: Path | None) -> Format:
-    """The format asked for, else the one that --out ends in."""
+    """Return the requested format, else the one that --out ends in."""
     if output is not None or out is None:
         if output == "table" and out is not None:
             raise UsageError("A table is for the terminal; with --out choose --format json, jsonl or csv.")
@@ -255,12 +256,12 @@ def _format(output: Format | None, out: Path | None) -> Format:
 
 
 def _paths(images: Iterable[str]) -> Iterator[str]:
-    for given in images:
-        if given == STDIN:
+    for name in images:
+        if name == STDIN:
             lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
             yield from (line for line in lines if line.strip())
         else:
-            yield given
+            yield name
 
 
 def _lines(results: "Iterable[Result]", output: Format) -> Iterator[str]:
@@ -279,8 +280,8 @@ def _lines(results: "Iterable[Result]", output: Format) -> Iterator[str]:
 
 
 def _plain(result: "Result") -> dict[str, Any]:
-    """A result as JSON has it."""
-    from tl_toolkit.recipes.predict import FailedPrediction
+    """Return a result as JSON has it."""
+    from tl_toolkit.inference.classifier import FailedPrediction
 
     if isinstance(result, FailedPrediction):
         return {"path": result.path, "error": result.error}
@@ -295,7 +296,7 @@ def _csv_line(cells: list[Any]) -> str:
 
 
 def _print_table(results: "Iterable[Result]") -> None:
-    from tl_toolkit.recipes.predict import FailedPrediction
+    from tl_toolkit.inference.classifier import FailedPrediction
 
     rows = []
     for result in results:

@@ -1,1 +1,1 @@
-"""A trained model that predicts."""
+"""Trained models: loading, predicting, scoring."""

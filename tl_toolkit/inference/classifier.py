@@ -1,4 +1,4 @@
-"""A model read from a run or a file, ready to predict."""
+"""A trained model with its class names and its preprocessing, ready to predict."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from tl_toolkit.training.device import DeviceSetup
 
 DEFAULT_TOP_K = 5
 BATCH = 32
-"""Images that are decoded and run at a time."""
+"""Images to decode and run at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassProbability:
-    """A class and the probability that the model gives it."""
+    """A class and its probability."""
 
     class_name: str
     probability: float
@@ -30,11 +30,11 @@ class ClassProbability:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one image.
+    """The likeliest classes of one image.
 
     Attributes:
-        path: The image's path, or what stands for it.
-        top_k: The likeliest classes, best first.
+        path: The image's path, or a name such as "image 0".
+        top_k: Classes and probabilities, best first.
     """
 
     path: str
@@ -47,8 +47,16 @@ class Prediction:
 
     @property
     def probability(self) -> float:
-        """Its probability."""
+        """The probability of the likeliest class."""
         return self.top_k[0].probability
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPrediction:
+    """An image that cannot be read, and why."""
+
+    path: str
+    error: str
 
 
 class ImageClassifier:
@@ -56,8 +64,8 @@ class ImageClassifier:
 
     Attributes:
         module: The plain torchvision or timm network, in eval mode.
-        metadata: What the model file says about it.
-        compute: Where and in which precision it runs.
+        metadata: The metadata of its model file.
+        compute: Its device and precision.
     """
 
     def __init__(self, module: nn.Module, metadata: ModelMetadata, compute: DeviceSetup) -> None:
@@ -78,17 +86,17 @@ class ImageClassifier:
         return self.metadata.input_spec
 
     def to_pixels(self, image: ImageLike) -> torch.Tensor:
-        """From an image or its path to uint8 (C, H, W).
+        """Return the pixels of an image or of a file, uint8 (C, H, W).
 
         Raises:
-            ImageError: It cannot be read.
+            ImageError: The image cannot be read.
         """
         spec = self.input_spec
         return self._to_pixels(open_image(image, spec.channels, min_size=spec.min_decode_size))
 
     @property
     def transform(self) -> Callable[[ImageLike], torch.Tensor]:
-        """From an image or its path to the network's input (C, H, W)."""
+        """The preprocessing: makes the network's input (C, H, W) from an image or its path."""
 
         def transform(image: ImageLike) -> torch.Tensor:
             pixels = self.to_pixels(image)
@@ -98,13 +106,13 @@ class ImageClassifier:
         return transform
 
     def logits(self, images: torch.Tensor | Sequence[ImageLike]) -> torch.Tensor:
-        """Logits of images.
+        """Compute the logits of images.
 
         Args:
             images: A batch (N, C, H, W) as `transform` makes it, or images and paths.
 
         Returns:
-            (N, classes), or (N, 1) of a model with one logit; float32 on the CPU.
+            Logits (N, classes), or (N, 1) of a model with one logit; float32 on the CPU.
 
         Raises:
             ImageError: An image cannot be read.
@@ -118,7 +126,7 @@ class ImageClassifier:
         return logits.float().cpu()
 
     def _inputs(self, images: Sequence[ImageLike]) -> torch.Tensor:
-        """The network's input (N, C, H, W); files are read in threads."""
+        """Return the network's input (N, C, H, W); threads read files."""
         if not all(is_path(image) for image in images):
             return torch.stack([self.transform(image) for image in images])
         pixels = readers().start(self.to_pixels, images).results()
@@ -130,31 +138,26 @@ class ImageClassifier:
     @overload
     def predict(self, images: list[ImageLike], top_k: int = DEFAULT_TOP_K) -> list[Prediction]: ...
     def predict(self, images: ImageLike | list[ImageLike], top_k: int = DEFAULT_TOP_K) -> Prediction | list[Prediction]:
-        """Names the likeliest classes.
+        """Name the likeliest classes.
 
         Args:
             images: An image, a path, or a list of them.
-            top_k: How many classes to tell.
+            top_k: Number of classes to name.
 
         Raises:
             ImageError: An image cannot be read.
         """
-        given = images if isinstance(images, list) else [images]
-        names = [str(image) if is_path(image) else f"image {index}" for index, image in enumerate(given)]
-        predictions = self.rank(self.logits(given), names, top_k) if given else []
+        batch = images if isinstance(images, list) else [images]
+        names = [str(image) if is_path(image) else f"image {index}" for index, image in enumerate(batch)]
+        predictions = self.to_predictions(self.logits(batch), names, top_k) if batch else []
         return predictions if isinstance(images, list) else predictions[0]
 
-    def rank(self, logits: torch.Tensor, names: Sequence[str], top_k: int) -> list[Prediction]:
-        """Turns logits into predictions, naming the images `names`."""
+    def to_predictions(self, logits: torch.Tensor, names: Sequence[str], top_k: int) -> list[Prediction]:
+        """Return the predictions of images with these logits and names."""
         best = ranked_classes(logits, top_k)
         shares = probabilities(logits, self.metadata.loss).gather(1, best)
-        return [
-            Prediction(
-                name,
-                tuple(
-                    ClassProbability(self.class_names[index], probability)
-                    for index, probability in zip(indices, probabilities, strict=True)
-                ),
-            )
-            for name, indices, probabilities in zip(names, best.tolist(), shares.tolist(), strict=True)
-        ]
+        predictions = []
+        for name, indices, row in zip(names, best.tolist(), shares.tolist(), strict=True):
+            top = (ClassProbability(self.class_names[index], share) for index, share in zip(indices, row, strict=True))
+            predictions.append(Prediction(name, tuple(top)))
+        return predictions

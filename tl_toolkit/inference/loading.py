@@ -1,50 +1,40 @@
-"""Loading a model from a run folder or a file; no code in it runs."""
-
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.io.files import is_file, is_folder
-from tl_toolkit.io.own_files import CONFIG_FILE, MODEL_FILE
-from tl_toolkit.text import format_value, named
-
-if TYPE_CHECKING:
-    pass  # With it comes torch, which takes seconds.
-
+"""Loading a model from a run folder or a file, without running code in it."""
 
 import shlex
 from itertools import islice
+from pathlib import Path
 from typing import get_args
 
 import torch
 from torch import nn
 
 from tl_toolkit.config.choices import Head, Precision
-from tl_toolkit.errors import MAX_SUGGESTIONS, ModelFileError
+from tl_toolkit.errors import MAX_SUGGESTIONS, ModelFileError, ToolkitError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.io.own_files import GIVE_A_MODEL, find_model
+from tl_toolkit.io.files import is_file, is_folder
+from tl_toolkit.io.own_files import CONFIG_FILE, GIVE_A_MODEL, MODEL_FILE, find_model
 from tl_toolkit.model_file import ModelMetadata, read_metadata, read_weights
 from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
 from tl_toolkit.models.pickles.load import CARD_ATTRIBUTE, load_pickled, metadata_of
 from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
-from tl_toolkit.text import join_names
+from tl_toolkit.text import format_value, join_names, named
 from tl_toolkit.training.device import select_device
 
-MAX_LOOKED_AT = 100
-"""Files of a folder in which a model is looked for, where it is no run."""
+MAX_SEARCHED = 100
+"""Files of a folder without a run that are searched for a model."""
 
 
 def load(
     path: str | Path, *, device: str = "auto", precision: Precision = "auto", trust: bool = False
 ) -> ImageClassifier:
-    """Loads a model; nothing in the file is run as code.
+    """Load a model without running code in its file.
 
     Args:
-        path: A run folder, a model.safetensors or a full model that tl saved, wherever it lies and whatever its name.
+        path: A run folder, a model.safetensors or a full model that tl saved, in any place and under any name.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" is bf16 where the device computes it natively.
-        trust: Load a full model even where code that is in the file would run.
+        trust: Load a full model even if code in the file would run.
 
     Raises:
         UsageError: There is no such file, it is of another kind, or it says nothing of classes and preprocessing.
@@ -60,7 +50,7 @@ def load(
 
 
 def find_model_file(path: str | Path) -> Path:
-    """The model.safetensors of a run folder, or the file itself.
+    """Return the model.safetensors of a run folder, or the file itself.
 
     Raises:
         UsageError: There is none.
@@ -69,25 +59,25 @@ def find_model_file(path: str | Path) -> Path:
     file = place / MODEL_FILE if is_folder(place) else place
     if is_file(file):
         return file
-    raise UsageError(f"{place} has no {MODEL_FILE} in it{_instead_of(place)}")
+    raise UsageError(f"{place} has no {MODEL_FILE} in it{_suggest_instead(place)}")
 
 
-def _instead_of(folder: Path) -> str:
-    """What is in a folder that is no run, or is one that has not come so far, and what can be given in its place."""
+def _suggest_instead(folder: Path) -> str:
+    """Return what a folder without a model holds, and what to give in its place."""
     if is_file(folder / CONFIG_FILE):
         return f". Its run has not come so far: tl finetune --resume {shlex.quote(str(folder))}"
     try:
         runs = sorted((path.parent for path in folder.glob(f"*/{MODEL_FILE}")), key=lambda run: run.stat().st_mtime)
-        inside = sorted(islice((path for path in folder.iterdir() if path.name[:1] != "."), MAX_LOOKED_AT))
+        inside = sorted(islice((path for path in folder.iterdir() if path.name[:1] != "."), MAX_SEARCHED))
     except OSError:
         return f". {GIVE_A_MODEL}"
-    if near := [str(path) for path in (*reversed(runs), *filter(_has_card, inside))][:MAX_SUGGESTIONS]:
+    if near := [str(path) for path in (*reversed(runs), *filter(_has_metadata, inside))][:MAX_SUGGESTIONS]:
         return f". Did you mean {' or '.join(near)}?"
     return f", only {join_names([path.name for path in inside])}. {GIVE_A_MODEL}" if inside else f". {GIVE_A_MODEL}"
 
 
-def _has_card(path: Path) -> bool:
-    """Whether there is a model that tl wrote as safetensors, whatever the name of its file."""
+def _has_metadata(path: Path) -> bool:
+    """Return whether a file is a safetensors model that tl wrote, whatever its name."""
     try:
         return is_file(path) and kind_of(path) == "safetensors" and bool(read_metadata(path))
     except ModelFileError:
@@ -95,7 +85,7 @@ def _has_card(path: Path) -> bool:
 
 
 def _no_model(file: Path) -> ToolkitError:
-    """Says what a file is that holds no model."""
+    """Return the error that says what a file without a model is."""
     what = describe_other(file)
     if not what:
         return ModelFileError(f"{file} is no model that tl can load: {describe_unknown(file)}.")
@@ -106,8 +96,8 @@ def _no_model(file: Path) -> ToolkitError:
 
 
 def _read(file: Path) -> tuple[nn.Module, ModelMetadata]:
-    """A network built by its card, with the weights of a safetensors file."""
-    weights = read_weights(file)  # First: what is damaged would be told as something else.
+    """Build a network by the metadata of a safetensors file, with its weights."""
+    weights = read_weights(file)  # First: this finds any damage, which reading the metadata would report wrongly.
     metadata = read_metadata(file)
     if metadata.head not in get_args(Head):
         raise ModelFileError(f"{file} has a head {format_value(metadata.head)}; expected {', '.join(get_args(Head))}.")
@@ -126,7 +116,7 @@ def _read(file: Path) -> tuple[nn.Module, ModelMetadata]:
 
 
 def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata]:
-    """A network as it was saved, and the card that it carries."""
+    """Load a pickled network and the metadata that it carries."""
     module = load_pickled(file, trust)
     header = metadata_of(module)
     if not isinstance(module, nn.Module) or not header:
@@ -143,7 +133,7 @@ def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata]
     try:
         with torch.inference_mode():
             shape = tuple(module.eval()(blank_image(metadata.input_spec)).shape)
-    except Exception as error:  # What is in the file may be any layers in any order.
+    except Exception as error:  # The file may hold any layers in any order.
         raise ModelFileError(f"{file} does not take the images that it describes: {error}") from error
     if shape != (1, metadata.outputs):
         raise ModelFileError(f"{file} gives {shape} for one image; expected (1, {metadata.outputs}), as it says.")

@@ -1,27 +1,35 @@
-"""Scoring a model on labelled samples."""
+"""Scoring a model on labelled images."""
 
 import dataclasses
+import os
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.data.dataset import eval_images
 from tl_toolkit.data.loaders import default_num_workers, eval_loader
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.errors import DataError
+from tl_toolkit.data.sources.base import Source, open_source
+from tl_toolkit.errors import DataError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.metrics.classification import Scores
+from tl_toolkit.io.download import ProgressCallback
+from tl_toolkit.io.files import expand_path, is_file
+from tl_toolkit.io.reader_threads import call_with_stall_guard
+from tl_toolkit.metrics.base import Scores
 from tl_toolkit.text import join_names
 from tl_toolkit.training.loop import evaluate_batches
 from tl_toolkit.training.losses import Criterion
 
-SHOWN = 10
-
+MAX_NAMED = 10
+"""Classes that a message names."""
 
 BATCH = 64
 
 
 def score(model: ImageClassifier, samples: Samples, workers: int | None) -> Scores:
-    """Judges a model on samples whose targets are the model's own."""
+    """Compute loss and metrics of a model on samples whose targets are the model's own."""
     dataset = eval_images(samples, model.input_spec)
     loader = eval_loader(dataset, BATCH, default_num_workers(len(dataset)) if workers is None else workers)
 
@@ -34,35 +42,60 @@ def score(model: ImageClassifier, samples: Samples, workers: int | None) -> Scor
         )
 
 
-def class_accuracy(scores: Scores, class_names: Sequence[str]) -> dict[str, float]:
-    """Accuracy of each class that has images, by name."""
-    pairs = zip(class_names, scores.class_accuracy, strict=True)
-    return {name: accuracy for name, accuracy in pairs if accuracy is not None}
+def open_labelled(
+    spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: ProgressCallback | None = None
+) -> Source:
+    """Open images to score a model on, as `open_source` does.
+
+    Raises:
+        UsageError: They are files without class folders.
+    """
+    if isinstance(spec, str | Path) and str(spec) != DIGITS:
+        place = expand_path(spec)
+        problem = ""
+        if is_file(place):
+            problem = f"{spec} is a file, and nothing says what is in it."
+        elif files := call_with_stall_guard(_count_unlabelled, place):
+            count = f"{files:,} file{'' if files == 1 else 's'}"
+            problem = f"{spec} has {count} and no class folders, so nothing says what is in them."
+        if problem:
+            raise UsageError(f"{problem} To name the likeliest classes: tl predict {shlex.quote(str(spec))}")
+    return open_source(spec, data_root, download, progress)
+
+
+def _count_unlabelled(folder: Path) -> int:
+    """Return the number of files in a folder; 0 where it also has folders, or is none."""
+    try:
+        with os.scandir(folder) as entries:
+            are_files = [entry.is_file() for entry in entries if not entry.name.startswith(".")]
+    except (OSError, ValueError):
+        return 0
+    return len(are_files) if all(are_files) else 0
 
 
 def remap_targets(samples: Samples, data_classes: Sequence[str], model_classes: Sequence[str]) -> Samples:
-    """The samples with the model's indices as targets.
+    """Return the samples with the model's class indices as targets.
 
     Raises:
-        DataError: Images of a class that the model does not know.
+        DataError: The model does not know a class of the data.
     """
     position = {name: index for index, name in enumerate(model_classes)}
     used = [data_classes[target] for target in dict.fromkeys(samples.targets)]
     unknown = sorted(name for name in used if name not in position)
     if unknown:
-        advice = _advice(unknown, used, model_classes)
         raise DataError(
             f"The model does not know {len(unknown)} of the data's {len(used)} classes: "
-            f"{join_names(unknown, SHOWN)}. It knows {join_names(model_classes, SHOWN)}.{advice}"
+            f"{join_names(unknown, MAX_NAMED)}. It knows {join_names(model_classes, MAX_NAMED)}."
+            f"{_advice(unknown, used, model_classes)}"
         )
     return dataclasses.replace(samples, targets=[position[data_classes[target]] for target in samples.targets])
 
 
 def _advice(unknown: Sequence[str], used: Sequence[str], model_classes: Sequence[str]) -> str:
-    """What to do about class folders that are called almost like the model's classes, or are no classes."""
+    """Return what to do about class folders whose names almost match the model's classes, or are no classes."""
     by_case = {name.casefold(): name for name in model_classes}
     if meant := {name: by_case[name.casefold()] for name in unknown if name.casefold() in by_case}:
-        pairs = join_names([f"{name} to {known}" for name, known in meant.items()], SHOWN)
+        pairs = join_names([f"{name} to {known}" for name, known in meant.items()], MAX_NAMED)
         return f" {'Some names differ' if len(meant) > 1 else 'A name differs'} in case only: rename {pairs}."
     if len(unknown) == len(used):
         return (

@@ -12,9 +12,8 @@ from tl_toolkit.data.seen_images import note_refit, seen_in_split
 from tl_toolkit.events import EvalRecord, FileWritten, WarningEvent
 from tl_toolkit.export.weights import export
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.inference.scoring import class_accuracy
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE
-from tl_toolkit.metrics.classification import Scores
+from tl_toolkit.metrics.base import Scores
 from tl_toolkit.model_file import save_model
 from tl_toolkit.report.curves import Curve, draw_curves
 from tl_toolkit.report.sample_images import sample_images
@@ -104,7 +103,9 @@ def _summarize(
         context.splits,
         context.source.class_names,
     )
-    val, test, records, best = scores.val, scores.test, recorder.records, recorder.best_record
+    records, best = recorder.records, recorder.best_record
+    val = scores.val.to_dict(class_names)
+    test = scores.test.to_dict(class_names) if scores.test else {}
     return {
         "run": str(folder),
         "model": str(folder / MODEL_FILE),
@@ -122,10 +123,9 @@ def _summarize(
         "val_images": len(splits.val),
         "test_images": len(splits.test or ()),
         **seen,
-        "val_accuracy": val.accuracy,
-        "val_loss": val.loss,
-        "test_accuracy": test.accuracy if test else None,
-        "class_accuracy": class_accuracy(test or val, class_names),
+        **{f"val_{name}": value for name, value in val.items()},
+        **{f"test_{name}": test.get(name) for name in val},
+        "class_accuracy": (test or val)["class_accuracy"],
         "best_stage": best.stage,
         "best_epoch": best.epoch,
         "refit_on_val": scores.refit_on_val,

@@ -4,7 +4,7 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.inference import scoring
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.metrics.classification import Scores
+from tl_toolkit.metrics.base import Scores
 from tl_toolkit.training.loop import evaluate_batches
 from tl_toolkit.training.losses import Criterion
 

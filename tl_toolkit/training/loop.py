@@ -14,7 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import EvalRecord, Record, StepRecord, TrainingProgress
-from tl_toolkit.metrics.classification import ClassificationMeter, Meter, Scores
+from tl_toolkit.metrics.base import METRICS, ScoreMeter, Scores
+from tl_toolkit.metrics.meter import Meter
 from tl_toolkit.text import named
 from tl_toolkit.training.averaging import averaged, update_average
 from tl_toolkit.training.layers import is_batch_norm
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Prepare = Callable[[torch.Tensor], torch.Tensor]
 """Turns a batch of a loader, on the device, into a network's input."""
+
+TRAINING_METRICS = ("accuracy",)
+"""Computed on val while training, beside the loss."""
 
 PROGRESS_SECONDS = 0.25
 """Seconds between reports of progress. A report reads the loss back from the device, which has to wait for it."""
@@ -210,7 +214,9 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
     train_loss, train_accuracy = _compute_finite(window.meter, stage.name, epoch)
     train_seconds = window.seconds
     with averaged(stage.module, progress.average), stage.eval_context():
-        scores = evaluate_batches(stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain)
+        scores = evaluate_batches(
+            stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain, TRAINING_METRICS
+        )
     _check_finite(scores.loss, stage.name, epoch)
     return EvalRecord(
         stage=stage.name,
@@ -231,9 +237,15 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
 
 @torch.inference_mode()
 def evaluate_batches(
-    module: nn.Module, batches: Batches, prepare: Prepare, classes: int, device: torch.device, criterion: Criterion
+    module: nn.Module,
+    batches: Batches,
+    prepare: Prepare,
+    classes: int,
+    device: torch.device,
+    criterion: Criterion,
+    metrics: Iterable[str] = METRICS,
 ) -> Scores:
-    """Judges a module on labelled batches, in eval mode.
+    """Evaluate a module on labelled batches, in eval mode.
 
     Args:
         module: Returns logits (N, classes), or (N, 1) for two classes.
@@ -242,18 +254,19 @@ def evaluate_batches(
         classes: Number of classes.
         device: Where the module is.
         criterion: The loss.
+        metrics: Names of the metrics to compute; by default all.
 
     Raises:
         TrainingError: A step failed.
     """
     module.eval()
-    meter = ClassificationMeter(classes, device)
+    meter = ScoreMeter(classes, device, metrics)
     with as_training_error("evaluation"):
         for inputs, targets in batches:
             targets = targets.to(device, non_blocking=True)
             logits = module(prepare(inputs.to(device, non_blocking=True))).float()
             meter.update(criterion(logits, targets), logits, targets)
-    return meter.scores()
+    return meter.compute()
 
 
 def _train_epoch(

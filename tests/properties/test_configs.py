@@ -1,12 +1,12 @@
 import dataclasses
 import math
-import typing
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tl_toolkit.config.choices import save_formats
 from tl_toolkit.config.fields import choices_of, flag_name, is_optional, without_none
 from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.errors import UsageError
@@ -20,6 +20,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "checkpoint_every": st.from_regex(r"[1-9][0-9]{0,5}[smh]?", fullmatch=True),
     "time_budget": st.from_regex(r"[1-9][0-9]{0,5}(\.[0-9])?[smh]", fullmatch=True),
     "arch_options": st.lists(OPTION, max_size=3).map(tuple),
+    "save": st.lists(st.sampled_from([*save_formats()]), max_size=3).map(tuple),
     "in_channels": st.sampled_from([1, 3]),
     "classes": st.integers(1, 10**6),
 }
@@ -39,7 +40,6 @@ def valid(name: str) -> st.SearchStrategy[Any]:
         values = SPECIAL[name]
     elif choices := choices_of(kind):
         values = st.sampled_from(choices)
-        values = st.lists(values, max_size=3).map(tuple) if typing.get_origin(kind) is tuple else values
     elif kind is bool:
         values = st.booleans()
     elif kind is str:

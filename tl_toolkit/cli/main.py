@@ -78,7 +78,7 @@ app = typer.Typer(
 app.command()(finetune.finetune)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
-app.command()(export.export)
+app.command(cls=export.ExportCommand)(export.export)
 app.command()(rank.rank)
 app.command()(plot.plot)
 app.add_typer(models.app, name="models")

@@ -92,8 +92,8 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     choices = choices_of(kind)
     metavar = "NAME" if choices else None  # A list of the choices would narrow the help, which names them.
     unnamed = "" if all(choice in setting.help for choice in choices) else f" One of {', '.join(choices)}."
-    if typing.get_origin(kind) is tuple:  # Typer does not support lists of Literals; FinetuneConfig checks the values.
-        metavar = metavar or "KEY=VALUE"
+    if typing.get_origin(kind) is tuple:
+        metavar = "NAME" if setting.choices else "KEY=VALUE"
         kind = list[str]
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if field.default is True else flag,
@@ -121,9 +121,14 @@ def _show_all_help(context: typer.Context, wanted: bool) -> None:
     for parameter in context.command.params:
         if isinstance(parameter, TyperOption):
             parameter.hidden = False
+            if choices := _ADDED_CHOICES.get(parameter.name or ""):
+                parameter.help = f"{parameter.help} One of {', '.join(choices())}."
     typer.echo(context.get_help())
     raise typer.Exit
 
+
+_ADDED_CHOICES = {field.name: field.metadata["setting"].choices for field in dataclasses.fields(FinetuneConfig)}
+"""Names that other packages may add to, which are looked up for --help-all."""
 
 _HELP_ALL = inspect.Parameter(
     "help_all",

@@ -1,6 +1,9 @@
 """The values of settings with a fixed set of choices."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from tl_toolkit.registry import Registry
 
 Head = Literal["swap", "append", "mlp"]
 Tune = Literal["auto", "linear-probe", "last-stage", "full", "lp-ft"]
@@ -13,7 +16,24 @@ Duplicates = Literal["warn", "drop", "fail"]
 Sampler = Literal["shuffle", "balanced"]
 ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "bf16", "fp32"]
-SaveFormat = Literal["state-dict", "full-model"]
+
+
+EXPORT_FORMATS: Registry[Any] = Registry(
+    "export format",
+    "tl_toolkit.exports",
+    {
+        "state-dict": "tl_toolkit.export.state_dict:StateDict",
+        "full-model": "tl_toolkit.export.full_model:FullModel",
+        "safetensors": "tl_toolkit.export.safetensors:Safetensors",
+    },
+)
+"""Classes of `tl_toolkit.export.base.ExportFormat` by name."""
+
+
+def save_formats() -> Iterator[str]:
+    """Yield the formats that a run can also be saved in: all but safetensors, which every run has."""
+    return (name for name in EXPORT_FORMATS if name != "safetensors")
+
 
 DIGITS = "digits"
 """The dataset that comes with the toolkit."""

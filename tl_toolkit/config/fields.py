@@ -6,6 +6,7 @@ import math
 import operator
 import types
 import typing
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ class FieldSpec:
     """What the default None means."""
     accepts_number: bool = False
     """Whether a text may also be written as a number."""
+    choices: Callable[[], Iterable[str]] | None = None
+    """Names that a list of text may hold, where other packages can add some; looked up when a value is checked."""
 
 
 def setting(panel: str, default: Any, help: str, **limits: Any) -> Any:
@@ -42,9 +45,7 @@ def flag_name(field: "dataclasses.Field[Any]") -> str:
 
 
 def choices_of(annotation: Any) -> tuple[str, ...]:
-    """Return the values of a Literal or a tuple of Literals; empty for other types."""
-    if typing.get_origin(annotation) is tuple:
-        annotation = typing.get_args(annotation)[0]
+    """Return the values of a Literal; empty for other types."""
     return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
 
 
@@ -80,11 +81,12 @@ def validate(field: dataclasses.Field[Any], value: Any) -> str | None:
     if value is None and is_optional(field.type):
         return None
     kind = without_none(field.type)
+    spec: FieldSpec = field.metadata["setting"]
     if choices := choices_of(kind):
-        items = value if typing.get_origin(kind) is tuple else (value,)
-        if not isinstance(items, tuple) or any(item not in choices for item in items):
-            return f"{named(field.name)} must be {' or '.join(choices)}, not {format_value(value)}."
-        return None
+        return None if value in choices else _not_among(field.name, choices, value)
+    if spec.choices:
+        known = isinstance(value, tuple) and all(item in spec.choices() for item in value)
+        return None if known else _not_among(field.name, spec.choices(), value)
     if typing.get_origin(kind) is tuple:
         texts = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
         return None if texts else f"{named(field.name)} must be a list of text, not {format_value(value)}."
@@ -95,7 +97,11 @@ def validate(field: dataclasses.Field[Any], value: Any) -> str | None:
         return f"{named(field.name)} must be {words[kind]}, not {format_value(value)}."
     if isinstance(value, str) and not value.strip(" \t\n"):
         return f"{named(field.name)} must not be empty: leave it out, or say what it is."
-    return _out_of_range(named(field.name), field.metadata["setting"], value)
+    return _out_of_range(named(field.name), spec, value)
+
+
+def _not_among(name: str, choices: Iterable[str], value: object) -> str:
+    return f"{named(name)} must be {' or '.join(choices)}, not {format_value(value)}."
 
 
 def _out_of_range(name: str, limits: FieldSpec, value: Any) -> str | None:

@@ -218,7 +218,9 @@ class FinetuneConfig:
     )
     out: str | None = _output(None, "Folder of the run; it must not exist.", default_help="runs/DATE-ARCH-DATA")
     tensorboard: bool = _output(False, "Write TensorBoard event files into the run folder.")
-    save: tuple[choices.SaveFormat, ...] = _output((), "Also write state_dict.pt or full_model.pt; repeatable.")
+    save: tuple[str, ...] = _output(
+        (), "Also write the model in another format, as `tl export` does; repeatable.", choices=choices.save_formats
+    )
 
     def __post_init__(self) -> None:
         problems = [

@@ -1,1 +1,1 @@
-"""Weights in other formats."""
+"""Models for other programs."""

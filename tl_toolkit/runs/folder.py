@@ -24,8 +24,6 @@ LAST_FILE = "last.safetensors"
 BAD_IMAGES_FILE = "bad_images.csv"
 CURVES_FILE = "curves.png"
 TENSORBOARD_FOLDER = "tensorboard"
-STATE_DICT_FILE = "state_dict.pt"
-FULL_MODEL_FILE = "full_model.pt"
 
 
 def create_run_folder(out: str | None, arch: str, data: str) -> Path:

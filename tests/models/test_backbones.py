@@ -89,8 +89,8 @@ def test_adapt_first_conv_of_a_network_without_one_refuses():
 def test_build_backbone_of_a_vit_for_another_size_takes_that_size():
     for name in ("vit_b_32", "timm:vit_tiny_patch16_224"):
         arch = resolve_arch(name)
-        spec = InputSpec(height=64, width=64)
-        check_input(build_backbone(arch, 5, spec), arch, spec)
+        module = build_backbone(arch, 5, InputSpec(height=64, width=64))
+        assert module.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
 
 
 def test_check_input_of_a_size_that_does_not_fit_names_one_that_does():

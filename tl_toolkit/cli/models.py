@@ -121,7 +121,9 @@ def show(
     summary = summarize(network, depth, _input_size(size), classes)
     sources = weight_sources(network)
     if as_json:
-        console.print_json({**summary.to_dict(), "weights": [dataclasses.asdict(source) for source in sources]})
+        console.print_json(
+            {**dataclasses.asdict(summary), "weights": [dataclasses.asdict(source) for source in sources]}
+        )
         return
     rows = [
         [

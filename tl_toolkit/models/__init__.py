@@ -1,1 +1,1 @@
-"""Networks: backbones, weights, heads and what of them trains."""
+"""Networks: backbones, weights, heads and freezing."""

@@ -1,4 +1,4 @@
-"""Backbones: names, and plain torchvision and timm networks built from them."""
+"""Backbones: plain torchvision and timm networks by name."""
 
 import dataclasses
 import fnmatch
@@ -22,25 +22,24 @@ Library = Literal["torchvision", "timm"]
 IMAGENET_CLASSES = 1000
 
 OWN_NORMALIZATION = ("googlenet", "inception_v3")
-"""Torchvision rescales the input of these inside the network when its own weights are loaded
-(`transform_input`, torchvision/models/inception.py); here the InputSpec says the same from outside."""
+"""With torchvision's weights these networks rescale their input (`transform_input`, torchvision/models/inception.py);
+here the InputSpec does the same from outside."""
 
-CHOOSING_WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
-"""Arguments of `timm.create_model` that fetch or read weights: a model file may come from anywhere, and may not."""
-
+WEIGHT_OPTIONS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+"""Arguments of `timm.create_model` that fetch or read weights. A model file, which may come from anywhere, must not."""
 
 UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
-GIVEN_OPTIONS = ("num_classes", "in_chans", "img_size", "image_size", "init_weights", "device", "dtype")
-"""Arguments of networks that are no options here: they follow from the classes and the input."""
+FIXED_OPTIONS = ("num_classes", "in_chans", "img_size", "image_size", "init_weights", "device", "dtype")
+"""Arguments of networks that follow from the classes and the input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arch:
-    """A network's name, the library that has it, and the options it is built with.
+    """A network of a library, and the options to build it with.
 
     Attributes:
-        library: Whose network it is; the classic ones are registered with timm.
-        name: Its name there.
+        library: The library; the classic networks are registered with timm.
+        name: The network's name there.
         options: More keyword arguments of the function that builds it.
     """
 
@@ -53,10 +52,10 @@ class Arch:
 
 
 def list_archs(pattern: str = "*") -> list[Arch]:
-    """Every network with a classifier whose name matches, torchvision's first.
+    """Return the networks with a classifier whose name matches, torchvision's first.
 
     Args:
-        pattern: A glob; a word without wildcards matches anywhere in a name.
+        pattern: A glob, or a part of a name.
     """
     glob = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
     archs = [Arch("torchvision", name) for name in _torchvision_names()]
@@ -65,24 +64,26 @@ def list_archs(pattern: str = "*") -> list[Arch]:
 
 
 def resolve_arch(spec: str, options: Mapping[str, Any] | None = None) -> Arch:
-    """Finds a network; a bare name means torchvision's where torchvision has it, else timm's.
+    """Find a network; a bare name means torchvision's network if there is one, else timm's.
 
     Args:
-        spec: A name, perhaps with the library before it.
+        spec: "NAME", "torchvision:NAME" or "timm:NAME".
         options: More keyword arguments of the function that builds it.
 
     Raises:
-        UnknownNameError: Neither has it.
+        UnknownNameError: No library has it.
         UsageError: An option would choose weights.
     """
-    chosen = dict(options or {})
-    if taken := [name for name in chosen if name in CHOOSING_WEIGHTS]:
-        raise UsageError(f"No network has the option {join_names(taken)}: {named('weights')} says what it begins with.")
+    options = dict(options or {})
+    if refused := [name for name in options if name in WEIGHT_OPTIONS]:
+        raise UsageError(
+            f"No network has the option {join_names(refused)}: {named('weights')} says what it begins with."
+        )
     library, _, name = spec.rpartition(":")
     if library in ("", "torchvision") and name in _torchvision_names():
-        return Arch("torchvision", name, chosen)
+        return Arch("torchvision", name, options)
     if library in ("", "timm") and timm.is_model(name) and _has_tag(name):
-        return Arch("timm", name, chosen)
+        return Arch("timm", name, options)
     if library not in ("", "torchvision", "timm"):
         raise UnknownNameError("model library", library, ("torchvision", "timm"))
     known = {"torchvision": _torchvision_names(), "timm": _timm_names()}
@@ -91,9 +92,9 @@ def resolve_arch(spec: str, options: Mapping[str, Any] | None = None) -> Arch:
 
 
 def default_input_spec(arch: Arch) -> InputSpec:
-    """What the library's own pretrained weights expect."""
+    """Return the input that the library's own pretrained weights expect."""
     if arch.library == "timm":
-        return _timm_input_spec(arch.name)
+        return timm_input_spec(vars(_timm_config(arch.name)))
     transform = _default_weights(arch.name).transforms()
     size = transform.crop_size[0]
     mean, std = tuple(transform.mean), tuple(transform.std)
@@ -109,20 +110,32 @@ def default_input_spec(arch: Arch) -> InputSpec:
     )
 
 
+def timm_input_spec(config: Mapping[str, Any]) -> InputSpec:
+    """Return the input that a `pretrained_cfg` of timm describes.
+
+    Raises:
+        KeyError, TypeError, ValueError, ModelFileError: It is damaged.
+    """
+    config = {"interpolation": "bicubic", "crop_mode": "center", "crop_pct": 0.875, **config}
+    values = {name: config[name] for name in ("mean", "std", "interpolation")}
+    values |= dict(zip(("channels", "height", "width"), config["input_size"], strict=True))
+    return InputSpec.from_dict(values | {"crop": config["crop_mode"], "crop_fraction": config["crop_pct"]})
+
+
 def pretrained_classes(arch: Arch) -> int:
-    """Classes of the library's own pretrained weights; 1,000 where it has none."""
+    """Return the number of classes of the library's own pretrained weights; 1,000 if it has none."""
     if arch.library == "torchvision":
         return IMAGENET_CLASSES
     return _timm_config(arch.name).num_classes or IMAGENET_CLASSES
 
 
 def has_pretrained(arch: Arch) -> bool:
-    """Whether the library has weights to download."""
-    return True if arch.library == "torchvision" else bool(_timm_config(arch.name).has_weights)
+    """Return whether the library has weights to download."""
+    return arch.library == "torchvision" or bool(_timm_config(arch.name).has_weights)
 
 
 def pretrained_url(arch: Arch) -> str:
-    """Where the library's own pretrained weights are downloaded from; empty where it has none."""
+    """Return the origin of the library's own pretrained weights; empty if it has none."""
     if arch.library == "torchvision":
         return str(_default_weights(arch.name).url)
     config = _timm_config(arch.name)
@@ -130,7 +143,7 @@ def pretrained_url(arch: Arch) -> str:
 
 
 def pretrained_license(arch: Arch) -> str:
-    """The licence of the library's own pretrained weights, as the library states it; empty where it does not."""
+    """Return the licence of the library's own pretrained weights as the library states it; empty if it does not."""
     if arch.library == "torchvision":
         return str(_default_weights(arch.name).meta.get("license", ""))
     stated = _timm_config(arch.name).license or ""
@@ -138,17 +151,17 @@ def pretrained_license(arch: Arch) -> str:
 
 
 def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options: Any) -> nn.Module:
-    """Builds the library's network with random weights (or, through `timm_options`, with timm's).
+    """Build the library's network with random weights (or, through `timm_options`, with timm's).
 
     Args:
         arch: The network.
         num_classes: Outputs of its classifier.
-        spec: Gives the input size to networks that are built for one size.
+        spec: Input size for networks that are built for one size.
         timm_options: More keyword arguments of `timm.create_model`.
 
     Raises:
         UnknownNameError: The network has no such option.
-        ModelError: The library cannot build it so.
+        ModelError: The library cannot build it.
     """
     try:
         if arch.library == "torchvision":
@@ -156,12 +169,12 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
             module: nn.Module = torchvision.models.get_model(arch.name, weights=None, **options, **arch.options)
         else:
             sized: dict[str, Any] = {"img_size": (spec.height, spec.width)} if _needs_size(arch.name, spec) else {}
-            # A classic network has no weights to adapt: it is built for the channels at once.
+            # A classic network has no weights to adapt, so it is built for the channels.
             sized |= {"in_chans": spec.channels} if arch.name in CLASSIC else {}
             module = timm.create_model(arch.name, num_classes=num_classes, **{**sized, **arch.options, **timm_options})
     except ToolkitError:
         raise
-    except Exception as error:  # The libraries answer odd options with errors of every type.
+    except Exception as error:  # For odd options the libraries raise errors of every type.
         refused = UNKNOWN_OPTION.search(str(error))
         if refused and refused[1] in arch.options:
             raise UnknownNameError(f"option of {arch}", refused[1], _options(arch, spec), list_all=True) from error
@@ -170,23 +183,23 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
 
 
 def adapt_first_conv(module: nn.Module, in_channels: int) -> str | None:
-    """Gives the first convolution another number of input channels, keeping what its weights know.
+    """Adapt the first convolution and its weights to another number of input channels.
 
-    One channel sums the weights over the three colours; more than three repeat them, scaled by 3 / in_channels
-    (`timm.models.adapt_input_conv`).
+    One channel has the sum of the weights over the three colours; more than three repeat them, scaled by
+    3 / in_channels (`timm.models.adapt_input_conv`).
 
     Args:
-        module: Changed in place.
+        module: The network, changed in place.
         in_channels: At least 1.
 
     Returns:
-        The convolution's name, or None where nothing had to change.
+        Name of the convolution, or None if nothing had to change.
 
     Raises:
         ModelError: The network does not begin with an ordinary convolution.
     """
     if isinstance(module, ClassicNetwork):
-        return None  # A classic network is built for its channels, and may begin with a Linear.
+        return None  # It is built for its channels, and may begin with a Linear.
     for name, layer in module.named_modules():
         if not isinstance(layer, nn.Conv2d):
             continue
@@ -205,7 +218,7 @@ def adapt_first_conv(module: nn.Module, in_channels: int) -> str | None:
 
 
 def check_input(module: nn.Module, arch: Arch, spec: InputSpec) -> None:
-    """Runs one blank image through a network.
+    """Run one blank image through a network.
 
     Raises:
         ModelError: The network does not take images of this size.
@@ -222,7 +235,7 @@ def check_input(module: nn.Module, arch: Arch, spec: InputSpec) -> None:
 
 
 def blank_image(spec: InputSpec) -> torch.Tensor:
-    """A batch of one blank image of a spec's size."""
+    """Return a batch of one blank image."""
     return torch.zeros(1, spec.channels, spec.height, spec.width)
 
 
@@ -241,28 +254,13 @@ def _timm_config(name: str) -> Any:
 
 
 def _has_tag(name: str) -> bool:
-    """Timm takes any tag after the dot; only those that it has weights for are real."""
+    """Return whether timm has weights for a name's tag: it accepts any text after the dot."""
     base, _, tag = name.partition(".")
     return not tag or name in timm.list_pretrained(f"{base}.*")
 
 
-def _timm_input_spec(name: str) -> InputSpec:
-    config = _timm_config(name)
-    channels, height, width = config.input_size
-    return InputSpec(
-        channels=channels,
-        height=height,
-        width=width,
-        mean=tuple(config.mean),
-        std=tuple(config.std),
-        interpolation=config.interpolation,
-        crop=config.crop_mode,
-        crop_fraction=config.crop_pct,
-    )
-
-
 def _needs_size(name: str, spec: InputSpec) -> bool:
-    """Whether a timm network is built for one input size, and the spec's is another."""
+    """Return whether a timm network is built for one input size and the spec has another."""
     config = _timm_config(name)
     return bool(config.fixed_input_size) and tuple(config.input_size[1:]) != (spec.height, spec.width)
 
@@ -272,12 +270,12 @@ def _default_weights(name: str) -> Any:
 
 
 def _options(arch: Arch, spec: InputSpec) -> list[str]:
-    """The options that a network can be built with: the arguments of its class that have a default."""
+    """Return the options of a network: the arguments of its class that have a default."""
     with torch.device("meta"):
         module = build_backbone(dataclasses.replace(arch, options={}), IMAGENET_CLASSES, spec)
     arguments = inspect.signature(type(module)).parameters.values()
     optional = [argument.name for argument in arguments if argument.default is not inspect.Parameter.empty]
-    return [name for name in optional if name not in GIVEN_OPTIONS]
+    return [name for name in optional if name not in FIXED_OPTIONS]
 
 
 def _torchvision_options(arch: Arch, num_classes: int, spec: InputSpec) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From names to a network with the right head: the one way in for training and for loading."""
+"""Networks with weights and a head for your classes, for training and for loading."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -16,35 +16,19 @@ from tl_toolkit.models.heads import attach_head, check_head
 from tl_toolkit.models.weights.resolve import InputOverrides, Pretrained, WeightsRequest, load_backbone
 
 
-@dataclass(frozen=True)
-class BuiltModel:
-    """A network for one set of classes.
+@dataclass(frozen=True, kw_only=True)
+class BuiltModel(Pretrained):
+    """A pretrained network with its head changed for one set of classes.
 
     Attributes:
-        module: The library's own object, with its head changed.
-        arch: What it is.
+        arch: The network.
         head: How its head was changed.
-        base_classes: Outputs of the classifier before that.
-        input_spec: The pixels it expects.
         head_modules: Names of the modules with new weights.
-        weights: What "auto" came to; else as it was asked for.
-        origin: Where the pretrained weights come from.
-        license: Their licence; empty where it is unknown.
-        warnings: What the user must know about them.
-        fallback: Why better ones could not be had; empty where these are the best.
     """
 
-    module: nn.Module
     arch: Arch
     head: Head
-    base_classes: int
-    input_spec: InputSpec
     head_modules: tuple[str, ...]
-    weights: str
-    origin: str
-    license: str = ""
-    warnings: tuple[str, ...] = ()
-    fallback: str = ""
 
 
 def build_network(
@@ -56,45 +40,34 @@ def build_network(
     progress: ProgressCallback | None = None,
     trust: bool = False,
 ) -> BuiltModel:
-    """Builds a network with pretrained weights and a new head.
+    """Build a network with pretrained weights and a new head.
 
     Args:
-        arch: From `resolve_arch`.
-        outputs: Logits: one for each class, or a single one for two.
-        head: How the classifier is changed.
+        arch: A network from `resolve_arch`.
+        outputs: Number of logits: one for each class, or a single one for two.
+        head: How to change the classifier.
         weights: See `WeightsRequest`.
-        overrides: What of the InputSpec is not as the weights have it.
-        progress: Told of a download's progress.
-        trust: Read a weights file even where code that is in it would run.
+        overrides: The part of the InputSpec that differs from that of the weights.
+        progress: Receives the progress of a download.
+        trust: Read a weights file even if code in it would run.
 
     Raises:
-        WeightsError: The weights cannot be had.
+        WeightsError: The weights are not available.
         UnsafeFileError: Without `trust`, reading them could run code.
-        ModelError: The network cannot be changed as asked.
+        ModelError: The network cannot have this head or input.
     """
-    backbone: Pretrained = load_backbone(WeightsRequest(arch, weights, overrides, progress, trust))
+    backbone = load_backbone(WeightsRequest(arch, weights, overrides, progress, trust))
     head_modules = attach_head(backbone.module, arch, head, outputs)
     check_head(backbone.module, arch, head, outputs, blank_image(backbone.input_spec))
-    return BuiltModel(
-        backbone.module.eval(),
-        arch,
-        head,
-        backbone.base_classes,
-        backbone.input_spec,
-        head_modules,
-        backbone.choice,
-        backbone.origin,
-        backbone.license,
-        tuple(backbone.warnings),
-        backbone.fallback,
-    )
+    backbone.module.eval()
+    return BuiltModel(**vars(backbone), arch=arch, head=head, head_modules=head_modules)
 
 
 def rebuild_network(arch: Arch, outputs: int, head: Head, base_classes: int, spec: InputSpec) -> nn.Module:
-    """Builds the same network as `build_network` without looking for weights, to load a saved model into.
+    """Build the same network as `build_network` without weights, to load a saved model into.
 
     Raises:
-        ModelError: The network cannot be changed as asked.
+        ModelError: The network cannot have this head or input.
     """
     with torch.random.fork_rng(devices=()), _uninitialized():
         module = build_backbone(arch, base_classes, spec)
@@ -105,14 +78,13 @@ def rebuild_network(arch: Arch, outputs: int, head: Head, base_classes: int, spe
 
 @contextlib.contextmanager
 def _uninitialized() -> Iterator[None]:
-    """Within the block, torch's functions that draw initial weights do nothing: VGG16's take seconds.
+    """Disable torch's functions that draw initial weights, which take seconds for VGG16.
 
-    Buffers and what a network computes for itself stay as they are, unlike on the meta device.
+    Unlike on the meta device, buffers and what a network computes for itself are as usual.
     """
-    drawing = [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
-    own = {name: getattr(nn.init, name) for name in drawing}
+    own = {name: getattr(nn.init, name) for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")}
     try:
-        for name in drawing:
+        for name in own:
             setattr(nn.init, name, lambda tensor, *_, **__: tensor)
         yield
     finally:
@@ -130,18 +102,18 @@ def build_model(
     arch_options: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> nn.Module:
-    """Builds a pretrained network with a head for your classes, as a plain torchvision or timm module.
+    """Build a pretrained network with a head for your classes, as a plain torchvision or timm module.
 
     Args:
         arch: A name from `tl models`, "torchvision:NAME" or "timm:NAME".
-        classes: Outputs of the new head.
+        classes: Number of outputs of the new head.
         head: "swap" replaces the classifier, "append" adds a Linear after its logits, "mlp" replaces it by
             Linear, ReLU, Dropout, Linear.
         weights: "auto", "imagenet", "package", "bundled", "none", a file, a URL with `#sha256=`, or
             "hf-hub:ORG/NAME".
-        in_channels: Input channels; by default those of the weights.
+        in_channels: Number of input channels; by default that of the weights.
         arch_options: Options of the network's own, such as {"drop_path_rate": 0.1}.
-        trust: Read a pickled weights file even where code that is in it would run.
+        trust: Read a pickled weights file even if code in it would run.
 
     Returns:
         The module, in eval mode; images (N, C, H, W) become logits (N, classes).
@@ -149,6 +121,5 @@ def build_model(
     Raises:
         ToolkitError: The name, the weights or the combination does not exist.
     """
-    resolved = resolve_arch(arch, arch_options)
     overrides = InputOverrides(in_channels=in_channels)
-    return build_network(resolved, classes, head, weights, overrides, trust=trust).module
+    return build_network(resolve_arch(arch, arch_options), classes, head, weights, overrides, trust=trust).module

@@ -1,4 +1,4 @@
-"""The frozen prefix of a network: what comes before the first module that trains, and how to begin behind it."""
+"""The frozen prefix of a network: the part before its first trainable module, which a forward pass can skip."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,24 +10,24 @@ import torch
 from torch import nn
 
 TOLERANCE = 1e-2
-"""How far the two halves may be from the whole, as a share of the largest logit: in bf16 the same sums come out a
-little different when a batch lies differently in memory. A wrong cut is far outside."""
+"""Largest difference between the two halves and the whole, as a share of the largest logit: in bf16 sums differ a
+little with the memory layout of a batch. A wrong cut differs far more."""
 
 
 class _CutReachedError(Exception):
-    """The cut has been reached; nothing behind it need be computed."""
+    """The forward pass has reached the cut and need not go on."""
 
 
 @dataclass(frozen=True)
 class _Stub:
-    """A module of the prefix, and the shape and type of what it gives for one image."""
+    """A module of the prefix, with the shape and type of its output for one image."""
 
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
 
     def zeros(self, count: int, device: torch.device, writable: bool) -> torch.Tensor:
-        """What stands for the module's output; unless `writable`, it takes no memory."""
+        """Return a stand-in for the module's output, which takes no memory unless `writable`."""
         if writable:
             return torch.zeros(count, *self.shape, dtype=self.dtype, device=device)
         return torch.zeros((), dtype=self.dtype, device=device).expand(count, *self.shape)
@@ -36,18 +36,18 @@ class _Stub:
 class FrozenPrefix:
     """The part of a network in front of its first trainable module, the cut.
 
-    The network stays one object with its own names and parameters. Inside `skipped`, the modules of the prefix
-    compute nothing and the cut takes the features that `feed` was given, so that a call of the network runs the
-    suffix alone. Whatever a network's forward does between its modules, on the tensors that they give, is done on
-    zeros; only what arrives at the cut matters, and `find_prefix` has tried that.
+    The network remains one object with its own names and parameters. Inside `skipped`, the modules of the prefix
+    compute nothing and the cut takes the features from `feed`, so that a call of the network runs the suffix alone.
+    What the network's forward computes between its modules, it computes on zeros. Only what arrives at the cut
+    matters, and `find_prefix` tests that.
 
     Args:
         module: The network.
         cut: Name of the first module that trains.
         trainable: Names of all modules that train.
-        stubs: What the skipped modules give.
-        image_shape: Of one image (C, H, W).
-        writable: The network writes into what its skipped modules give, so that it must lie in memory.
+        stubs: Stand-ins for the outputs of the skipped modules.
+        image_shape: Shape of one image (C, H, W).
+        writable: Whether the network writes into these outputs, so that they need memory.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FrozenPrefix:
         self._features: torch.Tensor | None = None
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """The cut's input for images (N, C, H, W), without gradients; nothing behind the cut is run."""
+        """Compute the cut's input for images (N, C, H, W) without gradients; nothing behind the cut runs."""
         self._features = None
         taken: list[torch.Tensor] = []
 
@@ -85,17 +85,17 @@ class FrozenPrefix:
         return taken[0].detach()
 
     def feed(self, features: torch.Tensor) -> torch.Tensor:
-        """Keeps features (N, ...) for the cut.
+        """Set features (N, ...) for the cut.
 
         Returns:
-            Blank images (N, C, H, W) that take no memory: with them the network is to be called.
+            Blank images (N, C, H, W) without memory, to call the network with.
         """
         self._features = features
         return features.new_zeros(()).expand(len(features), *self._image_shape)
 
     @contextlib.contextmanager
     def skipped(self) -> Iterator[None]:
-        """Within the block, a call of the network with what `feed` gave begins at the cut."""
+        """Make a call of the network with the images from `feed` begin at the cut."""
         parts = [(self.module.get_submodule(stub.name), stub) for stub in self._stubs]
         handle = self.module.get_submodule(self.cut).register_forward_pre_hook(
             lambda _, args: args if self._features is None else (self._features,)
@@ -111,7 +111,7 @@ class FrozenPrefix:
             self._features = None
 
     def _unless_fed(self, forward: Callable[..., Any], stub: _Stub) -> Callable[..., Any]:
-        """A module's own forward, or zeros when there are features for the cut."""
+        """Wrap a module's forward to return zeros while there are features for the cut."""
 
         def chosen(*args: Any, **options: Any) -> Any:
             if self._features is None:
@@ -121,12 +121,12 @@ class FrozenPrefix:
         return chosen
 
     def digest(self) -> str:
-        """A digest of every weight and statistic that the features depend on: of all that does not train."""
+        """Return a digest of every weight and statistic that the features depend on: all that do not train."""
         return frozen_digest(self.module, self._trainable, self.cut)
 
 
 def frozen_digest(module: nn.Module, trainable: Sequence[str], cut: str = "") -> str:
-    """A digest of every weight and statistic outside the `trainable` modules."""
+    """Return a digest of every weight and statistic outside the `trainable` modules."""
     digest = blake2b(cut.encode(), digest_size=16)
     for name, value in module.state_dict().items():
         if not _is_inside(name, trainable):
@@ -136,24 +136,22 @@ def frozen_digest(module: nn.Module, trainable: Sequence[str], cut: str = "") ->
 
 
 def find_prefix(module: nn.Module, trainable: Sequence[str], images: torch.Tensor) -> FrozenPrefix | None:
-    """Finds the frozen prefix, and tries on some images that the rest alone gives the network's own logits.
+    """Find the frozen prefix, and test on some images that the rest alone computes the network's own logits.
 
     Args:
-        module: In eval mode.
+        module: A network in eval mode.
         trainable: Names of the modules that train; "" is the whole network.
-        images: A batch (N, C, H, W) with N of at least 2, on the network's device, not all alike.
+        images: A batch (N, C, H, W) of at least 2 different images, on the network's device.
 
     Returns:
-        None where nothing comes before the first trainable module, or where more than one tensor passes the cut.
+        The prefix; None if the first module trains, or if more than one tensor passes the cut.
     """
     calls = _record_calls(module, images)
-    cut = next((name for name, *_ in calls.began if _is_inside(name, trainable)), None)
-    if not cut:
+    cut = next((name for name in calls.inputs if _is_inside(name, trainable)), None)
+    if not cut or calls.events.count(("begin", cut)) > 1:
         return None
-    order = [name for name, *_ in calls.began]
-    inputs = calls.began[order.index(cut)][1]
-    once = order.count(cut) == 1
-    if not once or len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or len(inputs[0]) != len(images):
+    inputs = calls.inputs[cut]
+    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or len(inputs[0]) != len(images):
         return None
     stubs = _stubs(module, "", cut, calls.ended_before(cut), len(images))
     for writable in (False, True):
@@ -164,16 +162,16 @@ def find_prefix(module: nn.Module, trainable: Sequence[str], images: torch.Tenso
 
 
 class _Calls:
-    """Which modules a forward called, in order, with what came in and out."""
+    """The modules that a forward pass called, in order, with their inputs and outputs."""
 
     def __init__(self) -> None:
-        self.began: list[tuple[str, tuple[Any, ...]]] = []
+        self.inputs: dict[str, tuple[Any, ...]] = {}
         self.events: list[tuple[str, str]] = []
         self.outputs: dict[str, Any] = {}
         self.output: Any = None
 
     def ended_before(self, cut: str) -> dict[str, Any]:
-        """Outputs of the modules whose calls were all over when the cut was reached."""
+        """Return the outputs of the modules whose calls all ended before the cut."""
         at = self.events.index(("begin", cut))
         later = {name for _, name in self.events[at:]}
         return {name: output for name, output in self.outputs.items() if name not in later}
@@ -185,7 +183,7 @@ def _record_calls(module: nn.Module, images: torch.Tensor) -> _Calls:
 
     def began(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            calls.began.append((name, args))
+            calls.inputs[name] = args
             calls.events.append(("begin", name))
 
         return hook
@@ -214,7 +212,7 @@ def _is_inside(name: str, modules: Sequence[str]) -> bool:
 
 
 def _stubs(module: nn.Module, path: str, cut: str, ended: dict[str, Any], count: int) -> list[_Stub]:
-    """The largest modules that are over before the cut and give one tensor with a row for each image."""
+    """Return stubs for the outermost modules that end before the cut with one tensor that has a row for each image."""
     stubs: list[_Stub] = []
     for child, part in module.named_children():
         name = f"{path}{child}"

@@ -1,4 +1,4 @@
-"""Heads: the classifier of a network found, swapped, or appended to."""
+"""Heads: finding, swapping and extending the classifier of a network."""
 
 from collections.abc import Iterable
 
@@ -15,11 +15,11 @@ MLP_DROPOUT = 0.5
 """Width and dropout of the mlp head: those of fastai's `create_head` (fastai/vision/learner.py)."""
 
 APPENDED = "Linear"
-"""Name of the module that append adds to a Sequential."""
+"""Name of the module that the append head adds to a Sequential."""
 
 
 def classifier_path(module: nn.Module, arch: Arch) -> str:
-    """Name of the layer that gives the logits.
+    """Return the name of the layer that computes the logits.
 
     Raises:
         ModelError: There are several.
@@ -32,7 +32,7 @@ def classifier_path(module: nn.Module, arch: Arch) -> str:
 
 
 def classifier_paths(module: nn.Module, arch: Arch) -> tuple[str, ...]:
-    """Names of the layers that give the logits: one, or two in networks that were distilled."""
+    """Return the names of the layers that compute the logits: one, or two in distilled networks."""
     if arch.library == "timm":
         path = module.pretrained_cfg["classifier"]  # type: ignore[index]  # timm's dict on every network
         return (path,) if isinstance(path, str) else tuple(path)
@@ -41,22 +41,22 @@ def classifier_paths(module: nn.Module, arch: Arch) -> tuple[str, ...]:
 
 
 def attach_head(module: nn.Module, arch: Arch, head: Head, classes: int) -> tuple[str, ...]:
-    """Gives a network a head for `classes` classes, in place.
+    """Give a network a head for `classes` classes, in place.
 
     Args:
         module: A network as its library builds it.
-        arch: What it is.
+        arch: Its name and library.
         head: swap replaces the classifier; append puts a Linear after its logits, inside the network's
             own forward; mlp replaces it by Linear, ReLU, Dropout, Linear.
         classes: Number of classes.
 
     Returns:
-        Names of the modules whose weights are new.
+        Names of the modules with new weights.
 
     Raises:
-        ModelError: The network's family does not allow it.
+        ModelError: The network cannot have this head.
     """
-    before = list(module.parameters())  # Kept alive, so that no new parameter gets an old one's id.
+    before = list(module.parameters())  # A reference to each, so that no new parameter gets the id of an old one.
     if head == "swap":
         _swap(module, arch, classes)
     elif head == "append":
@@ -72,10 +72,10 @@ def attach_head(module: nn.Module, arch: Arch, head: Head, classes: int) -> tupl
 
 
 def check_head(module: nn.Module, arch: Arch, head: Head, classes: int, images: torch.Tensor) -> None:
-    """Runs images through a network with its new head.
+    """Run images through a network with its new head.
 
     Raises:
-        ModelError: Its output is not the head's.
+        ModelError: The output does not have the shape of the head's.
     """
     try:
         with torch.no_grad():
@@ -106,10 +106,9 @@ def _swap(module: nn.Module, arch: Arch, classes: int) -> None:
 
 
 def _append(module: nn.Module, arch: Arch, classes: int) -> None:
-    """Puts the Linear where the network's own forward runs it.
+    """Put a Linear where the network's own forward runs it.
 
-    A module that is only added to a VGG would be saved and counted, but never called: torchvision's forward
-    names its parts.
+    A module added to a VGG itself would be saved and counted, but never called: torchvision's forward names its parts.
     """
     layer = _linear(module, arch, "append")
     path = classifier_path(module, arch)
@@ -138,7 +137,7 @@ def _linear(module: nn.Module, arch: Arch, head: Head) -> nn.Linear:
 
 
 def _new_modules(module: nn.Module, before: Iterable[nn.Parameter]) -> tuple[str, ...]:
-    """The largest modules all of whose parameters are new."""
+    """Return the names of the outermost modules with new parameters only."""
     old = {id(parameter) for parameter in before}
     new: list[str] = []
     for name, part in module.named_modules():

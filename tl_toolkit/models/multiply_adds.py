@@ -8,12 +8,13 @@ from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import blank_image
 
 FLOPS_PER_MULTIPLY_ADD = 2
+"""torch's counter counts both; torchinfo's own multiply-adds omit attention and all but one token of a Linear."""
 
 
 def count_flops(module: nn.Module, images: torch.Tensor) -> dict[str, int]:
-    """Floating-point operations by the path of a module, which begins with its class, and of all under "Global"."""
+    """Return floating-point operations by module path, which begins with the network's class; "Global" is their sum."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # One fused operator, which the counter does not know.
+    torch.backends.mha.set_fastpath_enabled(False)  # It is one fused operator, which the counter does not know.
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             module(images)
@@ -23,14 +24,9 @@ def count_flops(module: nn.Module, images: torch.Tensor) -> dict[str, int]:
 
 
 def count_multiply_adds(module: nn.Module, spec: InputSpec) -> dict[str, int]:
-    """Multiply-adds of each module for one image, by its name; "" is the whole network.
-
-    Args:
-        module: In eval mode.
-        spec: The size of the image.
-    """
+    """Return the multiply-adds for one image by module name; "" is the whole network, which is in eval mode."""
     device = next(module.parameters()).device
     counts = count_flops(module, blank_image(spec).to(device))
-    own = type(module).__name__
-    named = {path.removeprefix(f"{own}."): count // FLOPS_PER_MULTIPLY_ADD for path, count in counts.items()}
-    return {**named, "": counts["Global"] // FLOPS_PER_MULTIPLY_ADD}
+    prefix = f"{type(module).__name__}."
+    halves = {path.removeprefix(prefix): count // FLOPS_PER_MULTIPLY_ADD for path, count in counts.items()}
+    return {**halves, "": halves["Global"]}

@@ -1,8 +1,7 @@
-"""What a network is made of: layers, parameters, multiply-adds, memory."""
+"""Summary of a network: layers, parameters, multiply-adds, memory."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torchinfo
@@ -22,20 +21,18 @@ from tl_toolkit.models.backbones import (
 from tl_toolkit.models.multiply_adds import FLOPS_PER_MULTIPLY_ADD, count_flops
 from tl_toolkit.system.libraries import torchvision
 
-"""torch's counter counts both. torchinfo's own multiply-adds leave out attention and all but one token of a Linear."""
-
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A module of a network.
 
     Attributes:
-        name: Its attribute's name.
-        kind: Its class.
+        name: Name of its attribute.
+        kind: Name of its class.
         depth: Levels below the network.
-        output: Shape of its output for one image, without the batch.
-        parameters: Of it and its children.
-        multiply_adds: For one image, of it and its children: of convolutions and matrix products.
+        output: Shape of its output, without the batch.
+        parameters: Number of parameters, with its children's.
+        multiply_adds: Multiply-adds of convolutions and matrix products for one image, with its children's.
     """
 
     name: str
@@ -48,18 +45,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """A network's layers, as torchinfo lists them, and their totals.
+    """Layers of a network, as torchinfo lists them, and their totals for one image in float32.
 
     Attributes:
-        arch: Its name with the library before it.
-        classes: Outputs of its classifier.
-        input_spec: The image that was run through it.
-        layers: Its modules, outer before inner.
-        parameters: Of all.
-        multiply_adds: For one image: of convolutions and matrix products.
-        input_bytes: Of one image in float32.
-        activation_bytes: Of all outputs of one forward and backward pass over it, as torchinfo estimates them.
-        parameter_bytes: Of the parameters in float32.
+        arch: Library and name.
+        classes: Outputs of the classifier.
+        input_spec: The image.
+        layers: The modules, outer before inner.
+        parameters: Number of parameters.
+        multiply_adds: Multiply-adds of convolutions and matrix products.
+        input_bytes: Size of the image.
+        activation_bytes: Size of all outputs of one forward and backward pass, as torchinfo estimates it.
+        parameter_bytes: Size of the parameters.
     """
 
     arch: str
@@ -72,21 +69,16 @@ class Summary:
     activation_bytes: int
     parameter_bytes: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
-
 
 def count_parameters(arch: Arch) -> int:
-    """Parameters of a network: as torchvision tells them, or counted without giving them memory."""
+    """Return the number of parameters, as torchvision states it or counted without memory for them."""
     if arch.library == "torchvision":
         return int(torchvision.models.get_model_weights(arch.name).DEFAULT.meta["num_params"])
-    module = build_without_memory(arch)
-    return sum(parameter.numel() for parameter in module.parameters())
+    return sum(parameter.numel() for parameter in build_without_memory(arch).parameters())
 
 
 def build_without_memory(arch: Arch) -> nn.Module:
-    """The library's network on the meta device; a few whose constructors compute with tensors are built first.
+    """Build the library's network on the meta device; the few whose constructors compute with tensors move there.
 
     Raises:
         ModelError: The network cannot be built.
@@ -102,13 +94,13 @@ def build_without_memory(arch: Arch) -> nn.Module:
 def summarize(
     arch: Arch, depth: int, input_size: tuple[int, int, int] | None = None, classes: int | None = None
 ) -> Summary:
-    """Runs one blank image through a network and lists its modules.
+    """Run one blank image through a network and list its modules.
 
     Args:
         arch: The network.
         depth: Levels of modules to list.
         input_size: Channels, height and width of the image; by default the network's own.
-        classes: Outputs of its classifier; by default those of its pretrained weights.
+        classes: Outputs of the classifier; by default those of the pretrained weights.
 
     Raises:
         ModelError: The network cannot be built, or does not take such an image.
@@ -123,31 +115,21 @@ def summarize(
     check_input(module, arch, spec)
     blank = blank_image(spec)
     listed = torchinfo.summary(module, input_data=blank, depth=depth, verbose=0, mode="eval", device="cpu")
-    infos = listed.summary_list
     flops = count_flops(module, blank)
     layers: list[Layer] = []
     path = [type(module).__name__]
-    for info in infos[1:]:
+    for info in listed.summary_list[1:]:
         path[info.depth :] = [info.var_name]
-        if info.depth > depth:
-            continue
-        layers.append(
-            Layer(
-                name=info.var_name,
-                kind=info.class_name,
-                depth=info.depth - 1,
-                output=tuple(info.output_size[1:]),
-                parameters=info.num_params,
-                multiply_adds=flops.get(".".join(path), 0) // FLOPS_PER_MULTIPLY_ADD,
-            )
-        )
-    parameters = sum(parameter.numel() for parameter in module.parameters())
+        if info.depth <= depth:
+            multiply_adds = flops.get(".".join(path), 0) // FLOPS_PER_MULTIPLY_ADD
+            output = tuple(info.output_size[1:])
+            layers.append(Layer(info.var_name, info.class_name, info.depth - 1, output, info.num_params, multiply_adds))
     return Summary(
         arch=str(arch),
         classes=classes,
         input_spec=spec,
         layers=tuple(layers),
-        parameters=parameters,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
         multiply_adds=flops["Global"] // FLOPS_PER_MULTIPLY_ADD,
         input_bytes=listed.total_input,
         activation_bytes=listed.total_output_bytes,

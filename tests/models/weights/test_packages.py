@@ -106,7 +106,7 @@ def test_load_of_a_real_package_gives_its_bits_under_timms_names(package: Weight
     state = loaded.module.state_dict()
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[key], expected[key]) for key in expected)
-    assert (loaded.choice, loaded.license, loaded.base_classes) == ("package", "Apache-2.0", 1000)
+    assert (loaded.weights, loaded.license, loaded.base_classes) == ("package", "Apache-2.0", 1000)
     config = timm.get_pretrained_cfg(package.arch.name)
     spec = loaded.input_spec
     assert (spec.channels, spec.height, spec.width) == config.input_size
@@ -148,7 +148,7 @@ def test_auto_takes_the_package_without_a_network_and_soon(no_socket: None):
     started = time.perf_counter()
     loaded = load("auto")
     assert time.perf_counter() - started < 5
-    assert (loaded.choice, loaded.warnings) == ("package", [])
+    assert (loaded.weights, loaded.warnings) == ("package", [])
 
 
 def test_auto_goes_through_cache_package_and_download_in_this_order(
@@ -157,25 +157,25 @@ def test_auto_goes_through_cache_package_and_download_in_this_order(
     network = timm.create_model(NETWORK.name)
     cached = in_the_hubs_cache(network)
     taken = load("auto")
-    assert (taken.choice, taken.origin, taken.license) == (
+    assert (taken.weights, taken.origin, taken.license) == (
         "imagenet",
         "pretrained (timm, model.safetensors)",
         "apache-2.0",
     )
     assert torch.equal(taken.module.classifier.weight, network.classifier.weight)
     cached.rename(tmp_path / "downloaded.safetensors")
-    assert load("auto").choice == "package"
+    assert load("auto").weights == "package"
     missing = dataclasses.replace(LITE0, distribution="absent")
     monkeypatch.setattr(packages, "PACKAGES", (missing,))
     monkeypatch.setattr(hub, "timm_weights_file", lambda *_: tmp_path / "downloaded.safetensors")
     taken = load("auto")
-    assert (taken.choice, taken.origin) == ("imagenet", "pretrained (timm, downloaded.safetensors)")
+    assert (taken.weights, taken.origin) == ("imagenet", "pretrained (timm, downloaded.safetensors)")
 
 
 def test_auto_with_a_damaged_cache_takes_the_package_and_warns():
     in_the_hubs_cache(timm.create_model(NETWORK.name)).resolve().write_bytes(b"damaged")
     loaded = load("auto")
-    assert loaded.choice == "package"
+    assert loaded.weights == "package"
     [warning] = loaded.warnings
     assert warning.startswith("Took the package weights: ")
     assert "model.safetensors is damaged: its hash is not" in warning
@@ -188,7 +188,7 @@ def test_auto_with_a_damaged_package_downloads_and_warns(
     save_file(timm.create_model(NETWORK.name).state_dict(), tmp_path / "downloaded.safetensors")
     monkeypatch.setattr(hub, "timm_weights_file", lambda *_: tmp_path / "downloaded.safetensors")
     loaded = load("auto")
-    assert loaded.choice == "imagenet"
+    assert loaded.weights == "imagenet"
     assert "efficientnet-lite0-57934424.pth is damaged or another file" in loaded.warnings[0]
 
 

@@ -227,7 +227,7 @@ def test_weights_of_a_network_with_two_heads_are_loaded_from_a_file(
 
 def test_auto_with_a_cache_that_cannot_be_written_takes_the_bundled(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TORCH_HOME", "/proc/nothing")
-    assert load("auto").choice == "bundled"
+    assert load("auto").weights == "bundled"
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.5, 0.9, 0.999])

@@ -1,6 +1,6 @@
-"""The classic networks of the tutorials, registered with timm: `timm.create_model("lenet5")` builds one.
+"""The classic networks of the tutorials, which importing this package registers with timm.
 
-Importing this package registers them. None has pretrained weights: they are trained from scratch.
+`timm.create_model("lenet5")` builds one. They have no pretrained weights and train from scratch.
 """
 
 from tl_toolkit.models.classic.cifar_cnn import cifar10_cnn

@@ -17,8 +17,8 @@ default_cfgs = describe("cifar10_cnn", (3, 32, 32), 0.5, 0.5, "features.conv1", 
 def cifar10_cnn(num_classes: int = 10, in_channels: int = 3, activation: Activation = "none") -> SequentialNetwork:
     """The "CIFAR 10 model structure" that tutorials build: three convolutions of 5x5, each followed by max-pooling.
 
-    As in the tutorials, there are no activations: max-pooling is all that is not linear. `activation="relu"` puts a
-    ReLU after each layer but the last. 145,578 parameters for 10 classes.
+    As in the tutorials there are no activations: only max-pooling is not linear. `activation="relu"` puts a ReLU after
+    each layer but the last. 145,578 parameters for 10 classes.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     before = in_channels

@@ -1,4 +1,4 @@
-"""How a classic network is registered with timm and given its options."""
+"""Registering a classic network and its options with timm."""
 
 import functools
 import inspect
@@ -14,21 +14,21 @@ from tl_toolkit.text import named
 Network = TypeVar("Network", bound=nn.Module)
 
 TIMMS_OWN = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
-"""What `timm.create_model` passes to every network."""
+"""Arguments that `timm.create_model` passes to every network."""
 
 
 def describe(
     name: str, size: tuple[int, int, int], mean: float, std: float, first_conv: str | None, classifier: str
 ) -> dict[str, Any]:
-    """Makes timm's description of a network without pretrained weights.
+    """Return timm's description of a network without pretrained weights.
 
     Args:
-        name: Of the network.
+        name: Name of the network.
         size: Channels, height and width of its input.
-        mean: Subtracted from every channel of an image in 0..1; 0 and 1 are torchvision's ToTensor alone.
-        std: Then divides every channel.
-        first_conv: Name of its first convolution.
-        classifier: Name of its last layer.
+        mean: Mean of every channel of an image in 0..1; with 0 and a std of 1, as torchvision's ToTensor alone.
+        std: Standard deviation of every channel.
+        first_conv: Name of the first convolution.
+        classifier: Name of the last layer.
     """
     channels = size[0]
     config = {
@@ -48,28 +48,29 @@ def describe(
 
 
 def classic_network(build: Callable[..., Network]) -> Callable[..., Network]:
-    """Registers a function that builds a network, as timm's own entry points are.
+    """Register a function that builds a network, like timm's own entry points.
 
-    The function's parameters are the network's options; `in_chans`, timm's word, is as good as `in_channels`.
+    The function's parameters are the network's options; `in_chans`, timm's word, means `in_channels`.
     """
     options = inspect.signature(build).parameters
     name = build.__name__
 
     @functools.wraps(build)
-    def entry(*arguments: Any, **given: Any) -> Network:
-        from_timm = {key: given.pop(key) for key in TIMMS_OWN if key in given}
+    def entry(*arguments: Any, **chosen: Any) -> Network:
+        from_timm = {key: chosen.pop(key) for key in TIMMS_OWN if key in chosen}
         if from_timm.get("pretrained"):
-            none = named("weights", "none")
-            raise ModelError(f"{name} has no pretrained weights: it is trained from scratch. Say {none}.")
-        if "in_chans" in given:
-            given["in_channels"] = given.pop("in_chans")
-        for option, value in given.items():
+            raise ModelError(
+                f"{name} has no pretrained weights: it is trained from scratch. Say {named('weights', 'none')}."
+            )
+        if "in_chans" in chosen:
+            chosen["in_channels"] = chosen.pop("in_chans")
+        for option, value in chosen.items():
             if option not in options:
                 raise UnknownNameError(f"option of {name}", option, options)
             choices = get_args(options[option].annotation)
             if choices and value not in choices:
                 raise ModelError(f"{option} of {name} must be {' or '.join(map(str, choices))}, not {value!r}.")
-        module = build(*arguments, **given)
+        module = build(*arguments, **chosen)
         module.pretrained_cfg = module.default_cfg = timm.models.get_pretrained_cfg(name).to_dict()  # timm's attributes
         return module
 

@@ -16,8 +16,8 @@ default_cfgs = describe("lenet5", (1, 28, 28), 0.0, 1.0, "features.conv1", "clas
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> SequentialNetwork:
     """LeNet-5 with ReLU and max-pooling.
 
-    From LeCun et al. 1998, "Gradient-based learning applied to document recognition". The images are 28x28 and padded
-    by the first convolution, where the paper's are 32x32; the third convolution is the layer that the paper calls C5.
+    From LeCun et al. 1998, "Gradient-based learning applied to document recognition". The images are 28x28 and the
+    first convolution pads them, where the paper's are 32x32; the third convolution is the paper's layer C5.
     61,706 parameters for 10 classes and one channel.
     """
     features = nn.Sequential(

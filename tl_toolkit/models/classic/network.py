@@ -1,4 +1,4 @@
-"""What the classic networks share: timm's verbs and a check of the input; and a network of layers in a row."""
+"""Base classes of the classic networks: timm's methods, and a network of layers in a row."""
 
 from abc import ABC, abstractmethod
 
@@ -9,12 +9,12 @@ from tl_toolkit.errors import ModelError
 
 
 class ClassicNetwork(nn.Module, ABC):
-    """A network with timm's verbs whose last layer is a Linear, `classifier`.
+    """A network with timm's methods whose last layer is a Linear, `classifier`.
 
-    A subclass builds its layers, calls `reset_classifier` and has `features_of` and `forward_head`.
+    A subclass builds its layers, calls `reset_classifier` and defines `features_of` and `forward_head`.
 
     Args:
-        name: What an error calls it.
+        name: Name of the network in errors.
         input_size: Channels, height and width of the images; None for any.
         num_features: Inputs of the classifier.
 
@@ -32,16 +32,16 @@ class ClassicNetwork(nn.Module, ABC):
         self.num_classes = 0
 
     def get_classifier(self) -> nn.Module:
-        """The last layer."""
+        """Return the last layer."""
         return self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:  # noqa: ARG002  # timm's
-        """Gives the network a new classifier; none for 0 classes. There is no pooling to choose."""
+        """Replace the classifier; 0 classes leave none. There is no pooling to choose."""
         self.num_classes = num_classes
         self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """The last feature map of images (N, C, H, W)."""
+        """Compute the last feature map of images (N, C, H, W)."""
         shape = tuple(images.shape)
         fits = len(shape) == 4 and all(
             want in (None, found) for want, found in zip(self.input_size, shape[1:], strict=True)
@@ -53,14 +53,14 @@ class ClassicNetwork(nn.Module, ABC):
 
     @abstractmethod
     def features_of(self, images: torch.Tensor) -> torch.Tensor:
-        """The last feature map of images that have the right shape."""
+        """Compute the last feature map of images of the right shape."""
 
     @abstractmethod
     def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Logits of a feature map, or the classifier's input."""
+        """Compute the logits of a feature map, or the classifier's input."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, num_classes)."""
+        """Compute logits (N, num_classes)."""
         return self.forward_head(self.forward_features(images))
 
 
@@ -68,12 +68,12 @@ class SequentialNetwork(ClassicNetwork):
     """Layers in a row: features, hidden layers, the classifier.
 
     Args:
-        name: What an error calls it.
+        name: Name of the network in errors.
         input_size: Channels, height and width of the images.
-        features: From images to the last feature map, or to a vector in a network without convolutions.
-        hidden: From there to the classifier's input (N, num_features).
+        features: Layers up to the last feature map, or to a vector in a network without convolutions.
+        hidden: Layers from there to the classifier's input (N, num_features).
         num_features: Inputs of the classifier.
-        num_classes: Its outputs.
+        num_classes: Outputs of the classifier.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class SequentialNetwork(ClassicNetwork):
         self.reset_classifier(num_classes)
 
     def features_of(self, images: torch.Tensor) -> torch.Tensor:
-        """The output of the features."""
+        """Compute the output of the feature layers."""
         features: torch.Tensor = self.features(images)
         return features
 
     def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Logits of a feature map, or the classifier's input."""
+        """Compute the logits of a feature map, or the classifier's input."""
         hidden: torch.Tensor = self.hidden(features)
         return hidden if pre_logits else self.classifier(hidden)

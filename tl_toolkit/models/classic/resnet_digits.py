@@ -1,4 +1,4 @@
-"""ResNet-18 for small images, and plain-18: the same without shortcuts."""
+"""ResNet-18 for small images, and plain-18, which has no shortcuts."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -31,16 +31,16 @@ TORCHVISION_NAMES = {
     "shortcut.conv": "downsample.0",
     "shortcut.norm": "downsample.1",
 }
-"""Our names of the parts, outside and inside of a block, and torchvision's."""
+"""torchvision's names of the parts by ours, outside and inside of a block."""
 
 
 class Block(nn.Module):
-    """Two convolutions of 3x3, and around them, in a residual network, a shortcut.
+    """Two convolutions of 3x3, in a residual network with a shortcut.
 
     Args:
-        in_channels: Channels before.
-        channels: Channels behind.
-        stride: Of the first convolution.
+        in_channels: Channels of the input.
+        channels: Channels of the output.
+        stride: Stride of the first convolution.
         use_residual: Whether there is a shortcut.
         bias: Whether the convolutions have a bias.
     """
@@ -61,7 +61,7 @@ class Block(nn.Module):
             self.shortcut = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """From (N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
+        """Compute (N, channels, H / stride, W / stride) from (N, in_channels, H, W)."""
         out = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
         out = out + self.shortcut(x) if self.use_residual else out
         activated: torch.Tensor = self.relu(out)
@@ -69,18 +69,18 @@ class Block(nn.Module):
 
 
 class ResNetDigits(ClassicNetwork):
-    """ResNet-18 or plain-18 (He et al. 2016), torchvision's network with parts that say what they are.
+    """ResNet-18 or plain-18 (He et al. 2016): torchvision's network with descriptive names of its parts.
 
     Images (N, in_channels, H, W) become logits (N, num_classes). At 32x32 the stages give 64x8x8, 128x4x4, 256x2x2
     and 512x1x1.
 
     Args:
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         num_classes: Outputs of the classifier.
         use_residual: False leaves out every shortcut: plain-18.
-        conv_bias: Which convolutions have a bias: "none", as in the paper, the "first", or "all". With BatchNorm
-            behind it a bias changes nothing but the count: 11,175,370, 11,175,434 or 11,180,170 parameters for one
-            channel and 10 classes.
+        conv_bias: Convolutions with a bias: "none", as in the paper, the "first", or "all". Before BatchNorm a bias
+            changes nothing but the count: 11,175,370, 11,175,434 or 11,180,170 parameters for one channel and 10
+            classes.
 
     Raises:
         ModelError: In forward, the images have another number of channels.
@@ -101,14 +101,10 @@ class ResNetDigits(ClassicNetwork):
         )
         stages: list[nn.Module] = []
         before = 64
+        bias = conv_bias == "all"
         for channels, stride in STAGES:
-            bias = conv_bias == "all"
-            stages.append(
-                nn.Sequential(
-                    Block(before, channels, stride, use_residual, bias),
-                    Block(channels, channels, 1, use_residual, bias),
-                )
-            )
+            first = Block(before, channels, stride, use_residual, bias)
+            stages.append(nn.Sequential(first, Block(channels, channels, 1, use_residual, bias)))
             before = channels
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -116,12 +112,12 @@ class ResNetDigits(ClassicNetwork):
         self.reset_classifier(num_classes)
 
     def features_of(self, images: torch.Tensor) -> torch.Tensor:
-        """The last feature map (N, 512, H / 32, W / 32)."""
+        """Compute the last feature map (N, 512, H / 32, W / 32)."""
         features: torch.Tensor = self.stages(self.stem(images))
         return features
 
     def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Logits of a feature map, or the classifier's input."""
+        """Compute the logits of a feature map, or the classifier's input."""
         pooled: torch.Tensor = self.flatten(self.pool(features))
         return pooled if pre_logits else self.classifier(pooled)
 
@@ -141,7 +137,7 @@ def plain18_digits(num_classes: int = 10, in_channels: int = 1, conv_bias: ConvB
 
 
 def to_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A `ResNetDigits` state_dict with the names of torchvision's resnet18.
+    """Return a `ResNetDigits` state_dict with the names of torchvision's resnet18.
 
     `stages.I.J.PART` becomes `layer(I+1).J.PART`, with conv, bn and downsample as torchvision has them
     (torchvision/models/resnet.py).
@@ -153,7 +149,7 @@ def to_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def from_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state_dict of torchvision's resnet18 with the names of `ResNetDigits`: `to_torchvision` backwards.
+    """Return a state_dict of torchvision's resnet18 with the names of `ResNetDigits`.
 
     Raises:
         ModelError: A key belongs to no ResNet-18 of torchvision's.

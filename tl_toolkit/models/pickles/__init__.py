@@ -1,1 +1,1 @@
-"""Pickled networks, loaded only where no code in them can run."""
+"""Pickled networks, loaded only if no code in them can run."""

@@ -1,7 +1,7 @@
-"""Which classes and functions a pickled network may name, and what it may do with each.
+"""The classes and functions that a pickled network may name, and what it may do with each.
 
-A pickle is a program. A network's pickle makes modules, calls the few functions that put tensors together, and keeps
-layers and activations; that is allowed, and nothing else. SECURITY.md has the reasons.
+A pickle is a program. A network's pickle makes modules, calls the few functions that rebuild tensors, and keeps layers
+and activations. Nothing else is allowed; SECURITY.md has the reasons.
 """
 
 import importlib
@@ -16,15 +16,15 @@ from tl_toolkit.errors import UnsafeFileError
 from tl_toolkit.models.pickles.scan import Use, uses
 
 Allowed = list[Callable[..., Any] | tuple[Callable[..., Any], str]]
-"""As `torch.serialization.safe_globals` takes them."""
+"""Arguments of `torch.serialization.safe_globals`."""
 
 LAYERS = ("torch.nn.modules", "timm.layers", "torchvision.ops")
 NETWORKS = ("torchvision.models", "timm.models", "tl_toolkit.models.classic")
-"""Packages whose `nn.Module` classes may be made; those of layers may be kept too. Nothing else is imported. No class
-in them opens a file, imports or evaluates anything when it is made, called or restored."""
+"""Packages whose `nn.Module` classes a pickle may make, and of LAYERS also keep. Nothing else is imported. No class in
+them opens a file, imports or evaluates anything when it is made, called or restored."""
 
 MADE = ("timm.models._features.FeatureInfo",)
-"""Plain objects that networks hold."""
+"""Plain objects in networks."""
 
 CALLED = (
     "builtins.complex",
@@ -38,7 +38,7 @@ CALLED = (
     "torch._utils._rebuild_tensor_v2",
     "torch.device",
 )
-"""Containers, and torch's own but for those that call whatever they are given. What a partial calls, it keeps."""
+"""Containers, and torch's functions except those that call their arguments. What a partial calls, it keeps."""
 
 KEPT = (
     "timm.layers.activations.gelu",
@@ -47,26 +47,26 @@ KEPT = (
     "torch._C._nn.gelu",
     "torch.nn.functional.relu",
 )
-"""Functions and blocks that networks hold. Those of timm's fasternet hold methods of theirs, which is not allowed."""
+"""Functions and blocks in networks. timm's fasternet is missing: its networks hold methods, which is not allowed."""
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 VERBS: dict[Use, str] = {"make": "makes a", "call": "calls", "keep": "holds"}
 
 
 def allowed_globals(pickled: bytes, unknown: Iterable[str]) -> Allowed:
-    """What must be allowed for a pickle that does nothing but put a network together.
+    """Return what to allow for a pickle that only builds a network.
 
     Args:
-        pickled: Its bytes.
+        pickled: Bytes of the pickle.
         unknown: Names in it that torch does not know as safe.
 
     Raises:
-        UnsafeFileError: It does something else.
-        ValueError, IndexError, KeyError: It is damaged.
+        UnsafeFileError: The pickle does something else.
+        ValueError, IndexError, KeyError: The pickle is damaged.
     """
     allowed: dict[str, Callable[..., Any]] = {}
     for use, name in dict.fromkeys(uses(pickled)):
-        if use == "keep" and is_kind_of_tensor(name):
+        if use == "keep" and is_tensor_type(name):
             continue
         found = _find(use, name)
         if found is None:
@@ -75,14 +75,14 @@ def allowed_globals(pickled: bytes, unknown: Iterable[str]) -> Allowed:
     return [(allowed[name], name) for name in unknown if name in allowed]
 
 
-def is_kind_of_tensor(name: str) -> bool:
-    """Whether a name is that of a dtype, or of the storage of one."""
+def is_tensor_type(name: str) -> bool:
+    """Return whether a name is that of a dtype or of its storage."""
     module, _, kind = name.rpartition(".")
     return module == "torch" and (kind.endswith("Storage") or isinstance(getattr(torch, kind, None), torch.dtype))
 
 
 def _find(use: Use, name: str) -> Callable[..., Any] | None:
-    """What a name stands for, where this may be done with it."""
+    """Return the object of a name if this use of it is allowed."""
     if name in {"make": MADE, "call": CALLED, "keep": KEPT}[use]:
         found: Callable[..., Any] = _resolve(name)
         return found
@@ -92,7 +92,7 @@ def _find(use: Use, name: str) -> Callable[..., Any] | None:
 
 
 def _module_class(name: str, packages: tuple[str, ...]) -> type[nn.Module] | None:
-    """The `nn.Module` class of that name in one of these packages, if it is one that is made plainly."""
+    """Return the `nn.Module` class of that name in one of these packages, unless it has its own `__new__`."""
     if not NAME.fullmatch(name) or not _is_in(name.rpartition(".")[0], packages):
         return None
     try:
@@ -101,7 +101,7 @@ def _module_class(name: str, packages: tuple[str, ...]) -> type[nn.Module] | Non
         return None
     if not isinstance(found, type) or not issubclass(found, nn.Module) or not _is_in(found.__module__, packages):
         return None
-    return found if found.__new__ is object.__new__ else None  # Others make code, such as torch.fx's.
+    return found if found.__new__ is object.__new__ else None  # A `__new__` may create code, as torch.fx's does.
 
 
 def _is_in(module: str, packages: tuple[str, ...]) -> bool:

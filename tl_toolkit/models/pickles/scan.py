@@ -1,4 +1,4 @@
-"""What a pickle does with the classes and functions that it names: read, never run."""
+"""Reading, without running it, what a pickle does with the classes and functions that it names."""
 
 import contextlib
 import pickletools
@@ -10,41 +10,42 @@ from typing import IO, Any, Literal
 from tl_toolkit.errors import UnsafeFileError
 
 Use = Literal["make", "call", "keep"]
-"""Making an object without `__init__`; calling; keeping as a value, from where a forward pass may call it."""
+"""Making an object without `__init__`, calling, or keeping as a value that a forward pass may call."""
 
 CONSTANTS = {
     *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"),
     *("SHORT_BINSTRING", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"),
 }
 TAKEN = {"BUILD": 1, "APPEND": 1, "SETITEM": 2, "BINPERSID": 1, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-"""How many things an instruction takes from the stack."""
+"""Number of items that an instruction takes from the stack."""
 TAKEN_TO_MARK = {"TUPLE", "APPENDS", "SETITEMS"}
 
 LEGACY_PICKLES = 4
-"""Pickles in a file of torch before 1.6: three that describe it, then the object."""
+"""Pickles in a file of torch before 1.6: three about the file, then the object."""
 
 EMPTY: tuple[()] = ()
 THING = object()
-"""Anything on the stack that is neither a name nor an empty tuple."""
+"""An item of the stack that is neither a name nor an empty tuple."""
 
 
 class _Name(str):
-    """A class or function on the stack, by its full name."""
+    """Full name of a class or function on the stack."""
 
     __slots__ = ()
 
 
 def uses(pickled: bytes) -> Iterator[tuple[Use, str]]:
-    """Reads a pickle of the instructions that torch's restricted unpickler knows (torch/_weights_only_unpickler.py).
+    """Yield what a pickle does with names, in its order.
 
     Args:
-        pickled: Its bytes.
+        pickled: Bytes of the pickle.
 
     Yields:
-        A use and a full name, in the order of the pickle.
+        A use and a full name.
 
     Raises:
-        UnsafeFileError: It has other instructions, or calls what no name stands for.
+        UnsafeFileError: It has instructions that torch's restricted unpickler does not know
+            (torch/_weights_only_unpickler.py), or calls something without a name.
         ValueError, IndexError, KeyError: It is damaged.
     """
     machine = _Machine()
@@ -54,15 +55,15 @@ def uses(pickled: bytes) -> Iterator[tuple[Use, str]]:
 
 
 class _Machine:
-    """The stack and the memory of an unpickler, with names and empty tuples on them, and nothing else of interest."""
+    """The stack and the memo of an unpickler, on which only names and empty tuples are told apart from other items."""
 
     def __init__(self) -> None:
         self.stack: list[object] = []
         self._below: list[list[object]] = []
-        self._memory: dict[int, object] = {}
+        self._memo: dict[int, object] = {}
 
     def step(self, instruction: str, argument: Any) -> Iterator[tuple[Use, str]]:
-        """Follows an instruction."""
+        """Execute an instruction on the stack, and yield what it does with names."""
         if instruction in ("REDUCE", "NEWOBJ"):
             arguments, what = self.stack.pop(), self.stack.pop()
             if not isinstance(what, _Name):
@@ -76,7 +77,7 @@ class _Machine:
             self._put(instruction, argument)
 
     def _take(self, instruction: str) -> list[object]:
-        """Takes what goes into a tuple, a tensor or, where nothing comes in its place, into what lies below."""
+        """Take the items that go into a tuple, a tensor or the container below them."""
         if instruction in TAKEN:
             taken = [self.stack.pop() for _ in range(TAKEN[instruction])]
         else:
@@ -93,9 +94,9 @@ class _Machine:
                 self._below.append(self.stack)
                 self.stack = []
             case "BINPUT" | "LONG_BINPUT":
-                self._memory[argument] = self.stack[-1]
+                self._memo[argument] = self.stack[-1]
             case "BINGET" | "LONG_BINGET":
-                self.stack.append(self._memory[argument])
+                self.stack.append(self._memo[argument])
             case "EMPTY_TUPLE":
                 self.stack.append(EMPTY)
             case _ if instruction in CONSTANTS:
@@ -105,13 +106,9 @@ class _Machine:
 
 
 def named_globals(path: Path) -> list[str]:
-    """The classes and functions that a file of any pickle protocol names, for a message: torch tells one, or none.
-
-    Args:
-        path: A file of torch.save, or a pickle.
-    """
+    """Return the classes and functions that a file of torch.save or a pickle names; torch reports one or none."""
     names: dict[str, None] = {}
-    with contextlib.suppress(Exception), contextlib.ExitStack() as opened:  # What is damaged ends the search.
+    with contextlib.suppress(Exception), contextlib.ExitStack() as opened:  # Damage ends the search.
         if zipfile.is_zipfile(path):
             archive = opened.enter_context(zipfile.ZipFile(path))
             pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -119,24 +116,23 @@ def named_globals(path: Path) -> list[str]:
         else:
             file = opened.enter_context(path.open("rb"))
         for _ in range(LEGACY_PICKLES):
-            for name in _names(file):
-                names[name] = None
+            names.update((name, None) for name in _names(file))
     return list(names)
 
 
 def _names(file: IO[bytes]) -> Iterator[str]:
-    """Names in one pickle; newer protocols put module and name on the stack as texts."""
+    """Yield the names in one pickle; newer protocols put module and name on the stack as texts."""
     recent: list[str] = []
-    memory: list[str] = []
+    memo: list[str] = []
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name == "GLOBAL":
             yield _full_name(str(argument))
         elif opcode.name == "STACK_GLOBAL":
             yield ".".join(recent[-2:])
         elif opcode.name == "MEMOIZE":
-            memory.append(recent[-1] if recent else "")
-        elif opcode.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int) and argument < len(memory):
-            recent.append(memory[argument])
+            memo.append(recent[-1] if recent else "")
+        elif opcode.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int) and argument < len(memo):
+            recent.append(memo[argument])
         elif isinstance(argument, str):
             recent.append(argument)
 

@@ -1,4 +1,4 @@
-"""What a file that is given as a model or as weights really is: told by its content, whatever its name."""
+"""The kind of a file by its content, whatever its name."""
 
 import re
 import zipfile
@@ -14,15 +14,15 @@ Kind = Literal["safetensors", "torch"]
 HEAD_BYTES = 4096
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
-"""safetensors refuses longer headers."""
+"""Longest header that safetensors accepts."""
 
 ZIP, TAR, TAR_AT = b"PK\x03\x04", b"ustar", 257
 PICKLE = re.compile(rb"\x80[\x02-\x05]")
 FIRST_OF_TORCH = re.compile(rb".{26}[^/]*/(data\.pkl|data/0)", re.DOTALL)
-"""The beginning of torch.save's archives, behind ZIP, for those that were cut off before their list of files."""
+"""Beginning of torch.save's archives after ZIP, for files that are cut off before their list of members."""
 
 MAX_UNCERTAIN_BYTES = 8
-"""Of so few bytes nothing is told: any file may begin with them."""
+"""Bytes that say nothing: any file may begin with so few."""
 
 OTHERS = {
     b"%PDF": "a PDF document",
@@ -32,11 +32,11 @@ OTHERS = {
     b"GGUF": "a GGUF file",
     ZIP: "a zip archive",
 }
-"""What else may be given, by its first bytes."""
+"""Other kinds of files by their first bytes."""
 
 
 def kind_of(path: Path) -> Kind | None:
-    """The kind of a file that can hold weights, be it damaged or not; None for all other files.
+    """Return the kind of a file that can hold weights, damaged or not; None for other files.
 
     Raises:
         ModelFileError: The file cannot be read.
@@ -51,7 +51,7 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def describe_other(path: Path) -> str:
-    """What a file is that holds no weights, with an article; empty where that cannot be told.
+    """Return what a file without weights is, with an article; empty if unknown.
 
     Raises:
         ModelFileError: The file cannot be read.
@@ -68,7 +68,7 @@ def describe_other(path: Path) -> str:
 
 
 def describe_unknown(path: Path) -> str:
-    """Why a file is taken for nothing that is known, and what can be done about it.
+    """Return why a file is of no known kind, and what to do about it.
 
     Raises:
         ModelFileError: The file cannot be read.
@@ -93,21 +93,21 @@ def _is_of_torch(path: Path, head: bytes) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except Exception:  # noqa: BLE001  # Damaged archives fail with errors of many types.
+    except Exception:  # noqa: BLE001  # Damaged archives raise errors of many types.
         return FIRST_OF_TORCH.match(head, len(ZIP)) is not None
 
 
 def _image_format(path: Path) -> str:
-    """Pillow's name of an image's format; empty for what is none."""
+    """Return Pillow's name of an image's format; empty for other files."""
     try:
         with Image.open(path) as image:
             return image.format or ""
-    except Exception:  # noqa: BLE001  # What is no image can fail in any way.
+    except Exception:  # noqa: BLE001  # Other files raise errors of any type.
         return ""
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether bytes are UTF-8 without control characters; the last character may be cut."""
+    """Return whether bytes are UTF-8 without control characters; the last character may be incomplete."""
     text = head.decode("utf-8", "ignore")
     rest = len(head) - len(text.encode())
     return rest < 4 and all(character.isprintable() or character in "\t\n\r\f" for character in text)

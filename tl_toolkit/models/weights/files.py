@@ -1,4 +1,4 @@
-"""Reading weights from files, and fitting them into a network."""
+"""Weights in files: reading them, and loading them into a network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,32 +16,19 @@ from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknow
 StateDict = dict[str, torch.Tensor]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
-"""Keys under which training scripts put the state_dict, as timm's `load_state_dict` knows them."""
+"""Keys of the state_dict in checkpoints of training scripts, as timm's `load_state_dict` knows them."""
 
 PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before every key."""
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """How a state_dict fitted.
-
-    Attributes:
-        without_head: The file's head has another shape than the network's, so the head kept its random weights.
-        details: The keys that differ, as text; empty if none do.
-    """
-
-    without_head: bool
-    details: str
+"""Prefixes of every key after DistributedDataParallel and torch.compile."""
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a file of weights holds.
+    """Content of a file of weights.
 
     Attributes:
         state: Keys and tensors.
-        metadata: What `tl` noted in it, as a safetensors header has it; empty for files of others.
+        metadata: Metadata that tl wrote, as in a safetensors header; empty in files of others.
     """
 
     state: StateDict
@@ -49,11 +36,11 @@ class WeightFile:
 
 
 def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
-    """Reads a safetensors file, or a state_dict or a whole network that torch.save wrote, whatever its name.
+    """Read a safetensors file, or a state_dict or whole network that torch.save wrote, whatever its name.
 
     Args:
         path: The file.
-        trust: Read it even where code that is in it would run.
+        trust: Read it even if code in it would run.
 
     Raises:
         WeightsError: There is no such file, it is damaged, or there is no state_dict in it.
@@ -64,16 +51,16 @@ def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
     try:
         kind = kind_of(path)
         if kind is None:
-            raise WeightsError(_no_weights(path))
-        if kind == "safetensors":
-            return _read_safetensors(path)
-        loaded = load_pickled(path, trust)
+            if what := describe_other(path):
+                problem = f"is {what} and holds no weights: give a safetensors file, or one of torch.save"
+            else:
+                problem = f"holds no weights: {describe_unknown(path)}"
+            raise WeightsError(f"{path} {problem}.")
+        if kind == "torch":
+            loaded = load_pickled(path, trust)
+            return WeightFile(_unwrap(loaded, path), metadata_of(loaded))
     except ModelFileError as error:
         raise WeightsError(str(error)) from error
-    return WeightFile(_unwrapped(loaded, path), metadata_of(loaded))
-
-
-def _read_safetensors(path: Path) -> WeightFile:
     try:
         metadata, state = load_checked(path)
     except ModelFileError as error:
@@ -81,21 +68,17 @@ def _read_safetensors(path: Path) -> WeightFile:
     return WeightFile(state, metadata)
 
 
-def _no_weights(path: Path) -> str:
-    """Why there are none in a file."""
-    if what := describe_other(path):
-        return f"{path} is {what} and holds no weights: give a safetensors file, or one of torch.save."
-    return f"{path} holds no weights: {describe_unknown(path)}."
-
-
-def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], origin: str) -> LoadReport:
-    """Loads a state_dict; only the head may differ.
+def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], origin: str) -> str:
+    """Load a state_dict; only the head may differ, and then keeps the network's own weights.
 
     Args:
-        module: Changed in place.
+        module: The network, changed in place.
         state: Keys and tensors; floating-point tensors are converted to the network's type.
         head: Names of modules whose keys may be missing, unexpected or of another shape.
-        origin: What an error calls the weights.
+        origin: Name of the weights in errors.
+
+    Returns:
+        The keys that differ, as text; empty if none do.
 
     Raises:
         WeightsError: A key outside the head differs; the message lists them side by side.
@@ -112,20 +95,20 @@ def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], ori
         raise WeightsError(
             f"{origin} does not fit this network: {len(outside)} keys differ outside the head.\n{details}"
         )
-    if differing:  # All of the head, not half of it, is left as it was.
+    if differing:  # Keep the whole head as it is, not half of it.
         matching = {key: v for key, v in matching.items() if not any(key.startswith(f"{name}.") for name in head)}
     module.load_state_dict(matching, strict=False)
-    return LoadReport(bool(differing), details)
+    return details
 
 
-def _unwrapped(loaded: Any, path: Path) -> StateDict:
+def _unwrap(loaded: Any, path: Path) -> StateDict:
     for wrapper in WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict | nn.Module):
             loaded = loaded[wrapper]
     if isinstance(loaded, nn.Module):
         try:
             loaded = loaded.state_dict()
-        except Exception as error:  # Of a damaged network anything may be missing.
+        except Exception as error:  # A damaged network may lack anything.
             raise WeightsError(f"{path} is damaged: its network has no state_dict ({error}).") from error
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, but a state_dict (names and tensors) is needed.")

@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face Hub, for timm's networks."""
+"""Weights of timm's networks on the Hugging Face Hub."""
 
 import functools
 import hashlib
@@ -17,12 +17,13 @@ from tl_toolkit.errors import DownloadError, ModelFileError, ToolkitError, Weigh
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.download import ANSWER_SECONDS, ProgressCallback, call_with_timeout, refuse_oversized, require_https
 from tl_toolkit.io.files import is_file
+from tl_toolkit.models.backbones import timm_input_spec
 from tl_toolkit.models.weights.torch_hub import cache_path, cached_download, file_sha256
 from tl_toolkit.system.libraries import timm
 from tl_toolkit.text import named
 
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
-"""Safe format first, as timm itself looks for them (timm/models/_hub.py)."""
+"""The safe format first, as in timm (timm/models/_hub.py)."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class TimmRepository:
     """A repository that timm's `push_to_hf_hub` wrote.
 
     Attributes:
-        weights_file: Its weights on the disk.
+        weights_file: The weights on the disk.
         architecture: timm's name of the network.
         num_classes: Outputs of its classifier.
-        input_spec: What the weights expect, where the repository says so.
-        license: Of the weights, where the repository says it.
+        input_spec: The input that the weights expect, if the repository says so.
+        license: Licence of the weights; empty if the repository has none.
     """
 
     weights_file: Path
@@ -45,19 +46,19 @@ class TimmRepository:
 
 
 def timm_weights_file(name: str, progress: ProgressCallback | None) -> Path:
-    """Timm's own weights of a network, from the cache or downloaded.
+    """Return timm's own weights of a network, from the cache or by a download.
 
     Raises:
-        WeightsError: They can be had from neither.
+        WeightsError: They are not available.
     """
     config = timm.get_pretrained_cfg(name)
-    return (
-        _fetch(config.hf_hub_id, _weight_names(config)) if config.hf_hub_id else cached_download(config.url, progress)
-    )
+    if config.hf_hub_id:
+        return _fetch(config.hf_hub_id, _weight_names(config))
+    return cached_download(config.url, progress)
 
 
 def cached_timm_weights(name: str) -> Path | None:
-    """Timm's own weights of a network where a cache has them; nothing is opened, so their hash is not checked."""
+    """Return timm's own weights of a network in a cache, without a check of their hash; None if there are none."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if config and config.hf_hub_id:
         return _in_cache(config.hf_hub_id, _weight_names(config))
@@ -66,19 +67,19 @@ def cached_timm_weights(name: str) -> Path | None:
 
 
 def fetch_timm_repository(repository: str) -> TimmRepository:
-    """Weights and description of a timm model on the Hub.
+    """Return the weights and the description of a timm model on the Hub.
 
     Args:
         repository: "ORG/NAME".
 
     Raises:
-        WeightsError: The repository cannot be had or is not timm's.
+        WeightsError: The repository is not available or not timm's.
     """
     config_file = _fetch(repository, ("config.json",))
     try:
         config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8"))
         architecture, pretrained = config["architecture"], config["pretrained_cfg"]
-        spec = _spec(pretrained)
+        spec = timm_input_spec(pretrained) if "input_size" in pretrained else None
         classes = int(config.get("num_classes") or pretrained["num_classes"])
     except (ValueError, KeyError, TypeError, ModelFileError) as error:
         raise WeightsError(f"hf-hub:{repository} is no timm model: its config.json lacks {error}.") from error
@@ -87,7 +88,7 @@ def fetch_timm_repository(repository: str) -> TimmRepository:
 
 
 def hub_folder(repository: str) -> Path:
-    """Where the Hub's cache keeps a repository."""
+    """Return the folder of a repository in the Hub's cache."""
     return Path(huggingface_hub.constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
 
 
@@ -95,26 +96,8 @@ def _weight_names(config: Any) -> Sequence[str]:
     return (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHT_NAMES
 
 
-def _spec(pretrained: dict[str, Any]) -> InputSpec | None:
-    if "input_size" not in pretrained:
-        return None
-    channels, height, width = pretrained["input_size"]
-    return InputSpec.from_dict(
-        {
-            "channels": channels,
-            "height": height,
-            "width": width,
-            "mean": pretrained["mean"],
-            "std": pretrained["std"],
-            "interpolation": pretrained.get("interpolation", "bicubic"),
-            "crop": pretrained.get("crop_mode", "center"),
-            "crop_fraction": pretrained.get("crop_pct", 0.875),
-        }
-    )
-
-
 def _fetch(repository: str, names: Sequence[str]) -> Path:
-    """The first of these files that the cache or the Hub has, its hash checked either way."""
+    """Return the first of these files in the cache or on the Hub, with its hash checked either way."""
     try:
         if cached := _in_cache(repository, names):
             return _checked(cached, cached.resolve().name)
@@ -125,22 +108,22 @@ def _fetch(repository: str, names: Sequence[str]) -> Path:
                 )
     except ToolkitError as error:
         raise WeightsError(str(error)) from error
-    except Exception as error:  # The client lets its HTTP library's errors through, and that library changes.
+    except Exception as error:  # The client passes on errors of its HTTP library, which changes.
         raise WeightsError(_unreachable(repository, names, error)) from error
     raise WeightsError(f"hf-hub:{repository} has none of {', '.join(names)}.")
 
 
 def _in_cache(repository: str, names: Sequence[str]) -> Path | None:
-    """The first of these files that the cache has; the Hub is not asked."""
+    """Return the first of these files in the cache, without asking the Hub."""
     cached = (huggingface_hub.try_to_load_from_cache(repository, name) for name in names)
     return next((Path(path) for path in cached if isinstance(path, str)), None)
 
 
 def _on_the_hub(repository: str, name: str) -> HfFileMetadata | None:
-    """One quick question: the download's own retries take half a minute without a network.
+    """Ask the Hub once about a file: without a network the retries of a download take half a minute.
 
     Raises:
-        DownloadError: The file would come unprotected, without a hash, or is too large.
+        DownloadError: The transfer is not protected, the file is too large, or the Hub has no hash for it.
     """
     url = huggingface_hub.hf_hub_url(repository, name)
     require_https(url)
@@ -159,7 +142,7 @@ def _on_the_hub(repository: str, name: str) -> HfFileMetadata | None:
 
 
 def _digest(etag: str) -> Callable[[Path], str] | None:
-    """What reckons the hash that the Hub names a file by: SHA-256 of a large one, git's SHA-1 of a small one."""
+    """Return the hash function of an etag: SHA-256 for a large file, git's SHA-1 for a small one."""
     if re.fullmatch(r"[0-9a-f]{64}", etag):
         return file_sha256
     return _git_sha1 if re.fullmatch(r"[0-9a-f]{40}", etag) else None
@@ -171,12 +154,15 @@ def _git_sha1(path: Path) -> str:
 
 
 def _checked(path: Path, etag: str, fresh: bool = False) -> Path:
-    """Refuses a file that is not what its hash says.
+    """Return a file after a check of its hash.
 
     Args:
         path: The file.
-        etag: What the Hub said of it, or its name in the Hub's cache, which is the same where the system has links.
-        fresh: Just downloaded: then nothing is kept.
+        etag: Its hash on the Hub; where the system has links, also its name in the Hub's cache.
+        fresh: Delete a wrong file, as it was just downloaded.
+
+    Raises:
+        WeightsError: The hash is another.
     """
     digest = _digest(etag)
     if digest is None or digest(path) == etag:
@@ -193,7 +179,6 @@ def _unreachable(repository: str, names: Sequence[str], error: Exception) -> str
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
         f"{names[0]} of hf-hub:{repository} is not in the cache, and the Hub cannot be asked ({reason}).\n"
-        f"On a machine with a network run `hf download {repository}` and copy the folder "
-        f"{hub_folder(repository)}, "
-        f"or choose {named('weights', 'FILE')} or none."
+        f"On a machine with a network run `hf download {repository}` and copy the folder {hub_folder(repository)}, or "
+        f"choose {named('weights', 'FILE')} or none."
     )

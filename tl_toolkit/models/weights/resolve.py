@@ -1,4 +1,4 @@
-"""Pretrained weights: where they come from, and backbones that carry them."""
+"""Backbones with pretrained weights, from wherever `--weights` says."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from torch import nn
@@ -22,7 +23,6 @@ from tl_toolkit.models.heads import APPENDED, classifier_paths
 from tl_toolkit.models.weights import hub, packages
 from tl_toolkit.models.weights.files import StateDict, fit_state_dict, read_weight_file
 from tl_toolkit.models.weights.torch_hub import cache_path, cached_download, file_sha256, hash_in_name
-from tl_toolkit.system.libraries import torchvision
 from tl_toolkit.text import join_names, named
 
 BUNDLED_ARCH = Arch("torchvision", "resnet18")
@@ -30,30 +30,30 @@ BUNDLED_FILE = Path(__file__).parent / "bundled" / "resnet18_tiny_imagenet.safet
 BUNDLED_SHA256 = "50cb7d03e19e9b78e7169317c0c8fe71afaaec3450450ef80b9c30095dff5e01"
 BUNDLED_ORIGIN = "bundled (Tiny ImageNet, 200 classes)"
 BUNDLED_LICENSE = "Apache-2.0; Tiny ImageNet derives from ImageNet, whose images are for non-commercial research"
-"""The file, its recipe and its licence are described in bundled/README.md."""
+"""bundled/README.md describes the file, its recipe and its licence."""
 
 URL_HASH = re.compile(r"sha256=([0-9a-fA-F]{8,64})")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A backbone with its weights, before any change to its head.
+    """A network with its weights.
 
     Attributes:
-        module: The library's own network.
-        input_spec: What the weights expect, or as the user overrode it.
-        base_classes: Outputs of the classifier.
-        choice: What "auto" came to; else as it was asked for.
+        module: The library's own object.
+        input_spec: The input that the weights expect, with the user's overrides.
+        base_classes: Outputs of the classifier that the weights come with.
+        weights: The requested weights; for "auto" the ones that it chose.
         origin: The weights in a few words, with the file's name.
-        license: Their licence; empty where it is unknown.
+        license: Their licence; empty if unknown.
         warnings: What the user must know about them.
-        fallback: Why better ones could not be had; empty where these are the best.
+        fallback: Why better ones are not available; empty if these are the best.
     """
 
     module: nn.Module
     input_spec: InputSpec
     base_classes: int
-    choice: str
+    weights: str
     origin: str
     license: str = ""
     warnings: list[str] = field(default_factory=list)
@@ -62,28 +62,28 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class InputOverrides:
-    """What of an InputSpec the user set."""
+    """The part of an InputSpec that the user sets."""
 
     image_size: int | None = None
     in_channels: int | None = None
 
     def apply(self, spec: InputSpec) -> InputSpec:
-        """The spec with the user's values."""
+        """Return the spec with the user's values."""
         spec = spec.with_size(self.image_size) if self.image_size else spec
         return spec.with_channels(self.in_channels) if self.in_channels else spec
 
 
 @dataclass(frozen=True)
 class WeightsRequest:
-    """What weights are wanted.
+    """Weights to find for a network.
 
     Attributes:
         arch: The network.
         weights: "auto", "imagenet", "package", "bundled", "none", a file, a URL with `#sha256=`, or
             "hf-hub:ORG/NAME". auto never takes random weights; see `_sources` for its order.
-        overrides: What of the InputSpec is not as the weights have it.
-        progress: Told of a download's progress.
-        trust: Read a file even where code that is in it would run.
+        overrides: The part of the InputSpec that differs from that of the weights.
+        progress: Receives the progress of a download.
+        trust: Read a file even if code in it would run.
     """
 
     arch: Arch
@@ -94,37 +94,37 @@ class WeightsRequest:
 
 
 def load_backbone(request: WeightsRequest) -> Pretrained:
-    """Builds a network with the weights asked for.
+    """Build a network with the requested weights.
 
     Raises:
-        WeightsError: They cannot be had; the message says which file goes where.
-        ModelError: The network cannot be built as asked.
+        WeightsError: They are not available; the message says which file goes where.
+        ModelError: The network cannot be built with these options or this input.
     """
-    loaded = _choose(request.weights)(request)
+    loaded = _loader(request.weights)(request)
     backbones.adapt_first_conv(loaded.module, loaded.input_spec.channels)
     backbones.check_input(loaded.module, request.arch, loaded.input_spec)
     return loaded
 
 
-def _choose(weights: str) -> Callable[[WeightsRequest], Pretrained]:
-    named = {"auto": _auto, "imagenet": _imagenet, "package": _package, "bundled": _bundled, "none": _none}
-    if weights in named:
-        return named[weights]
+def _loader(weights: str) -> Callable[[WeightsRequest], Pretrained]:
+    by_name = {"auto": _auto, "imagenet": _imagenet, "package": _package, "bundled": _bundled, "none": _none}
+    if weights in by_name:
+        return by_name[weights]
     if weights.startswith("hf-hub:"):
         return _from_hub
     return _from_url if "://" in weights else _from_file
 
 
 def cached_imagenet_file(arch: Arch) -> Path | None:
-    """The library's own pretrained weights where a cache has them; their hash is not checked."""
+    """Return the library's own pretrained weights in a cache, without a check of their hash; None if there are none."""
     if arch.library == "timm":
         return hub.cached_timm_weights(arch.name)
-    path = cache_path(torchvision.models.get_model_weights(arch.name).DEFAULT.url)
+    path = cache_path(backbones.pretrained_url(arch))
     return path if is_file(path) else None
 
 
 def _auto(request: WeightsRequest) -> Pretrained:
-    """Loads from the first source that has the weights, and warns of damaged ones before it."""
+    """Load from the first source that has the weights, and warn of damaged ones before it."""
     _require_pretrained(request.arch)
     cached = cached_imagenet_file(request.arch) is not None
     failures: list[WeightsError] = []
@@ -136,7 +136,7 @@ def _auto(request: WeightsRequest) -> Pretrained:
             failures.append(error)
             damaged += [error] if cached or load is not _imagenet else []
             continue
-        warnings = [f"Took the {loaded.choice} weights: {str(failure).splitlines()[0]}" for failure in damaged]
+        warnings = [f"Took the {loaded.weights} weights: {str(failure).splitlines()[0]}" for failure in damaged]
         if load is _bundled:
             warnings.append(
                 f"The bundled weights know far less than ImageNet's: `tl models show {request.arch.name}` says more."
@@ -147,7 +147,7 @@ def _auto(request: WeightsRequest) -> Pretrained:
 
 
 def _sources(arch: Arch) -> Iterator[Callable[[WeightsRequest], Pretrained]]:
-    """What `--weights auto` tries, in order: the cache, an installed package, a download, the bundled file."""
+    """Yield what `--weights auto` tries in order: the cache, an installed package, a download, the bundled file."""
     cached = cached_imagenet_file(arch) is not None
     package = packages.find_package(arch)
     if cached:
@@ -161,9 +161,15 @@ def _sources(arch: Arch) -> Iterator[Callable[[WeightsRequest], Pretrained]]:
 
 
 def _none(request: WeightsRequest) -> Pretrained:
+    return _build(request, "none", "random (none asked for)")
+
+
+def _build(request: WeightsRequest, weights: str, origin: str, license: str = "", **timm_options: Any) -> Pretrained:
+    """Build a network as its library's own weights have it, still with random ones unless timm loads some."""
     spec = request.overrides.apply(backbones.default_input_spec(request.arch))
     classes = backbones.pretrained_classes(request.arch)
-    return Pretrained(build_backbone(request.arch, classes, spec), spec, classes, "none", "random (none asked for)")
+    module = build_backbone(request.arch, classes, spec, **timm_options)
+    return Pretrained(module, spec, classes, weights, origin, license)
 
 
 def _bundled(request: WeightsRequest) -> Pretrained:
@@ -172,7 +178,7 @@ def _bundled(request: WeightsRequest) -> Pretrained:
     if file_sha256(BUNDLED_FILE) != BUNDLED_SHA256:
         raise WeightsError(f"The bundled weights {BUNDLED_FILE} are damaged; install the package again.")
     loaded = _from_file(dataclasses.replace(request, weights=str(BUNDLED_FILE)))
-    return dataclasses.replace(loaded, choice="bundled", origin=BUNDLED_ORIGIN, license=BUNDLED_LICENSE)
+    return dataclasses.replace(loaded, weights="bundled", origin=BUNDLED_ORIGIN, license=BUNDLED_LICENSE)
 
 
 def _package(request: WeightsRequest) -> Pretrained:
@@ -183,15 +189,13 @@ def _package(request: WeightsRequest) -> Pretrained:
             f"No package with weights of {request.arch} is known, only with those of {known}. Choose one of these "
             f"with {named('arch')}, or {named('weights', 'auto')}."
         )
-    spec = request.overrides.apply(backbones.default_input_spec(request.arch))
-    classes = backbones.pretrained_classes(request.arch)
-    module = build_backbone(request.arch, classes, spec)
-    packages.load_package_weights(package, module)
-    return Pretrained(module, spec, classes, "package", package.origin, package.license)
+    built = _build(request, "package", package.origin, package.license)
+    packages.load_package_weights(package, built.module)
+    return built
 
 
 def _require_pretrained(arch: Arch) -> None:
-    """Refuses networks that the library has no weights for."""
+    """Refuse networks that their library has no weights for."""
     if arch.name in CLASSIC:
         raise WeightsError(
             f"{arch.name} has no pretrained weights: say {named('weights', 'none')} and {named('tune', 'full')} to "
@@ -204,7 +208,7 @@ def _require_pretrained(arch: Arch) -> None:
 
 
 def _imagenet(request: WeightsRequest) -> Pretrained:
-    """The library's own weights, from the cache or downloaded."""
+    """Load the library's own weights, from the cache or by a download."""
     _require_pretrained(request.arch)
     try:
         return _library_weights(request)
@@ -213,7 +217,7 @@ def _imagenet(request: WeightsRequest) -> Pretrained:
 
 
 def _package_hint(request: WeightsRequest) -> str:
-    """The package that has what cannot be downloaded, as one more line of the message."""
+    """Return a line of the message: the package that has what cannot be downloaded."""
     package = packages.find_package(request.arch)
     if package is None:
         return ""
@@ -226,26 +230,21 @@ def _package_hint(request: WeightsRequest) -> str:
 
 def _library_weights(request: WeightsRequest) -> Pretrained:
     licence = backbones.pretrained_license(request.arch)
-    spec = request.overrides.apply(backbones.default_input_spec(request.arch))
-    classes = backbones.pretrained_classes(request.arch)
     if request.arch.library == "timm":
         path = hub.timm_weights_file(request.arch.name, request.progress)
-        module = build_backbone(
-            request.arch, classes, spec, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
-        )
-        return Pretrained(module, spec, classes, "imagenet", f"pretrained (timm, {path.name})", licence)
-    url = torchvision.models.get_model_weights(request.arch.name).DEFAULT.url
-    path = cached_download(url, request.progress)
-    module = build_backbone(request.arch, classes, spec)
+        from_file = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
+        return _build(request, "imagenet", f"pretrained (timm, {path.name})", licence, **from_file)
+    path = cached_download(backbones.pretrained_url(request.arch), request.progress)
+    built = _build(request, "imagenet", f"ImageNet (torchvision, {path.name})", licence)
     state = {key: v for key, v in read_weight_file(path).state.items() if not _is_auxiliary(request.arch, key)}
-    fit_state_dict(module, state, (), path.name)
-    return Pretrained(module, spec, classes, "imagenet", f"ImageNet (torchvision, {path.name})", licence)
+    fit_state_dict(built.module, state, (), path.name)
+    return built
 
 
 def _from_url(request: WeightsRequest) -> Pretrained:
     url, _, fragment = request.weights.partition("#")
-    given = URL_HASH.fullmatch(fragment)
-    sha256 = given.group(1).lower() if given else hash_in_name(urlsplit(url).path)
+    stated = URL_HASH.fullmatch(fragment)
+    sha256 = stated.group(1).lower() if stated else hash_in_name(urlsplit(url).path)
     if sha256 is None:
         raise WeightsError(
             f"{url} is not fetched without a hash to check it by. Say {url}#sha256=HEX, with the first 8 digits "
@@ -253,7 +252,7 @@ def _from_url(request: WeightsRequest) -> Pretrained:
         )
     path = cached_download(url, request.progress, sha256)
     loaded = _from_file(dataclasses.replace(request, weights=str(path)))
-    return dataclasses.replace(loaded, choice=request.weights, origin=url)
+    return dataclasses.replace(loaded, weights=request.weights, origin=url)
 
 
 def _from_hub(request: WeightsRequest) -> Pretrained:
@@ -282,17 +281,18 @@ def _from_file(request: WeightsRequest) -> Pretrained:
     state = file.state
     described = _described_spec(request.arch, path, file.metadata)
     spec = described or backbones.default_input_spec(request.arch)
-    usual = backbones.pretrained_classes(request.arch)
+    classes = usual = backbones.pretrained_classes(request.arch)
     size = request.overrides.apply(spec)
     module = build_backbone(request.arch, usual, size)
     heads = classifier_paths(module, request.arch)
-    classes = _rows(state, heads[0]) or usual
+    if (weight := state.get(f"{heads[0]}.weight")) is not None:
+        classes = weight.shape[0]
     if classes != usual:
         module = build_backbone(request.arch, classes, size)
     channels = _match_channels(module, state)
     spec = request.overrides.apply(spec if described else spec.with_channels(channels))
-    report = fit_state_dict(module, state, (*heads, f"{heads[0].rpartition('.')[0]}.{APPENDED}"), path.name)
-    warnings = [f"{path.name} was loaded without its head.\n{report.details}"] if report.without_head else []
+    differences = fit_state_dict(module, state, (*heads, f"{heads[0].rpartition('.')[0]}.{APPENDED}"), path.name)
+    warnings = [f"{path.name} was loaded without its head.\n{differences}"] if differences else []
     if described is None:
         warnings.append(f"{path.name} does not say what input it expects; took {request.arch}'s own: {spec.height} px.")
     licence = file.metadata.get("weights_license", "")
@@ -300,7 +300,7 @@ def _from_file(request: WeightsRequest) -> Pretrained:
 
 
 def _described_spec(arch: Arch, path: Path, metadata: Mapping[str, str]) -> InputSpec | None:
-    """The InputSpec that `tl` noted in a file, as it does in the bundled one and in every model that it saves."""
+    """Return the InputSpec in the metadata of a file; the bundled file and every model that tl saves have one."""
     if "architecture" in metadata and metadata["architecture"] != str(arch):
         raise WeightsError(f"{path} holds weights of {metadata['architecture']}, not of {arch}.")
     try:
@@ -309,16 +309,11 @@ def _described_spec(arch: Arch, path: Path, metadata: Mapping[str, str]) -> Inpu
         raise WeightsError(f"{path} describes its input in a way that cannot be read: {error}") from error
 
 
-def _rows(state: StateDict, head: str) -> int | None:
-    weight = state.get(f"{head}.weight")
-    return weight.shape[0] if weight is not None else None
-
-
 def _match_channels(module: nn.Module, state: StateDict) -> int:
-    """Gives the network the input channels of the file, so that its first convolution fits.
+    """Give the network the input channels of the file, so that its first convolution fits.
 
     Returns:
-        The channels; 3 where the network does not begin with a convolution.
+        Number of channels; 3 if the network does not begin with a convolution.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d):
@@ -330,5 +325,5 @@ def _match_channels(module: nn.Module, state: StateDict) -> int:
 
 
 def _is_auxiliary(arch: Arch, key: str) -> bool:
-    """Whether a key belongs to a classifier that torchvision uses in its own training only."""
+    """Return whether a key belongs to a classifier that torchvision uses in training only."""
     return arch.name in backbones.OWN_NORMALIZATION and key.startswith(("aux", "AuxLogits."))

@@ -1,4 +1,4 @@
-"""Where a network's pretrained weights can be had, and which of them are on this machine."""
+"""Sources of a network's pretrained weights, and which of them are on this machine."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,22 +12,20 @@ from tl_toolkit.models.weights.torch_hub import cache_path
 from tl_toolkit.text import named
 
 Here = Literal["cached", "package", "bundled"]
-
-
 PLACES: dict[str, Here] = {"imagenet": "cached", "package": "package", "bundled": "bundled"}
-"""What weights that are on this machine are called, by the value of --weights."""
+"""Names of places on this machine by the value of --weights."""
 
 
 @dataclass(frozen=True)
 class WeightSource:
-    """One origin of a network's pretrained weights.
+    """A source of a network's pretrained weights.
 
     Attributes:
         weights: The value of --weights that takes them.
-        origin: Where they come from.
-        license: Their licence; empty where it is unknown.
+        origin: URL, package or description.
+        license: Their licence; empty if unknown.
         here: Whether they are on this machine.
-        note: How to have them here, or what to know of them.
+        note: How to get them here, or what to know about them.
     """
 
     weights: Literal["imagenet", "package", "bundled"]
@@ -38,15 +36,15 @@ class WeightSource:
 
 
 def weight_sources(arch: Arch) -> list[WeightSource]:
-    """Every known origin of a network's pretrained weights, in the order in which --weights auto prefers local ones.
+    """Return the sources of a network's pretrained weights, in the order in which --weights auto prefers local ones.
 
-    Looks for files but opens none: no hash is checked and no other machine is asked.
+    It opens no file, so it checks no hash, and asks no other machine.
     """
     sources = []
     if backbones.has_pretrained(arch):
         url, licence = backbones.pretrained_url(arch), backbones.pretrained_license(arch)
         here = cached_imagenet_file(arch) is not None
-        sources.append(WeightSource("imagenet", url, licence, here, "" if here else _how_to_have(url)))
+        sources.append(WeightSource("imagenet", url, licence, here, "" if here else _how_to_get(url)))
     if package := packages.find_package(arch):
         origin = f"{package.origin}: {package.source}"
         here = packages.locate_file(package) is not None
@@ -57,8 +55,8 @@ def weight_sources(arch: Arch) -> list[WeightSource]:
     return sources
 
 
-def _how_to_have(url: str) -> str:
-    """How a library's own weights come to this machine, with and without a network here."""
+def _how_to_get(url: str) -> str:
+    """Return how to get a library's own weights to this machine, with and without a network."""
     repository = url.removeprefix("hf-hub:")
     if repository != url:
         where = f"run `hf download {repository}` elsewhere and copy its folder to {hub_folder(repository)}"
@@ -68,8 +66,8 @@ def _how_to_have(url: str) -> str:
 
 
 def weights_here(arch: Arch) -> Here | None:
-    """Where on this machine a network's pretrained weights are; None where they are not.
+    """Return the place on this machine from which --weights auto takes a network's weights; None if there is none.
 
-    Of several places, the one that --weights auto takes. It needs a tenth of a millisecond: no hash is checked.
+    It takes a tenth of a millisecond, as it checks no hash.
     """
     return next((PLACES[source.weights] for source in weight_sources(arch) if source.here), None)

@@ -1,4 +1,4 @@
-"""Weights in torch.hub's cache, fetched where they are not there."""
+"""Weights in torch.hub's cache, downloaded if missing."""
 
 import hashlib
 import re
@@ -13,30 +13,29 @@ from tl_toolkit.io.files import is_file
 from tl_toolkit.text import named
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(?:pth|pt|safetensors|bin|npz)$")
-"""torch.hub's convention: the file name ends in the first digits of its SHA-256 (torch/hub.py)."""
+"""By torch.hub's convention a file name ends in the first digits of its SHA-256 (torch/hub.py)."""
 
 
 def hash_in_name(name: str) -> str | None:
-    """The first digits of the SHA-256 that a file's name ends in, if it does."""
+    """Return the first digits of the SHA-256 at the end of a file's name, if it has them."""
     match = HASH_IN_NAME.search(name)
     return match.group(1) if match else None
 
 
 def cached_download(url: str, progress: ProgressCallback | None, sha256: str | None = None) -> Path:
-    """The file in torch.hub's cache, fetched if it is not there, its hash checked either way.
+    """Return a file in torch.hub's cache, downloaded if missing, with its hash checked either way.
 
     Args:
-        url: Where it is.
-        progress: Told how far it is.
+        url: URL of the file.
+        progress: Receives the progress of the download.
         sha256: The expected hash, or its first digits; by default those at the end of the file's name.
 
     Raises:
-        WeightsError: It can be had from neither; the message says where to put it.
+        WeightsError: The file is neither there nor downloadable; the message says where to put it.
     """
     expected = sha256 or hash_in_name(_name(url))
     if expected is None:
-        say = named("weights", "FILE")
-        raise WeightsError(f"{url} has no hash in its name; download it yourself and say {say}.")
+        raise WeightsError(f"{url} has no hash in its name; download it yourself and say {named('weights', 'FILE')}.")
     path = cache_path(url, expected)
     if is_file(path):
         if not file_sha256(path).startswith(expected):
@@ -55,20 +54,20 @@ def cached_download(url: str, progress: ProgressCallback | None, sha256: str | N
 
 
 def cache_path(url: str, expected: str = "") -> Path:
-    """Where torch.hub's cache keeps the file of a URL.
+    """Return the path of a URL's file in torch.hub's cache.
 
     Args:
-        url: Where it is.
-        expected: First digits of its SHA-256; needed where its name does not end in them.
+        url: URL of the file.
+        expected: First digits of its SHA-256; needed if its name does not end in them.
     """
     name = _name(url)
-    if expected and hash_in_name(name) is None:  # Files of one name from two places must not be confused.
+    if expected and hash_in_name(name) is None:  # Two URLs may have files of the same name.
         name = f"{Path(name).stem}-{expected[:8]}{Path(name).suffix}"
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

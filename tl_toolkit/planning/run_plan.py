@@ -14,12 +14,12 @@ from tl_toolkit.data.seen_images import note_splits
 from tl_toolkit.data.sources.base import Source, open_source
 from tl_toolkit.data.sources.names import PYTHON_PREFIX
 from tl_toolkit.errors import UsageError
-from tl_toolkit.export.base import export_format
 from tl_toolkit.events import Callback, download_progress
+from tl_toolkit.export.base import export_format
+from tl_toolkit.metrics.base import METRICS
 from tl_toolkit.model_file import ModelMetadata, SplitFingerprints
 from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.models.build import BuiltModel, build_network
-from tl_toolkit.metrics.base import METRICS
 from tl_toolkit.models.weights.resolve import InputOverrides
 from tl_toolkit.planning.budget import TimeBudget
 from tl_toolkit.planning.ranking import RankedNetwork, check_auto, choose_arch, largest_input

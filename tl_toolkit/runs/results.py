@@ -10,6 +10,7 @@ import torch
 
 from tl_toolkit.data.seen_images import note_refit, seen_in_split
 from tl_toolkit.events import EvalRecord, FileWritten, WarningEvent
+from tl_toolkit.export.base import export_format
 from tl_toolkit.export.weights import export
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE
@@ -20,9 +21,7 @@ from tl_toolkit.report.sample_images import sample_images
 from tl_toolkit.report.tensorboard import TensorBoard
 from tl_toolkit.runs.folder import (
     CURVES_FILE,
-    FULL_MODEL_FILE,
     LAST_FILE,
-    STATE_DICT_FILE,
     TENSORBOARD_FOLDER,
     write_bad_images,
 )
@@ -34,7 +33,6 @@ from tl_toolkit.text import named
 from tl_toolkit.training.plan import best_records
 
 METRICS = ("val_accuracy", "val_loss", "test_accuracy", "val_images", "test_images")
-EXPORT_FILES = {"state-dict": STATE_DICT_FILE, "full-model": FULL_MODEL_FILE}
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def _write_files(
     report(folder / MODEL_FILE, "the best weights by val, class names and preprocessing")
     report(folder / LAST_FILE, "the weights of the last epoch")
     for form in dict.fromkeys(config.save):
-        path = folder / EXPORT_FILES[form]
+        path = folder / export_format(form).file
         export(model.module, model.metadata, form, path, replace=True)
         report(path, f"the best weights as a {form}")
     if excluded := [*splits.bad, *splits.dropped]:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tl_toolkit.models.weights.sources import WeightSource
 
 MAX_COUNTED = 100
-"""Networks in a listing up to which each is built (without memory for its weights) to count its parameters."""
+"""Longest listing in which each network is built, without memory for its weights, to count its parameters."""
 
 
 class ListedByDefault(TyperGroup):
     """`tl models PATTERN` means `tl models list PATTERN`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts `list` before anything that is no command and no request for help."""
+        """Put `list` before anything but a command or a request for help."""
         if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
             args = ["list", *args]
         return super().parse_args(ctx, args)
@@ -57,34 +57,27 @@ def list_models(
         every = dict.fromkeys(arch.name for arch in list_archs())
         raise UnknownNameError("architecture", pattern, every, "`tl models` lists them.")
     counted = len(archs) <= MAX_COUNTED
-    found: list[dict[str, Any]] = []
-    for arch in archs:
-        spec = default_input_spec(arch)
-        found.append(
-            {
-                "arch": str(arch),
-                "pretrained": has_pretrained(arch),
-                "here": places[arch],
-                "parameters": count_parameters(arch) if counted else None,
-                "input_size": [spec.channels, spec.height, spec.width],
-            }
-        )
+    found: list[dict[str, Any]] = [
+        {
+            "arch": str(arch),
+            "pretrained": has_pretrained(arch),
+            "here": places[arch],
+            "parameters": count_parameters(arch) if counted else None,
+            "input_size": [spec.channels, spec.height, spec.width],
+        }
+        for arch, spec in ((arch, default_input_spec(arch)) for arch in archs)
+    ]
     if as_json:
         console.print_json(found)
         return
     if not found:
         console.print_result(f"None of the {len(matching)} networks that match has its weights on this machine.")
         return
-    rows = [
-        [
-            model["arch"],
-            "yes" if model["pretrained"] else "no",
-            model["here"] or "",
-            format_count(model["parameters"]) if counted else "",
-            "x".join(map(str, model["input_size"])),
-        ]
-        for model in found
-    ]
+    rows = []
+    for model in found:
+        parameters = format_count(model["parameters"]) if counted else ""
+        downloadable, shape = "yes" if model["pretrained"] else "no", "x".join(map(str, model["input_size"]))
+        rows.append([model["arch"], downloadable, model["here"] or "", parameters, shape])
     console.print_table(["network", "pretrained", "here", "parameters", "input"], rows, numbers=2)
     if not counted:
         console.print_result(
@@ -139,43 +132,28 @@ def show(
     title = f"{summary.arch}, input {spec.channels}x{spec.height}x{spec.width}, {summary.classes:,} classes"
     console.print_table(["layer", "type", "output", "parameters", "multiply-adds"], rows, title, numbers=3)
     memory = (
-        ("parameters", summary.parameter_bytes),
-        ("input", summary.input_bytes),
-        ("forward and backward", summary.activation_bytes),
+        f"parameters {format_size(summary.parameter_bytes)}, input {format_size(summary.input_bytes)}, forward and "
+        f"backward {format_size(summary.activation_bytes)}, for one image in float32"
     )
+    operations = f"{format_count(summary.multiply_adds)} multiply-adds for one image"
     console.print_blank()
-    console.print_rows(
-        [
-            ("parameters", f"{summary.parameters:,}"),
-            ("operations", f"{format_count(summary.multiply_adds)} multiply-adds for one image"),
-            (
-                "memory",
-                f"{', '.join(f'{what} {format_size(size)}' for what, size in memory)}, for one image in float32",
-            ),
-        ]
-    )
+    console.print_rows([("parameters", f"{summary.parameters:,}"), ("operations", operations), ("memory", memory)])
     _print_weights(sources)
 
 
 def _print_weights(sources: "list[WeightSource]") -> None:
-    """A few lines for each origin of pretrained weights."""
+    """Print a few lines for each source of pretrained weights."""
     if not sources:
         console.print_rows([("weights", "none: --weights none --tune full trains it from scratch")])
     for source in sources:
-        note = f": {source.note}" if source.note else ""
+        here = f"{'yes' if source.here else 'no'}{f': {source.note}' if source.note else ''}"
+        origin, licence = ("origin", source.origin), ("licence", source.license or "not stated")
         console.print_blank()
-        console.print_rows(
-            [
-                ("weights", f"--weights {source.weights}"),
-                ("origin", source.origin),
-                ("here", f"{'yes' if source.here else 'no'}{note}"),
-                ("licence", source.license or "not stated"),
-            ]
-        )
+        console.print_rows([("weights", f"--weights {source.weights}"), origin, ("here", here), licence])
 
 
 def _input_size(text: str | None) -> tuple[int, int, int] | None:
-    """From 1,32,32 or 1x32x32 to channels, height and width."""
+    """Return channels, height and width of 1,32,32 or 1x32x32."""
     if text is None:
         return None
     parts = text.replace("x", ",").split(",")

@@ -266,27 +266,17 @@ def _paths(images: Iterable[str]) -> Iterator[str]:
 
 def _lines(results: "Iterable[Result]", output: Format) -> Iterator[str]:
     if output == "jsonl":
-        yield from (json.dumps(_plain(result), ensure_ascii=False) + "\n" for result in results)
+        yield from (json.dumps(result.to_dict(), ensure_ascii=False) + "\n" for result in results)
     elif output == "json":
         yield "["
         for index, result in enumerate(results):
-            yield (",\n" if index else "\n") + json.dumps(_plain(result), ensure_ascii=False)
+            yield (",\n" if index else "\n") + json.dumps(result.to_dict(), ensure_ascii=False)
         yield "\n]\n"
     else:
-        yield _csv_line(["path", "class_name", "probability", "error"])
+        columns = ["path", "class_name", "probability", "error"]
+        yield _csv_line(columns)
         for result in results:
-            plain = _plain(result)
-            yield _csv_line([plain.get(key, "") for key in ("path", "class_name", "probability", "error")])
-
-
-def _plain(result: "Result") -> dict[str, Any]:
-    """Return a result as JSON has it."""
-    from tl_toolkit.inference.classifier import FailedPrediction
-
-    if isinstance(result, FailedPrediction):
-        return {"path": result.path, "error": result.error}
-    top = [{"class_name": each.class_name, "probability": each.probability} for each in result.top_k]
-    return {"path": result.path, **top[0], "top_k": top}
+            yield _csv_line([result.to_dict().get(key, "") for key in columns])
 
 
 def _csv_line(cells: list[Any]) -> str:
@@ -296,15 +286,11 @@ def _csv_line(cells: list[Any]) -> str:
 
 
 def _print_table(results: "Iterable[Result]") -> None:
-    from tl_toolkit.inference.classifier import FailedPrediction
-
     rows = []
-    for result in results:
-        if isinstance(result, FailedPrediction):
-            rows.append([result.path, "", "", "", result.error])
-            continue
-        others = ", ".join(f"{each.class_name} {console.percent(each.probability)}" for each in result.top_k[1:])
-        rows.append([result.path, result.class_name, console.percent(result.probability), others, ""])
+    for plain in (result.to_dict() for result in results):
+        others = [f"{each['class_name']} {console.percent(each['probability'])}" for each in plain.get("top_k", [])[1:]]
+        likeliest = [plain.get("class_name", ""), console.percent(plain.get("probability"))]
+        rows.append([plain["path"], *likeliest, ", ".join(others), plain.get("error", "")])
     columns = ["image", "class", "probability", "next likeliest", "error"]
     used = [index for index, name in enumerate(columns) if name in ALWAYS_SHOWN or any(row[index] for row in rows)]
     console.print_table([columns[index] for index in used], [[row[index] for index in used] for row in rows])

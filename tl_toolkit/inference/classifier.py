@@ -1,8 +1,8 @@
 """A trained model with its class names and its preprocessing, ready to predict."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import asdict, dataclass
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -50,6 +50,11 @@ class Prediction:
         """The probability of the likeliest class."""
         return self.top_k[0].probability
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        top = [asdict(each) for each in self.top_k]
+        return {"path": self.path, **top[0], "top_k": top}
+
 
 @dataclass(frozen=True, slots=True)
 class FailedPrediction:
@@ -57,6 +62,10 @@ class FailedPrediction:
 
     path: str
     error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
 
 
 class ImageClassifier:

@@ -165,8 +165,11 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
     """
     try:
         if arch.library == "torchvision":
-            options = _torchvision_options(arch, num_classes, spec)
-            module: nn.Module = torchvision.models.get_model(arch.name, weights=None, **options, **arch.options)
+            options: dict[str, Any] = {"image_size": spec.height} if arch.name.startswith("vit_") else {}
+            if arch.name in OWN_NORMALIZATION:
+                options = {"aux_logits": False, "init_weights": False, "transform_input": False}
+            options |= {"weights": None, "num_classes": num_classes}
+            module: nn.Module = torchvision.models.get_model(arch.name, **options, **arch.options)
         else:
             sized: dict[str, Any] = {"img_size": (spec.height, spec.width)} if _needs_size(arch.name, spec) else {}
             # A classic network has no weights to adapt, so it is built for the channels.
@@ -276,12 +279,3 @@ def _options(arch: Arch, spec: InputSpec) -> list[str]:
     arguments = inspect.signature(type(module)).parameters.values()
     optional = [argument.name for argument in arguments if argument.default is not inspect.Parameter.empty]
     return [name for name in optional if name not in FIXED_OPTIONS]
-
-
-def _torchvision_options(arch: Arch, num_classes: int, spec: InputSpec) -> dict[str, Any]:
-    options: dict[str, Any] = {"num_classes": num_classes}
-    if arch.name in OWN_NORMALIZATION:
-        options |= {"aux_logits": False, "init_weights": False, "transform_input": False}
-    if arch.name.startswith("vit_"):
-        options["image_size"] = spec.height
-    return options

@@ -62,11 +62,9 @@ def attach_head(module: nn.Module, arch: Arch, head: Head, classes: int) -> tupl
     elif head == "append":
         _append(module, arch, classes)
     else:
-        layer = _linear(module, arch, head)
-        width = min(MLP_WIDTH, layer.in_features)
-        mlp = nn.Sequential(
-            nn.Linear(layer.in_features, width), nn.ReLU(), nn.Dropout(MLP_DROPOUT), nn.Linear(width, classes)
-        )
+        inputs = _linear(module, arch, head).in_features
+        width = min(MLP_WIDTH, inputs)
+        mlp = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(MLP_DROPOUT), nn.Linear(width, classes))
         module.set_submodule(classifier_path(module, arch), mlp)
     return _new_modules(module, before)
 

@@ -73,8 +73,8 @@ def describe_unknown(path: Path) -> str:
     Raises:
         ModelFileError: The file cannot be read.
     """
-    head = _head(path)
-    found = f"begins with the bytes {head[:LENGTH_BYTES].hex(' ')}, as neither of them does" if head else "is empty"
+    first = _head(path)[:LENGTH_BYTES].hex(" ")
+    found = f"begins with the bytes {first}, as neither of them does" if first else "is empty"
     return (
         f"expected a safetensors file or one of torch.save, but it {found}. If it was one, copy it again from where it "
         "is whole"

@@ -12,6 +12,7 @@ from tl_toolkit.errors import ModelFileError, WeightsError
 from tl_toolkit.io.safetensors_file import load_checked
 from tl_toolkit.models.pickles.load import load_pickled, metadata_of
 from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
+from tl_toolkit.text import bullets
 
 StateDict = dict[str, torch.Tensor]
 
@@ -85,18 +86,19 @@ def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], ori
     """
     own = module.state_dict()
     matching = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    missing = [key for key in own if key not in state]
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
-    reshaped = [key for key in state if key in own and own[key].shape != state[key].shape]
-    optional = [key for key in missing if key.endswith("num_batches_tracked")]
-    differing = [key for key in (*missing, *unexpected, *reshaped) if key not in optional]
-    details = _differences(own, state, [key for key in missing if key not in optional], unexpected, reshaped)
-    if outside := [key for key in differing if not any(key.startswith(f"{name}.") for name in head)]:
+    reshaped = [key for key in state if key in own and key not in matching]
+    shapes = [f"{key}: file {tuple(state[key].shape)}, network {tuple(own[key].shape)}" for key in reshaped]
+    lists = {"missing from the file": missing, "not in the network": unexpected, "of another shape": shapes}
+    details = "\n".join(f"{label}:\n{bullets(lines)}" for label, lines in lists.items() if lines)
+    inside = tuple(f"{name}." for name in head)
+    if outside := [key for key in (*missing, *unexpected, *reshaped) if not key.startswith(inside)]:
         raise WeightsError(
             f"{origin} does not fit this network: {len(outside)} keys differ outside the head.\n{details}"
         )
-    if differing:  # Keep the whole head as it is, not half of it.
-        matching = {key: v for key, v in matching.items() if not any(key.startswith(f"{name}.") for name in head)}
+    if details:  # Keep the whole head as it is, not half of it.
+        matching = {key: value for key, value in matching.items() if not key.startswith(inside)}
     module.load_state_dict(matching, strict=False)
     return details
 
@@ -117,18 +119,3 @@ def _unwrap(loaded: Any, path: Path) -> StateDict:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
-
-
-def _differences(
-    own: StateDict, state: StateDict, missing: list[str], unexpected: list[str], reshaped: list[str]
-) -> str:
-    def listed(label: str, lines: list[str]) -> list[str]:
-        more = [f"  ... and {len(lines) - 5} more"] if len(lines) > 5 else []
-        return [f"{label}:", *(f"  {line}" for line in lines[:5]), *more] if lines else []
-
-    shapes = [f"{key}: file {tuple(state[key].shape)}, network {tuple(own[key].shape)}" for key in reshaped]
-    return "\n".join(
-        listed("missing from the file", missing)
-        + listed("not in the network", unexpected)
-        + listed("of another shape", shapes)
-    )

@@ -95,10 +95,10 @@ def predict(
     if images and first is None:
         raise UsageError(_nothing_in(images))
     loaded = load(place, device=device, precision=precision, trust=trust)
-    narrator = console.status_console(to_stderr=True)
-    console.print_row(narrator, "model", display_path(place), "" if model else "the newest run")
+    status = console.status_console(to_stderr=True)
+    console.print_row(status, "model", display_path(place), "" if model else "the newest run")
     if chosen == "table":
-        console.print_blank(narrator)
+        console.print_blank(status)
     if first is None:
         assert grid is not None  # Else there would be IMAGES.
         _draw_own_images(loaded, place, grid)

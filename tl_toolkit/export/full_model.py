@@ -23,7 +23,7 @@ class FullModel(ExportFormat):
     def write(self, module: "nn.Module", metadata: "ModelMetadata", path: Path, layout: Layout) -> None:  # noqa: ARG002
         """Write the module with torch.save."""
         from tl_toolkit.export.weights import save_torch
-        from tl_toolkit.models.pickles.load import CARD_ATTRIBUTE
+        from tl_toolkit.models.pickles.load import METADATA_ATTRIBUTE
 
-        setattr(module, CARD_ATTRIBUTE, metadata.to_metadata())
+        setattr(module, METADATA_ATTRIBUTE, metadata.to_metadata())
         save_torch(module, path)

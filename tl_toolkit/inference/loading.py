@@ -16,7 +16,7 @@ from tl_toolkit.io.own_files import CONFIG_FILE, GIVE_A_MODEL, MODEL_FILE, find_
 from tl_toolkit.model_file import ModelMetadata, read_metadata, read_weights
 from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
-from tl_toolkit.models.pickles.load import CARD_ATTRIBUTE, load_pickled, metadata_of
+from tl_toolkit.models.pickles.load import METADATA_ATTRIBUTE, load_pickled, metadata_of
 from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
 from tl_toolkit.text import format_value, join_names, named
 from tl_toolkit.training.device import select_device
@@ -125,7 +125,7 @@ def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata]
             f"{file} holds {what} without class names and InputSpec, so nothing can be predicted with it. Give a run "
             f"folder, its {MODEL_FILE}, or a full model that tl saved; or train with it: {named('weights', str(file))}."
         )
-    delattr(module, CARD_ATTRIBUTE)
+    delattr(module, METADATA_ATTRIBUTE)
     try:
         metadata = ModelMetadata.from_metadata(header)
     except ModelFileError as error:

@@ -99,6 +99,6 @@ def _advice(unknown: Sequence[str], used: Sequence[str], model_classes: Sequence
         return f" {'Some names differ' if len(meant) > 1 else 'A name differs'} in case only: rename {pairs}."
     if len(unknown) == len(used):
         return (
-            " If these folders are no classes, their images have no truth to be judged by: name them with tl predict."
+            " If these folders are no classes, their images have no labels to compare with: name them with tl predict."
         )
     return ""

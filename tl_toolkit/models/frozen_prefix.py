@@ -36,7 +36,7 @@ class _Stub:
 class FrozenPrefix:
     """The part of a network in front of its first trainable module, the cut.
 
-    The network remains one object with its own names and parameters. Inside `skipped`, the modules of the prefix
+    The network remains one object with its own names and parameters. Inside `bypassed`, the modules of the prefix
     compute nothing and the cut takes the features from `feed`, so that a call of the network runs the suffix alone.
     What the network's forward computes between its modules, it computes on zeros. Only what arrives at the cut
     matters, and `find_prefix` tests that.
@@ -94,7 +94,7 @@ class FrozenPrefix:
         return features.new_zeros(()).expand(len(features), *self._image_shape)
 
     @contextlib.contextmanager
-    def skipped(self) -> Iterator[None]:
+    def bypassed(self) -> Iterator[None]:
         """Make a call of the network with the images from `feed` begin at the cut."""
         parts = [(self.module.get_submodule(stub.name), stub) for stub in self._stubs]
         handle = self.module.get_submodule(self.cut).register_forward_pre_hook(
@@ -227,7 +227,7 @@ def _stubs(module: nn.Module, path: str, cut: str, ended: dict[str, Any], count:
 def _halves_agree(prefix: FrozenPrefix, images: torch.Tensor, logits: torch.Tensor) -> bool:
     features = prefix(images)
     try:
-        with prefix.skipped(), torch.no_grad():
+        with prefix.bypassed(), torch.no_grad():
             again = prefix.module(prefix.feed(features))
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
         return False

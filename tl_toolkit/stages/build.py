@@ -79,7 +79,7 @@ def build_stage(
             if reason := features.why_too_large(context.splits.train, context.classes):
                 config = _in_batches(context, config, reason)
             make = _stages_on_features(context, config, trainable, features)
-            stack.enter_context(features.prefix.skipped())
+            stack.enter_context(features.prefix.bypassed())
         yield BuiltStage(make(config, resume_from), config, make, features)
 
 

@@ -25,7 +25,7 @@ def score_split(
         return scoring.score(model, samples, workers)
     prefix = features.prefix  # Of the same network; features that are not stored run through it too.
     batches = features.eval_batches(split, samples)
-    with prefix.skipped(), model.compute.inference():
+    with prefix.bypassed(), model.compute.inference():
         return evaluate_batches(
             model.module,
             batches,

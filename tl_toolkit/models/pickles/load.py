@@ -16,7 +16,7 @@ from tl_toolkit.models.pickles.allowlist import CALLED, Allowed, allowed_globals
 from tl_toolkit.models.pickles.scan import named_globals
 from tl_toolkit.text import join_names, named
 
-CARD_ATTRIBUTE = "tl_card"
+METADATA_ATTRIBUTE = "tl_card"
 """Attribute of a saved network with its metadata: names and texts, as in the header of a model.safetensors."""
 
 TORCHS_REASON = re.compile(r"^(?:WeightsUnpickler error: )?((?:Unsupported|Trying to|Can only) .*)", re.MULTILINE)
@@ -61,7 +61,7 @@ def load_pickled(path: Path, trust: bool = False) -> Any:
 
 def metadata_of(loaded: Any) -> dict[str, str]:
     """Return the metadata of a saved network; empty if it has none, or not in plain text."""
-    metadata = getattr(loaded, "__dict__", {}).get(CARD_ATTRIBUTE)
+    metadata = getattr(loaded, "__dict__", {}).get(METADATA_ATTRIBUTE)
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         return {}
     return metadata

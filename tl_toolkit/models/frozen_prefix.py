@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -170,6 +171,16 @@ class _Calls:
         self.outputs: dict[str, Any] = {}
         self.output: Any = None
 
+    def begin(self, name: str, _: nn.Module, args: tuple[Any, ...]) -> None:
+        """Record the call of a module."""
+        self.inputs[name] = args
+        self.events.append(("begin", name))
+
+    def end(self, name: str, _: nn.Module, __: Any, output: Any) -> None:
+        """Record the output of a module."""
+        self.events.append(("end", name))
+        self.outputs[name] = output
+
     def ended_before(self, cut: str) -> dict[str, Any]:
         """Return the outputs of the modules whose calls all ended before the cut."""
         at = self.events.index(("begin", cut))
@@ -180,24 +191,10 @@ class _Calls:
 def _record_calls(module: nn.Module, images: torch.Tensor) -> _Calls:
     calls = _Calls()
     handles = []
-
-    def began(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            calls.inputs[name] = args
-            calls.events.append(("begin", name))
-
-        return hook
-
-    def ended(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            calls.events.append(("end", name))
-            calls.outputs[name] = output
-
-        return hook
-
     for name, part in module.named_modules():
         if name:
-            handles += [part.register_forward_pre_hook(began(name)), part.register_forward_hook(ended(name))]
+            handles.append(part.register_forward_pre_hook(partial(calls.begin, name)))
+            handles.append(part.register_forward_hook(partial(calls.end, name)))
     try:
         with torch.no_grad():
             calls.output = module(images)

@@ -1,6 +1,7 @@
 """The shipped configs, scripts and the notebook do what they say."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
 from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.models.classic import CLASSIC
-from tl_toolkit.recipes.finetune import Run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted(EXAMPLES.glob("*.yaml"))
@@ -64,12 +64,11 @@ def test_example_config_trains_the_network_it_names(path: Path, digits: Path, tm
     assert run.summary["arch"].endswith(f":{said.get('arch', 'resnet18')}")
 
 
-def test_python_example_runs(in_folder: Path, tiny_run: Run):
+def test_python_example_runs(in_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     copy_digits(in_folder / "photos", ["0", "1", "7"], 10)
-    command = [sys.executable, EXAMPLES / "python_api.py", "photos"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"photos/0/\d+\.png: [017] \(\d", done.stdout)
+    monkeypatch.setattr(sys, "argv", ["python_api.py", "photos"])
+    runpy.run_path(str(EXAMPLES / "python_api.py"), run_name="__main__")
+    assert re.search(r"photos/0/\d+\.png: [017] \(\d", capsys.readouterr().out)
 
 
 def check_first_steps(printed: str) -> None:
@@ -81,11 +80,9 @@ def check_first_steps(printed: str) -> None:
     assert re.search(r"^\d: \d+\.\d%$", printed, re.MULTILINE)
 
 
-def test_first_steps_script_runs_in_an_empty_folder(in_folder: Path):
-    command = [sys.executable, EXAMPLES / "first_steps.py"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    check_first_steps(done.stdout)
+def test_first_steps_script_runs_in_an_empty_folder(in_folder: Path, capsys: pytest.CaptureFixture[str]):
+    runpy.run_path(str(EXAMPLES / "first_steps.py"), run_name="__main__")
+    check_first_steps(capsys.readouterr().out)
     assert {"state_dict.pt", "full_model.pt", "runs"} <= {path.name for path in in_folder.iterdir()}
 
 

@@ -12,11 +12,17 @@ from tests.helpers.runs import stop_after
 from tl_toolkit.errors import RunInterruptedError
 
 
-@pytest.fixture
-def settings(tiny_data: Path) -> dict[str, Any]:
-    """A run of the smallest network, with three steps an epoch."""
+@pytest.fixture(scope="session")
+def same_settings(tiny_data: Path) -> dict[str, Any]:
+    """A run of a small network, with three steps an epoch."""
     common: dict[str, Any] = {"data": tiny_data, "arch": "timm:test_resnet", "weights": "none", "image_size": 32}
     return common | {"batch_size": 19, "log_every": 1, "arch_options": ("drop_rate=0.3",)}
+
+
+@pytest.fixture
+def settings(same_settings: dict[str, Any]) -> dict[str, Any]:
+    """A copy of them that a test may change."""
+    return dict(same_settings)
 
 
 @pytest.fixture(scope="module")

@@ -41,11 +41,12 @@ VARIANTS: dict[str, dict[str, object]] = {
 AUTO: dict[str, Any] = {"tune": "auto", "epochs": 2, "ema": 0.9}
 
 
-@pytest.fixture
-def auto_run(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+@pytest.fixture(scope="module")
+def auto_run(same_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with all stages, whatever val says of them."""
-    monkeypatch.setattr(advance, "_why_not", lambda *_: "")
-    run = tl.finetune(out=tmp_path / "auto", **settings, **AUTO)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(advance, "_why_not", lambda *_: "")
+        run = tl.finetune(out=tmp_path_factory.mktemp("auto") / "run", **same_settings, **AUTO)
     assert list(run.summary["stages"]) == ["probe", "last-stage", "tune"]
     assert len(metrics(run.path)) == 12 + 2 * 2 * (3 + 1)
     return run
@@ -72,9 +73,10 @@ def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: di
 
 @pytest.mark.parametrize("records", [5, 13, 20, 21, 26])
 def test_resume_of_a_run_that_tunes_by_itself_from_any_stage_ends_with_the_same_bits(
-    records: int, settings: dict[str, Any], auto_run: Run, tmp_path: Path
+    records: int, settings: dict[str, Any], auto_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """After record 12 the probe is over, after 20 the last stage."""
+    monkeypatch.setattr(advance, "_why_not", lambda *_: "")
     with pytest.raises(RunInterruptedError):
         tl.finetune(out=tmp_path / "stopped", callback=stop_after(records), **settings, **AUTO)
     assert_same_run(tl.resume(tmp_path / "stopped").path, auto_run.path)

@@ -282,7 +282,7 @@ def test_finetune_in_float32_after_bfloat16_in_one_process_computes_each_as_aske
     photos: Path, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     """Accelerate keeps the precision of a process's first run, unless it is told otherwise."""
-    monkeypatch.setattr(device, "_native_bf16", lambda _: (True, "as the test says"))
+    monkeypatch.setattr(device, "_has_native_bf16", lambda _: (True, "as the test says"))
     types: list[set[torch.dtype]] = []
     convolve = nn.Conv2d._conv_forward
 

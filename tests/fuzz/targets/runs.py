@@ -21,9 +21,9 @@ from tests.fuzz.targets.base import (
 def checkpoint(data: bytes) -> None:
     """Read a checkpoint.safetensors and restore everything from it."""
     import torch
-    from tl_toolkit.runs.resuming import check_resumable
 
     from tl_toolkit.runs.checkpoint import Checkpoint
+    from tl_toolkit.runs.resuming import check_resumable
     from tl_toolkit.training import state as state_of
     from tl_toolkit.training.schedules import make_schedule
 
@@ -37,7 +37,7 @@ def checkpoint(data: bytes) -> None:
         state_of.check_weights(module, kept.weights_of_best())
         state_of.restore_optimizer(optimizer, kept.state)
         make_schedule(optimizer, "cosine", 10, 0.1, kept.state.step)
-        position = state_of.restore_position(kept.state, module, torch.device("cpu"))
+        position = state_of.restore_progress(kept.state, module, torch.device("cpu"))
         position.epoch(3)
         state_of.restore_random(kept.state)
         module.load_state_dict(module.state_dict() | kept.weights_of_best())

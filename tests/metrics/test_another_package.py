@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import tl_toolkit as tl
 from tests.another_package import install_part
-from tests.conftest import copy_digits
+from tests.helpers.folders import copy_digits
 from tl_toolkit.cli.main import app
 from tl_toolkit.errors import ToolkitError
 

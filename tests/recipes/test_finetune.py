@@ -243,7 +243,7 @@ def test_finetune_whose_loss_explodes_keeps_the_best_so_far(
     photos: Path, tmp_path: Path, small_settings: dict[str, Any]
 ):
     settings = {**small_settings, "optimizer": "sgd", "learning_rate": 1e30, "weight_decay": 0.0, "epochs": 3}
-    with pytest.raises(TrainingError, match="The best weights of earlier epochs are kept"):
+    with pytest.raises(TrainingError, match="The best weights of earlier epochs are saved"):
         tl.finetune(data=photos, out=tmp_path / "run", **settings)
     weights = tl.load(tmp_path / "run").module.state_dict()
     assert all(value.isfinite().all() for value in weights.values())

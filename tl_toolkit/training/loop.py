@@ -38,7 +38,7 @@ PROGRESS_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Stage:
-    """What one call of `fit` trains.
+    """Everything that `fit` needs to train one stage.
 
     Attributes:
         name: "probe", "last-stage" or "tune".
@@ -374,7 +374,7 @@ def _check_finite(loss: float, stage: str, epoch: int) -> None:
     if not math.isfinite(loss):
         raise TrainingError(
             f"The loss became {loss} in epoch {epoch} of the {stage} stage. "
-            "The best weights of earlier epochs are kept. "
+            "The best weights of earlier epochs are saved. "
             f"Try a tenth of the learning rate ({named('learning_rate')}, {named('head_learning_rate')}, "
             f"{named('probe_learning_rate')}), {named('clip_gradient', 1)} or {named('precision', 'fp32')}."
         )

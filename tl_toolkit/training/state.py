@@ -47,8 +47,8 @@ class StageState:
         optimizer = convert(values["optimizer"], JsonObject, "optimizer")
         for group in _items(optimizer["param_groups"], "param_groups"):
             convert(group, JsonObject, "a group of the optimizer's parameters")
-        for parameter, kept in convert(optimizer["state"], JsonObject, "state of the optimizer").items():
-            convert(kept, JsonObject, f"state of parameter {parameter}")
+        for parameter, slots in convert(optimizer["state"], JsonObject, "state of the optimizer").items():
+            convert(slots, JsonObject, f"state of parameter {parameter}")
         _with_tensors(optimizer, tensors)  # Raises KeyError if one is missing.
         state = cls(tensors, values)
         state._check_random()

@@ -76,7 +76,7 @@ def test_open_source_of_another_package_that_cannot_be_imported_names_it(stripes
 
 
 def test_open_source_of_a_prefix_that_no_package_has_says_there_is_no_folder(stripes: Path):
-    for spec in ("stripe:6", "folder:6", "stripes"):
+    for spec in ("stripe:6", "arrays:6", "stripes"):
         with pytest.raises(UsageError, match=f"There is no folder '{spec}'"):
             open_source(spec)
 

@@ -25,7 +25,7 @@ def bad_paths(corpus: dict[str, Kind]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def trained(corpus: dict[str, Kind], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
-    """A run on the whole corpus, in two worker processes, and what the command told."""
+    """A run on the whole corpus, in two worker processes, and what the command printed."""
     run = tmp_path_factory.mktemp("run") / "run"
     data = Path(next(iter(corpus))).parents[2]
     return run, run_tl("finetune", "--data", data, "--out", run, "--workers", 2, *SMALL)
@@ -57,10 +57,10 @@ def test_predict_of_every_kind_gives_each_a_class_or_its_reason(corpus: dict[str
     done = subprocess.run(command, capture_output=True, timeout=100)
     assert done.returncode == 3, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    told = {os.fsdecode(os.fsencode(result["path"])): result for result in results}
-    assert len(results) == len(told) == len(corpus)
-    assert sorted(path for path, result in told.items() if "error" in result) == bad_paths(corpus)
-    for path, result in told.items():
+    results_by_path = {os.fsdecode(os.fsencode(result["path"])): result for result in results}
+    assert len(results) == len(results_by_path) == len(corpus)
+    assert sorted(path for path, result in results_by_path.items() if "error" in result) == bad_paths(corpus)
+    for path, result in results_by_path.items():
         assert "class_name" in result or re.fullmatch(corpus[path].expected.reason, result["error"])
     assert done.stderr.decode().splitlines()[-1] == f"Warning: {len(bad_paths(corpus))} could not be read."
 

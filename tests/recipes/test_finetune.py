@@ -100,7 +100,8 @@ def test_finetune_keeps_the_best_weights_by_val(
 
     def evaluate_as_told(module: nn.Module, *arguments: Any) -> Any:
         weights.append({name: value.clone() for name, value in module.state_dict().items()})
-        return dataclasses.replace(evaluate(module, *arguments), accuracy=(0.5, 0.9, 0.1)[len(weights) - 1])
+        accuracy = (0.5, 0.9, 0.1)[len(weights) - 1]
+        return dataclasses.replace(evaluate(module, *arguments), values={"accuracy": accuracy})
 
     monkeypatch.setattr(loop, "evaluate_batches", evaluate_as_told)
     run = tl.finetune(data=photos, out=tmp_path / "run", **{**small_settings, "tune": "full", "epochs": 3, "ema": 0.0})
@@ -216,7 +217,7 @@ def test_finetune_into_an_existing_folder_refuses(photos: Path, tmp_path: Path):
 
 def test_finetune_into_a_file_says_what_cannot_be_made(photos: Path, tmp_path: Path, small_settings: dict[str, Any]):
     (tmp_path / "file").touch()
-    with pytest.raises(ToolkitError, match="Cannot make the run's folder .*Choose another out"):
+    with pytest.raises(ToolkitError, match="Cannot create the run folder .*Choose another out"):
         tl.finetune(data=photos, out=tmp_path / "file" / "run", **small_settings)
 
 
@@ -282,7 +283,7 @@ def test_finetune_in_float32_after_bfloat16_in_one_process_computes_each_as_aske
     photos: Path, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     """Accelerate keeps the precision of a process's first run, unless it is told otherwise."""
-    monkeypatch.setattr(device, "_has_native_bf16", lambda _: (True, "as the test says"))
+    monkeypatch.setattr(device, "_native_bf16", lambda _: (True, "as the test says"))
     types: list[set[torch.dtype]] = []
     convolve = nn.Conv2d._conv_forward
 

@@ -89,7 +89,7 @@ def test_finetune_runs_every_stage_of_a_network_in_its_precision(
     photos: Path, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     """Accelerate prepares a network once only, unless it is told that it is to do so again."""
-    monkeypatch.setattr(compute, "_has_native_bf16", lambda _: (True, "as the test says"))
+    monkeypatch.setattr(compute, "_native_bf16", lambda _: (True, "as the test says"))
     monkeypatch.setattr(advance, "_why_not", lambda *_: "")
     types: dict[str, set[torch.dtype]] = {}
 

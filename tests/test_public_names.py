@@ -28,5 +28,5 @@ def test_public_name_is_defined_in_its_module(name: str):
 
 
 def test_finetune_with_a_config_and_settings_says_that_one_is_too_many():
-    with pytest.raises(tl.ToolkitError, match="Settings come as config or as seed, not as both: leave one out"):
+    with pytest.raises(tl.ToolkitError, match="Pass either config or settings \\(seed\\), not both"):
         tl.finetune(tl.FinetuneConfig(), seed=1)

@@ -214,7 +214,7 @@ def read_metadata(path: Path) -> ModelMetadata:
         with safe_open(path, framework="pt") as file:
             return ModelMetadata.from_metadata(file.metadata() or {})
     except (SafetensorError, OSError, ModelFileError) as error:
-        raise ModelFileError(f"{path} is no model that tl can load: {error}.") from error
+        raise ModelFileError(f"{path} is not a model that tl can load: {error}.") from error
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -226,4 +226,4 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_checked(path)[1]
     except ModelFileError as error:
-        raise ModelFileError(f"{path} is no model that tl can load: {error}.") from error
+        raise ModelFileError(f"{path} is not a model that tl can load: {error}.") from error

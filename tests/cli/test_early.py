@@ -17,7 +17,8 @@ MISTAKES = {
     "finetune --data cat.png": "Data must be a folder of class folders, but cat.png is a file.",
     "finetune --data photos --out photos": "The folder photos exists; nothing is ever overwritten. Choose another "
     "--out.",
-    "finetune --resume photos": "photos is no run: it has no config.yaml. Give a folder that `tl finetune` wrote.",
+    "finetune --resume photos": "photos is not a run folder: it has no config.yaml. Give a folder that "
+    "`tl finetune` wrote.",
     "predict cat.png -m nowhere": NO_MODEL,
     "predict cat.png --format csv --out cat.png": "cat.png exists; nothing is ever overwritten. Choose another name.",
     "evaluate -m nowhere": NO_MODEL,
@@ -29,7 +30,7 @@ MISTAKES = {
     "data check nothere": f"There is no folder 'nothere'. {KINDS}",
     "data get mnst": "No torchvision dataset is named 'mnst'. Did you mean mnist or kmnist? "
     "`tl data get --help` lists them.",
-    "plot nowhere": "nowhere is no run folder that has metrics: there is no nowhere/metrics.jsonl.",
+    "plot nowhere": "nowhere is not a run folder with metrics: there is no nowhere/metrics.jsonl.",
 }
 RUN_ALL = """
 import json, sys

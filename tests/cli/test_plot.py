@@ -21,7 +21,7 @@ def test_plot_of_what_is_no_run_says_so(tiny_run: Run, in_folder: Path):
     (in_folder / "empty").mkdir()
     (in_folder / "empty" / "metrics.jsonl").touch()
     for run, message in (
-        ("nowhere", "nowhere is no run folder that has metrics"),
+        ("nowhere", "nowhere is not a run folder with metrics"),
         (".", "metrics.jsonl is damaged"),
         ("empty", "holds no evaluation yet"),
     ):

@@ -94,9 +94,9 @@ def test_load_of_a_full_model_gives_the_same_bits(tiny_run: Run, tiny_data: Path
         (lambda metadata: metadata | {"class_names": '["a", "b"]'}, r"gives \(1, 3\) for one image; expected \(1, 2\)"),
         (
             lambda metadata: metadata | {"class_names": "[]"},
-            "is no model that tl can load: its class names are fewer than two",
+            "is not a model that tl can load: its class names are fewer than two",
         ),
-        (lambda metadata: {"format": "mine"}, "is no model that tl can load: it was not written by tl"),
+        (lambda metadata: {"format": "mine"}, "is not a model that tl can load: it was not written by tl"),
         (lambda metadata: metadata | {"input_spec": json.dumps(GRAY.to_dict())}, "does not take the images that it"),
     ],
 )
@@ -113,7 +113,7 @@ def test_load_of_a_full_model_whose_card_does_not_fit_raises(
 def test_load_of_a_truncated_model_raises(tiny_run: Run, tmp_path: Path):
     content = (tiny_run.path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelFileError, match="is no model that tl can load"):
+    with pytest.raises(ModelFileError, match="is not a model that tl can load"):
         tl.load(tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_load_of_what_is_no_model_says_what_it_is(name: str, tmp_path: Path):
         tl.load(path)
     assert str(error.value) == f"{path} is a text file, not a model. {give}"
     path.write_bytes(bytes(range(9)))
-    with pytest.raises(ModelFileError, match="is no model that tl can load: expected a safetensors file or one of"):
+    with pytest.raises(ModelFileError, match="is not a model that tl can load: expected a safetensors file or one of"):
         tl.load(path)
 
 

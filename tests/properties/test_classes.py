@@ -72,7 +72,7 @@ CARDS = st.builds(
     weights_license=st.text(max_size=8),
     metrics=OBJECTS,
     training=OBJECTS,
-    versions=OBJECTS,
+    versions=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
     split_note=st.none()
     | st.builds(lambda train, val: SplitFingerprints.of({"train": train, "val": val}, ("train",)), PRINTS, PRINTS),
 )

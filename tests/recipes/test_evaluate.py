@@ -65,7 +65,8 @@ def test_evaluate_tells_the_split_it_chose(tiny_run: Run, tiny_data: Path):
         (
             ("2023", "2024"),
             2,
-            " If these folders are no classes, their images have no labels to compare with: name them with tl predict.",
+            " If these folders are not classes, their images have no labels to compare with: name them with "
+            "tl predict.",
         ),
         (("wasps", "bees"), 1, ""),
     ],

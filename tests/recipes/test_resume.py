@@ -149,9 +149,9 @@ def test_resume_while_another_process_trains_there_is_refused(stopped_run: Path)
 def test_resume_of_what_is_no_run_says_so(tmp_path: Path, in_folder: Path):
     (in_folder / "runs" / "2026-01-01-lenet5-digits").mkdir(parents=True)
     (in_folder / "runs" / "2026-01-01-lenet5-digits" / "config.yaml").touch()
-    with pytest.raises(UsageError, match="is no run: .* Did you mean runs/2026-01-01-lenet5-digits"):
+    with pytest.raises(UsageError, match="is not a run folder: .* Did you mean runs/2026-01-01-lenet5-digits"):
         tl.resume("runs/2026-01-01-lenet5-digit")
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is not a run folder"):
         tl.resume(tmp_path / "nothing")
 
 

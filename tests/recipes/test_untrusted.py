@@ -96,7 +96,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none_even_with_tru
     assert "is not a checkpoint that tl can resume from" in result.stderr
     pickled = run(["finetune", "--resume", str(folder / "checkpoint.safetensors"), *trust])
     assert pickled.exit_code == 2
-    assert "is no run" in pickled.stderr
+    assert "is not a run folder" in pickled.stderr
     assert not marker.exists()
 
 

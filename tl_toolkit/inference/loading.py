@@ -88,7 +88,7 @@ def _no_model(file: Path) -> ToolkitError:
     """Return the error that says what a file without a model is."""
     what = describe_other(file)
     if not what:
-        return ModelFileError(f"{file} is no model that tl can load: {describe_unknown(file)}.")
+        return ModelFileError(f"{file} is not a model that tl can load: {describe_unknown(file)}.")
     beside = file.parent / MODEL_FILE
     of_run = beside != file and is_file(beside)
     instead = f"The model of that run is in its folder: {file.parent}" if of_run else GIVE_A_MODEL
@@ -129,7 +129,7 @@ def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata]
     try:
         metadata = ModelMetadata.from_metadata(header)
     except ModelFileError as error:
-        raise ModelFileError(f"{file} is no model that tl can load: {error}.") from error
+        raise ModelFileError(f"{file} is not a model that tl can load: {error}.") from error
     try:
         with torch.inference_mode():
             shape = tuple(module.eval()(blank_image(metadata.input_spec)).shape)

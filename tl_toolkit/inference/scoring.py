@@ -92,13 +92,13 @@ def remap_targets(samples: Samples, data_classes: Sequence[str], model_classes: 
 
 
 def _advice(unknown: Sequence[str], used: Sequence[str], model_classes: Sequence[str]) -> str:
-    """Return what to do about class folders whose names almost match the model's classes, or are no classes."""
+    """Return what to do about class folders whose names almost match the model's classes, or are not classes."""
     by_case = {name.casefold(): name for name in model_classes}
     if meant := {name: by_case[name.casefold()] for name in unknown if name.casefold() in by_case}:
         pairs = join_names([f"{name} to {known}" for name, known in meant.items()], MAX_NAMED)
         return f" {'Some names differ' if len(meant) > 1 else 'A name differs'} in case only: rename {pairs}."
     if len(unknown) == len(used):
         return (
-            " If these folders are no classes, their images have no labels to compare with: name them with tl predict."
+            " If these folders are not classes, their images have no labels to compare with: name them with tl predict."
         )
     return ""

@@ -189,7 +189,7 @@ class Rows:
     """The rows of the images of a split, in memory or in shards.
 
     Args:
-        parts: Parts whose rows have one shape, but for n.
+        parts: Parts whose rows have the same shape, except for the first dimension.
         part: Index of each image's part.
         row: Index of each image's row in its part.
     """

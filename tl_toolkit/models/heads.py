@@ -73,7 +73,7 @@ def check_head(module: nn.Module, arch: Arch, head: Head, classes: int, images: 
     """Run images through a network with its new head.
 
     Raises:
-        ModelError: The output does not have the shape of the head's.
+        ModelError: The output shape is not (N, classes).
     """
     try:
         with torch.no_grad():
@@ -106,7 +106,7 @@ def _swap(module: nn.Module, arch: Arch, classes: int) -> None:
 def _append(module: nn.Module, arch: Arch, classes: int) -> None:
     """Put a Linear where the network's own forward runs it.
 
-    A module added to a VGG itself would be saved and counted, but never called: torchvision's forward names its parts.
+    A module added to a VGG itself would be saved and counted, but never called: VGG.forward calls its parts by name.
     """
     layer = _linear(module, arch, "append")
     path = classifier_path(module, arch)

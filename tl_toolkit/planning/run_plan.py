@@ -114,7 +114,7 @@ def settings_and_data(config: FinetuneConfig | None, data: Any, settings: dict[s
     if config is None:
         return FinetuneConfig.from_values(settings), data
     if settings:
-        raise UsageError(f"Settings come as config or as {join_names(list(settings))}, not as both: leave one out.")
+        raise UsageError(f"Pass either config or settings ({join_names(list(settings))}), not both.")
     return config, data
 
 

@@ -90,8 +90,9 @@ def finetune(
         data: A folder, "digits", "torchvision:NAME", any map-style dataset of (image, target) pairs, or an
             (images, targets) pair of arrays or tensors. By default the digits.
         callback: Receives decisions, warnings and progress; by default they go to the logger "tl_toolkit".
-        trust: Read a pickled weights file even if that runs code from it. Not a setting, so no config file can say it.
-        started: When a time budget begins to count, and what was computed by then; by default now.
+        trust: Read a pickled weights file even if that runs code from it. Not a setting, so a config file cannot
+            enable it.
+        started: The clock and the CPU usage at the start, from which a time budget counts; by default now.
         settings: The fields of `FinetuneConfig`, which are the flags of `tl finetune`.
 
     Returns:
@@ -128,22 +129,23 @@ def resume(
 ) -> Run:
     """Resume a run that was stopped or killed, from its last checkpoint.
 
-    On the same CPU it ends with the bits that it would have without the break, as long as its images, settings and
+    On the same CPU the result is bit-for-bit that of an uninterrupted run, as long as its images, settings and
     pretrained weights are unchanged.
 
     Args:
         run: The run folder.
-        data: The same objects as before, for a run that was trained on Python objects; or where its images are now.
+        data: For a run that was trained on Python objects, the same objects; for another, where its images are if they
+            have moved.
         callback: See `finetune`.
         trust: See `finetune`.
         started: See `finetune`.
         changes: `epochs`, to train for longer; `workers`; `threads`; `checkpoint_every`; `time_budget`; `data_root`.
 
     Returns:
-        The run; one that was finished already is returned as it is.
+        The run; a run that is already finished is returned unchanged.
 
     Raises:
-        UsageError: `run` is no run, or something that it depends on changed.
+        UsageError: `run` is not a run folder, or something that it depends on changed.
         ToolkitError: Anything else that keeps the run from finishing.
     """
     started = started or usage()
@@ -154,23 +156,23 @@ def resume(
         config = resumed_config(folder, changes)
         checkpoint = Checkpoint.read(folder / CHECKPOINT_FILE)
         finished = read_summary(folder)
-        longer = config.epochs if "epochs" in changes else None
-        if finished and (longer or 0) <= finished["epochs"]:
+        requested_epochs = config.epochs if "epochs" in changes else None
+        if finished and (requested_epochs or 0) <= finished["epochs"]:
             why = f"{display_path(folder)} is finished; {named('epochs', 'N')} trains it for longer"
             callback(DecisionEvent("resume", "nothing to do", why))
             return Run(folder, finished, load(folder))
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {CHECKPOINT_FILE}.")
-        before = checkpoint.threads if checkpoint else None
+        previous_threads = checkpoint.threads if checkpoint else None
         budget = TimeBudget(config.budget_seconds, started.time - (checkpoint.seconds if checkpoint else 0.0))
-        threads = stack.enter_context(torch_threads(config.threads, before))
+        threads = stack.enter_context(torch_threads(config.threads, previous_threads))
         plan = plan_run(config, data, callback, trust, budget)
         if checkpoint:
             check_resumable(checkpoint.resume_fingerprint, plan.context.fingerprint, folder)
             check_fits(checkpoint, plan.context.network.module, len(plan.stages))
         callback(DecisionEvent("resume", display_path(folder), where_it_resumes(checkpoint, plan.stages)))
         report_choices(plan, threads, folder)
-        warn_if_threads_changed(plan.context.setup, threads, callback, before)
+        warn_if_threads_changed(plan.context.setup, threads, callback, previous_threads)
         warn_if_busy(plan.context.setup, threads, callback, started)
         write_config(folder, plan.context.config.to_yaml(), threads.count)
         (folder / SUMMARY_FILE).unlink(missing_ok=True)  # The run is no longer finished.
@@ -189,7 +191,7 @@ def _train_and_save(
     config, splits, workers = context.config, context.splits, context.images.workers
     stop = StopRequest(context.callback)
     board_folder = folder / TENSORBOARD_FOLDER if config.tensorboard else None
-    if board_folder and board_folder.exists():  # The new one gets all records.
+    if board_folder and board_folder.exists():  # The recorder sends all earlier records to the new board.
         shutil.rmtree(board_folder)
     try:
         with stop.handle_signals(), open_board(board_folder) as board:
@@ -208,11 +210,11 @@ def _train_and_save(
             features = _train(plan, threads, recorder, stop, folder, budget, checkpoint)
             model = ImageClassifier(context.network.module, plan.metadata, context.setup)
             val = score_split(model, "val", splits.val, features, workers)
-            refits = not why_not_refit(context, plan.stages[0], recorder.best_record.stage)
-            if refits:
+            refitted = not why_not_refit(context, plan.stages[0], recorder.best_record.stage)
+            if refitted:  # val is scored before the refit, since the head then learns from it.
                 refit_head(context, plan.stages[0])
             test = score_split(model, "test", splits.test, features, workers) if splits.test else None
-            scores = RunScores(val, test, refits)
+            scores = RunScores(val, test, refitted)
             summary = save_results(context, folder, model, recorder, scores, threads.count, board)
     except KeyboardInterrupt:
         raise RunInterruptedError("Stopped at once.", resume_command(folder)) from None
@@ -228,10 +230,10 @@ def _train(
     budget: TimeBudget,
     checkpoint: Checkpoint | None,
 ) -> FeatureExtractor | None:
-    """Train the stages; then the network holds the best weights by val.
+    """Train the stages, and leave the network with the weights that did best on val.
 
     Returns:
-        The features of the last stage; None if it ran on images.
+        The features of the last stage that was trained; None if it trained on images.
     """
     context, network = plan.context, plan.context.network
     on_cpu = context.setup.device.type == "cpu"
@@ -244,10 +246,10 @@ def _train(
             if resume_from:
                 config = resumed_stage_config(resume_from, planned, context.config)
             else:
-                fitting = fit_to_budget(context, planned, recorder.records, budget)
-                if fitting is None:
+                affordable = fit_to_budget(context, planned, recorder.records, budget)
+                if affordable is None:
                     continue
-                config = fitting
+                config = affordable
                 recorder.restore_best()  # A stage begins with the best of those before it.
             with build_stage(context, config, resume_from.state if resume_from else None) as built:
                 if config.name == PROBE and context.config.probe_learning_rate == AUTO and not resume_from:
@@ -259,11 +261,11 @@ def _train(
                     progress = resumed_progress(resume_from, built.stage, fingerprint, folder, device)
                 else:
                     progress = StageProgress(device)
-                place = StageContext(number, built.config, built.stage, fingerprint)
+                stage_context = StageContext(number, built.config, built.stage, fingerprint)
                 with stop.checked_after_steps():
-                    recorder.consume(fit(built.stage, context.accelerator, progress), place, callback)
+                    recorder.consume(fit(built.stage, context.accelerator, progress), stage_context, callback)
     except BaseException:
-        with contextlib.suppress(ToolkitError):  # What was learned can be used; the reason for the end is raised.
+        with contextlib.suppress(ToolkitError):  # Keep what was learned, and raise the original error.
             recorder.write_best()
         raise
     save_model(folder / LAST_FILE, network.module.state_dict(), plan.metadata)

@@ -95,7 +95,7 @@ def find_run(run: str | Path) -> Path:
         runs = [str(path.parent) for path in sorted(RUNS.glob(f"*/{CONFIG_FILE}"))] if is_folder(RUNS) else []
         near = get_close_matches(str(folder), runs, n=3, cutoff=0.3)
         hint = f" Did you mean {' or '.join(near)}?" if near else " Give a folder that `tl finetune` wrote."
-        raise UsageError(f"{folder} is no run: it has no {CONFIG_FILE}.{hint}")
+        raise UsageError(f"{folder} is not a run folder: it has no {CONFIG_FILE}.{hint}")
     return folder
 
 

@@ -71,7 +71,7 @@ def read_metrics(run: str) -> list[EvalRecord]:
     """
     path = expand_path(run) / METRICS_FILE
     if not is_file(path):
-        raise UsageError(f"{run} is no run folder that has metrics: there is no {path}.")
+        raise UsageError(f"{run} is not a run folder with metrics: there is no {path}.")
     records = [record for record in _read_records(path) if isinstance(record, EvalRecord)]
     if not records:
         raise UsageError(f"{path} holds no evaluation yet; plot the run when its first epoch is over.")

@@ -120,10 +120,10 @@ class RunRecorder:
             ToolkitError: Training or writing failed.
         """
         self._last_step = -1  # Steps count from the beginning of each stage.
-        if self.best:  # What this stage is going to change belongs to the best weights as it is now.
+        if self.best:  # The best weights include the current values of what this stage trains.
             now = trained_weights(place.stage.module, place.stage.trainable)
             self._best_weights = {**_copies(now), **self._best_weights}
-        if self._is_over(place.stage.name):  # It was, and the run was stopped before the next stage.
+        if self._is_over(place.stage.name):  # The stage had ended when the run was interrupted.
             return
         progress: StageProgress | None = None
         for event in events:

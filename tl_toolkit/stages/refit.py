@@ -1,4 +1,4 @@
-"""Solving the head once more on train and val together, after val has made its choices."""
+"""Refitting the head on train and val together, after model selection."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ def why_not_refit(context: RunContext, probe: StageConfig, best_stage: str) -> s
     """
     splits = context.splits
     if context.config.tune != "auto" or best_stage != PROBE:
-        return f"only a probe that {named('tune', 'auto')} keeps can be solved again at no cost"
+        return f"only a probe that {named('tune', 'auto')} keeps can be refitted at no cost"
     if probe.optimizer != LBFGS:
         return "the probe was trained by gradient descent"
     if not splits.val_from_train:
@@ -38,7 +38,7 @@ def why_not_refit(context: RunContext, probe: StageConfig, best_stage: str) -> s
 def refit_head(context: RunContext, probe: StageConfig) -> None:
     """Solve the head on the stored features of train and val, starting from the solution on train.
 
-    val no longer judges anything, so the head can learn from its images. No feature is computed again.
+    val is no longer needed for model selection, so the head can learn from its images. No feature is computed again.
 
     Args:
         context: What the stages of the run share; its network changes in place.
@@ -47,7 +47,7 @@ def refit_head(context: RunContext, probe: StageConfig) -> None:
     splits, callback = context.splits, context.callback
     merged = _merge(splits.train, splits.val)
     value = f"the head, on {len(merged):,} images of train and val"
-    callback(DecisionEvent("refit", value, "val has made its choices; its accuracy is from before"))
+    callback(DecisionEvent("refit", value, "model selection is done; val accuracy is from before the refit"))
 
     def warn(event: Event) -> None:
         if isinstance(event, WarningEvent):

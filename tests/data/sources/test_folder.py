@@ -115,14 +115,17 @@ def test_read_folder_keeps_a_class_with_some_files_that_tl_writes_too(tmp_path: 
 
 def test_read_folder_of_a_run_says_that_it_is_one(tmp_path: Path):
     write_run(tmp_path)
-    assert refusal(tmp_path).startswith("top is a run that tl wrote, no folder of images; expected FOLDER/CLASS/")
+    assert refusal(tmp_path).startswith(
+        "top is a run folder written by tl, not a folder of images; expected FOLDER/CLASS/"
+    )
 
 
 @pytest.mark.parametrize("empty", ["docs", "ants and bees.jpgs"])
 def test_read_folder_with_a_folder_without_images_beside_classes_refuses(tmp_path: Path, empty: str):
     root = touch_files(tmp_path, "ants/1.jpg", "bees/2.jpg", f"{empty}/notes.txt")
     assert refusal(root) == (
-        f"top/{empty} has no images, beside folders that have (ants, bees): it is no class to learn. Add images, or "
+        f"top/{empty} has no images, beside folders that have (ants, bees): a class without images cannot be learned. "
+        "Add images, or "
         "take it out of top."
     )
 
@@ -137,7 +140,7 @@ def test_read_folder_with_a_class_that_val_has_no_images_of_takes_it(tmp_path: P
 def test_read_folder_with_images_deeper_than_a_class_folder_refuses(tmp_path: Path, own: tuple[str, ...]):
     root = touch_files(tmp_path, "ants/2024/may/1.jpg", "ants/2024/2.jpg", "bees/2.jpg", *own)
     assert refusal(root) == (
-        "top/ants/2024 has 2 images (such as top/ants/2024/2.jpg): nobody can say whether ants is their class. If it "
+        "top/ants/2024 has 2 images (such as top/ants/2024/2.jpg): it is unclear whether ants is their class. If it "
         "is, put them into top/ants itself; if not, take 2024 out of it."
     )
 

@@ -100,8 +100,8 @@ def test_open_source_downloads_what_is_missing_once(idx_files: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no idx file of bytes: it begins with nothing"),
-        (bytes([0, 0, 13, 1]) + bytes(8), "is no idx file of bytes: it begins with 00 00 0d 01"),
+        (b"", "is not an idx file of bytes: it begins with nothing"),
+        (bytes([0, 0, 13, 1]) + bytes(8), "is not an idx file of bytes: it begins with 00 00 0d 01"),
         (bytes([0, 0, 8, 1]) + (5).to_bytes(4, "big") + bytes(4), r"is damaged: it says \[5\], but holds 4 bytes"),
         (bytes([0, 0, 8, 3]) + bytes(3), r"is damaged: it says \[\], but holds 0 bytes"),
     ],

@@ -134,14 +134,14 @@ def test_resnet18_digits_with_torchvisions_weights_gives_its_very_logits():
 
 
 def test_from_torchvision_of_another_network_names_the_key():
-    with pytest.raises(ModelError, match=r"layer1\.0\.conv3\.weight is no key of torchvision's resnet18"):
+    with pytest.raises(ModelError, match=r"layer1\.0\.conv3\.weight is not a key of torchvision's resnet18"):
         from_torchvision(torchvision.models.resnet50().state_dict())
 
 
 def test_to_torchvision_of_an_appended_head_names_the_key():
     module = ResNetDigits()
     module.classifier = nn.Sequential(module.classifier, nn.Linear(10, 3))
-    with pytest.raises(ModelError, match=r"classifier\.0\.weight is no key of a resnet18_digits with a swapped"):
+    with pytest.raises(ModelError, match=r"classifier\.0\.weight is not a key of a resnet18_digits with a swapped"):
         to_torchvision(module.state_dict())
 
 

@@ -80,7 +80,7 @@ def read_folder(folder: Path, source_name: str = "", allow_hflip: bool = True) -
                 f"{named('data_root', folder)}."
             )
     if is_run_folder(folder):
-        raise DataError(f"{folder} is a run that tl wrote, no folder of images; {EXPECTED}.")
+        raise DataError(f"{folder} is a run folder written by tl, not a folder of images; {EXPECTED}.")
     passed_over = PassedOver()
     top = list_folder(folder)
     passed_over.add(top.passed_over.beside_classes())
@@ -177,8 +177,8 @@ def _check_own_images(split_folder: Path, classes: Mapping[str, Contents]) -> No
         one = len(lacking) == 1
         raise DataError(
             f"{join_names([str(split_folder / name) for name in lacking])} {'has' if one else 'have'} no images, "
-            f"beside folders that have ({join_names(having)}): {'it is' if one else 'they are'} no class to learn. Add "
-            f"images, or take {'it' if one else 'them'} out of {split_folder}."
+            f"beside folders that have ({join_names(having)}): a class without images cannot be "
+            f"learned. Add images, or take {'it' if one else 'them'} out of {split_folder}."
         )
     meant = [str(path) for path in _data_folders_below(split_folder, list(classes))]
     what = f"{split_folder} has no images in its class folders ({join_names(lacking)})"
@@ -217,7 +217,7 @@ def _check_nothing_deeper(folder: Path, contents: Contents, passed_over: PassedO
         if images:
             what = "an image" if len(images) == 1 else f"{len(images):,} images"
             raise DataError(
-                f"{folder / name} has {what} (such as {images[0]}): nobody can say whether {folder.name} is their "
+                f"{folder / name} has {what} (such as {images[0]}): it is unclear whether {folder.name} is their "
                 f"class. If it is, put them into {folder} itself; if not, take {name} out of it."
             )
 

@@ -29,7 +29,7 @@ def read_idx(path: Path) -> torch.Tensor:
     except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]  # gzip's own import
         raise DataError(f"{path} cannot be read: {error}.") from error
     if len(data) < 4 or data[:3] != bytes([0, 0, UNSIGNED_BYTES]):
-        raise DataError(f"{path} is no idx file of bytes: it begins with {data[:4].hex(' ') or 'nothing'}.")
+        raise DataError(f"{path} is not an idx file of bytes: it begins with {data[:4].hex(' ') or 'nothing'}.")
     dimensions = data[3]
     header = 4 + 4 * dimensions
     shape = np.frombuffer(data[4:header], ">u4").tolist() if len(data) >= header else []

@@ -158,7 +158,7 @@ def from_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
         ours = {_to_torchvision(key): key for key in ResNetDigits(conv_bias="all").state_dict()}
     unknown = [key for key in state if key not in ours]
     if unknown:
-        raise ModelError(f"{unknown[0]} is no key of torchvision's resnet18, such as layer1.0.conv1.weight.")
+        raise ModelError(f"{unknown[0]} is not a key of torchvision's resnet18, such as layer1.0.conv1.weight.")
     return {ours[key]: tensor for key, tensor in state.items()}
 
 
@@ -169,5 +169,5 @@ def _to_torchvision(key: str) -> str:
         _, stage, block, part = part.split(".", 3)
         place = f"layer{int(stage) + 1}.{block}."
     if part not in TORCHVISION_NAMES:
-        raise ModelError(f"{key} is no key of a resnet18_digits with a swapped classifier.")
+        raise ModelError(f"{key} is not a key of a resnet18_digits with a swapped classifier.")
     return f"{place}{TORCHVISION_NAMES[part]}.{tensor}"

@@ -82,7 +82,7 @@ def fetch_timm_repository(repository: str) -> TimmRepository:
         spec = timm_input_spec(pretrained) if "input_size" in pretrained else None
         classes = int(config.get("num_classes") or pretrained["num_classes"])
     except (ValueError, KeyError, TypeError, ModelFileError) as error:
-        raise WeightsError(f"hf-hub:{repository} is no timm model: its config.json lacks {error}.") from error
+        raise WeightsError(f"hf-hub:{repository} is not a timm model: its config.json lacks {error}.") from error
     stated = str(pretrained.get("license") or "")
     return TimmRepository(_fetch(repository, WEIGHT_NAMES), architecture, classes, spec, stated)
 

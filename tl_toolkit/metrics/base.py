@@ -26,12 +26,10 @@ class Metric(ABC):
     Attributes:
         label: Heading of its row or column in `tl evaluate`.
         format: "percent" for a share, else "number".
-        higher_is_better: Whether a larger value is better.
     """
 
     label: ClassVar[str]
     format: ClassVar[Literal["percent", "number"]] = "percent"
-    higher_is_better: ClassVar[bool] = True
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self.classes = classes

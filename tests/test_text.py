@@ -7,7 +7,7 @@ import pytest
 import tl_toolkit as tl
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import ConfigError
-from tl_toolkit.text import flag_of, named, naming_flags
+from tl_toolkit.text import flag_of, named, naming_flags, plural
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,8 @@ def test_no_message_of_the_package_spells_a_flag_out():
         code = re.sub(r'"""[\s\S]*?"""', "", path.read_text(encoding="utf-8"))
         for line in code.splitlines():
             assert not spelt.search(re.sub(r"tl (finetune|data get) [^\"]*", "", line)), f"{path}: {line}"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 images"), (1, "1 image"), (2, "2 images"), (2000, "2,000 images")])
+def test_plural_of_a_count_agrees_with_it(count: int, text: str):
+    assert plural(count, "image") == text

@@ -83,6 +83,11 @@ def format_value(value: object) -> str:
         return "a number of thousands of digits"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 image" or "2,000 images"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def bullets(lines: Sequence[str], most: int = 5) -> str:
     """Return the first lines below a message, and how many more there are."""
     first = [f"  {line}" for line in lines[:most]]

@@ -152,7 +152,7 @@ def test_finetune_with_resume_of_a_finished_run_shows_its_results(tiny_run: Run)
     [
         (["--resume", "RUN", "--lr", "0.1"], "--lr cannot change, only"),
         (["--resume", "RUN", "--config", "RUN/config.yaml"], "leave out --config"),
-        (["--resume", "nowhere"], "nowhere is no run"),
+        (["--resume", "nowhere"], "nowhere is not a run folder"),
         (["--checkpoint-every", "often"], "--checkpoint-every must be a number of steps such as 50"),
         (["--checkpoint-every", "0"], "--checkpoint-every must be"),
     ],

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 from rich.text import Text
 
-from tl_toolkit.text import printable
+from tl_toolkit.text import plural, printable
 
 UNDECODABLE_IN_JSON = "backslashreplace"
 """Writes a byte that is not UTF-8 as \\udcNN, which is valid in a JSON string."""
@@ -185,7 +185,7 @@ def print_bad_images(images: Sequence[tuple[str, str]], most: int | None = None)
         return
     listed = images[:most]
     more = f", such as the first {len(listed)}" if len(listed) < len(images) else ""
-    print_warning(f"{len(images):,} image{'' if len(images) == 1 else 's'} cannot be read{more}:")
+    print_warning(f"{plural(len(images), 'image')} cannot be read{more}:")
     print_table(["image", "error"], listed, console=_err)
 
 

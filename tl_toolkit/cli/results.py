@@ -9,7 +9,7 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.events import TRAINED
 from tl_toolkit.io.files import display_path, format_seconds
 from tl_toolkit.runs.folder import BAD_IMAGES_FILE, newest_run
-from tl_toolkit.text import join_names
+from tl_toolkit.text import join_names, plural
 
 
 def print_results(
@@ -51,7 +51,7 @@ def _print_accuracy(folder: Path, summary: Mapping[str, Any], total: float | Non
         rows.append(("kept", _describe_best(summary)))
     rows.append(("time", format_seconds(summary["seconds"]) + (f", {format_seconds(total)} in all" if total else "")))
     if bad := len(summary["bad_images"]):
-        rows.append(("left out", f"{bad:,} image{'' if bad == 1 else 's'}: {display_path(folder / BAD_IMAGES_FILE)}"))
+        rows.append(("left out", f"{plural(bad, 'image')}: {display_path(folder / BAD_IMAGES_FILE)}"))
     console.print_rows(rows)
 
 

@@ -12,6 +12,7 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
 from tl_toolkit.model_file import ModelMetadata, SplitFingerprints
+from tl_toolkit.text import plural
 
 EVAL_SPLITS = ("test", "val")
 """Splits to evaluate on, the better one first."""
@@ -100,7 +101,8 @@ def choose_eval_split(metadata: ModelMetadata, source: Source, split: str | None
         return EvalSplit("train", whole)
     chosen = _unseen(note, whole, prints)
     if chosen is None:
-        callback(DecisionEvent("split", f"all {_images(len(whole))}", f"{source.name} has no test or val split"))
+        everything = f"all {plural(len(whole), 'image')}"
+        callback(DecisionEvent("split", everything, f"{source.name} has no test or val split"))
         return EvalSplit("train", whole)
     callback(DecisionEvent("split", chosen.title, chosen.why))
     return chosen
@@ -128,9 +130,9 @@ def report_seen_images(metadata: ModelMetadata, samples: Samples, callback: Call
     seen = note.seen()
     count = sum(each in seen for each in prints)
     if not count:
-        callback(DecisionEvent(UNSEEN, f"all {_images(len(samples))}", "the model learned from none of them"))
+        callback(DecisionEvent(UNSEEN, f"all {plural(len(samples), 'image')}", "the model learned from none of them"))
         return 0
-    share = f"{count:,} of these {_images(len(samples))} ({_percent(count / len(samples))})"
+    share = f"{count:,} of these {plural(len(samples), 'image')} ({_percent(count / len(samples))})"
     what = "all of these images" if count == len(samples) else share
     seen_before = f"The model learned from {what}: accuracy on them says nothing of new images."
     callback(WarningEvent(seen_before + _val_before_refit(metadata)))
@@ -142,7 +144,7 @@ def _val_before_refit(metadata: ModelMetadata) -> str:
     accuracy, images = (metadata.metrics.get(name) for name in ("val_accuracy", "val_images"))
     if "val" not in (metadata.split_note.learned if metadata.split_note else ()) or not isinstance(accuracy, float):
         return ""
-    counted = f" of {_images(images)}" if isinstance(images, int) else ""
+    counted = f" of {plural(images, 'image')}" if isinstance(images, int) else ""
     return f" Val was judged before the head was solved on train and val together: {_percent(accuracy)}{counted} right."
 
 
@@ -167,7 +169,7 @@ def _unseen(note: SplitFingerprints, samples: Samples, prints: Sequence[bytes | 
         return None
     only_val = len(held) == len(unseen)
     others = "" if only_val else f", {'val and others' if held else 'those'} that the run did not learn from"
-    why = f"{len(unseen):,} of {_images(len(samples))}{others}; the model learned from the rest"
+    why = f"{len(unseen):,} of {plural(len(samples), 'image')}{others}; the model learned from the rest"
     name = "val" if only_val else UNSEEN
     return EvalSplit(name, samples.subset(unseen), True, len(samples) - len(unseen), why)
 
@@ -176,10 +178,6 @@ def _any_readable(samples: Samples) -> bool:
     """Return whether any image can be read: the run may have left out the others because they cannot."""
     found = read_each(samples, samples.inspect, range(len(samples)))
     return any(isinstance(each, ImageInfo) for each in found)
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _percent(share: float) -> str:

@@ -18,7 +18,7 @@ from tl_toolkit.io.download import ProgressCallback
 from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.metrics.base import Scores
-from tl_toolkit.text import join_names
+from tl_toolkit.text import join_names, plural
 from tl_toolkit.training.loop import evaluate_batches
 from tl_toolkit.training.losses import Criterion
 
@@ -56,7 +56,7 @@ def open_labelled(
         if is_file(place):
             problem = f"{spec} is a file, and nothing says what is in it."
         elif files := call_with_stall_guard(_count_unlabelled, place):
-            count = f"{files:,} file{'' if files == 1 else 's'}"
+            count = plural(files, "file")
             problem = f"{spec} has {count} and no class folders, so nothing says what is in them."
         if problem:
             raise UsageError(f"{problem} To name the likeliest classes: tl predict {shlex.quote(str(spec))}")

@@ -49,7 +49,7 @@ from tl_toolkit.runs.resuming import (
 )
 from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary
 from tl_toolkit.stages.build import build_stage, stage_fingerprint
-from tl_toolkit.stages.refit import refit_head, why_not_refit
+from tl_toolkit.stages.refit import can_refit, refit_head
 from tl_toolkit.stages.scoring import score_split
 from tl_toolkit.stages.sweep import sweep_probe
 from tl_toolkit.system.cpu_usage import Usage, usage
@@ -195,22 +195,14 @@ def _train_and_save(
         shutil.rmtree(board_folder)
     try:
         with stop.handle_signals(), open_board(board_folder) as board:
+            sinks = [board.add] if board else []
             recorder = RunRecorder(
-                folder,
-                context.network.module,
-                plan.metadata,
-                config,
-                threads.count,
-                len(splits.val),
-                stop,
-                [board.add] if board else [],
-                checkpoint,
-                budget.is_spent,
+                folder, context, plan.metadata, threads.count, stop, sinks, checkpoint, budget.is_spent
             )
             features = _train(plan, threads, recorder, stop, folder, budget, checkpoint)
             model = ImageClassifier(context.network.module, plan.metadata, context.setup)
             val = score_split(model, "val", splits.val, features, workers)
-            refitted = not why_not_refit(context, plan.stages[0], recorder.best_record.stage)
+            refitted = can_refit(context, plan.stages[0], recorder.best_record.stage)
             if refitted:  # val is scored before the refit, since the head then learns from it.
                 refit_head(context, plan.stages[0])
             test = score_split(model, "test", splits.test, features, workers) if splits.test else None

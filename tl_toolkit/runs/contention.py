@@ -9,7 +9,7 @@ from tl_toolkit.events import Callback, EvalRecord, Event, TrainingProgress, War
 from tl_toolkit.runs.folder import resume_command
 from tl_toolkit.system.cores import bound_cores
 from tl_toolkit.system.cpu_usage import Usage, load_per_core, usage
-from tl_toolkit.text import named
+from tl_toolkit.text import named, plural
 from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.threads import Threads
 
@@ -85,8 +85,7 @@ def _who_computes(threads: Threads, taken: float | None) -> str:
 
 
 def _cores() -> str:
-    cores = bound_cores()
-    return f"{cores} core{'' if cores == 1 else 's'}"
+    return plural(bound_cores(), "core")
 
 
 def _free_cores(threads: Threads, taken: float | None) -> int:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import RunInterruptedError
 from tl_toolkit.events import PROBE, Callback, DecisionEvent, EvalRecord, Record, TrainingProgress
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, MODEL_FILE
@@ -19,6 +17,7 @@ from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.runs.folder import resume_command
 from tl_toolkit.runs.interrupt import StopRequest
 from tl_toolkit.runs.metrics_log import append_metrics, begin_metrics, sync_metrics
+from tl_toolkit.stages.context import RunContext
 from tl_toolkit.text import named
 from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, trained_weights
 from tl_toolkit.training.model_selection import evaluations_since_best, is_best
@@ -53,11 +52,9 @@ class RunRecorder:
 
     Args:
         folder: The run folder, locked.
-        module: The network.
+        context: What the stages of the run share.
         metadata: What the model file says about the model.
-        config: The run's settings.
         threads: The number of threads that the run computes with.
-        val_images: The number of images in val.
         stop: Checked after every step.
         sinks: Receive every record.
         resume_from: The checkpoint that the run resumes from.
@@ -71,11 +68,9 @@ class RunRecorder:
     def __init__(
         self,
         folder: Path,
-        module: nn.Module,
+        context: RunContext,
         metadata: ModelMetadata,
-        config: FinetuneConfig,
         threads: int,
-        val_images: int,
         stop: StopRequest,
         sinks: Sequence[Callable[[Record], None]],
         resume_from: Checkpoint | None,
@@ -84,8 +79,8 @@ class RunRecorder:
         earlier = begin_metrics(folder, resume_from.metrics_bytes if resume_from else 0)
         self.records = [record for record in earlier if isinstance(record, EvalRecord)]
         self.best = resume_from.best if resume_from else None
-        self._folder, self._module, self._metadata, self._config = folder, module, metadata, config
-        self._threads, self._val_images = threads, val_images
+        self._folder, self._metadata, self._threads = folder, metadata, threads
+        self._module, self._config, self._val_images = context.network.module, context.config, len(context.splits.val)
         self._stop, self._sinks, self._out_of_time = stop, sinks, out_of_time
         self._started = time.perf_counter() - (resume_from.seconds if resume_from else 0.0)
         self._best_weights = resume_from.weights_of_best() if resume_from else {}

@@ -6,14 +6,16 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.events import PROBE, DecisionEvent, Event, WarningEvent
 from tl_toolkit.stages.build import build_stage, find_features
 from tl_toolkit.stages.context import RunContext
-from tl_toolkit.text import named
 from tl_toolkit.training.loop import StageProgress, fit
 from tl_toolkit.training.optimizers import LBFGS
 from tl_toolkit.training.plan import StageConfig
 
 
-def why_not_refit(context: RunContext, probe: StageConfig, best_stage: str) -> str:
-    """Return why the head is not solved again on train and val; empty if it is.
+def can_refit(context: RunContext, probe: StageConfig, best_stage: str) -> bool:
+    """Return whether the head can be solved again on train and val at no cost.
+
+    It can if --tune auto keeps a probe that L-BFGS solved, val is taken from train, and the images do not change when
+    they are read again.
 
     Args:
         context: What the stages of the run share.
@@ -21,18 +23,12 @@ def why_not_refit(context: RunContext, probe: StageConfig, best_stage: str) -> s
         best_stage: The stage whose weights the run keeps.
     """
     splits = context.splits
-    if context.config.tune != "auto" or best_stage != PROBE:
-        return f"only a probe that {named('tune', 'auto')} keeps can be refitted at no cost"
-    if probe.optimizer != LBFGS:
-        return "the probe was trained by gradient descent"
-    if not splits.val_from_train:
-        return "val is the data's own split"
-    if not (splits.train.deterministic and splits.train.images.fingerprint(0)):
-        return "images may change when they are read"
+    keeps_solution = context.config.tune == "auto" and best_stage == PROBE and probe.optimizer == LBFGS
+    unchanging = splits.train.deterministic and splits.train.images.fingerprint(0)
+    if not (keeps_solution and splits.val_from_train and unchanging):
+        return False
     features = find_features(context, context.network.head_modules)  # Another stage may have come after the probe.
-    if features is None:
-        return "the network has no frozen part that can be run alone"
-    return features.why_too_large(_merge(splits.train, splits.val), context.classes)
+    return features is not None and not features.why_too_large(_merge(splits.train, splits.val), context.classes)
 
 
 def refit_head(context: RunContext, probe: StageConfig) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from tl_toolkit.system.cores import limited_to, usable_cores
+from tl_toolkit.text import plural
 
 VARIABLE = "OMP_NUM_THREADS"
 """Read by torch's OpenMP when it is imported."""
@@ -24,7 +25,7 @@ class Threads:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.count} thread{'' if self.count == 1 else 's'}"
+        return plural(self.count, "thread")
 
 
 def choose_threads(requested: int | None, previous: int | None = None) -> Threads:

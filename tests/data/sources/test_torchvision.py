@@ -117,7 +117,7 @@ def test_read_idx_of_a_truncated_gz_says_so(tmp_path: Path):
     whole = gzip.compress(bytes([0, 0, 8, 1]) + (5).to_bytes(4, "big") + bytes(5))
     for cut in range(len(whole)):
         (tmp_path / "cut.gz").write_bytes(whole[:cut])
-        with pytest.raises(DataError, match=r"cut\.gz (cannot be read|is no idx file)"):
+        with pytest.raises(DataError, match=r"cut\.gz (cannot be read|is not an idx file)"):
             read_idx(tmp_path / "cut.gz")
 
 

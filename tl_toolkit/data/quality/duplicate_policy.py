@@ -9,7 +9,7 @@ from tl_toolkit.data.quality.readability import ExcludedImage
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
-from tl_toolkit.text import bullets, join_names, named
+from tl_toolkit.text import bullets, join_names, named, plural
 
 MAX_LISTED = 5
 """Names of a group that a message lists."""
@@ -54,7 +54,7 @@ def apply_duplicate_policy(
     _check_classes_remain(splits.get("train"), remaining.get("train"), class_names)
     if dropped:
         counts = Counter(copy.split for copy, _ in dropped)
-        value = ", ".join(f"{count:,} image{'' if count == 1 else 's'} of {split}" for split, count in counts.items())
+        value = ", ".join(f"{plural(count, 'image')} of {split}" for split, count in counts.items())
         callback(DecisionEvent("copies", f"{value} left out", named("duplicates", "drop")))
     return remaining, [ExcludedImage(copy.split, copy.name, why) for copy, why in dropped]
 
@@ -83,7 +83,7 @@ def describe_duplicates(copies: DuplicateGroups, class_names: Sequence[str]) -> 
     if copies.conflicts:
         count = len(copies.conflicts)
         messages.append(
-            f"{count:,} image{'' if count == 1 else 's'} {_is(count)} in several classes: one at most is right.\n"
+            f"{plural(count, 'image')} {_is(count)} in several classes: one at most is right.\n"
             f"{bullets([f'{_names(group)} ({_classes(group, class_names)})' for group in copies.conflicts])}"
         )
     if copies.repeats:
@@ -102,7 +102,7 @@ def describe_near(near: DuplicateGroups) -> list[str]:
         return []
     kinds = (("splits", near.leaks), ("classes", near.conflicts))
     where = ", ".join(f"{len(groups):,} in several {what}" for what, groups in kinds)
-    count = f"{len(near.groups):,} group{'' if len(near.groups) == 1 else 's'}"
+    count = plural(len(near.groups), "group")
     return [f"{count} of images look the same without being identical ({where}).\n{_examples(near.groups)}"]
 
 

@@ -15,7 +15,7 @@ from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import is_folder
 from tl_toolkit.io.own_files import is_run_folder
 from tl_toolkit.io.reader_threads import call_with_stall_guard
-from tl_toolkit.text import join_names, named
+from tl_toolkit.text import join_names, named, plural
 
 SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",
@@ -149,8 +149,7 @@ def find_splits(folder: Path, contents: Contents) -> tuple[dict[str, Path], list
 
 def _note_loose(folder: Path, contents: Contents) -> list[str]:
     count = len(contents.images)
-    images = f"{count:,} image{'' if count == 1 else 's'}"
-    return [f"Passed over in {folder}, in no class folder: {images}."] if count else []
+    return [f"Passed over in {folder}, in no class folder: {plural(count, 'image')}."] if count else []
 
 
 def _refuse_near_splits(folder: Path, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, _utils, get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import tl_toolkit as tl
+from tl_toolkit.data import workers
 from tl_toolkit.data.dataset import ImageDataset
 from tl_toolkit.data.loaders import eval_loader, view_loader
 from tl_toolkit.data.sources.base import open_source
@@ -100,6 +101,29 @@ def test_loader_whose_worker_dies_between_two_images_says_so(folder: Path):
         time.sleep(0.5)  # Until it has read ahead as far as it does.
         os.kill(batches._workers[0].pid, signal.SIGKILL)
         list(batches)
+
+
+def test_loader_whose_worker_dies_while_an_error_is_explained_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """The system may report the death at any moment, also after the connection to the worker broke."""
+    parse = workers._parse_deaths
+
+    def parse_late(message: str) -> dict[int, str]:
+        signal.raise_signal(signal.SIGCHLD)
+        return parse(message)
+
+    dataset = ImageDataset(open_source(folder).split("train"), EvalTransform(SPEC))
+    with (
+        pytest.raises(DataError, match=r"A worker process died between two images \(Killed\)"),
+        report_worker_deaths(),
+    ):
+        batches = iter(eval_loader(dataset, 2, workers=1))
+        next(batches)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        os.kill(batches._workers[0].pid, signal.SIGKILL)
+        time.sleep(0.2)
+        monkeypatch.setattr(workers, "_parse_deaths", parse_late)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        raise ConnectionResetError("the worker is gone")
 
 
 def test_naming_dead_workers_leaves_other_errors_alone():

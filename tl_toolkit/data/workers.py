@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
+from torch._C import _error_if_any_worker_fails
 from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 
 from tl_toolkit.errors import DataError, ImageError, ToolkitError
@@ -96,16 +97,16 @@ def report_worker_deaths() -> Iterator[None]:
         DataError: It died otherwise.
     """
     ended: dict[int, str] = {}
-    try:
-        with _noting_ends(ended):
+    with _noting_ends(ended):  # Also while the error is explained: torch's handler could raise in the midst of that.
+        try:
             yield
-    except (RuntimeError, ToolkitError, ConnectionError, EOFError) as error:  # A dead worker also breaks connections.
-        deaths = _find_deaths(error, ended, WAIT if isinstance(error, ConnectionError | EOFError) else 0)
-        if not deaths:
-            raise
-        raise _death_error(deaths) from error
-    finally:
-        _loaders.clear()
+        except (RuntimeError, ToolkitError, ConnectionError, EOFError) as error:  # A dead worker breaks connections.
+            deaths = _find_deaths(error, ended, WAIT if isinstance(error, ConnectionError | EOFError) else 0)
+            if not deaths:
+                raise
+            raise _death_error(deaths) from error
+        finally:
+            _loaders.clear()
 
 
 @contextlib.contextmanager
@@ -148,8 +149,7 @@ def _find_deaths(error: BaseException, ended: dict[int, str], wait: float) -> di
     while True:
         try:
             _note_ends(ended)
-            if _can_handle_signals():
-                signal.raise_signal(signal.SIGCHLD)  # Lets torch report now instead of later.
+            _error_if_any_worker_fails()  # Lets torch report now instead of later.
             if reported or ended or time.monotonic() >= end:
                 return reported | ended
             time.sleep(0.01)

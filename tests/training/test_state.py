@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,21 +41,29 @@ def numbers(told: list[object]) -> list[tuple[float, ...]]:
     return found
 
 
+def train_and_save(
+    stage: Stage, accelerator: Any, progress: StageProgress, folder: Path
+) -> tuple[list[object], list[tuple[int, Path]]]:
+    """Trains a stage; gives its records, and a checkpoint of every step with the number of records before it."""
+    records: list[object] = []
+    saved: list[tuple[int, Path]] = []
+    for event in fit(stage, accelerator, progress):
+        if isinstance(event, StepEnd):
+            path = folder / f"{len(saved)}.safetensors"
+            Checkpoint(0, SETTINGS, capture_state(stage, progress), None, None, 0, 0.0, {}).write(path)
+            saved.append((len(records), path))
+        else:
+            records.append(event)
+    return records, saved
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_stage_kept_between_any_two_steps_goes_on_to_the_same_bits(optimizer: str, tmp_path: Path):
     accelerator = select_device("cpu", "fp32").accelerator()
     module = small_network()
     stage, position = resumable_stage(module, optimizer), StageProgress(CPU)
     torch.manual_seed(1)
-    told: list[object] = []
-    kept: list[tuple[int, Path]] = []
-    for event in fit(stage, accelerator, position):
-        if isinstance(event, StepEnd):
-            path = tmp_path / f"{len(kept)}.safetensors"
-            Checkpoint(0, SETTINGS, capture_state(stage, position), None, None, 0, 0.0, {}).write(path)
-            kept.append((len(told), path))
-        else:
-            told.append(event)
+    told, kept = train_and_save(stage, accelerator, position, tmp_path)
     assert len(kept) == 9 + 3  # after every step, and after every evaluation
 
     for before, path in kept:
@@ -182,15 +191,7 @@ def test_stage_with_averages_kept_between_any_two_steps_goes_on_to_the_same_bits
     module, position = small_network(), StageProgress(CPU)
     stage = averaging_stage(module)
     torch.manual_seed(1)
-    told: list[object] = []
-    kept: list[tuple[int, Path]] = []
-    for event in fit(stage, accelerator, position):
-        if isinstance(event, StepEnd):
-            path = tmp_path / f"{len(kept)}.safetensors"
-            Checkpoint(0, SETTINGS, capture_state(stage, position), None, None, 0, 0.0, {}).write(path)
-            kept.append((len(told), path))
-        else:
-            told.append(event)
+    told, kept = train_and_save(stage, accelerator, position, tmp_path)
     assert position.average.keys() == module.state_dict().keys()
     assert not torch.equal(position.average["0.weight"], module.state_dict()["0.weight"])
     for before, path in kept:

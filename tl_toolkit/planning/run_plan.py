@@ -90,6 +90,7 @@ def plan_run(config: FinetuneConfig, data: Any, callback: Callback, trust: bool,
     stages = plan_stages(config, network.module)
     splits = splits or prepare_splits(source, config, network.input_spec.min_decode_size, callback)
     setup = select_device(config.device, config.precision, network.module)
+    setup.accelerator()  # Refuses several processes before anything is written.
     setup.place(network.module)
     context = RunContext(config, network, source, splits, setup, callback)
     metadata = _metadata(config, network, source, note_splits(splits))

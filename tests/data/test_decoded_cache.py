@@ -21,7 +21,7 @@ SPEC = InputSpec(height=16, width=16)
 def samples(tmp_path: Path) -> Samples:
     """Six image files."""
     copy_digits(tmp_path, ["0", "1"], 3)
-    return open_source(str(tmp_path), Path("datasets"), False).splits["train"]
+    return open_source(str(tmp_path)).splits["train"]
 
 
 def batches(samples: Samples, held: DecodedImageCache | None, epochs: int) -> list[torch.Tensor]:

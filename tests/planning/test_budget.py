@@ -40,7 +40,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     for split, count in (("train", 20), ("val", 4), ("test", 3)):
         copy_digits(data / split, ["0", "1"], count)
     config = FinetuneConfig(data=str(data), arch="resnet18", weights="none", precision="fp32", workers=0)
-    source = open_source(str(data), Path("datasets"), False)
+    source = open_source(str(data))
     network = build_network(resolve_arch("resnet18"), 2, "swap", "none", InputOverrides(64, 3))
     splits = prepare_splits(source, config, 64, lambda _: None)
     return RunContext(config, network, source, splits, select_device("cpu", "fp32"), lambda _: None)

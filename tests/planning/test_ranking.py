@@ -244,7 +244,7 @@ def test_finetune_of_any_network_with_what_belongs_to_one_is_refused(
 def test_rank_networks_out_of_time_leaves_out_smaller_inputs(digits: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ranking, "CANDIDATES", (Arch("timm", "tf_efficientnet_lite0"),))
     config = FinetuneConfig(data=str(digits))
-    source = open_source(str(digits), Path("datasets"), False)
+    source = open_source(str(digits))
     splits = prepare_splits(source, config, 224, lambda _: None)
     networks = rank_networks(config, source, splits, lambda _: None, out_of_time=lambda: True)
     assert [each.image_size for each in networks] == [224]

@@ -2,14 +2,15 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
-from tl_toolkit.cli.options import DATA_ROOT, UNREADABLE, DataRootOption, DownloadOption, JsonOption
+from tl_toolkit.cli.options import UNREADABLE, JsonOption, flags_set, with_source_flags
+from tl_toolkit.config.choices import KINDS
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import display_path
 
@@ -19,26 +20,29 @@ WRONG = 1
 MAX_LISTED = 20
 """Unreadable images that `tl data check` lists; --csv lists all."""
 
+SpecArgument = Annotated[str, typer.Argument(metavar="DATA", help=f"Images: {KINDS}.")]
+
 app = typer.Typer(help="Look at images before training, or download a dataset.", no_args_is_help=True)
 
 
 @app.command()
+@with_source_flags
 def info(
-    spec: Annotated[str, typer.Argument(help="A folder, `digits` or `torchvision:NAME`.")],
-    data_root: DataRootOption = None,
-    download: DownloadOption = False,
+    *,
+    spec: SpecArgument,
     as_json: JsonOption = False,
+    **reading: Any,
 ) -> None:
     """Show classes, counts, image sizes and modes, and warn of anything odd. Every image is decoded."""
     check_early(data=spec)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.data.quality.scan import inspect_data
-        from tl_toolkit.data.sources.base import open_source
+        from tl_toolkit.data.sources.base import SourceOptions, open_source
         from tl_toolkit.events import download_progress
 
     with ProgressDisplay(console.status_console(to_stderr=True)) as display:
-        source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(display))
+        source = open_source(spec, SourceOptions.from_settings(flags_set(reading), download_progress(display)))
         found = inspect_data(source, display)
     if as_json:
         console.print_json(dataclasses.asdict(found))
@@ -64,12 +68,13 @@ def info(
     epilog="Exit codes: 0 nothing is wrong, or only odd; 1 images are in several splits or classes; 3 images cannot be "
     "read."
 )
+@with_source_flags
 def check(
-    spec: Annotated[str, typer.Argument(help="A folder, `digits` or `torchvision:NAME`.")],
+    *,
+    spec: SpecArgument,
     csv: Annotated[Path | None, typer.Option(help="Write every image that something is wrong with.")] = None,
-    data_root: DataRootOption = None,
-    download: DownloadOption = False,
     as_json: JsonOption = False,
+    **reading: Any,
 ) -> None:
     """Decode every image and report unreadable and identical ones, near duplicates, and classes of odd size."""
     if csv is not None and csv.exists():
@@ -80,11 +85,11 @@ def check(
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.data.quality.scan import check_data
-        from tl_toolkit.data.sources.base import open_source
+        from tl_toolkit.data.sources.base import SourceOptions, open_source
         from tl_toolkit.events import download_progress
 
     with ProgressDisplay(console.status_console(to_stderr=True)) as display:
-        source = open_source(spec, data_root or Path(DATA_ROOT), download, download_progress(display))
+        source = open_source(spec, SourceOptions.from_settings(flags_set(reading), download_progress(display)))
         found = check_data(source, display)
     if csv is not None:
         found.write(csv)
@@ -111,7 +116,7 @@ def check(
 @app.command()
 def get(
     name: Annotated[str, typer.Argument(help="A torchvision dataset, such as mnist, cifar10 or flowers102.")],
-    data_root: DataRootOption = None,
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision datasets.")] = Path("datasets"),
 ) -> None:
     """Download a torchvision dataset, once, for `--data torchvision:NAME`."""
     spec = f"torchvision:{name.removeprefix('torchvision:')}"
@@ -121,10 +126,9 @@ def get(
         from tl_toolkit.data.sources.base import open_source
         from tl_toolkit.events import download_progress
 
-    root = data_root or Path(DATA_ROOT)
     with ProgressDisplay(console.status_console(to_stderr=True)) as display:
-        source = open_source(spec, root, True, download_progress(display))
+        source = open_source(spec, data_root=data_root, download=True, progress=download_progress(display))
     counts = ", ".join(f"{len(samples):,} {split}" for split, samples in source.splits.items())
     found = f"{spec}, {len(source.class_names)} classes: {counts} images"
-    console.print_rows([("data", found), ("folder", display_path(root))])
+    console.print_rows([("data", found), ("folder", display_path(data_root))])
     console.print_commands([["tl", "finetune", spec]])

@@ -1,7 +1,6 @@
 """``tl evaluate``."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,20 +9,20 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
-    DATA_ROOT,
     UNREADABLE,
     DataArgument,
-    DataRootOption,
     DeviceOption,
-    DownloadOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
     ThreadsOption,
     TrustOption,
     WorkersOption,
+    flags_set,
     only_data,
+    with_source_flags,
 )
+from tl_toolkit.config.choices import KINDS
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import display_data, display_path
 
@@ -31,27 +30,26 @@ if TYPE_CHECKING:
     from tl_toolkit.recipes.evaluate import Evaluation
 
 
+@with_source_flags
 def evaluate(
+    *,
     images: DataArgument = None,
     model: ModelOption = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            help="Images: a folder, `digits` or `torchvision:NAME`.", show_default="what the model was trained on"
-        ),
+        typer.Option(help=f"Images: {KINDS}.", show_default="what the model was trained on"),
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(help="train, val or test.", show_default="test, else val, else what the model did not learn from"),
     ] = None,
-    data_root: DataRootOption = None,
-    download: DownloadOption = False,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trust: TrustOption = False,
     as_json: JsonOption = False,
+    **reading: Any,
 ) -> None:
     """Evaluate a model on labelled images: loss, top-1, top-5 and the accuracy of each class.
 
@@ -66,6 +64,7 @@ def evaluate(
     check_early(model=place, data=data)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
+        from tl_toolkit.data.sources.base import SourceOptions
         from tl_toolkit.events import DecisionEvent, download_progress
         from tl_toolkit.inference.loading import load
         from tl_toolkit.inference.scoring import open_labelled
@@ -78,8 +77,9 @@ def evaluate(
         if not spec:
             raise UsageError(f"{place} does not say what it was trained on: say --data.")
         display(DecisionEvent("data", display_data(spec), "" if data else "what the model was trained on"))
-        root = data_root or Path(loaded.metadata.training.get("data_root", DATA_ROOT))
-        source = open_labelled(spec, root, download, download_progress(display))
+        learned_with = {} if data else loaded.metadata.training
+        settings = {**learned_with, **flags_set(reading)}
+        source = open_labelled(spec, SourceOptions.from_settings(settings, download_progress(display)))
         result = evaluate(loaded, source, split, workers=workers, threads=threads, callback=display)
     if as_json:
         console.print_json(_plain(result, place, spec))

@@ -4,13 +4,12 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperOption
 
-from tl_toolkit.config.choices import MAX_THREADS, Precision
+from tl_toolkit.config.choices import KINDS, MAX_THREADS, Precision
 from tl_toolkit.config.fields import FieldSpec, choices_of, without_none
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import UsageError
@@ -22,6 +21,12 @@ COMMON = {
     "out",
 }  # fmt: skip
 """The settings that --help shows; --help-all shows all of them."""
+
+READING = (
+    "path_column", "label_column", "label_separator", "split_column", "group_column", "image_root", "task", "streaming",
+    "data_root", "download", "cache_size",
+)  # fmt: skip
+"""The settings that say how to read images, which every command that reads labelled images has."""
 
 UNREADABLE = 3
 """Exit code of a command that finished but could not read some images."""
@@ -45,13 +50,7 @@ ThreadsOption = Annotated[
         show_default="OMP_NUM_THREADS, else all that it may use",
     ),
 ]
-DATA_ROOT = "datasets"
-DataRootOption = Annotated[Path | None, typer.Option(help="Folder of torchvision datasets.", show_default=DATA_ROOT)]
-DownloadOption = Annotated[bool, typer.Option("--download", help="Download a torchvision dataset that is missing.")]
-DataArgument = Annotated[
-    str | None,
-    typer.Argument(metavar="DATA", help="Images: a folder, `digits` or `torchvision:NAME`; same as --data."),
-]
+DataArgument = Annotated[str | None, typer.Argument(metavar="DATA", help=f"Images: {KINDS}; same as --data.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
 
@@ -63,6 +62,15 @@ def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     flags = [_flag(field) for field in dataclasses.fields(FinetuneConfig)]
+    command.__signature__ = signature.replace(parameters=[*own, *flags, _HELP_ALL])  # type: ignore[attr-defined]
+    return command
+
+
+def with_source_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --help-all and the flags that say how to read its images, passed to its `**reading`."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    flags = [_flag(field) for field in dataclasses.fields(FinetuneConfig) if field.name in READING]
     command.__signature__ = signature.replace(parameters=[*own, *flags, _HELP_ALL])  # type: ignore[attr-defined]
     return command
 
@@ -83,7 +91,7 @@ def only_data(argument: str | None, flag: str | None) -> str | None:
 def flags_set(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings whose flags are set, by name."""
     names = [field.name for field in dataclasses.fields(FinetuneConfig)]
-    return {name: settings[name] for name in names if settings[name] is not None and settings[name] != []}
+    return {name: settings[name] for name in names if settings.get(name) is not None and settings[name] != []}
 
 
 def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
@@ -93,7 +101,7 @@ def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     metavar = "NAME" if choices else None  # A list of the choices would narrow the help, which names them.
     unnamed = "" if all(choice in setting.help for choice in choices) else f" One of {', '.join(choices)}."
     if typing.get_origin(kind) is tuple:
-        metavar = "NAME" if setting.choices else "KEY=VALUE"
+        metavar = "NAME" if setting.choices else setting.metavar
         kind = list[str]
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if field.default is True else flag,
@@ -140,7 +148,7 @@ _HELP_ALL = inspect.Parameter(
             "--help-all",
             callback=_show_all_help,
             is_eager=True,
-            help=f"Show all {len(dataclasses.fields(FinetuneConfig))} settings, and exit.",
+            help="Show all options, and exit.",
         ),
     ],
 )

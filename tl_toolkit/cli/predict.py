@@ -18,7 +18,6 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
-    DATA_ROOT,
     UNREADABLE,
     DeviceOption,
     ModelOption,
@@ -215,14 +214,14 @@ def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
     """Draw images of the data that the model was trained on, preferably ones that it has not seen."""
     from tl_toolkit.cli.progress import ProgressDisplay
     from tl_toolkit.data.seen_images import choose_eval_split, report_seen_images
-    from tl_toolkit.data.sources.base import open_source
+    from tl_toolkit.data.sources.base import SourceOptions, open_source
     from tl_toolkit.inference.scoring import remap_targets
     from tl_toolkit.report.sample_images import choose_sample, sample_images
 
     training = model.metadata.training
     if not training.get("data"):
         raise UsageError(f"{place} does not say what it was trained on: say which IMAGES.")
-    source = open_source(training["data"], Path(training.get("data_root", DATA_ROOT)))
+    source = open_source(training["data"], SourceOptions.from_settings(training))
     callback, seed = ProgressDisplay(console.status_console(to_stderr=True)), training.get("seed", 0)
     chosen = choose_eval_split(model.metadata, source, None, callback)
     samples = choose_sample(remap_targets(chosen.samples, source.class_names, model.class_names), seed)

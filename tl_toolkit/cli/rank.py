@@ -9,16 +9,16 @@ import typer
 from tl_toolkit.cli import console, options
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
-from tl_toolkit.config.choices import DIGITS
+from tl_toolkit.config.choices import DIGITS, KINDS
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.io.files import display_path, format_size
 
 
+@options.with_source_flags
 def rank(
+    *,
     images: options.DataArgument = None,
-    data: Annotated[
-        str | None, typer.Option(help="Images: a folder, `digits` or `torchvision:NAME`.", show_default=DIGITS)
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=f"Images: {KINDS}.", show_default=DIGITS)] = None,
     arch: Annotated[
         str | None,
         typer.Option(
@@ -40,6 +40,7 @@ def rank(
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
     as_json: options.JsonOption = False,
+    **reading: Any,
 ) -> None:
     """Compare networks on your images in seconds, without training them.
 
@@ -50,7 +51,8 @@ def rank(
     requested = options.only_data(images, data)
     data = DIGITS if requested is None else requested
     values: dict[str, Any] = {"data": data, "weights": weights, "tune": tune, "image_size": image_size, "seed": seed}
-    config = FinetuneConfig.from_values(values, {"device": device, "precision": precision, "threads": threads})
+    values |= {"device": device, "precision": precision, "threads": threads}
+    config = FinetuneConfig.from_values(values, options.flags_set(reading))
     if plot:
         from tl_toolkit.report.figures import check_figure_file
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from tl_toolkit.registry import Registry
 
 Head = Literal["swap", "append", "mlp"]
+Task = Literal["multi-class", "multi-label", "soft"]
+DataTask = Literal["auto", "multi-class", "multi-label", "soft"]
 Tune = Literal["auto", "linear-probe", "last-stage", "full", "lp-ft"]
 Norm = Literal["frozen", "batch"]
 Scheduler = Literal["cosine", "one-cycle", "step", "constant"]
@@ -35,10 +37,25 @@ def save_formats() -> Iterator[str]:
     return (name for name in EXPORT_FORMATS if name != "safetensors")
 
 
+KINDS = (
+    "a folder, a table (.csv, .tsv, .jsonl or .parquet), shards (.tar), `digits`, `torchvision:NAME` or `hf:ORG/NAME`"
+)
+"""What a user may call data."""
+
 DIGITS = "digits"
 """The dataset that comes with the toolkit."""
 
-RESUMABLE = {"epochs", "workers", "threads", "checkpoint_every", "time_budget", "data", "data_root"}
+RESUMABLE = {
+    "epochs",
+    "workers",
+    "threads",
+    "checkpoint_every",
+    "time_budget",
+    "data",
+    "data_root",
+    "image_root",
+    "streaming",
+}
 """Settings that may change when a run resumes; the contents of its images must not."""
 
 MAX_THREADS = 1024

@@ -30,6 +30,8 @@ class FieldSpec:
     """What the default None means."""
     accepts_number: bool = False
     """Whether a text may also be written as a number."""
+    metavar: str = "KEY=VALUE"
+    """What the help calls an item of a list of text without choices."""
     choices: Callable[[], Iterable[str]] | None = None
     """Names that a list of text may hold, where other packages can add some; looked up when a value is checked."""
 

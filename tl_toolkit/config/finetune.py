@@ -64,7 +64,7 @@ class FinetuneConfig:
         default_help="none; auto trains stages of about half a minute",
     )
 
-    data: str = _data("digits", "Images: a folder, `digits` or `torchvision:NAME`.")
+    data: str = _data("digits", f"Images: {choices.KINDS}.")
     classes: int | None = _data(
         None,
         "Number of classes that the data must have; 1 separates two classes by one logit.",
@@ -81,6 +81,37 @@ class FinetuneConfig:
         "stratified",
         "How val and the numbers of images are drawn: stratified draws at random from each class; in-order takes val "
         "from the end of train, and the others from the beginning.",
+    )
+    path_column: str | None = _data(
+        None,
+        "Column of a table with the images: paths relative to the table, absolute paths or URLs, or the images "
+        "themselves.",
+        default_help="found by name",
+    )
+    label_column: tuple[str, ...] = _data(
+        (), "Column of a table with the labels; repeatable, for a table with a column a label.", metavar="NAME"
+    )
+    label_separator: str | None = _data(
+        None, "What separates several labels in a cell of a table, such as ';'.", default_help="a cell is one label"
+    )
+    split_column: str | None = _data(
+        None, "Column of a table with train, val or test.", default_help="found by name, if there is one"
+    )
+    group_column: str | None = _data(
+        None,
+        "Column of a table with what is never divided between splits, such as a patient or a video.",
+        default_help="none",
+    )
+    image_root: str | None = _data(
+        None, "Folder or URL that the paths in a table are relative to.", default_help="the folder of the table"
+    )
+    task: choices.DataTask = _data(
+        "auto",
+        "multi-class: one class an image; multi-label: any number of them; soft: shares of classes that sum to 1; auto "
+        "tells by the labels.",
+    )
+    streaming: bool = _data(
+        False, "Read a dataset of the Hugging Face Hub part by part, instead of downloading all of it first."
     )
     data_root: str = _data("datasets", "Folder of the torchvision datasets.")
     download: bool = _data(False, "Download a torchvision dataset that is not there yet.")
@@ -311,6 +342,9 @@ class FinetuneConfig:
             data=_full_path(self.data) if is_data_path(self.data) else self.data,
             weights=self.weights if self.weights in NAMED_WEIGHTS or ":" in self.weights else _full_path(self.weights),
             data_root=_full_path(self.data_root),
+            image_root=_full_path(self.image_root)
+            if self.image_root and "://" not in self.image_root
+            else self.image_root,
         )
 
     def to_dict(self) -> dict[str, Any]:

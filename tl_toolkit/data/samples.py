@@ -17,6 +17,7 @@ class Samples:
     Attributes:
         images: The images.
         targets: Class index of each image.
+        groups: For each image, what must not be divided between splits, such as a patient. Empty if nothing is known.
         contents: For each image that shares its content with another, a hash of this content, else None; see
             `with_content_hashes`. Empty if the contents were not compared.
     """
@@ -24,6 +25,7 @@ class Samples:
     images: ImageSet
     targets: Sequence[int]
     contents: Sequence[bytes | None] = ()
+    groups: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -77,4 +79,5 @@ class Samples:
     def subset(self, indices: Sequence[int]) -> "Samples":
         """Return the samples at `indices`, in that order."""
         contents = [self.contents[index] for index in indices] if self.contents else ()
-        return Samples(self.images.subset(indices), [self.targets[index] for index in indices], contents)
+        groups = [self.groups[index] for index in indices] if self.groups else ()
+        return Samples(self.images.subset(indices), [self.targets[index] for index in indices], contents, groups)

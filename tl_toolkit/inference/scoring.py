@@ -11,10 +11,9 @@ from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.data.dataset import eval_images
 from tl_toolkit.data.loaders import default_num_workers, eval_loader
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.data.sources.base import Source, open_source
+from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.errors import DataError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.io.download import ProgressCallback
 from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.metrics.base import Scores
@@ -42,9 +41,7 @@ def score(model: ImageClassifier, samples: Samples, workers: int | None) -> Scor
         )
 
 
-def open_labelled(
-    spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: ProgressCallback | None = None
-) -> Source:
+def open_labelled(spec: Any, options: SourceOptions | None = None) -> Source:
     """Open images to score a model on, as `open_source` does.
 
     Raises:
@@ -60,7 +57,7 @@ def open_labelled(
             problem = f"{spec} has {count} and no class folders, so nothing says what is in them."
         if problem:
             raise UsageError(f"{problem} To name the likeliest classes: tl predict {shlex.quote(str(spec))}")
-    return open_source(spec, data_root, download, progress)
+    return open_source(spec, options)
 
 
 def _count_unlabelled(folder: Path) -> int:

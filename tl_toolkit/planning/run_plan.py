@@ -11,7 +11,7 @@ from tl_toolkit.config.checks import AUTO
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import check_classes, prepare_splits
 from tl_toolkit.data.seen_images import note_splits
-from tl_toolkit.data.sources.base import Source, open_source
+from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.data.sources.names import PYTHON_PREFIX
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import Callback, download_progress
@@ -74,7 +74,7 @@ def plan_run(config: FinetuneConfig, data: Any, callback: Callback, trust: bool,
         export_format(name)
     select_device(config.device, config.precision)  # A wrong device is refused before any image is read.
     spec = _data_spec(config, data)
-    source = open_source(spec, Path(config.data_root), config.download, download_progress(callback))
+    source = open_source(spec, SourceOptions.from_settings(config.to_dict(), download_progress(callback)))
     data_name = config.data if data is None else PYTHON_PREFIX + source.name
     config = dataclasses.replace(config, data=data_name).with_absolute_paths()
     check_classes(source, config)

@@ -1,13 +1,12 @@
 """Ranking networks by how well a linear probe on their frozen features does."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tl_toolkit.config.checks import AUTO
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import check_classes, prepare_splits
-from tl_toolkit.data.sources.base import open_source
+from tl_toolkit.data.sources.base import SourceOptions, open_source
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import Callback, log_event
 from tl_toolkit.planning.ranking import RankedNetwork, largest_input, rank_networks
@@ -42,7 +41,7 @@ def rank(
     if config.arch != AUTO or config.arch_options:
         raise UsageError("arch and arch_options belong to one network, but rank compares several: name them as archs.")
     with torch_threads(config.threads):
-        source = open_source(config.data if data is None else data, Path(config.data_root), config.download)
+        source = open_source(config.data if data is None else data, SourceOptions.from_settings(config.to_dict()))
         check_classes(source, config)
         splits = prepare_splits(source, config, largest_input(config, archs), callback)
         return rank_networks(config, source, splits, callback, archs)

@@ -148,8 +148,13 @@ def _differs(name: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> boo
 
 
 def _fixed_settings(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a checkpoint that may not change; earlier versions saved some that may."""
-    return {name: value for name, value in saved.get("settings", {}).items() if name not in RESUMABLE}
+    """Return the settings of a checkpoint that may not change.
+
+    Earlier versions saved some that may, and had no others that now have a default.
+    """
+    defaults = FinetuneConfig().to_resume()
+    settings = {**defaults, **saved.get("settings", {})}
+    return {name: value for name, value in settings.items() if name not in RESUMABLE}
 
 
 def _cut(part: object) -> str:

@@ -49,7 +49,7 @@ def test_open_source_with_empty_class_folders_says_so(tmp_path: Path):
     [
         ("digit", "Did you mean digits"),
         ("MNIST", "For torchvision's dataset say `torchvision:mnist`"),
-        ("nowhere/at/all", "Data can be a folder of class folders"),
+        ("nowhere/at/all", "Data can be a folder, a table"),
     ],
 )
 def test_open_source_of_an_unknown_name_says_what_it_could_be(in_folder: Path, spec: str, message: str):
@@ -106,7 +106,7 @@ def test_open_source_of_torchvision_data_that_is_missing_tells_how_to_get_it(tmp
     with pytest.raises(
         DataError, match=r"torchvision:mnist cannot be read from .* Fetch it with `tl data get mnist --data-root"
     ):
-        open_source("torchvision:mnist", tmp_path)
+        open_source("torchvision:mnist", data_root=tmp_path)
 
 
 def test_open_source_of_an_unknown_torchvision_dataset_suggests_the_nearest(tmp_path: Path):

@@ -28,7 +28,7 @@ def mnist_root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_open_source_of_mnist_on_the_disk_needs_no_download(mnist_root: Path):
-    source = open_source("torchvision:mnist", mnist_root)
+    source = open_source("torchvision:mnist", data_root=mnist_root)
     assert {name: len(samples) for name, samples in source.splits.items()} == {"train": 60_000, "test": 10_000}
     assert source.class_names[3] == "3 - three"
     assert not source.allow_hflip
@@ -37,8 +37,8 @@ def test_open_source_of_mnist_on_the_disk_needs_no_download(mnist_root: Path):
 
 
 def test_open_source_of_gzipped_mnist_reads_the_same(mnist_root: Path, real_data: Path):
-    plain = open_source("torchvision:mnist", mnist_root)
-    packed = open_source("torchvision:mnist", real_data / "mnist")
+    plain = open_source("torchvision:mnist", data_root=mnist_root)
+    packed = open_source("torchvision:mnist", data_root=real_data / "mnist")
     assert packed.class_names == plain.class_names
     for split, samples in plain.splits.items():
         assert packed.split(split).targets == samples.targets
@@ -47,9 +47,9 @@ def test_open_source_of_gzipped_mnist_reads_the_same(mnist_root: Path, real_data
 
 def test_open_source_of_mnist_reads_what_torchvision_reads(mnist_root: Path):
     theirs = datasets.MNIST(str(mnist_root), train=False)
-    ours = open_source("torchvision:mnist", mnist_root).split("test")
+    ours = open_source("torchvision:mnist", data_root=mnist_root).split("test")
     assert ours.targets == theirs.targets.tolist()
-    assert list(datasets.MNIST.classes) == list(open_source("torchvision:mnist", mnist_root).class_names)
+    assert list(datasets.MNIST.classes) == list(open_source("torchvision:mnist", data_root=mnist_root).class_names)
     for index in (0, 4_999, 9_999):
         assert ours.open(index, 1).tobytes() == theirs[index][0].tobytes()
 
@@ -86,13 +86,13 @@ def test_open_source_downloads_what_is_missing_once(idx_files: Path, tmp_path: P
         monkeypatch.setattr(datasets.FashionMNIST, "resources", resources)
         root = tmp_path / "downloaded"
         with pytest.raises(DataError, match="Fetch it with `tl data get fashion-mnist --data-root .*say download=True"):
-            open_source("torchvision:fashion-mnist", root)
+            open_source("torchvision:fashion-mnist", data_root=root)
         assert asked == []
-        source = open_source("torchvision:fashion-mnist", root, download=True)
+        source = open_source("torchvision:fashion-mnist", data_root=root, download=True)
         assert {name: len(samples) for name, samples in source.splits.items()} == {"train": 4, "test": 2}
         assert len([path for path in asked if path.endswith(".gz")]) >= 4
         asked.clear()
-        open_source("torchvision:fashion-mnist", root, download=True)
+        open_source("torchvision:fashion-mnist", data_root=root, download=True)
         assert asked == []
         server.shutdown()
 

@@ -35,7 +35,7 @@ def test_every_dataset_is_asked_for_over_https(name: str, asked: list[str], tmp_
     if name in ("flowers102", "svhn"):
         pytest.importorskip("scipy")
     with pytest.raises(DataError, match=f"torchvision:{name} could not be downloaded"):
-        open_source(f"torchvision:{name}", tmp_path, download=True)
+        open_source(f"torchvision:{name}", data_root=tmp_path, download=True)
     protected = [url for url in asked if url.startswith("https://")]
     assert protected
     assert set(asked) - set(protected) <= {url for url in asked if url.startswith("http://yann.lecun.com/")}
@@ -68,7 +68,7 @@ def test_an_archive_that_leads_out_is_not_unpacked_by_torchvisions_class(
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", hashlib.md5(packed.getvalue()).hexdigest())
     monkeypatch.setattr(downloads, "download", lambda url, path, *_: path.write_bytes(packed.getvalue()))
     with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz is not unpacked: it holds '\.\./\.\./evil\.txt'"):
-        open_source("torchvision:cifar10", tmp_path / "a" / "b", download=True)
+        open_source("torchvision:cifar10", data_root=tmp_path / "a" / "b", download=True)
     assert not list(tmp_path.rglob("evil.txt"))
 
 

@@ -1,10 +1,11 @@
 """Sources: from what a user names to samples with class names."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from tl_toolkit.config.choices import DataTask, Task
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.names import SOURCES, candidates
 from tl_toolkit.errors import UnknownNameError, UsageError
@@ -22,6 +23,8 @@ class Source:
         allow_hflip: False if a mirrored image means something else, as in writing.
         root: Folder to which reports show file names relative, if there is one.
         notes: What a user should know about how the source was read.
+        task: "multi-class" for one class an image, whose index is its target. "multi-label" for any number of classes
+            and "soft" for shares of classes that sum to 1; a target is then a row of numbers from 0 to 1.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Source:
     allow_hflip: bool = True
     root: Path | None = None
     notes: list[str] = field(default_factory=list)
+    task: Task = "multi-class"
 
     def split(self, name: str) -> Samples:
         """Return the samples of a split.
@@ -44,43 +48,70 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How to open a source.
+    """How to open a source: the settings of the same names, and where progress goes.
 
     Attributes:
         data_root: Folder of downloaded datasets.
         download: Fetch what is missing.
+        streaming: Read a dataset of a hub in parts, instead of downloading all of it first.
+        path_column: Column of a table with the images; None to find it by name.
+        label_column: Columns of a table with the labels; several are a column a label. Empty to find it by name.
+        label_separator: What separates several labels in a cell.
+        split_column: Column of a table with train, val or test; None to find it by name.
+        group_column: Column of a table with what must not be divided between splits, such as a patient.
+        image_root: Folder or URL that paths of a table are relative to; None for that of the table.
+        task: "auto" to tell by the labels; see `Source`.
+        cache_size: Bound of the cache of remote files, as text such as "10GiB"; None for the default.
         progress: Called with the progress of a download.
     """
 
     data_root: Path = Path("datasets")
     download: bool = False
+    streaming: bool = False
+    path_column: str | None = None
+    label_column: tuple[str, ...] = ()
+    label_separator: str | None = None
+    split_column: str | None = None
+    group_column: str | None = None
+    image_root: str | None = None
+    task: DataTask = "auto"
+    cache_size: str | None = None
     progress: ProgressCallback | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], progress: ProgressCallback | None = None) -> Self:
+        """Take what concerns sources from the settings of a run, by name."""
+        names = {field.name for field in fields(cls)}
+        values = {name: value for name, value in settings.items() if name in names}
+        if "data_root" in values:
+            values["data_root"] = Path(values["data_root"])
+        if "label_column" in values:
+            values["label_column"] = tuple(values["label_column"])
+        return cls(**values, progress=progress)
 
 
 Opener = Callable[[Any, SourceOptions], Source | None]
 """Opens a kind of source: by a spec, or returns None for a spec of another kind."""
 
 
-def open_source(
-    spec: Any, data_root: Path = Path("datasets"), download: bool = False, progress: ProgressCallback | None = None
-) -> Source:
+def open_source(spec: Any, options: SourceOptions | None = None, **settings: Any) -> Source:
     """Open images of any origin.
 
     Args:
         spec: A folder, "digits", "torchvision:NAME", a map-style dataset of (image, target) pairs, an
             (images, targets) pair of arrays or tensors, or "SOURCE:NAME" for a source of another package.
-        data_root: Folder of torchvision's datasets.
-        download: Fetch a dataset that is not there.
-        progress: Called with the progress of the download.
+        options: How to open it; None to take `settings`.
+        settings: The fields of `SourceOptions`.
 
     Raises:
         UsageError: No source answers to the spec.
         DataError: The source that answers to it is not as expected.
     """
     spec = str(spec) if isinstance(spec, Path) else spec
+    options = options or SourceOptions(**settings)
     for name in candidates(spec):
         opener: Opener = SOURCES.get(name)
-        if source := opener(spec, SourceOptions(data_root, download, progress)):
+        if source := opener(spec, options):
             return source
     raise UsageError(
         f"Data must be a folder, a name, a map-style dataset or an (images, targets) pair, not {type(spec).__name__}."

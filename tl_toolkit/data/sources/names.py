@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.config.choices import DIGITS
+from tl_toolkit.config.choices import DIGITS, KINDS
 from tl_toolkit.data.sources.catalogue import CATALOGUE, find_entry
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import expand_path, is_file, is_folder
@@ -15,7 +15,8 @@ PREFIX = "torchvision:"
 PYTHON_PREFIX = "python:"
 """What a run records as its data if these are Python objects."""
 
-KINDS = "a folder of class folders, `digits` or `torchvision:NAME`"
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+SHARD_ENDING = ".tar"
 
 UNPREFIXED = {
     "digits": "tl_toolkit.data.sources.folder:open_digits",

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from tl_toolkit.data.image_sets import ImageSet
@@ -80,4 +82,8 @@ class Samples:
         """Return the samples at `indices`, in that order."""
         contents = [self.contents[index] for index in indices] if self.contents else ()
         groups = [self.groups[index] for index in indices] if self.groups else ()
-        return Samples(self.images.subset(indices), [self.targets[index] for index in indices], contents, groups)
+        targets: Any = self.targets
+        chosen: Any = (
+            targets[list(indices)] if isinstance(targets, np.ndarray) else [targets[index] for index in indices]
+        )
+        return Samples(self.images.subset(indices), chosen, contents, groups)

@@ -37,6 +37,8 @@ OTHER_SPLIT_NAMES = {
 
 EXPECTED = "expected FOLDER/CLASS/image.jpg, or FOLDER/train/CLASS/image.jpg beside val/ and test/"
 
+MERGE_FOLDERS = "put their images into one folder"
+
 MAX_DEPTH = 4
 """Levels below a folder without images that are searched for the folder that may be meant."""
 
@@ -108,7 +110,7 @@ def read_folder(folder: Path, source_name: str = "", allow_hflip: bool = True) -
         tuple(class_names),
         allow_hflip,
         folder,
-        [*notes, *_note_case(class_names), *passed_over.notes()],
+        [*notes, *note_case(class_names, MERGE_FOLDERS), *passed_over.notes()],
     )
 
 
@@ -223,29 +225,28 @@ def _check_nothing_deeper(folder: Path, contents: Contents, passed_over: PassedO
 
 def _check_same_classes(first: str, expected: Sequence[str], split: str, found: Sequence[str]) -> None:
     if unknown := sorted(set(found) - set(expected)):
-        near = [f"{name!r} may be {nearest!r}" for name in unknown if (nearest := _nearest_class(name, expected))]
+        near = [f"{name!r} may be {nearest!r}" for name in unknown if (nearest := nearest_class(name, expected))]
         raise DataError(
             f"{split} has {'classes' if len(unknown) > 1 else 'a class'} ({join_names(unknown)}) that {first} lacks. "
             f"Class folders must have the same names in every split.{f' {join_names(near)}.' if near else ''}"
         )
 
 
-def _nearest_class(name: str, expected: Sequence[str]) -> str:
+def nearest_class(name: str, expected: Sequence[str]) -> str:
     """Return the class with the name nearest to `name`, in any case; empty if none is near."""
     by_lower = {known.lower(): known for known in expected}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[near[0]] if near else ""
 
 
-def _note_case(class_names: Sequence[str]) -> list[str]:
-    """Return a note on classes that differ in case only, if there are any."""
+def note_case(class_names: Sequence[str], remedy: str) -> list[str]:
+    """Return a note on classes that differ in case only, if there are any; `remedy` says how to make them one."""
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name in class_names:
         alike[name.casefold()].append(name)
     groups = [" and ".join(names) for names in alike.values() if len(names) > 1]
     return [
-        f"Classes that differ in case only are learned as several: {join_names(groups)}. If they are one, put their "
-        "images into one folder."
+        f"Classes that differ in case only are learned as several: {join_names(groups)}. If they are one, {remedy}."
     ] * bool(groups)
 
 

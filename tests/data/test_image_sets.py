@@ -77,11 +77,11 @@ def test_content_hash_of_an_item_is_known_once_it_was_read_and_reads_nothing():
     assert (images.content_hash(1), dataset.read) == (None, [2])
 
 
-def test_only_sets_of_files_alone_are_files(paths: list[str]):
-    assert listed_images(paths).subset([0]).are_files
-    assert (FileImages(paths) + FileImages(paths)).are_files
+def test_only_sets_of_files_alone_are_encoded(paths: list[str]):
+    assert listed_images(paths).subset([0]).are_encoded
+    assert (FileImages(paths) + FileImages(paths)).are_encoded
     for images in ([paths[0], PIXELS[0]], PIXELS):
-        assert not listed_images(images).are_files
+        assert not listed_images(images).are_encoded
 
 
 def test_files_are_as_small_as_their_paths_for_another_process(paths: list[str]):

@@ -6,7 +6,10 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from tests.corpus import Kind
+from tests.helpers.images import scene
 from tl_toolkit.data.images import ImageInfo, extent, fingerprint_image, inspect_image, open_image
+from tl_toolkit.data.quality.duplicates import digest_of_file
 from tl_toolkit.data.transforms import EvalTransform
 from tl_toolkit.errors import ImageError
 from tl_toolkit.input_spec import InputSpec
@@ -198,3 +201,27 @@ def test_identity_of_pixels_is_their_content():
     assert fingerprint_image(array) != fingerprint_image(array.reshape(1, 4, 3))
     assert fingerprint_image(Image.fromarray(array)) is not None
     assert fingerprint_image("missing.png") is None
+
+
+def test_open_image_of_bytes_gives_what_the_file_gives(corpus: dict[str, Kind]):
+    files = [Path(path) for path in corpus if Path(path).is_file() and Path(path).stat().st_size]
+    for path in files:
+        found = []
+        for source in (path, path.read_bytes()):
+            try:
+                found.append(open_image(source, name="image", min_size=16).tobytes())
+            except ImageError as error:
+                found.append(error.reason)
+        assert found[0] == found[1], path.name
+    assert len(files) > 200
+
+
+def test_open_image_of_no_bytes_says_so():
+    with pytest.raises(ImageError) as error:
+        open_image(b"", name="photos.parquet row 3")
+    assert str(error.value) == "photos.parquet row 3: the image has no bytes"
+
+
+def test_fingerprint_of_bytes_is_the_digest_of_the_file(tmp_path: Path):
+    scene(0).save(tmp_path / "image.png")
+    assert fingerprint_image((tmp_path / "image.png").read_bytes()) == digest_of_file(str(tmp_path / "image.png"))

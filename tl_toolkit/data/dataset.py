@@ -82,9 +82,9 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> list[tuple[torch.Tensor, int]]:
         """Return the samples of a batch.
 
-        Files are decoded on all cores while the network waits: on few cores that is quicker than beside it.
+        Encoded images are decoded on all cores while the network waits: on few cores that is quicker than beside it.
         """
-        if get_worker_info() is None and self.samples.are_files:
+        if get_worker_info() is None and self.samples.are_encoded:
             return readers().start(self.__getitem__, keys).results()
         return [self[key] for key in keys]
 

@@ -13,11 +13,12 @@ class ImageSet(ABC):
 
     Attributes:
         deterministic: Whether an image is the same whenever it is read; False where reading augments it.
-        are_files: Whether the images are files, which are decoded on all cores and whose decoding is cached.
+        are_encoded: Whether reading gives image files, by path or as bytes, rather than pixels or items of a dataset.
+            They are read and decoded on all cores, and what was found in them is cached by their fingerprints.
     """
 
     deterministic: bool = True
-    are_files: bool = False
+    are_encoded: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -39,7 +40,10 @@ class ImageSet(ABC):
         return None
 
     def content_hash(self, index: int) -> bytes | None:  # noqa: ARG002
-        """Return 16 bytes of the content of an image that is not a file; None if it is unknown, or not yet known."""
+        """Return 16 bytes of the content of an image without a path; None if it is unknown, or not yet known.
+
+        Of an encoded image this is `fingerprint_image` of its bytes, so that it is the same wherever the image is.
+        """
         return None
 
     def subset(self, indices: Sequence[int]) -> "ImageSet":
@@ -90,7 +94,7 @@ class FileImages(ArrayImages):
     A list of str: a Path takes six times the memory, and Python's garbage collector looks through them all.
     """
 
-    are_files = True
+    are_encoded = True
 
 
 def listed_images(items: Sequence[Any]) -> ArrayImages:
@@ -139,7 +143,7 @@ class Subset(ImageSet):
         self.places = places
         sets = {id(images): images for images, _ in places}.values()
         self.deterministic = all(images.deterministic for images in sets)
-        self.are_files = all(images.are_files for images in sets)
+        self.are_encoded = all(images.are_encoded for images in sets)
 
     def __len__(self) -> int:
         return len(self.places)

@@ -1,10 +1,12 @@
 """Decoding: how any image becomes RGB or grayscale pixels, the same in training and in prediction."""
 
 import importlib.metadata
+import io
 import os
 import stat
 import warnings
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,14 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from tl_toolkit.errors import ImageError
 from tl_toolkit.io.reader_threads import begin_file, end_file
-from tl_toolkit.io.row_cache import fingerprint_content, fingerprint_file
+from tl_toolkit.io.row_cache import IDENTITY_BYTES, fingerprint_content, fingerprint_file
 
 for category in (UserWarning, RuntimeWarning):
     # Pillow warns of odd metadata and of many pixels. What can be decoded is an image, the rest is an ImageError.
     warnings.filterwarnings("ignore", category=category, module="PIL")
 
-ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor
-"""A path, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or (C, H, W)."""
+ImageLike = str | Path | bytes | Image.Image | np.ndarray | torch.Tensor
+"""A path, the bytes of an image file, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or (C, H, W)."""
 
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 UNDEFINED_RANGE_MODES = ("I", "F")
@@ -126,9 +128,15 @@ def heif_version() -> str:
 
 
 def fingerprint_image(source: object) -> bytes | None:
-    """Return a hash of a file's path, size and time, or of pixels; None for a missing file and for other objects."""
+    """Return a hash of a file's path, size and time, of a file's bytes, or of pixels.
+
+    Returns:
+        None for a missing file and for other objects.
+    """
     if isinstance(source, str | Path):
         return fingerprint_file(source)
+    if isinstance(source, bytes):
+        return blake2b(source, digest_size=IDENTITY_BYTES).digest()
     if isinstance(source, Image.Image):
         shown_by = (
             source.getpalette(),
@@ -149,9 +157,14 @@ def _decode(source: ImageLike, channels: int, name: str, min_size: int) -> tuple
         if isinstance(source, str | Path):
             begin_file(source)
             try:
-                return _decode_file(source, channels, min_size)
+                _check_file(source)
+                return _decode_encoded(source, channels, min_size)
             finally:
                 end_file()
+        if isinstance(source, bytes):
+            if not source:
+                raise ValueError("the image has no bytes")
+            return _decode_encoded(source, channels, min_size)
         image = _from_memory(source)
         return _to_channels(ImageOps.exif_transpose(image), channels), ImageInfo(image.width, image.height, image.mode)
     except UnidentifiedImageError as error:
@@ -168,13 +181,17 @@ def _decode(source: ImageLike, channels: int, name: str, min_size: int) -> tuple
         raise ImageError(label, str(error) or type(error).__name__) from error
 
 
-def _decode_file(path: str | Path, channels: int, min_size: int) -> tuple[Image.Image, ImageInfo]:
+def _check_file(path: str | Path) -> None:
+    """Refuse what is no regular file, or an empty one."""
     status = os.stat(path)  # noqa: PTH116  # quicker, and it happens for every image
     if not stat.S_ISREG(status.st_mode) and (what := OTHER_FILES.get(stat.S_IFMT(status.st_mode))):
         raise ValueError(f"{what}, not a file")
     if stat.S_ISREG(status.st_mode) and not status.st_size:
         raise ValueError("the file is empty")
-    with _open_file(path) as file:
+
+
+def _decode_encoded(source: str | Path | bytes, channels: int, min_size: int) -> tuple[Image.Image, ImageInfo]:
+    with _open_encoded(source) as file:
         if file.format == PROGRAM_FORMAT:
             raise ValueError(f"{PROGRAM_FORMAT} is a program that draws, not an image; save it as PNG")
         if file.mode == "CMYK" and file.format in JPEG_FORMATS and "adobe" not in file.info:
@@ -193,12 +210,12 @@ def _decode_file(path: str | Path, channels: int, min_size: int) -> tuple[Image.
         return image, facts
 
 
-def _open_file(path: str | Path) -> Image.Image:
+def _open_encoded(source: str | Path | bytes) -> Image.Image:
     """Open an image with Pillow, or a phone's with pillow-heif, which is imported only then."""
     try:
-        return Image.open(path)
+        return Image.open(_readable(source))
     except UnidentifiedImageError:
-        brand = _brand(path)
+        brand = _brand(source)
         if brand in AVIF_BRANDS:
             raise ValueError("AVIF, which this Pillow was built without: pip install --upgrade pillow") from None
         if brand not in HEIF_BRANDS:
@@ -209,13 +226,21 @@ def _open_file(path: str | Path) -> Image.Image:
         raise ValueError("HEIC, as phones write it: pip install 'tl_toolkit[heic]' to read it") from None
     # Images are decoded on all cores anyway. A thumbnail in the file has other pixels.
     pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False)
-    return Image.open(path)
+    return Image.open(_readable(source))
 
 
-def _brand(path: str | Path) -> bytes:
+def _readable(source: str | Path | bytes) -> str | Path | io.BytesIO:
+    """Return what Pillow opens."""
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def _brand(source: str | Path | bytes) -> bytes:
     """Return the brand of an ISO media file; empty for other files."""
-    with open(path, "rb") as file:  # noqa: PTH123  # quicker
-        head = file.read(12)
+    if isinstance(source, bytes):
+        head = source[:12]
+    else:
+        with open(source, "rb") as file:  # noqa: PTH123  # quicker
+            head = file.read(12)
     return head[8:] if head[4:8] == b"ftyp" else b""
 
 

@@ -29,7 +29,7 @@ def sample_images(model: ImageClassifier, samples: Samples, seed: int) -> list[L
     """
     chosen = choose_sample(samples, seed)
     channels = model.input_spec.channels
-    open_one = partial(call_with_stall_guard, chosen.open) if chosen.are_files else chosen.open
+    open_one = partial(call_with_stall_guard, chosen.open) if chosen.are_encoded else chosen.open
     images: list[LabelledImage] = []
     for index in range(len(chosen)):
         try:

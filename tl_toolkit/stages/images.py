@@ -81,7 +81,7 @@ class RunImages:
                 self._decode("train", samples), samples.targets, self._seed, self._batch_augmentation
             )
         # Worker processes decode beside the step, each in memory of its own.
-        caches = not self.workers and samples.deterministic and samples.are_files
+        caches = not self.workers and samples.deterministic and samples.are_encoded
         return ImageDataset(
             samples,
             self.augmentation or EvalTransform(self._spec),

@@ -112,7 +112,7 @@ def check_splits(
     identities: dict[str, list[bytes | None]] = {}
     known: dict[str, dict[int, ImageInfo]] = {}
     for split, samples in splits.items():
-        if cache and samples.are_files:  # Decoding pixels in memory is quicker than a look into the cache.
+        if cache and samples.are_encoded:  # Decoding pixels in memory is quicker than a look into the cache.
             identities[split] = call_with_stall_guard(samples.identities)
             rows = ((index, row.tolist()) for index, row in cache.find(identities[split]).items())
             known[split] = {index: ImageInfo(width, height, MODES[mode]) for index, (width, height, mode) in rows}
@@ -164,9 +164,10 @@ def scan_splits(
 def read_each(samples: Samples, read: Callable[[int], Result], indices: Sequence[int]) -> Iterator[Result | ImageError]:
     """Yield what a function returns for the images at `indices`, in order, or why an image cannot be read.
 
-    Files are read on all cores, a few at a time to bound the memory; a dataset of the user's own may not stand threads.
+    Encoded images are read on all cores, a few at a time to bound the memory; a dataset of the user's own may not
+    stand threads.
     """
-    if samples.are_files:
+    if samples.are_encoded:
         for start in range(0, len(indices), CHUNK):
             yield from readers().start(read, indices[start : start + CHUNK]).outcomes()
         return

@@ -96,7 +96,7 @@ def check(
     if as_json:
         console.print_json(dataclasses.asdict(found))
     else:
-        counts = ", ".join(f"{sum(sizes):,} {split}" for split, sizes in found.class_counts.items())
+        counts = ", ".join(f"{images:,} {split}" for split, images in found.images.items())
         console.print_rows(
             [("data", f"{found.name}, {len(found.class_names)} classes: {counts} images that can be read")]
         )

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from tl_toolkit.data.decoded_cache import DecodedImageCache
 from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.targets import Targets
 from tl_toolkit.data.transforms import EvalTransform, FixedView, keyed_random
 from tl_toolkit.data.workers import note_image
 from tl_toolkit.input_spec import InputSpec
@@ -29,7 +30,11 @@ class BatchTransform(Protocol):
         """Transform images (N, C, H, W) by numbers (N, NUM_RANDOM) in [0, 1)."""
 
 
-class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
+DatasetTarget = int | torch.Tensor
+"""A class index, or a row of numbers (classes)."""
+
+
+class ImageDataset(Dataset[tuple[torch.Tensor, DatasetTarget]]):
     """Decoded and transformed samples.
 
     Indexed by index or (epoch, index). Augmentation depends on (seed, epoch, index) alone, not on the order or the
@@ -68,10 +73,10 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, DatasetTarget]:
         epoch, drawn = key if isinstance(key, tuple) else (0, key)
         index = _index_of(key, len(self))
-        target = self.samples.targets[index]
+        target = self._target(index)
         note_image(index)
         pixels = self._pixels(epoch, drawn)
         note_image(None)
@@ -79,7 +84,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
             pixels = transform_batch(self.batch_transform, pixels[None], (self.seed, epoch), [drawn])[0]
         return pixels, target
 
-    def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> list[tuple[torch.Tensor, int]]:
+    def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> list[tuple[torch.Tensor, DatasetTarget]]:
         """Return the samples of a batch.
 
         Encoded images are decoded on all cores while the network waits: on few cores that is quicker than beside it.
@@ -87,6 +92,10 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         if get_worker_info() is None and self.samples.are_encoded:
             return readers().start(self.__getitem__, keys).results()
         return [self[key] for key in keys]
+
+    def _target(self, index: int) -> DatasetTarget:
+        target = self.samples.targets[index]
+        return target if isinstance(target, int) else torch.from_numpy(target)
 
     def _pixels(self, epoch: int, drawn: int) -> torch.Tensor:
         if self._num_random is None or not self.samples.deterministic:  # They draw from torch's generator.
@@ -125,12 +134,12 @@ class ViewDataset(ImageDataset):
         return self.views[epoch](self.samples.open(index, self.channels, self.min_size))
 
 
-class InMemoryDataset(Dataset[tuple[torch.Tensor, int]]):
+class InMemoryDataset(Dataset[tuple[torch.Tensor, DatasetTarget]]):
     """Decoded images in memory, augmented in whole batches as in an `ImageDataset`.
 
     Args:
         pixels: uint8 (N, C, H, W).
-        targets: Class index of each image.
+        targets: The target of each image; see `Samples`.
         seed: Seed of the augmentation.
         batch_transform: The augmentation.
     """
@@ -138,7 +147,7 @@ class InMemoryDataset(Dataset[tuple[torch.Tensor, int]]):
     def __init__(
         self,
         pixels: torch.Tensor,
-        targets: Sequence[int],
+        targets: Targets,
         seed: int = 0,
         batch_transform: BatchTransform | None = None,
     ) -> None:
@@ -150,12 +159,12 @@ class InMemoryDataset(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, key: int | AugmentationKey) -> tuple[torch.Tensor, DatasetTarget]:
         pixels, targets = self.__getitems__([key])
-        return pixels[0], int(targets[0])
+        return pixels[0], targets[0] if targets.ndim > 1 else int(targets[0])
 
     def __getitems__(self, keys: Sequence[int | AugmentationKey]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return pixels (N, C, H, W) and targets (N) of a batch, whose keys are all of one epoch."""
+        """Return pixels (N, C, H, W) and targets (N), or (N, classes), of a batch, whose keys are all of one epoch."""
         first = keys[0]
         epoch = first[0] if isinstance(first, tuple) else 0
         indices = [_index_of(key, len(self)) for key in keys]

@@ -87,23 +87,21 @@ def train_loader(
     workers: int,
     drop_last: bool = False,
     balance: Sequence[int] | None = None,
-) -> DataLoader[tuple[torch.Tensor, int]]:
+) -> DataLoader[Any]:
     """Return shuffled and augmented batches, without a last batch of one image, which BatchNorm cannot learn from."""
     sampler = KeyedShuffleSampler(len(dataset), dataset.seed, balance)
     lonely_last = len(dataset) > batch_size and len(dataset) % batch_size == 1
     return _loader(dataset, batch_size, workers, sampler, drop_last or lonely_last)
 
 
-def eval_loader(
-    dataset: ImageDataset | InMemoryDataset, batch_size: int, workers: int
-) -> DataLoader[tuple[torch.Tensor, int]]:
+def eval_loader(dataset: ImageDataset | InMemoryDataset, batch_size: int, workers: int) -> DataLoader[Any]:
     """Return every sample once, in order, without augmentation."""
     return _loader(dataset, batch_size, workers, None, drop_last=False)
 
 
 def view_loader(
     dataset: ImageDataset, order: Iterable[tuple[torch.Tensor, torch.Tensor]], workers: int
-) -> DataLoader[tuple[torch.Tensor, int]]:
+) -> DataLoader[Any]:
     """Return batches of images in views; `order` has the indices (N) and views (N) of each batch."""
     return DataLoader(
         dataset,
@@ -136,7 +134,7 @@ def _loader(
     workers: int,
     sampler: KeyedShuffleSampler | None,
     drop_last: bool,
-) -> DataLoader[tuple[torch.Tensor, int]]:
+) -> DataLoader[Any]:
     name = None if isinstance(dataset, InMemoryDataset) else dataset.samples.name
     workers = workers if name else 0  # Selecting rows in memory is quicker than sending them from a process.
     return DataLoader(

@@ -5,19 +5,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import numpy as np
+import torch
+
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.fingerprints import content_fingerprints, digest_cache
 from tl_toolkit.data.images import ARRAYS
-from tl_toolkit.data.quality.class_sizes import count_classes, imbalance, singleton_classes
+from tl_toolkit.data.quality.class_sizes import imbalance, singleton_classes
 from tl_toolkit.data.quality.duplicate_policy import apply_duplicate_policy, report_duplicates
+from tl_toolkit.data.quality.label_counts import train_label_warnings
 from tl_toolkit.data.quality.readability import ExcludedImage, check_splits, readability_cache
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.data.splits import stratified_sample, stratified_split
+from tl_toolkit.data.targets import (
+    are_rows,
+    class_indices,
+    classes_in,
+    count_classes,
+    name_target,
+    target_bytes,
+    target_of,
+)
 from tl_toolkit.errors import ConfigError, DataError
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
 from tl_toolkit.io.row_cache import cache_folder
-from tl_toolkit.sampling.class_balance import balanced_weights
+from tl_toolkit.sampling.class_balance import balanced_weights, positive_weights
 from tl_toolkit.text import bullets, join_names, named
 
 MIN_RELIABLE_VAL = 20
@@ -97,16 +110,23 @@ def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callba
     bad = [image for result in checked.values() for image in result.bad]
     if bad:
         _report_bad(bad, config.strict, callback)
-    _check_every_class_has_images(readable["train"], source, bad)
+    if source.task == "multi-class":
+        _check_every_class_has_images(readable["train"], source, bad)
     whole, dropped = apply_duplicate_policy(readable, source.class_names, config.duplicates, callback)
     splits = _divide(whole, source, config, bad, dropped)
-    _check_every_class_remains(splits, source.class_names)
+    if source.task == "multi-class":
+        _check_every_class_remains(splits, source.class_names)
+    else:
+        _check_labels(splits.train, source, callback)
     if config.drop_last and len(splits.train) < config.batch_size:
         size = f"train has {_images(len(splits.train))}, {named('batch_size')} is {config.batch_size}"
         raise ConfigError([f"{named('drop_last')} leaves no batch: {size}."])
     report_duplicates(splits.present, source.class_names, config.duplicates, callback)
     _check_val(splits, source, callback)
-    _report_class_sizes(splits.train, source.class_names, config, callback)
+    if source.task == "multi-class":
+        _report_class_sizes(splits.train, source.class_names, config, callback)
+    elif source.task == "multi-label":
+        _report_label_counts(splits.train, source.class_names, config, callback)
     if splits.test is not None and not len(splits.test):
         callback(WarningEvent("test has no readable image, so there will be no test accuracy."))
     return splits
@@ -124,6 +144,11 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
             f"{source.name} has no train split, only {', '.join(source.splits)}: there is nothing to learn from."
         )
     found = len(source.class_names)
+    if source.task != "multi-class" and found < 2:
+        raise DataError(
+            f"{source.name} has one label only ({join_names(source.class_names)}). For a yes or no, give each image one "
+            "of two classes."
+        )
     has = f"{source.name} has {found} classes ({join_names(source.class_names)})"
     if config.one_logit and found != 2:
         raise ConfigError([f"{named('classes')} is 1, one logit for two classes, but {has}."])
@@ -167,7 +192,9 @@ def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
         noisy = f"val has {_images(len(val))} only, so model selection will be noisy: see {named('val_split')}."
         callback(WarningEvent(noisy))
     if missing := _missing(val, source.class_names):
-        callback(WarningEvent(f"val has no image of {missing}: their accuracy will be unknown."))
+        unknown = "accuracy" if source.task == "multi-class" else "average precision"
+        preposition = "of" if source.task == "multi-class" else "with"
+        callback(WarningEvent(f"val has no image {preposition} {missing}: their {unknown} will be unknown."))
 
 
 def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[Samples, Samples, str]:
@@ -223,8 +250,8 @@ def _fingerprint(samples: Samples) -> str:
 
 def _digest(identities: Sequence[bytes | None], samples: Samples) -> str:
     digest = blake2b(digest_size=8)
-    for identity, target in zip(identities, samples.targets, strict=True):
-        digest.update((identity or b"") + f" {target}\n".encode())
+    for identity, target in zip(identities, target_bytes(samples.targets), strict=True):
+        digest.update((identity or b"") + b" " + target + b"\n")
     return digest.hexdigest()
 
 
@@ -253,22 +280,53 @@ def _check_every_class_remains(splits: Splits, class_names: tuple[str, ...]) -> 
         )
 
 
+def _check_labels(train: Samples, source: Source, callback: Callback) -> None:
+    """Warn of labels that no image of train has.
+
+    Raises:
+        DataError: All images of train have the same labels.
+    """
+    if are_rows(train.targets) and not np.ptp(train.targets, axis=0).any():
+        raise DataError(
+            f"All {_images(len(train))} of train have the same labels, "
+            f"{name_target(target_of(train.targets, 0), source.class_names)}: nothing can be told apart."
+        )
+    if empty := _missing(train, source.class_names):
+        callback(WarningEvent(f"train has no image with {empty}: the model will hardly ever say so."))
+
+
+def _report_label_counts(
+    train: Samples, class_names: tuple[str, ...], config: FinetuneConfig, callback: Callback
+) -> None:
+    """Warn of labels that are too rare or too frequent to learn, and report what balances them."""
+    counts = count_classes(train.targets, len(class_names))
+    balanced = config.class_weights == "balanced"
+    if balanced:
+        weights = positive_weights(torch.from_numpy(np.asarray(train.targets)))
+        value = f"images with a label count {weights.min():.3g} to {weights.max():.3g} times in its loss"
+        callback(DecisionEvent("balance", value, named("class_weights", "balanced")))
+    for message in train_label_warnings(counts, len(train), class_names, not balanced):
+        callback(WarningEvent(message))
+
+
 def _missing(samples: Samples, class_names: tuple[str, ...]) -> str:
     """Return the names of the classes without an image; empty if all have one."""
-    return join_names([class_names[target] for target in sorted(set(range(len(class_names))) - set(samples.targets))])
+    return join_names(
+        [class_names[target] for target in sorted(set(range(len(class_names))) - classes_in(samples.targets))]
+    )
 
 
 def _report_class_sizes(
     train: Samples, class_names: tuple[str, ...], config: FinetuneConfig, callback: Callback
 ) -> None:
     """Warn of classes that are too small or much smaller than others, and report what balances them."""
-    counts = count_classes(train.targets, class_names)
+    counts = count_classes(train.targets, len(class_names))
     for message in singleton_classes(counts, class_names):
         callback(WarningEvent(message))
     if config.sampler == "balanced":
         callback(DecisionEvent("balance", "each class is shown as often", named("sampler", "balanced")))
     elif config.class_weights == "balanced":
-        weights = balanced_weights(train.targets, len(class_names))
+        weights = balanced_weights(class_indices(train.targets), len(class_names))
         value = f"images count {weights.min():.3g} to {weights.max():.3g} times in the loss"
         callback(DecisionEvent("balance", value, named("class_weights", "balanced")))
     else:

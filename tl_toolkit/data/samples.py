@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from tl_toolkit.data.image_sets import ImageSet
 from tl_toolkit.data.images import ImageInfo, ImageLike, inspect_image, open_image
+from tl_toolkit.data.targets import Targets, take
 from tl_toolkit.errors import ImageError
 
 
@@ -18,14 +17,15 @@ class Samples:
 
     Attributes:
         images: The images.
-        targets: Class index of each image.
+        targets: Class index of each image; for several labels an image, and for soft labels, a row of numbers
+            (N, classes). See `data/targets.py`.
         groups: For each image, what must not be divided between splits, such as a patient. Empty if nothing is known.
         contents: For each image that shares its content with another, a hash of this content, else None; see
             `with_content_hashes`. Empty if the contents were not compared.
     """
 
     images: ImageSet
-    targets: Sequence[int]
+    targets: Targets
     contents: Sequence[bytes | None] = ()
     groups: Sequence[str] = ()
 
@@ -38,9 +38,9 @@ class Samples:
         return self.images.deterministic
 
     @property
-    def are_encoded(self) -> bool:
-        """Whether the images are files or their bytes, rather than pixels or items of a dataset."""
-        return self.images.are_encoded
+    def are_files(self) -> bool:
+        """Whether the images are files, rather than pixels or items of a dataset."""
+        return self.images.are_files
 
     def name(self, index: int) -> str:
         """Return the image's path, or its number if it has none."""
@@ -82,8 +82,4 @@ class Samples:
         """Return the samples at `indices`, in that order."""
         contents = [self.contents[index] for index in indices] if self.contents else ()
         groups = [self.groups[index] for index in indices] if self.groups else ()
-        targets: Any = self.targets
-        chosen: Any = (
-            targets[list(indices)] if isinstance(targets, np.ndarray) else [targets[index] for index in indices]
-        )
-        return Samples(self.images.subset(indices), chosen, contents, groups)
+        return Samples(self.images.subset(indices), take(self.targets, indices), contents, groups)

@@ -28,6 +28,19 @@ def balanced_weights(targets: Sequence[int], classes: int) -> torch.Tensor:
     return len(targets) / (classes * counts.float())
 
 
+def positive_weights(targets: torch.Tensor) -> torch.Tensor:
+    """Return the weight of the images with each label (labels): those without it, divided by those with it.
+
+    Both then count as much in the label's loss. The weight is 1 where one of the two is missing.
+
+    Args:
+        targets: 0 or 1 (N, labels).
+    """
+    positive = targets.sum(dim=0)
+    weights = (len(targets) - positive) / positive
+    return torch.where((positive > 0) & (positive < len(targets)), weights, torch.ones_like(weights))
+
+
 def class_balanced_order(targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return the indices of an epoch (N), in random order, that show every class equally often.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.sources.base import Source
+from tl_toolkit.data.targets import class_indices
 from tl_toolkit.events import Callback
 from tl_toolkit.models.build import BuiltModel
 from tl_toolkit.sampling.class_balance import balanced_weights
@@ -77,7 +78,7 @@ class RunContext:
             smoothing = LABEL_SMOOTHING if self.classes > 2 else 0.0
         weights = None
         if config.class_weights == "balanced":
-            weights = balanced_weights(self.splits.train.targets, self.classes).to(self.setup.device)
+            weights = balanced_weights(class_indices(self.splits.train.targets), self.classes).to(self.setup.device)
         return Criterion(config.resolved_loss, smoothing, weights)
 
     @functools.cached_property

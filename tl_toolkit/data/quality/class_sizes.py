@@ -1,18 +1,11 @@
 """Classes with few images, and classes of very unequal size."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tl_toolkit.sampling.class_balance import is_unbalanced
 from tl_toolkit.text import join_names, named
 
 FEW_IMAGES = 10
-
-
-def count_classes(targets: Sequence[int], class_names: Sequence[str]) -> tuple[int, ...]:
-    """Return the number of images of each class."""
-    counts = Counter(targets)
-    return tuple(counts[index] for index in range(len(class_names)))
 
 
 def class_size_warnings(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from tl_toolkit.config.choices import Duplicates
 from tl_toolkit.data.quality.duplicates import DuplicateGroups, DuplicateImage, find_duplicates, with_content_hashes
 from tl_toolkit.data.quality.readability import ExcludedImage
 from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.targets import classes_in, name_target
 from tl_toolkit.errors import DataError
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
 from tl_toolkit.text import bullets, join_names, named, plural
@@ -82,8 +83,9 @@ def describe_duplicates(copies: DuplicateGroups, class_names: Sequence[str]) -> 
         )
     if copies.conflicts:
         count = len(copies.conflicts)
+        differ = "in several classes" if _one_class(copies.conflicts) else "there with different labels"
         messages.append(
-            f"{plural(count, 'image')} {_is(count)} in several classes: one at most is right.\n"
+            f"{plural(count, 'image')} {_is(count)} {differ}: one at most is right.\n"
             f"{bullets([f'{_names(group)} ({_classes(group, class_names)})' for group in copies.conflicts])}"
         )
     if copies.repeats:
@@ -115,7 +117,8 @@ def _dropped(group: Sequence[DuplicateImage], class_names: Sequence[str]) -> Ite
         if keepers:
             yield copy, f"also in {keepers[0].split}: {keepers[0].name}"
         elif copy.split == "train" and len({other.target for other in in_train}) > 1:
-            yield copy, f"in several classes: {_classes(in_train, class_names)}"
+            differ = "in several classes" if _one_class([group]) else "with different labels"
+            yield copy, f"{differ}: {_classes(in_train, class_names)}"
         elif copy.split == "train" and copy != in_train[0]:
             yield copy, f"the same as {in_train[0].name}"
 
@@ -127,7 +130,7 @@ def _without(samples: Samples, gone: Set[int]) -> Samples:
 def _check_classes_remain(before: Samples | None, after: Samples | None, class_names: Sequence[str]) -> None:
     if before is None or after is None:
         return
-    if lost := sorted(set(before.targets) - set(after.targets)):
+    if lost := sorted(classes_in(before.targets) - classes_in(after.targets)):
         raise DataError(
             f"Without its copies train has no image of {join_names([class_names[target] for target in lost])}: all are "
             f"in val, test or another class too. Take them out there, or say {named('duplicates', 'warn')}."
@@ -152,7 +155,12 @@ def _names(group: Sequence[DuplicateImage]) -> str:
 
 
 def _classes(group: Sequence[DuplicateImage], class_names: Sequence[str]) -> str:
-    return join_names(list(dict.fromkeys(class_names[copy.target] for copy in group)))
+    return join_names(list(dict.fromkeys(name_target(copy.target, class_names) for copy in group)))
+
+
+def _one_class(groups: Sequence[Sequence[DuplicateImage]]) -> bool:
+    """Return whether an image of the data has one class, rather than labels."""
+    return isinstance(groups[0][0].target, int)
 
 
 def _is(count: int) -> str:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.targets import Target, target_of
 from tl_toolkit.io.reader_threads import readers, reading
 from tl_toolkit.io.row_cache import IDENTITY_BYTES
 
@@ -31,13 +32,13 @@ class DuplicateImage:
     Attributes:
         split: Its split.
         index: Its place there.
-        target: Its class.
+        target: Its class, or its labels; see `target_of`.
         name: Its path, or its number.
     """
 
     split: str
     index: int
-    target: int
+    target: Target
     name: str
 
 
@@ -58,15 +59,15 @@ class DuplicateGroups:
 
     @property
     def conflicts(self) -> list[list[DuplicateImage]]:
-        """Groups in several classes, of which at most one is right."""
+        """Groups in several classes, or with several sets of labels, of which at most one is right."""
         return [group for group in self.groups if len({copy.target for copy in group}) > 1]
 
     @property
     def repeats(self) -> list[list[DuplicateImage]]:
-        """Parts of groups within one class of one split."""
+        """Parts of groups within one class, or with the same labels, of one split."""
         parts = []
         for group in self.groups:
-            within: defaultdict[tuple[str, int], list[DuplicateImage]] = defaultdict(list)
+            within: defaultdict[tuple[str, Target], list[DuplicateImage]] = defaultdict(list)
             for copy in group:
                 within[copy.split, copy.target].append(copy)
             parts += [part for part in within.values() if len(part) > 1]
@@ -112,7 +113,9 @@ def find_duplicates(splits: Mapping[str, Samples]) -> DuplicateGroups:
     for split, samples in splits.items():
         for index, content in enumerate(samples.contents):
             if content is not None:
-                groups[content].append(DuplicateImage(split, index, samples.targets[index], samples.name(index)))
+                groups[content].append(
+                    DuplicateImage(split, index, target_of(samples.targets, index), samples.name(index))
+                )
     return DuplicateGroups([group for group in groups.values() if len(group) > 1])
 
 

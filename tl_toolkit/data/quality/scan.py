@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from tl_toolkit.data.quality.class_sizes import class_size_warnings, count_classes
+from tl_toolkit.data.quality.class_sizes import class_size_warnings
 from tl_toolkit.data.quality.duplicate_policy import describe_duplicates, describe_near
 from tl_toolkit.data.quality.duplicates import (
     DuplicateGroups,
@@ -19,10 +19,12 @@ from tl_toolkit.data.quality.duplicates import (
     ordered,
     with_content_hashes,
 )
+from tl_toolkit.data.quality.label_counts import label_warnings
 from tl_toolkit.data.quality.near_duplicates import ENOUGH, SMALLEST, PerceptualHash, near_pairs, perceptual_hash
 from tl_toolkit.data.quality.readability import ExcludedImage, check_splits, scan_splits
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
+from tl_toolkit.data.targets import count_classes, name_target, target_of
 from tl_toolkit.events import Callback, DecisionEvent
 from tl_toolkit.io.files import write_csv
 
@@ -31,7 +33,7 @@ Kind = Literal["unreadable", "identical", "near-duplicate"]
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """Readable images of a split, in all and by class."""
+    """Readable images of a split, in all and by class or label."""
 
     images: int
     class_counts: tuple[int, ...]
@@ -68,9 +70,9 @@ class DataIssue:
         problem: What is wrong.
         group: Number of the group of images that are alike, from 1; 0 for an image that cannot be read.
         splits: Whether the group is in several splits.
-        classes: Whether the group is in several classes.
+        classes: Whether the group is in several classes, or has different labels.
         split: Split of the image.
-        class_name: Class of the image.
+        class_name: Class of the image, or its labels.
         path: Its path, or its number.
         reason: Why it cannot be read.
     """
@@ -92,10 +94,11 @@ class DataCheck:
     Attributes:
         name: Of the source.
         class_names: Its classes.
-        class_counts: Readable images of each class, by split.
+        class_counts: Readable images of each class or with each label, by split.
         warnings: What is odd, in words, beside images that cannot be read.
         wrong: Whether a figure of a run would be wrong: images are in several splits or classes.
         problems: Every image that something is wrong with.
+        images: Readable images, by split: an image may be of no class or of several.
     """
 
     name: str
@@ -104,6 +107,7 @@ class DataCheck:
     warnings: tuple[str, ...]
     wrong: bool
     problems: tuple[DataIssue, ...]
+    images: dict[str, int]
 
     @property
     def unreadable(self) -> list[DataIssue]:
@@ -131,7 +135,8 @@ def inspect_data(source: Source, callback: Callback) -> DatasetInfo:
     infos = [info for result in scanned.values() for info in result.results.values()]
     counts = _class_counts(source, {split: result.readable for split, result in scanned.items()})
     modes = dict(Counter(info.mode for info in infos).most_common())
-    oddities = [*source.notes, *class_size_warnings(counts, source.class_names)]
+    images = {split: len(result.readable) for split, result in scanned.items()}
+    oddities = [*source.notes, *_size_warnings(source, counts, images)]
     if len(modes) > 1:
         (main, _), *others = modes.items()
         rare = ", ".join(f"{mode} {count:,}" for mode, count in others)
@@ -139,7 +144,7 @@ def inspect_data(source: Source, callback: Callback) -> DatasetInfo:
     return DatasetInfo(
         name=source.name,
         class_names=source.class_names,
-        splits={split: SplitCounts(sum(sizes), sizes) for split, sizes in counts.items()},
+        splits={split: SplitCounts(images[split], sizes) for split, sizes in counts.items()},
         sizes={side: _spread([getattr(info, side) for info in infos]) for side in ("width", "height")},
         modes=modes,
         oddities=tuple(oddities),
@@ -163,28 +168,45 @@ def check_data(source: Source, callback: Callback) -> DataCheck:
     copies = find_duplicates(splits)
     near = _find_near(splits, looks)
     counts = _class_counts(source, splits)
+    images = {split: len(samples) for split, samples in splits.items()}
     warnings = [
         *source.notes,
-        *class_size_warnings(counts, source.class_names),
+        *_size_warnings(source, counts, images),
         *describe_duplicates(copies, source.class_names),
         *describe_near(near),
     ]
     unreadable = [
-        DataIssue("unreadable", 0, False, False, split, source.class_names[target], result.samples.name(index), reason)
+        DataIssue(
+            "unreadable",
+            0,
+            False,
+            False,
+            split,
+            name_target(target, source.class_names),
+            result.samples.name(index),
+            reason,
+        )
         for split, result in scanned.items()
         for index, reason in result.errors.items()
-        for target in [result.samples.targets[index]]
+        for target in [target_of(result.samples.targets, index)]
     ]
     alike = [
         *_issues("identical", copies, 1, source.class_names),
         *_issues("near-duplicate", near, 1 + len(copies.groups), source.class_names),
     ]
     wrong = bool(copies.leaks or copies.conflicts)
-    return DataCheck(source.name, source.class_names, counts, tuple(warnings), wrong, (*unreadable, *alike))
+    problems = (*unreadable, *alike)
+    return DataCheck(source.name, source.class_names, counts, tuple(warnings), wrong, problems, images)
+
+
+def _size_warnings(source: Source, counts: Mapping[str, Sequence[int]], images: Mapping[str, int]) -> list[str]:
+    if source.task == "multi-class":
+        return class_size_warnings(counts, source.class_names)
+    return label_warnings(counts, images, source.class_names)
 
 
 def _class_counts(source: Source, splits: Mapping[str, Samples]) -> dict[str, tuple[int, ...]]:
-    return {split: count_classes(samples.targets, source.class_names) for split, samples in splits.items()}
+    return {split: count_classes(samples.targets, len(source.class_names)) for split, samples in splits.items()}
 
 
 def _spread(values: list[int]) -> tuple[float, float, float]:
@@ -230,11 +252,12 @@ def _alone(group: Sequence[DuplicateImage]) -> tuple[bool, bool]:
 
 
 def _copy(splits: Mapping[str, Samples], split: str, index: int) -> DuplicateImage:
-    return DuplicateImage(split, index, splits[split].targets[index], splits[split].name(index))
+    return DuplicateImage(split, index, target_of(splits[split].targets, index), splits[split].name(index))
 
 
 def _issues(kind: Kind, copies: DuplicateGroups, first: int, class_names: Sequence[str]) -> Iterator[DataIssue]:
     for number, group in enumerate(copies.groups, start=first):
         one_split, one_class = _alone(group)
         for copy in group:
-            yield DataIssue(kind, number, not one_split, not one_class, copy.split, class_names[copy.target], copy.name)
+            labels = name_target(copy.target, class_names)
+            yield DataIssue(kind, number, not one_split, not one_class, copy.split, labels, copy.name)

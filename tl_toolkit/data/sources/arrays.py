@@ -6,30 +6,45 @@ from typing import Any
 import numpy as np
 import torch
 
-from tl_toolkit.data.image_sets import DatasetImages, listed_images
+from tl_toolkit.config.choices import Task
+from tl_toolkit.data.image_sets import DatasetImages, ImageSet, listed_images
 from tl_toolkit.data.images import ARRAYS, problem_with_shape, problem_with_values
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions
+from tl_toolkit.data.sources.label_rows import label_rows, one_hot_classes
+from tl_toolkit.data.targets import Rows
 from tl_toolkit.errors import DataError
 
 TARGET_ATTRIBUTES = ("targets", "labels", "_labels", "_samples")
 """Where torchvision's datasets have their targets, so that no image is decoded to read them."""
 
 
-def open_arrays(spec: object, _: SourceOptions) -> Source | None:
-    """Open a pair of images and targets; see `array_samples`."""
+def open_arrays(spec: object, options: SourceOptions) -> Source | None:
+    """Open a pair of images and targets: class indices, see `array_samples`, or labels, see `label_rows`."""
     if not (isinstance(spec, tuple) and len(spec) == 2):
         return None
-    samples, class_names = array_samples(*spec)
+    images, targets = spec
+    if labels := label_rows(targets, options.task, None):
+        return _labelled("arrays", _listed(images, len(labels[0])), *labels)
+    samples, class_names = array_samples(images, targets)
     return Source("arrays", {"train": samples}, class_names)
 
 
-def open_dataset(spec: object, _: SourceOptions) -> Source | None:
-    """Open a map-style dataset, named after its class; see `dataset_samples`."""
+def open_dataset(spec: object, options: SourceOptions) -> Source | None:
+    """Open a map-style dataset, named after its class; its targets as in `open_arrays`."""
     if not (hasattr(spec, "__getitem__") and hasattr(spec, "__len__")):
         return None
-    samples, class_names = dataset_samples(spec)
-    return Source(type(spec).__name__.lower(), {"train": samples}, class_names)
+    name, classes = type(spec).__name__.lower(), getattr(spec, "classes", None)
+    targets = _dataset_targets(spec)
+    if labels := label_rows(targets, options.task, classes):
+        return _labelled(name, DatasetImages(spec, False), *labels)
+    return Source(name, {"train": Samples(DatasetImages(spec, False), targets)}, _names(targets, classes))
+
+
+def _labelled(name: str, images: ImageSet, rows: Rows, class_names: tuple[str, ...], task: Task) -> Source:
+    if task == "multi-class":
+        return Source(name, {"train": Samples(images, one_hot_classes(rows))}, class_names)
+    return Source(name, {"train": Samples(images, rows)}, class_names, task=task)
 
 
 def dataset_samples(dataset: Any, deterministic: bool = False) -> tuple[Samples, tuple[str, ...]]:
@@ -42,20 +57,33 @@ def dataset_samples(dataset: Any, deterministic: bool = False) -> tuple[Samples,
     Raises:
         DataError: The targets are not the numbers 0 to N-1.
     """
-    targets = _known_targets(dataset)
-    if targets is None:
-        try:
-            targets = [int(dataset[index][1]) for index in range(len(dataset))]
-        except Exception as error:  # The user's own code, which may fail in any way.
-            raise DataError(
-                f"{type(dataset).__name__} must give (image, target) pairs for the indices 0 to {len(dataset) - 1}, "
-                f"with whole numbers as targets ({type(error).__name__}: {error})."
-            ) from error
-    images = DatasetImages(dataset, deterministic)
-    return Samples(images, targets), _names(targets, getattr(dataset, "classes", None))
+    targets = _dataset_targets(dataset)
+    return Samples(DatasetImages(dataset, deterministic), targets), _names(targets, getattr(dataset, "classes", None))
 
 
-def _known_targets(dataset: Any) -> list[int] | None:
+def _dataset_targets(dataset: Any) -> Any:
+    """Return the targets of a dataset, of its list or of its items: class indices, or labels for `label_rows`."""
+    known = _known_targets(dataset)
+    if known is not None:
+        return known
+    try:
+        targets = [dataset[index][1] for index in range(len(dataset))]
+        return targets if targets and _holds_labels(targets[0]) else [int(target) for target in targets]
+    except Exception as error:  # The user's own code, which may fail in any way.
+        raise DataError(
+            f"{type(dataset).__name__} must give (image, target) pairs for the indices 0 to {len(dataset) - 1}, "
+            f"with whole numbers as targets ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _holds_labels(target: Any) -> bool:
+    """Return whether a target is several numbers or names."""
+    if isinstance(target, np.ndarray | torch.Tensor):
+        return target.ndim == 1 and len(target) > 1
+    return isinstance(target, list | set | frozenset)
+
+
+def _known_targets(dataset: Any) -> Any:
     """Return the targets that a dataset has in a list; None if its items may have others."""
     if getattr(dataset, "target_transform", None) is not None:
         return None
@@ -63,6 +91,8 @@ def _known_targets(dataset: Any) -> list[int] | None:
         found = getattr(dataset, attribute, None)
         if found is None or len(found) != len(dataset):
             continue
+        if len(found) and attribute != "_samples" and _holds_labels(found[0]):
+            return found
         if attribute == "_samples":
             found = [target for _, target in found]
         values = found.tolist() if hasattr(found, "tolist") else list(found)
@@ -82,11 +112,16 @@ def array_samples(images: Any, targets: Any) -> tuple[Samples, tuple[str, ...]]:
         numbers = [int(target) for target in targets]
     except (TypeError, ValueError) as error:
         raise DataError(f"Data as a pair must be (images, targets), with whole numbers as targets: {error}.") from error
-    if len(images) != len(numbers):
-        raise DataError(f"There are {len(images)} images but {len(numbers)} targets.")
+    return Samples(_listed(images, len(numbers)), numbers), _names(numbers, None)
+
+
+def _listed(images: Any, targets: int) -> ImageSet:
+    """Return images of an array, a tensor or a list, of which there must be as many as targets."""
+    if len(images) != targets:
+        raise DataError(f"There are {len(images)} images but {targets} targets.")
     if len(images) and (isinstance(images, torch.Tensor) or _has_numbers(images)):
         _check_array(images)
-    return Samples(listed_images(list(images)), numbers), _names(numbers, None)
+    return listed_images(list(images))
 
 
 def _has_numbers(images: Any) -> bool:

@@ -8,7 +8,8 @@ from typing import Any, Self
 from tl_toolkit.config.choices import DataTask, Task
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.names import SOURCES, candidates
-from tl_toolkit.errors import UnknownNameError, UsageError
+from tl_toolkit.data.targets import problem_with
+from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 from tl_toolkit.io.download import ProgressCallback
 
 
@@ -90,6 +91,12 @@ class SourceOptions:
         return cls(**values, progress=progress)
 
 
+TASKS: Mapping[Task, str] = {
+    "multi-class": "each image has one class",
+    "multi-label": "an image may have any number of labels",
+    "soft": "each image has shares of the classes",
+}
+
 Opener = Callable[[Any, SourceOptions], Source | None]
 """Opens a kind of source: by a spec, or returns None for a spec of another kind."""
 
@@ -112,7 +119,22 @@ def open_source(spec: Any, options: SourceOptions | None = None, **settings: Any
     for name in candidates(spec):
         opener: Opener = SOURCES.get(name)
         if source := opener(spec, options):
+            _check_targets(source, options.task)
             return source
     raise UsageError(
         f"Data must be a folder, a name, a map-style dataset or an (images, targets) pair, not {type(spec).__name__}."
     )
+
+
+def _check_targets(source: Source, task: DataTask) -> None:
+    """Refuse data of another task than the user says, and targets that are not those of the source's own task."""
+    if task not in ("auto", source.task):
+        advice = (
+            " Several labels an image are written in a table, such as labels.csv with the columns path and label."
+            if source.task == "multi-class"
+            else ""
+        )
+        raise DataError(f"{source.name} is {source.task} data, not {task}: {TASKS[source.task]}.{advice}")
+    for split, samples in source.splits.items():
+        if problem := problem_with(samples.targets, source.task, source.class_names):
+            raise DataError(f"{split} of {source.name}: {problem}")

@@ -8,13 +8,18 @@ from pathlib import Path
 from tests.helpers.folders import copy_digits
 
 NO_MODEL = "There is no model 'nowhere'. Give a run folder, or a .safetensors file or a full model that tl wrote."
-KINDS = "Data can be a folder of class folders, `digits` or `torchvision:NAME`."
+KINDS = (
+    "Data can be a folder, a table (.csv, .tsv, .jsonl or .parquet), shards (.tar), `digits`, `torchvision:NAME` or "
+    "`hf:ORG/NAME`."
+)
 MISTAKES = {
     "finetune --data photo": f"There is no folder 'photo'. Did you mean photos? {KINDS}",
     "finetune --data MNIST": "There is no folder 'MNIST'. For torchvision's dataset say `torchvision:mnist`.",
     "finetune --data torchvision:cifar11": "No torchvision dataset is named 'cifar11'. Did you mean cifar10 or "
     "cifar100? `tl data get --help` lists them.",
-    "finetune --data cat.png": "Data must be a folder of class folders, but cat.png is a file.",
+    "finetune --data cat.png": "Data must be a folder of class folders, or a table (.csv, .tsv, .jsonl, .parquet), but "
+    "cat.png is a file.",
+    "finetune --data nothere.csv": "There is no table 'nothere.csv'. Did you mean there.csv?",
     "finetune --data photos --out photos": "The folder photos exists; nothing is ever overwritten. Choose another "
     "--out.",
     "finetune --resume photos": "photos is not a run folder: it has no config.yaml. Give a folder that "
@@ -49,6 +54,7 @@ print(json.dumps([results, slow]))
 def test_mistakes_are_reported_without_importing_torch(in_folder: Path):
     copy_digits(in_folder / "photos", ["0", "1"], 1)
     (in_folder / "cat.png").touch()
+    (in_folder / "there.csv").touch()
     command = [sys.executable, "-c", RUN_ALL, json.dumps(list(MISTAKES))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     results, slow = json.loads(done.stdout)

@@ -38,9 +38,9 @@ class Samples:
         return self.images.deterministic
 
     @property
-    def are_files(self) -> bool:
-        """Whether the images are files, rather than pixels or items of a dataset."""
-        return self.images.are_files
+    def are_encoded(self) -> bool:
+        """Whether the images are encoded, as files or bytes, rather than pixels or items of a dataset."""
+        return self.images.are_encoded
 
     def name(self, index: int) -> str:
         """Return the image's path, or its number if it has none."""

@@ -12,6 +12,7 @@ from tl_toolkit.data.dataset import eval_images
 from tl_toolkit.data.loaders import default_num_workers, eval_loader
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
+from tl_toolkit.data.sources.names import SHARD_ENDING, TABLE_ENDINGS
 from tl_toolkit.errors import DataError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.files import expand_path, is_file
@@ -50,7 +51,7 @@ def open_labelled(spec: Any, options: SourceOptions | None = None) -> Source:
     if isinstance(spec, str | Path) and str(spec) != DIGITS:
         place = expand_path(spec)
         problem = ""
-        if is_file(place):
+        if is_file(place) and not place.name.lower().endswith((*TABLE_ENDINGS, SHARD_ENDING)):
             problem = f"{spec} is a file, and nothing says what is in it."
         elif files := call_with_stall_guard(_count_unlabelled, place):
             count = plural(files, "file")

@@ -59,7 +59,9 @@ def test_open_source_of_an_unknown_name_says_what_it_could_be(in_folder: Path, s
 
 def test_open_source_of_a_file_refuses(tmp_path: Path):
     (tmp_path / "cat.png").touch()
-    with pytest.raises(UsageError, match=r"Data must be a folder of class folders, but .*cat\.png is a file"):
+    with pytest.raises(
+        UsageError, match=r"Data must be a folder of class folders, or a table .*, but .*cat\.png is a file"
+    ):
         open_source(tmp_path / "cat.png")
 
 

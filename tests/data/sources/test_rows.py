@@ -153,7 +153,7 @@ def test_read_rows_with_a_number_a_class_tells_the_task(cells: list[list[Any]], 
     assert source.task == task
     assert source.class_names == ("cat", "dog")
     expected = np.array(cells, np.float32)
-    assert np.array_equal(np.asarray(source.splits["train"].targets), expected)
+    assert np.asarray(source.splits["train"].targets) == pytest.approx(expected)
 
 
 def test_read_rows_with_single_ones_is_refused_until_the_task_is_said() -> None:
@@ -251,7 +251,7 @@ def test_read_rows_with_image_twice_and_other_labels_is_refused() -> None:
         "'a.png' is in line 2 and in line 3 of birds.csv with different labels, cat and dog. If both are right, write "
         'them as a list in one cell: ["cat", "dog"], or cat;dog with label_separator=";".'
     )
-    assert "different labels, cat and cat, dog" in message_of([["cat"], ["dog", "cat"]], ["a.png", "a.png"])
+    assert "different labels, cat and cat + dog" in message_of([["cat"], ["dog", "cat"]], ["a.png", "a.png"])
 
 
 def test_read_rows_with_image_in_two_splits_is_refused() -> None:

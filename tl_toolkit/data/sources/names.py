@@ -20,6 +20,7 @@ SHARD_ENDING = ".tar"
 
 UNPREFIXED = {
     "digits": "tl_toolkit.data.sources.folder:open_digits",
+    "table": "tl_toolkit.data.sources.table:open_table",
     "folder": "tl_toolkit.data.sources.folder:open_folder",
     "arrays": "tl_toolkit.data.sources.arrays:open_arrays",
     "dataset": "tl_toolkit.data.sources.arrays:open_dataset",
@@ -48,7 +49,33 @@ def check_name(spec: str) -> None:
     if spec.startswith(PREFIX):
         find_entry(spec.removeprefix(PREFIX))
     elif spec != DIGITS and not spec.startswith(PYTHON_PREFIX) and "folder" in candidates(spec):
-        call_with_stall_guard(find_folder, spec)
+        call_with_stall_guard(_find_path, spec)
+
+
+def _find_path(spec: str) -> Path:
+    return find_table(spec) or find_folder(spec)
+
+
+def find_table(spec: str) -> Path | None:
+    """Return the table of that name; None if it is not named like one, or a folder is.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if not spec.lower().endswith(TABLE_ENDINGS):
+        return None
+    path = expand_path(spec)
+    if is_file(path):
+        return path
+    if is_folder(path):
+        return None
+    if "://" in spec:
+        raise UsageError(f"{spec} is far away: download the table, whose images may be URLs, and name the file.")
+    here = path.parent.is_dir()
+    beside = [other.name for other in path.parent.iterdir() if other.suffix.lower() in TABLE_ENDINGS] if here else []
+    near = difflib.get_close_matches(path.name, beside, n=3)
+    suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise UsageError(f"There is no table {spec!r}.{suggestion}")
 
 
 def find_folder(spec: str) -> Path:
@@ -67,7 +94,7 @@ def find_folder(spec: str) -> Path:
 
 def _not_found(spec: str, folder: Path) -> str:
     if is_file(folder):
-        return f"Data must be a folder of class folders, but {spec} is a file."
+        return f"Data must be a folder of class folders, or a table ({', '.join(TABLE_ENDINGS)}), but {spec} is a file."
     if spec.lower() in CATALOGUE:
         return f"There is no folder {spec!r}. For torchvision's dataset say `torchvision:{spec.lower()}`."
     beside = [path.name for path in folder.parent.iterdir() if is_folder(path)] if is_folder(folder.parent) else []

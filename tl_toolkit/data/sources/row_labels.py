@@ -15,15 +15,13 @@ import psutil
 from tl_toolkit.config.choices import Task
 from tl_toolkit.data.sources.base import SourceOptions
 from tl_toolkit.data.sources.folder import nearest_class, note_case
+from tl_toolkit.data.targets import SUM_TOLERANCE, Targets, rows_of
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import format_size
 from tl_toolkit.text import format_value, join_names, named, plural
 
 if TYPE_CHECKING:
     from tl_toolkit.data.sources.rows import Rows
-
-TOLERANCE = 1e-3
-"""Shares of classes sum to 1 within this much: tables often have three digits."""
 
 SEPARATORS = (";", "|", ",")
 """What may separate several labels in a cell, if the parts are classes too."""
@@ -41,34 +39,16 @@ class Labels:
     Attributes:
         task: See `Source`.
         class_names: In the order of the targets.
-        targets: A list of class indices for "multi-class", else float32 (rows, classes) from 0 to 1.
+        targets: A target for each row.
         notes: What a user should know about how they were read.
         stated: Whether the format states the classes.
     """
 
     task: Task
     class_names: tuple[str, ...]
-    targets: Any
+    targets: Targets
     notes: list[str] = field(default_factory=list)
     stated: bool = False
-
-    def same(self, first: int, second: int) -> bool:
-        """Return whether two rows have the same label."""
-        return bool(np.array_equal(self.targets[first], self.targets[second]))
-
-    def describe(self, index: int) -> str:
-        """Return the label of a row for a message."""
-        if self.task == "multi-class":
-            name: str = self.class_names[self.targets[index]]
-            return name
-        row = self.targets[index]
-        return join_names([self.class_names[at] for at in np.flatnonzero(row)]) or "none"
-
-    def present(self, targets: Any) -> set[int]:
-        """Return the classes of some targets."""
-        if self.task == "multi-class":
-            return set(targets)
-        return set(np.flatnonzero(np.asarray(targets).any(axis=0)).tolist())
 
 
 def is_empty(cell: object) -> bool:
@@ -270,7 +250,7 @@ def _numbers(rows: "Rows", options: SourceOptions) -> Labels:
     assert rows.class_names is not None  # They are the names of the columns.
     targets = _number_array(rows)
     sums = targets.sum(axis=1, dtype=np.float64)
-    shares = np.abs(sums - 1) <= TOLERANCE
+    shares = np.abs(sums - 1) <= SUM_TOLERANCE
     whole = bool(((targets == 0) | (targets == 1)).all())
     if options.task == "auto":
         if whole and bool((sums == 1).all()):
@@ -298,7 +278,7 @@ def _numbers(rows: "Rows", options: SourceOptions) -> Labels:
     if task == "multi-label" and (empty := np.flatnonzero(sums == 0).tolist()):
         count = plural(len(empty), "image")
         notes.append(f"{count} of {rows.name} without any label ({places_of(rows.places, empty)}).")
-    return Labels(task, rows.class_names, targets, notes, stated=True)
+    return Labels(task, rows.class_names, rows_of(targets, task), notes, stated=True)
 
 
 def _number_array(rows: "Rows") -> np.ndarray:

@@ -12,6 +12,7 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.folder import OTHER_SPLIT_NAMES, SPLIT_FOLDERS, nearest_class
 from tl_toolkit.data.sources.row_labels import Labels, is_empty, places_of, read_labels
+from tl_toolkit.data.targets import classes_in, name_target, target_of
 from tl_toolkit.errors import DataError
 from tl_toolkit.text import format_value, join_names, named, plural
 
@@ -191,8 +192,9 @@ def _without_repeats(
         if before == index:
             continue
         what = f"{format_value(key)} is in {rows.places[before]} and in {rows.places[index]} of {rows.name}"
-        if not labels.same(before, index):
-            both = f"{labels.describe(before)} and {labels.describe(index)}"
+        one, other = target_of(labels.targets, before), target_of(labels.targets, index)
+        if one != other:
+            both = f"{name_target(one, labels.class_names)} and {name_target(other, labels.class_names)}"
             raise DataError(
                 f"{what} with different labels, {both}. If both are right, write them as a list in one cell: "
                 f'["cat", "dog"], or cat;dog with {named("label_separator", ";")}.'
@@ -214,9 +216,9 @@ def _check_classes_of_train(parts: Mapping[str, Samples], labels: Labels) -> Non
     """Refuse classes that only other splits have, often misspelt ones; stated classes need no image here."""
     if labels.stated or "train" not in parts or len(parts) == 1:
         return
-    learned = labels.present(parts["train"].targets)
+    learned = classes_in(parts["train"].targets)
     for split, samples in parts.items():
-        if unknown := [labels.class_names[index] for index in sorted(labels.present(samples.targets) - learned)]:
+        if unknown := [labels.class_names[index] for index in sorted(classes_in(samples.targets) - learned)]:
             expected = [labels.class_names[index] for index in sorted(learned)]
             near = [
                 f"{name!r} may be {nearest!r}" for name in unknown[:5] if (nearest := nearest_class(name, expected))

@@ -47,8 +47,8 @@ def test_read_metadata_of_foreign_safetensors_says_so(tmp_path: Path):
 
 def test_read_metadata_of_a_newer_format_says_update(tmp_path: Path):
     path = tmp_path / "newer.safetensors"
-    save_file({"a": torch.zeros(1)}, path, {**METADATA.to_metadata(), "format_version": "2"})
-    with pytest.raises(ModelFileError, match="its format is version 2, this tl reads 1; update tl"):
+    save_file({"a": torch.zeros(1)}, path, {**METADATA.to_metadata(), "format_version": "3"})
+    with pytest.raises(ModelFileError, match="its format is version 3, this tl reads 1 and 2; update tl"):
         read_metadata(path)
 
 

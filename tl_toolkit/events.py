@@ -1,10 +1,11 @@
 """Events of a recipe, which the terminal displays and a callback in Python receives."""
 
 import logging
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 log = logging.getLogger("tl_toolkit")
 
@@ -29,6 +30,8 @@ class TrainingProgress:
     loss: float
     accuracy: float
     images_per_second: float
+    exact: bool = False
+    """Whether an image is right only if all of its labels are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class StepRecord:
         train_loss: Mean since the previous StepRecord, with label smoothing and class weights.
         train_accuracy: Likewise, on augmented images in train mode.
         learning_rate: Of the first parameter group.
+        exact: Whether an image is right only if all of its labels are, with thresholds of 0.5; else not in the file.
     """
 
     stage: str
@@ -50,6 +54,11 @@ class StepRecord:
     train_loss: float
     train_accuracy: float
     learning_rate: float
+    exact: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a file."""
+        return {name: value for name, value in asdict(self).items() if name != "exact" or value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,9 @@ class EvalRecord:
         images: Images trained on since the previous evaluation.
         seconds: Of training and validation.
         images_per_second: Of training only.
+        val_mean_average_precision: As a fraction, of several labels an image; the accuracies are then the share of the
+            images whose labels are all right, with a threshold of 0.5. None, and not in the file, for other data.
+        val_mean_average_precision_error: Its standard error.
     """
 
     stage: str
@@ -85,6 +97,28 @@ class EvalRecord:
     images: int
     seconds: float
     images_per_second: float
+    val_mean_average_precision: float | None = None
+    val_mean_average_precision_error: float | None = None
+
+    @property
+    def score(self) -> float:
+        """The figure on val that models are chosen by: accuracy, or with several labels mean average precision."""
+        return self.val_accuracy if self.val_mean_average_precision is None else self.val_mean_average_precision
+
+    @property
+    def score_name(self) -> str:
+        """What `score` is."""
+        return "accuracy" if self.val_mean_average_precision is None else "mAP"
+
+    def standard_error(self, val_images: int) -> float:
+        """Return the standard error of `score`: as the mean of independent images, or as its metric has it."""
+        if self.val_mean_average_precision_error is not None:
+            return self.val_mean_average_precision_error
+        return math.sqrt(self.val_accuracy * (1 - self.val_accuracy) / val_images)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a file, without those that are None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
     def ends_epoch(self) -> bool:
@@ -92,10 +126,10 @@ class EvalRecord:
         return self.step == self.epoch * self.steps
 
     def improves_on(self, other: Self | None) -> bool:
-        """Return whether val accuracy, or with equal accuracy val loss, is better."""
+        """Return whether the score on val, or with equal scores the loss on val, is better."""
         if other is None:
             return True
-        return (self.val_accuracy, -self.val_loss) > (other.val_accuracy, -other.val_loss)
+        return (self.score, -self.val_loss) > (other.score, -other.val_loss)
 
 
 Record = StepRecord | EvalRecord

@@ -13,7 +13,7 @@ import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 
-from tl_toolkit.config.choices import Loss
+from tl_toolkit.config.choices import Loss, Task
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.json_validation import convert
@@ -22,6 +22,9 @@ from tl_toolkit.text import MAX_SHOWN, format_value
 
 FORMAT = "tl_toolkit.model"
 FORMAT_VERSION = "1"
+LABELS_VERSION = "2"
+"""Of a model that gives an image several labels: readers of version 1 alone would take the likeliest for its class."""
+
 MAX_CLASSES = 2**20
 """Largest accepted output of a pretrained classifier, which is built before it is replaced."""
 
@@ -29,7 +32,7 @@ FINGERPRINT_BYTES = 5
 """Per image: 100,000 images take 0.67 MB of the header. Of a million new images, one matches one of a million noted
 images by chance."""
 
-TEXTS = ("architecture", "head", "weights", "loss", "weights_license")
+TEXTS = ("architecture", "head", "weights", "loss", "weights_license", "task")
 """Fields of the header that are text; the others are JSON."""
 
 REQUIRED = {"weights", "metrics", "training", "versions", "input_spec"}
@@ -115,6 +118,9 @@ class ModelMetadata:
         training: Settings of the run.
         versions: Versions of the packages that made the file.
         split_note: The images that the model learned from; None in files of earlier versions.
+        task: Whether an image has one class ("multi-class"), several labels ("multi-label") or shares of classes
+            ("soft").
+        thresholds: Probability from which an image is given each label, of multi-label models; empty for 0.5 each.
     """
 
     architecture: str
@@ -131,6 +137,8 @@ class ModelMetadata:
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     split_note: SplitFingerprints | None = None
+    task: Task = "multi-class"
+    thresholds: tuple[float, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -140,9 +148,10 @@ class ModelMetadata:
     def to_metadata(self) -> dict[str, str]:
         """Return the metadata of a safetensors header: text by name, with numbers, lists and mappings as JSON."""
         note = {"split_note": json.dumps(self.split_note.to_dict())} if self.split_note else {}
+        labels = {} if self.task == "multi-class" else {"task": self.task, "thresholds": json.dumps(self.thresholds)}
         return {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": LABELS_VERSION if self.task == "multi-label" else FORMAT_VERSION,
             "architecture": self.architecture,
             "arch_options": json.dumps(dict(self.arch_options)),
             "head": self.head,
@@ -157,6 +166,7 @@ class ModelMetadata:
             "metrics": json.dumps(dict(self.metrics)),
             "training": json.dumps(dict(self.training)),
             "versions": json.dumps(dict(self.versions)),
+            **labels,
             **note,
         }
 
@@ -174,9 +184,10 @@ class ModelMetadata:
                 "it was not written by tl finetune or tl export --to safetensors: it has no class names. "
                 "Weights alone can be trained with: tl finetune --weights FILE"
             )
-        if metadata.get("format_version") != FORMAT_VERSION:
+        if metadata.get("format_version") not in (FORMAT_VERSION, LABELS_VERSION):
             found = metadata.get("format_version", "unknown")[:MAX_SHOWN]
-            raise ModelFileError(f"its format is version {found}, this tl reads {FORMAT_VERSION}; update tl")
+            known = f"{FORMAT_VERSION} and {LABELS_VERSION}"
+            raise ModelFileError(f"its format is version {found}, this tl reads {known}; update tl")
         try:
             fields = {field.name for field in dataclasses.fields(cls)}
             values: dict[str, Any] = {
@@ -194,9 +205,23 @@ class ModelMetadata:
             raise ModelFileError("its class names are fewer than two, or not all different")
         if model.one_logit and len(model.class_names) != 2:
             raise ModelFileError(f"it has one logit, but {len(model.class_names)} classes")
+        model._check_labels()
         if not 0 < model.base_classes <= MAX_CLASSES:
             raise ModelFileError(f"its base_classes {format_value(model.base_classes)} are not 1 to {MAX_CLASSES:,}")
         return model
+
+    def _check_labels(self) -> None:
+        """Refuse a task or thresholds that contradict the rest.
+
+        Raises:
+            ModelFileError: They do.
+        """
+        if self.task != "multi-class" and self.one_logit:
+            raise ModelFileError(f"it has one logit, but its task is {self.task}")
+        if len(self.thresholds) not in (0, len(self.class_names)):
+            raise ModelFileError(f"it has {len(self.thresholds)} thresholds, but {len(self.class_names)} classes")
+        if not all(0 <= threshold <= 1 for threshold in self.thresholds):
+            raise ModelFileError("its thresholds are not from 0 to 1")
 
 
 def save_model(path: Path, state: Mapping[str, torch.Tensor], metadata: ModelMetadata) -> None:

@@ -60,10 +60,13 @@ STEPS = st.builds(
     StepRecord, stage=st.text(max_size=5), epoch=COUNTS, step=COUNTS, train_loss=NUMBERS, train_accuracy=NUMBERS,
     learning_rate=NUMBERS,
 )  # fmt: skip
+OF_TYPE = {str: st.text(max_size=5), int: COUNTS, float: NUMBERS, float | None: st.none() | NUMBERS}
 EVALS = st.builds(
     EvalRecord,
     **{
-        field.name: {str: st.text(max_size=5), int: COUNTS, float: NUMBERS}[field.type]
+        field.name: {str: st.text(max_size=5), int: COUNTS, float: NUMBERS, float | None: st.none() | NUMBERS}[
+            field.type
+        ]
         for field in dataclasses.fields(EvalRecord)
     },
 )
@@ -77,7 +80,7 @@ def test_metrics_written_and_read_are_the_same_up_to_any_cut(
     path.unlink(missing_ok=True)
     begin_metrics(folder, 0)
     for one in records:
-        append_metrics(folder, dataclasses.asdict(one))
+        append_metrics(folder, one.to_dict())
     whole = path.read_bytes()
     assert begin_metrics(folder, len(whole)) == records
     judged = [one for one in records if isinstance(one, EvalRecord)]

@@ -92,9 +92,9 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
         print_row(_out, name, value)
 
 
-def print_accuracy(value: str) -> None:
-    """Print the accuracy on stdout, highlighted."""
-    print_row(_out, "accuracy", value, style=f"bold {BEST}")
+def print_accuracy(value: str, name: str = "accuracy") -> None:
+    """Print the accuracy on stdout, or the figure that stands in its place, highlighted."""
+    print_row(_out, name, value, style=f"bold {BEST}")
 
 
 def print_line(text: str) -> None:
@@ -189,19 +189,28 @@ def print_bad_images(images: Sequence[tuple[str, str]], most: int | None = None)
     print_table(["image", "error"], listed, console=_err)
 
 
-def print_worst_classes(class_accuracy: Mapping[str, float], every: bool = False) -> None:
-    """Print the accuracy of the worst classes, if any is below 100 %, or of every class."""
+def print_worst_classes(
+    class_accuracy: Mapping[str, float], every: bool = False, columns: tuple[str, str] = ("class", "accuracy")
+) -> None:
+    """Print the accuracy of the worst classes, if any is below 100 %, or of every class.
+
+    Args:
+        class_accuracy: By name.
+        every: Print them all.
+        columns: What a class and its accuracy are called.
+    """
     names = list(class_accuracy)
-    heading = "class"
+    heading, figure = columns
     if not every:
         names = sorted(names, key=lambda name: class_accuracy[name])[:WORST_CLASSES]
         if not names or class_accuracy[names[0]] == 1.0:
             return
     if len(names) < len(class_accuracy):
         names = [name for name in names if class_accuracy[name] < 1.0]
-        heading = f"worst of {len(class_accuracy)} classes"
+        plural = {"class": "classes"}.get(heading, f"{heading}s")
+        heading = f"worst of {len(class_accuracy)} {plural}"
     print_blank()
-    print_table([heading, "accuracy"], [[name, percent(class_accuracy[name])] for name in names], numbers=1)
+    print_table([heading, figure], [[name, percent(class_accuracy[name])] for name in names], numbers=1)
 
 
 def percent(share: float | None) -> str:

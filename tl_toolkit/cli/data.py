@@ -20,6 +20,12 @@ WRONG = 1
 MAX_LISTED = 20
 """Unreadable images that `tl data check` lists; --csv lists all."""
 
+TASK_CLASSES = {
+    "multi-class": "classes",
+    "multi-label": "labels, any number of them an image",
+    "soft": "classes, shares of them an image",
+}
+
 SpecArgument = Annotated[str, typer.Argument(metavar="DATA", help=f"Images: {KINDS}.")]
 
 app = typer.Typer(help="Look at images before training, or download a dataset.", no_args_is_help=True)
@@ -50,8 +56,11 @@ def info(
         counts = zip(*(split.class_counts for split in found.splits.values()), strict=True)
         rows = [[name, *map("{:,}".format, row)] for name, row in zip(found.class_names, counts, strict=True)]
         totals = ["all", *(f"{split.images:,}" for split in found.splits.values())]
-        title = f"{found.name}, {len(found.class_names)} classes"
-        console.print_table(["class", *found.splits], [*rows, totals], title, numbers=len(found.splits))
+        one_each = found.task == "multi-class"
+        title = f"{found.name}, {len(found.class_names)} {TASK_CLASSES[found.task]}"
+        console.print_table(
+            ["class" if one_each else "label", *found.splits], [*rows, totals], title, numbers=len(found.splits)
+        )
         console.print_blank()
         sizes = [[side, *map("{:,.0f}".format, spread)] for side, spread in found.sizes.items()]
         console.print_table(["pixels", "smallest", "median", "largest"], sizes, numbers=3)
@@ -97,9 +106,8 @@ def check(
         console.print_json(dataclasses.asdict(found))
     else:
         counts = ", ".join(f"{images:,} {split}" for split, images in found.images.items())
-        console.print_rows(
-            [("data", f"{found.name}, {len(found.class_names)} classes: {counts} images that can be read")]
-        )
+        classes = f"{len(found.class_names)} {TASK_CLASSES[found.task]}"
+        console.print_rows([("data", f"{found.name}, {classes}: {counts} images that can be read")])
         console.print_bad_images([(image.path, image.reason) for image in found.unreadable], MAX_LISTED)
         for warning in found.warnings:
             console.print_warning(warning)

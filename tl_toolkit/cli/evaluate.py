@@ -53,6 +53,9 @@ def evaluate(
 ) -> None:
     """Evaluate a model on labelled images: loss, top-1, top-5 and the accuracy of each class.
 
+    With several labels an image: mean average precision (mAP), F1, and the
+    figures of each label.
+
     Classes are matched by name. Of its own training data, a model is evaluated
     on what it has not seen. If it learned from some of the images, their share
     is shown.
@@ -77,7 +80,7 @@ def evaluate(
         if not spec:
             raise UsageError(f"{place} does not say what it was trained on: say --data.")
         display(DecisionEvent("data", display_data(spec), "" if data else "what the model was trained on"))
-        learned_with = {} if data else loaded.metadata.training
+        learned_with = {"task": loaded.task} if data else loaded.metadata.training
         settings = {**learned_with, **flags_set(reading)}
         source = open_labelled(spec, SourceOptions.from_settings(settings, download_progress(display)))
         result = evaluate(loaded, source, split, workers=workers, threads=threads, callback=display)
@@ -105,29 +108,42 @@ def _plain(result: "Evaluation", model: str, data: str) -> dict[str, Any]:
 
 
 def _print(result: "Evaluation") -> None:
-    from tl_toolkit.metrics.base import METRICS
+    from tl_toolkit.metrics.base import METRICS, SCORE_OF
 
     scores = result.scores
     seen = "not known"
     if result.seen is not None:
         count = f"{result.seen:,} ({console.percent(result.seen / scores.images)})" if result.seen else "none"
         seen = f"{count} in training"
-    console.print_accuracy(f"{console.percent(scores.accuracy)} of {scores.images:,} images")
+    headline = SCORE_OF[scores.task]
+    if scores.task == "multi-label":
+        console.print_accuracy(f"{console.percent(scores.score)} on {scores.images:,} images", "mAP")
+    else:
+        console.print_accuracy(f"{console.percent(scores.accuracy)} of {scores.images:,} images")
     rows = [("images", f"{result.data}, {result.title}"), ("seen", seen)]
-    columns, by_class = ["class"], {name: [name] for name in result.class_accuracy}
+    columns, by_class = ["class" if result.class_accuracy else "label"], _rows_by_class(result)
     for name, value in scores.values.items():
         metric = METRICS.get(name)
         if isinstance(value, tuple):
             columns.append(metric.label)
             for class_name, row in by_class.items():
                 row.append(_format(result.metrics[name].get(class_name), metric.format))
-        elif value is not None and name != "accuracy":
+        elif value is not None and name != headline:
             rows.append((metric.label, _format(value, metric.format)))
     console.print_rows([*rows, ("loss", _format(scores.loss, "number"))])
-    console.print_blank()
-    console.print_table(columns, by_class.values(), numbers=len(columns) - 1)
+    if len(columns) > 1:
+        console.print_blank()
+        console.print_table(columns, by_class.values(), numbers=len(columns) - 1)
+
+
+def _rows_by_class(result: "Evaluation") -> dict[str, list[str]]:
+    """Return the beginning of a table's row for each class that has images, or for each label."""
+    names = result.class_accuracy or result.metrics.get("threshold", {})
+    return {name: [name] for name in names}
 
 
 def _format(value: float | None, how: str) -> str:
     """Return a metric's value for people; nothing for None."""
+    if how == "count" and value is not None:
+        return f"{value:,.0f}"
     return console.percent(value) if value is None or how == "percent" else f"{value:.4f}"

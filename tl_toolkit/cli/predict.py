@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Format = Literal["table", "json", "jsonl", "csv"]
 STDIN = "-"
 
-ALWAYS_SHOWN = ("image", "class", "probability")
+ALWAYS_SHOWN = ("image", "class", "probability", "labels")
 """Columns that the table always has; empty other columns are left out."""
 
 
@@ -53,6 +53,13 @@ def predict(
     ] = None,
     model: ModelOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="Number of classes to name for each image.")] = 5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Of several labels an image, name those with at least this probability.",
+            show_default="chosen for each label on val",
+        ),
+    ] = None,
     output: Annotated[
         Format | None, typer.Option("--format", "-f", help="How to print.", show_default="as --out ends, or table")
     ] = None,
@@ -69,7 +76,7 @@ def predict(
     precision: PrecisionOption = "auto",
     trust: TrustOption = False,
 ) -> None:
-    """Name the likeliest classes of images.
+    """Name the likeliest classes of images, or of several labels those that are there.
 
     A probability says how sure the network is among the classes that it knows.
     There is no "none of these": a model of ants and bees calls a flower one of
@@ -94,6 +101,8 @@ def predict(
     if images and first is None:
         raise UsageError(_nothing_in(images))
     loaded = load(place, device=device, precision=precision, trust=trust)
+    if threshold is not None:
+        loaded = loaded.with_threshold(threshold)
     status = console.status_console(to_stderr=True)
     console.print_row(status, "model", display_path(place), "" if model else "the newest run")
     if chosen == "table":
@@ -103,7 +112,8 @@ def predict(
         _draw_own_images(loaded, place, grid)
         return
     counter = ResultCounter(_max_images() if grid else 0)
-    _write(counter.count(predict_stream(loaded, chain([first], paths), top_k)), chosen, out)
+    several = loaded.task == "multi-label"
+    _write(counter.count(predict_stream(loaded, chain([first], paths), top_k)), chosen, out, several)
     if grid is not None and counter.first:
         from tl_toolkit.report.sample_images import predicted_images
 
@@ -199,15 +209,15 @@ def _nothing_in(images: list[str]) -> str:
     return f"There is no image in {join_names(images)}."
 
 
-def _write(results: "Iterator[Result]", output: Format, out: Path | None) -> None:
+def _write(results: "Iterator[Result]", output: Format, out: Path | None, several: bool) -> None:
     undecodable = "surrogateescape" if output == "csv" else console.UNDECODABLE_IN_JSON
     if out is not None:
         with atomic_file(out) as temporary, temporary.open("w", encoding="utf-8", errors=undecodable) as file:
-            file.writelines(_lines(results, output))
+            file.writelines(_lines(results, output, several))
     elif output == "table":
-        _print_table(results)
+        _print_table(results, several)
     else:
-        console.write_lines(_lines(results, output), undecodable)
+        console.write_lines(_lines(results, output, several), undecodable)
 
 
 def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
@@ -215,13 +225,14 @@ def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
     from tl_toolkit.cli.progress import ProgressDisplay
     from tl_toolkit.data.seen_images import choose_eval_split, report_seen_images
     from tl_toolkit.data.sources.base import SourceOptions, open_source
-    from tl_toolkit.inference.scoring import remap_targets
+    from tl_toolkit.inference.scoring import check_task, remap_targets
     from tl_toolkit.report.sample_images import choose_sample, sample_images
 
     training = model.metadata.training
     if not training.get("data"):
         raise UsageError(f"{place} does not say what it was trained on: say which IMAGES.")
     source = open_source(training["data"], SourceOptions.from_settings(training))
+    check_task(model, source)
     callback, seed = ProgressDisplay(console.status_console(to_stderr=True)), training.get("seed", 0)
     chosen = choose_eval_split(model.metadata, source, None, callback)
     samples = choose_sample(remap_targets(chosen.samples, source.class_names, model.class_names), seed)
@@ -263,7 +274,7 @@ def _paths(images: Iterable[str]) -> Iterator[str]:
             yield name
 
 
-def _lines(results: "Iterable[Result]", output: Format) -> Iterator[str]:
+def _lines(results: "Iterable[Result]", output: Format, several: bool) -> Iterator[str]:
     if output == "jsonl":
         yield from (json.dumps(result.to_dict(), ensure_ascii=False) + "\n" for result in results)
     elif output == "json":
@@ -271,11 +282,22 @@ def _lines(results: "Iterable[Result]", output: Format) -> Iterator[str]:
         for index, result in enumerate(results):
             yield (",\n" if index else "\n") + json.dumps(result.to_dict(), ensure_ascii=False)
         yield "\n]\n"
+    elif several:
+        yield _csv_line(["path", "labels", "probabilities", "error"])
+        yield from (_csv_line(_label_cells(result.to_dict())) for result in results)
     else:
         columns = ["path", "class_name", "probability", "error"]
         yield _csv_line(columns)
         for result in results:
             yield _csv_line([result.to_dict().get(key, "") for key in columns])
+
+
+def _label_cells(plain: dict[str, Any]) -> list[str]:
+    """Return the cells of a CSV line; labels and probabilities are JSON lists, which a table for training may hold."""
+    if "labels" not in plain:
+        return [plain["path"], "", "", plain["error"]]
+    lists = ([each[key] for each in plain["labels"]] for key in ("class_name", "probability"))
+    return [plain["path"], *(json.dumps(each, ensure_ascii=False) for each in lists), ""]
 
 
 def _csv_line(cells: list[Any]) -> str:
@@ -284,12 +306,34 @@ def _csv_line(cells: list[Any]) -> str:
     return text.getvalue()
 
 
-def _print_table(results: "Iterable[Result]") -> None:
+def _print_table(results: "Iterable[Result]", several: bool) -> None:
+    if several:
+        _print_labels(results)
+        return
     rows = []
     for plain in (result.to_dict() for result in results):
-        others = [f"{each['class_name']} {console.percent(each['probability'])}" for each in plain.get("top_k", [])[1:]]
+        others = [_with_percent(each) for each in plain.get("top_k", [])[1:]]
         likeliest = [plain.get("class_name", ""), console.percent(plain.get("probability"))]
         rows.append([plain["path"], *likeliest, ", ".join(others), plain.get("error", "")])
-    columns = ["image", "class", "probability", "next likeliest", "error"]
+    _print_used(["image", "class", "probability", "next likeliest", "error"], rows)
+
+
+def _print_labels(results: "Iterable[Result]") -> None:
+    """Print the labels of each image, best first, and the likeliest of those that it is not given."""
+    rows = []
+    for plain in (result.to_dict() for result in results):
+        given, top = plain.get("labels", []), plain.get("top_k", [])
+        labels = ", ".join(_with_percent(each) for each in given) or ("none" if "labels" in plain else "")
+        others = ", ".join(_with_percent(each) for each in top if each not in given)
+        rows.append([plain["path"], labels, others, plain.get("error", "")])
+    _print_used(["image", "labels", "next likeliest", "error"], rows)
+
+
+def _with_percent(label: dict[str, Any]) -> str:
+    return f"{label['class_name']} {console.percent(label['probability'])}"
+
+
+def _print_used(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table without the columns that are empty."""
     used = [index for index, name in enumerate(columns) if name in ALWAYS_SHOWN or any(row[index] for row in rows)]
     console.print_table([columns[index] for index in used], [[row[index] for index in used] for row in rows])

@@ -101,7 +101,7 @@ class ProgressDisplay:
             done = event.epoch - 1 + event.step / event.steps
             self._show_progress(event.stage, done, event.epochs, self._numbers(event).plain)
         elif isinstance(event, StepRecord):
-            numbers = f"loss {event.train_loss:.3f}  train {percent(event.train_accuracy):>7}"
+            numbers = f"loss {event.train_loss:.3f}  {_train(event)} {percent(event.train_accuracy):>7}"
             self._line(event.stage, Text(f"step {event.step:,}  {numbers}  lr {event.learning_rate:.3g}"))
         else:
             self._end_epoch(event)
@@ -111,7 +111,7 @@ class ProgressDisplay:
         passing = record.stage == PROBE and record.ends_epoch and record.epoch < record.epochs
         if not passing or self._line_is_due():
             self._line(record.stage, self._numbers(record))
-            self._best_val = max(self._best_val, record.val_accuracy)
+            self._best_val = max(self._best_val, record.score)
         self._show_progress(record.stage, record.step / record.steps, record.epochs, self._numbers(record).plain)
 
     def _numbers(self, event: TrainingProgress | EvalRecord) -> Text:
@@ -119,13 +119,14 @@ class ProgressDisplay:
         wide = self.console.width >= NARROW
         text = Text(f"{event.epoch}/{event.epochs}".rjust(EPOCH_WIDTH))
         if isinstance(event, TrainingProgress):
-            text.append(f"  loss {event.loss:.3f}  train {percent(event.accuracy)}")
+            text.append(f"  loss {event.loss:.3f}  {_train(event)} {percent(event.accuracy)}")
         else:
             text.append(f"  loss {event.train_loss:.3f}")
-            if wide or event.ends_epoch:
+            metric = "" if event.score_name == "accuracy" else f"{event.score_name} "
+            if not metric and (wide or event.ends_epoch):
                 text.append(f"  train {percent(event.train_accuracy):>7}")
-            style = BEST if event.val_accuracy > self._best_val else ""
-            text.append("  ").append(f"val {percent(event.val_accuracy):>7}", style)
+            style = BEST if event.score > self._best_val else ""
+            text.append("  ").append(f"val {metric}{percent(event.score):>7}", style)
             if not event.ends_epoch:
                 return text.append(f"  at step {event.step:,}")
         if wide and event.stage != PROBE:
@@ -166,3 +167,8 @@ class ProgressDisplay:
             print_blank(self.console)
         self._part = part
         self._trains = self._trains or part == "training"
+
+
+def _train(event: TrainingProgress | StepRecord) -> str:
+    """Return what the accuracy on train is called."""
+    return "train all right" if event.exact else "train"

@@ -1,6 +1,5 @@
 """``tl rank``."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,16 +72,16 @@ def rank(
         points = []
         for network in ranked:
             label, milliseconds = f"{network.name} {network.image_size} px", 1000 * network.seconds_per_image
-            points.append(Point(label, milliseconds, network.accuracy, network.standard_error))
-        draw_pareto(points, plot)
+            points.append(Point(label, milliseconds, network.score, network.standard_error))
+        draw_pareto(points, plot, chosen.score_name)
     if as_json:
-        console.print_json([dataclasses.asdict(network) | {"chosen": network is chosen} for network in ranked])
+        console.print_json([network.to_dict() | {"chosen": network is chosen} for network in ranked])
         return
     rows = [
         [
             network.name,
             f"{network.image_size} px",
-            f"{console.percent(network.accuracy)} ± {100 * network.standard_error:.1f}",
+            f"{console.percent(network.score)} ± {100 * network.standard_error:.1f}",
             f"{network.feature_seconds:.1f} s" if network.feature_seconds else "cached",
             f"{network.training_seconds:.0f} s",
             format_size(network.parameter_bytes),
@@ -90,10 +89,10 @@ def rank(
         ]
         for network in ranked
     ]
-    columns = ["network", "input", "accuracy", "features", "training", "file", ""]
+    columns = ["network", "input", chosen.score_name, "features", "training", "file", ""]
     console.print_table(columns, rows, "Linear probe, cross-validated", numbers=6)
     console.print_blank()
     if plot:
-        console.print_rows([("plot", f"{display_path(plot)}: accuracy over time")])
+        console.print_rows([("plot", f"{display_path(plot)}: {chosen.score_name} over time")])
     flags = ["--arch", chosen.arch, "--weights", chosen.weights, "--image-size", str(chosen.image_size)]
     console.print_commands([["tl", "finetune", data, *flags]])

@@ -31,8 +31,12 @@ def print_results(
     _print_accuracy(folder, summary, total)
     stages = _best_by_stage(summary)
     if len(stages) > 1:
-        _print_stages(stages, summary["best_stage"])
-    console.print_worst_classes(summary["class_accuracy"], every=verbose)
+        _print_stages(stages, summary["best_stage"], *_score(summary)[:2])
+    if summary.get("task") == "multi-label":
+        precision = summary.get("test_average_precision") or summary["val_average_precision"]
+        console.print_worst_classes(precision, every=verbose, columns=("label", "AP"))
+    else:
+        console.print_worst_classes(summary.get("class_accuracy", {}), every=verbose)
     console.print_blank()
     if verbose and written:
         console.print_table(["file", "content"], [[path.name, what] for path, what in written])
@@ -42,10 +46,11 @@ def print_results(
 
 
 def _print_accuracy(folder: Path, summary: Mapping[str, Any], total: float | None) -> None:
-    val = f"{console.percent(summary['val_accuracy'])} of {summary['val_images']:,}"
-    tested = summary["test_accuracy"] is not None
-    test = f"{console.percent(summary['test_accuracy'])} of {summary['test_images']:,} test images"
-    console.print_accuracy(test if tested else f"{val} val images")
+    score, name, of = _score(summary)
+    val = f"{console.percent(summary[f'val_{score}'])} {of} {summary['val_images']:,}"
+    tested = summary[f"test_{score}"] is not None
+    test = f"{console.percent(summary[f'test_{score}'])} {of} {summary['test_images']:,} test images"
+    console.print_accuracy(test if tested else f"{val} val images", name)
     rows = [("val", f"{val} images")] if tested else []
     if "best_stage" in summary:  # Earlier versions did not write it.
         rows.append(("kept", _describe_best(summary)))
@@ -53,6 +58,13 @@ def _print_accuracy(folder: Path, summary: Mapping[str, Any], total: float | Non
     if bad := len(summary["bad_images"]):
         rows.append(("left out", f"{plural(bad, 'image')}: {display_path(folder / BAD_IMAGES_FILE)}"))
     console.print_rows(rows)
+
+
+def _score(summary: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the figure that the run chose by: its key, its name, and the word before the number of images."""
+    if summary.get("task") == "multi-label":
+        return "mean_average_precision", "mAP", "on"
+    return "accuracy", "accuracy", "of"
 
 
 def _describe_best(summary: Mapping[str, Any]) -> str:
@@ -69,20 +81,22 @@ def _best_by_stage(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {stage: best if isinstance(best, dict) else {"val_accuracy": best} for stage, best in stages.items()}
 
 
-def _print_stages(stages: Mapping[str, Mapping[str, Any]], best_stage: str) -> None:
-    """Print the best val accuracy of each stage, and which later stages did not pay."""
+def _print_stages(stages: Mapping[str, Mapping[str, Any]], best_stage: str, score: str, name: str) -> None:
+    """Print the best score of each stage on val, and which later stages did not pay."""
+    key = f"val_{score}"
     rows = [
-        [stage, TRAINED.get(stage, ""), console.percent(best["val_accuracy"]), str(best.get("epoch", ""))]
+        [stage, TRAINED.get(stage, ""), console.percent(best[key]), f"{best['epoch']:g}" if "epoch" in best else ""]
         for stage, best in stages.items()
     ]
     console.print_blank()
-    console.print_table(["stage", "trains", "best val", "at epoch"], rows, numbers=2)
+    val = "val" if name == "accuracy" else f"val {name}"
+    console.print_table(["stage", "trains", f"best {val}", "at epoch"], rows, numbers=2)
     names = list(stages)
     if later := names[names.index(best_stage) + 1 :]:
-        best, before = max(stages[stage]["val_accuracy"] for stage in later), stages[best_stage]["val_accuracy"]
+        best, before = max(stages[stage][key] for stage in later), stages[best_stage][key]
         verdict = "did not pay" if best <= before else "brought too little to be sure of"
-        comparison = f"val {console.percent(best)} at best, {console.percent(before)} with {best_stage}, which is kept."
-        console.print_line(f"{join_names(later)} {verdict}: {comparison}")
+        kept = f"{console.percent(before)} with {best_stage}, which is kept."
+        console.print_line(f"{join_names(later)} {verdict}: {val} {console.percent(best)} at best, {kept}")
 
 
 def _next_commands(folder: Path) -> list[list[str]]:

@@ -24,6 +24,7 @@ def problems_between(config: Any) -> list[str]:
         problems.append(
             f"{named('loss')} must be bce with one logit ({named('classes', 1)}): cross-entropy compares two or more."
         )
+    problems += _problems_with_task(config)
     if config.class_weights == config.sampler == "balanced":
         problems.append(
             f"{named('class_weights')} and {named('sampler')} are both balanced, which would make rare classes count "
@@ -48,6 +49,34 @@ def problems_between(config: Any) -> list[str]:
         )
     if isinstance(config.arch_options, tuple):
         problems += [problem for option in config.arch_options if (problem := _problem_with_option(option))]
+    return problems
+
+
+def _problems_with_task(config: Any) -> list[str]:
+    """Return which settings contradict several labels an image or soft labels."""
+    task = config.task
+    if task not in ("multi-label", "soft"):
+        return []
+    data = f"{'several labels an image' if task == 'multi-label' else 'soft labels'} ({named('task', task)})"
+    problems = []
+    if config.classes == 1:
+        problems.append(f"{named('classes', 1)} separates two classes by one logit; {data} need a logit for each.")
+    if task == "multi-label" and config.loss == "cross-entropy":
+        problems.append(
+            f"{named('loss')} must be bce with {data}: cross-entropy makes the probabilities of all classes sum to 1."
+        )
+    if task == "soft" and config.loss == "bce":
+        problems.append(
+            f"{named('loss')} must be cross-entropy with {data}, which sum to 1: bce judges each class on its own."
+        )
+    if config.sampler == "balanced":
+        also = f"; {named('class_weights', 'balanced')} weights the labels instead" if task == "multi-label" else ""
+        problems.append(
+            f"{named('sampler', 'balanced')} shows classes equally often, but with {data} an image is not of one class"
+            f"{also}."
+        )
+    if task == "soft" and config.class_weights == "balanced":
+        problems.append(f"{named('class_weights', 'balanced')} needs the size of each class, which {data} do not have.")
     return problems
 
 

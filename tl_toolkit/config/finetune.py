@@ -170,14 +170,16 @@ class FinetuneConfig:
     )
     clip_gradient: float | None = _training(None, "Maximum norm of the gradient.", gt=0, default_help="off")
     loss: Loss | None = _training(
-        None, "cross-entropy, or bce: each class on its own.", default_help="cross-entropy; bce with --classes 1"
+        None,
+        "cross-entropy, or bce: each class on its own.",
+        default_help="cross-entropy; bce with --classes 1 or several labels",
     )
     label_smoothing: float | None = _training(
         None,
         "Share of each target that is spread over all classes.",
         ge=0,
         lt=1,
-        default_help="0.1; 0 with two classes",
+        default_help="0.1; 0 with two classes, several labels or soft labels",
     )
     norm: choices.Norm | None = _training(
         None,
@@ -196,7 +198,11 @@ class FinetuneConfig:
     )
     mixup: float = _training(0.0, "Alpha of mixup while fine-tuning; 0 is off.", ge=0)
     cutmix: float = _training(0.0, "Alpha of CutMix while fine-tuning; 0 is off.", ge=0)
-    class_weights: choices.ClassWeights = _training("none", "balanced weights the loss by inverse class frequency.")
+    class_weights: choices.ClassWeights = _training(
+        "none",
+        "balanced weights the loss by inverse class frequency; of several labels, the images with a label then count "
+        "as much as those without it.",
+    )
     sampler: choices.Sampler = _training(
         "shuffle", "shuffle shows each image of train once per epoch, balanced shows every class equally often."
     )
@@ -295,8 +301,8 @@ class FinetuneConfig:
 
     @property
     def resolved_loss(self) -> Loss:
-        """The loss, or the default one for `classes`."""
-        return self.loss or ("bce" if self.one_logit else "cross-entropy")
+        """The loss, or the default one for `classes` and `task`."""
+        return self.loss or ("bce" if self.one_logit or self.task == "multi-label" else "cross-entropy")
 
     @property
     def probe_rate(self) -> float | None:

@@ -146,8 +146,8 @@ def check_classes(source: Source, config: FinetuneConfig) -> None:
     found = len(source.class_names)
     if source.task != "multi-class" and found < 2:
         raise DataError(
-            f"{source.name} has one label only ({join_names(source.class_names)}). For a yes or no, give each image one "
-            "of two classes."
+            f"{source.name} has one label only ({join_names(source.class_names)}). For a yes or no, give each image "
+            "one of two classes."
         )
     has = f"{source.name} has {found} classes ({join_names(source.class_names)})"
     if config.one_logit and found != 2:
@@ -188,6 +188,8 @@ def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
     val = splits.val
     if not len(val):
         raise DataError(f"val has no readable images to choose by ({splits.val_origin}). Add images.")
+    if source.task == "multi-label" and not classes_in(val.targets):
+        raise DataError(f"No image of val has a label ({splits.val_origin}), so nothing can be chosen by it. Add some.")
     if len(val) < MIN_RELIABLE_VAL:
         noisy = f"val has {_images(len(val))} only, so model selection will be noisy: see {named('val_split')}."
         callback(WarningEvent(noisy))

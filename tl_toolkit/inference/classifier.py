@@ -1,5 +1,6 @@
 """A trained model with its class names and its preprocessing, ready to predict."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, overload
@@ -7,12 +8,15 @@ from typing import Any, overload
 import torch
 from torch import nn
 
+from tl_toolkit.config.choices import Task
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
+from tl_toolkit.errors import UsageError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.reader_threads import readers
-from tl_toolkit.metrics.logits import probabilities, ranked_classes
+from tl_toolkit.metrics.logits import predicted_labels, probabilities, ranked_classes
 from tl_toolkit.model_file import ModelMetadata
+from tl_toolkit.text import named
 from tl_toolkit.training.device import DeviceSetup
 
 DEFAULT_TOP_K = 5
@@ -35,10 +39,13 @@ class Prediction:
     Attributes:
         path: The image's path, or a name such as "image 0".
         top_k: Classes and probabilities, best first.
+        labels: Of a model of several labels an image, those whose probability is at least their threshold, best first;
+            perhaps none, and perhaps more than `top_k`. None for other models.
     """
 
     path: str
     top_k: tuple[ClassProbability, ...]
+    labels: tuple[ClassProbability, ...] | None = None
 
     @property
     def class_name(self) -> str:
@@ -53,6 +60,8 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         top = [asdict(each) for each in self.top_k]
+        if self.labels is not None:
+            return {"path": self.path, "labels": [asdict(each) for each in self.labels], "top_k": top}
         return {"path": self.path, **top[0], "top_k": top}
 
 
@@ -88,6 +97,36 @@ class ImageClassifier:
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
         return self.metadata.class_names
+
+    @property
+    def task(self) -> Task:
+        """Whether an image has one class, several labels or shares of classes."""
+        return self.metadata.task
+
+    @property
+    def thresholds(self) -> torch.Tensor | None:
+        """Probability from which an image is given each label (classes), float32 on the device; None for 0.5."""
+        chosen = self.metadata.thresholds
+        return torch.tensor(chosen, dtype=torch.float32, device=self.compute.device) if chosen else None
+
+    def with_threshold(self, threshold: float) -> "ImageClassifier":
+        """Return the same model with one threshold for all labels, in place of those chosen on val.
+
+        Args:
+            threshold: Probability from which an image is given a label, between 0 and 1.
+
+        Raises:
+            UsageError: The model gives an image one class, or the threshold is not a probability.
+        """
+        if self.task != "multi-label":
+            raise UsageError(
+                f"{named('threshold')} is for models that give an image several labels; this one, of {self.task} data, "
+                "names the likeliest classes."
+            )
+        if not 0 <= threshold <= 1:
+            raise UsageError(f"{named('threshold')} is a probability from 0 to 1, not {threshold:g}.")
+        metadata = dataclasses.replace(self.metadata, thresholds=(threshold,) * len(self.class_names))
+        return ImageClassifier(self.module, metadata, self.compute)
 
     @property
     def input_spec(self) -> InputSpec:
@@ -147,7 +186,7 @@ class ImageClassifier:
     @overload
     def predict(self, images: list[ImageLike], top_k: int = DEFAULT_TOP_K) -> list[Prediction]: ...
     def predict(self, images: ImageLike | list[ImageLike], top_k: int = DEFAULT_TOP_K) -> Prediction | list[Prediction]:
-        """Name the likeliest classes.
+        """Name the likeliest classes, and of several labels an image those that are there.
 
         Args:
             images: An image, a path, or a list of them.
@@ -164,9 +203,26 @@ class ImageClassifier:
     def to_predictions(self, logits: torch.Tensor, names: Sequence[str], top_k: int) -> list[Prediction]:
         """Return the predictions of images with these logits and names."""
         best = ranked_classes(logits, top_k)
-        shares = probabilities(logits, self.metadata.loss).gather(1, best)
+        shares = probabilities(logits, self.metadata.loss)
+        labels = self._labels(logits, shares)
         predictions = []
-        for name, indices, row in zip(names, best.tolist(), shares.tolist(), strict=True):
+        for image, (name, indices, row) in enumerate(
+            zip(names, best.tolist(), shares.gather(1, best).tolist(), strict=True)
+        ):
             top = (ClassProbability(self.class_names[index], share) for index, share in zip(indices, row, strict=True))
-            predictions.append(Prediction(name, tuple(top)))
+            predictions.append(Prediction(name, tuple(top), labels[image]))
         return predictions
+
+    def _labels(self, logits: torch.Tensor, shares: torch.Tensor) -> Sequence[tuple[ClassProbability, ...] | None]:
+        """Return the labels that each image is given, best first; None for each if the model has one class an image."""
+        if self.task != "multi-label":
+            return [None] * len(logits)
+        thresholds = self.thresholds
+        given = predicted_labels(logits, None if thresholds is None else thresholds.to(logits.device))
+        found = []
+        for row, mask in zip(shares, given, strict=True):
+            indices = mask.nonzero()[:, 0]
+            ranked = indices[row[indices].argsort(descending=True, stable=True)]
+            names = (self.class_names[index] for index in ranked.tolist())
+            found.append(tuple(map(ClassProbability, names, row[ranked].tolist())))
+        return found

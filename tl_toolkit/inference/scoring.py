@@ -13,11 +13,12 @@ from tl_toolkit.data.loaders import default_num_workers, eval_loader
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.data.sources.names import SHARD_ENDING, TABLE_ENDINGS
+from tl_toolkit.data.targets import are_rows, class_indices, classes_in, remap
 from tl_toolkit.errors import DataError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard
-from tl_toolkit.metrics.base import Scores
+from tl_toolkit.metrics.base import Scores, Thresholds
 from tl_toolkit.text import join_names, plural
 from tl_toolkit.training.loop import evaluate_batches
 from tl_toolkit.training.losses import Criterion
@@ -28,8 +29,15 @@ MAX_NAMED = 10
 BATCH = 64
 
 
-def score(model: ImageClassifier, samples: Samples, workers: int | None) -> Scores:
-    """Compute loss and metrics of a model on samples whose targets are the model's own."""
+def score(model: ImageClassifier, samples: Samples, workers: int | None, thresholds: Thresholds = None) -> Scores:
+    """Compute loss and metrics of a model on samples whose targets are the model's own.
+
+    Args:
+        model: The model.
+        samples: The images.
+        workers: Worker processes that decode; None for the default.
+        thresholds: In place of the model's own; see `Metric`.
+    """
     dataset = eval_images(samples, model.input_spec)
     loader = eval_loader(dataset, BATCH, default_num_workers(len(dataset)) if workers is None else workers)
 
@@ -38,7 +46,14 @@ def score(model: ImageClassifier, samples: Samples, workers: int | None) -> Scor
 
     with model.compute.inference():
         return evaluate_batches(
-            model.module, loader, prepare, len(model.class_names), model.compute.device, Criterion(model.metadata.loss)
+            model.module,
+            loader,
+            prepare,
+            len(model.class_names),
+            model.compute.device,
+            Criterion(model.metadata.loss),
+            task=model.task,
+            thresholds=model.thresholds if thresholds is None else thresholds,
         )
 
 
@@ -71,14 +86,30 @@ def _count_unlabelled(folder: Path) -> int:
     return len(are_files) if all(are_files) else 0
 
 
+def check_task(model: ImageClassifier, source: Source) -> None:
+    """Refuse data that say other things of an image than the model does.
+
+    Raises:
+        DataError: One has a class an image, and the other several labels or soft labels.
+    """
+    if model.task != source.task:
+        told = {"multi-class": "one class", "multi-label": "any number of labels", "soft": "shares of the classes"}
+        raise DataError(
+            f"The model gives an image {told[model.task]} ({model.task}), but in {source.name} an image has "
+            f"{told[source.task]} ({source.task}), so they cannot be compared."
+        )
+
+
 def remap_targets(samples: Samples, data_classes: Sequence[str], model_classes: Sequence[str]) -> Samples:
-    """Return the samples with the model's class indices as targets.
+    """Return the samples with the model's class indices as targets, or with its classes in the order of the columns.
 
     Raises:
         DataError: The model does not know a class of the data.
     """
     position = {name: index for index, name in enumerate(model_classes)}
-    used = [data_classes[target] for target in dict.fromkeys(samples.targets)]
+    targets = samples.targets
+    present = sorted(classes_in(targets)) if are_rows(targets) else list(dict.fromkeys(class_indices(targets)))
+    used = [data_classes[target] for target in present]
     unknown = sorted(name for name in used if name not in position)
     if unknown:
         raise DataError(
@@ -86,7 +117,8 @@ def remap_targets(samples: Samples, data_classes: Sequence[str], model_classes: 
             f"{join_names(unknown, MAX_NAMED)}. It knows {join_names(model_classes, MAX_NAMED)}."
             f"{_advice(unknown, used, model_classes)}"
         )
-    return dataclasses.replace(samples, targets=[position[data_classes[target]] for target in samples.targets])
+    places = {target: position[data_classes[target]] for target in present}
+    return dataclasses.replace(samples, targets=remap(targets, places, len(model_classes)))
 
 
 def _advice(unknown: Sequence[str], used: Sequence[str], model_classes: Sequence[str]) -> str:

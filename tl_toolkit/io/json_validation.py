@@ -51,7 +51,12 @@ def parse_dataclass(kind: type[Parsed], value: Any, name: str) -> Parsed:
 @functools.cache
 def _struct_of(kind: Any) -> type[msgspec.Struct]:
     """Return a Struct with a dataclass's fields: of a dataclass itself, msgspec accepts unknown fields."""
-    fields = [(field.name, Count if field.type is int else field.type) for field in dataclasses.fields(kind)]
+    fields = [
+        (field.name, Count if field.type is int else field.type, msgspec.NODEFAULT)
+        if field.default is dataclasses.MISSING
+        else (field.name, field.type, field.default)
+        for field in dataclasses.fields(kind)
+    ]
     return msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=True)
 
 

@@ -3,13 +3,14 @@
 import torch
 
 from tl_toolkit.metrics.base import Metric
-from tl_toolkit.metrics.logits import predicted_classes
+from tl_toolkit.metrics.logits import predicted_classes, true_classes
 
 
 class Accuracy(Metric):
-    """Share of the images whose likeliest class is right."""
+    """Share of the images whose likeliest class is right; of soft labels, the class with the largest share."""
 
     label = "top-1"
+    tasks = ("multi-class", "soft")
 
     def __init__(self, classes: int, device: torch.device) -> None:
         super().__init__(classes, device)
@@ -21,10 +22,9 @@ class Accuracy(Metric):
         self._images += len(targets)
         self._correct += self.correct(logits, targets).sum()
 
-    @staticmethod
-    def correct(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def correct(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return whether each image counts (N, or N and its candidates)."""
-        return predicted_classes(logits) == targets
+        return predicted_classes(logits) == true_classes(targets)
 
     def compute(self) -> float:
         """Return the share over all batches."""

@@ -2,7 +2,8 @@
 
 import torch
 
-from tl_toolkit.metrics.logits import predicted_classes
+from tl_toolkit.config.choices import Task
+from tl_toolkit.metrics.logits import are_right
 
 
 def loss_sum(device: torch.device) -> torch.Tensor:
@@ -23,11 +24,13 @@ class Meter:
         self._loss = loss_sum(device)
         self._correct = torch.zeros((), dtype=torch.long, device=device)
 
-    def update(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Add a batch: its mean loss, logits (N, classes) or (N, 1) of two classes, and targets (N)."""
+    def update(
+        self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor, task: Task = "multi-class"
+    ) -> None:
+        """Add a batch: its mean loss, logits (N, classes) or (N, 1) of two classes, and targets of a task."""
         self.images += len(targets)
         self._loss += loss * len(targets)
-        self._correct += (predicted_classes(logits) == targets).sum()
+        self._correct += are_right(logits, targets, task).sum()
 
     def state(self) -> tuple[int, float, int]:
         """Return plain numbers: images, sum of their losses, number of correct ones."""

@@ -3,6 +3,7 @@
 import torch
 
 from tl_toolkit.metrics.accuracy import Accuracy
+from tl_toolkit.metrics.logits import true_classes
 
 TOP_K = 5
 
@@ -17,7 +18,6 @@ class Top5Accuracy(Accuracy):
         """Return whether there are more than five classes."""
         return classes > TOP_K
 
-    @staticmethod
-    def correct(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def correct(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return whether each of the five likeliest classes (N, 5) is right."""
-        return logits.topk(TOP_K, dim=1).indices == targets[:, None]
+        return logits.topk(TOP_K, dim=1).indices == true_classes(targets)[:, None]

@@ -1,7 +1,6 @@
 """Whether a run continues with its next stage: only if val shows a gain, and never beyond the time budget."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 from tl_toolkit.errors import UsageError
@@ -11,7 +10,7 @@ from tl_toolkit.planning.budget import MIN_EPOCHS, TimeBudget
 from tl_toolkit.planning.cost import DEFAULT_MULTIPLY_ADDS, count_stage, time_stage
 from tl_toolkit.stages.context import RunContext
 from tl_toolkit.text import named
-from tl_toolkit.training.plan import StageConfig, best_by_stage
+from tl_toolkit.training.plan import StageConfig, best_records
 
 
 def fit_to_budget(
@@ -76,7 +75,8 @@ def _default_epochs(context: RunContext, planned: StageConfig) -> tuple[int, str
 
 def _why_not(planned: StageConfig, records: Sequence[EvalRecord], val_images: int, budget: TimeBudget) -> str:
     """Return why val speaks against a stage; empty if it does not."""
-    best = best_by_stage(records)
+    peaks = best_records(records)
+    best = {stage: record.score for stage, record in peaks.items()}
     if max(best.values()) == 1.0:
         return "val has no mistakes left"
     if planned.name != TUNE:
@@ -84,7 +84,7 @@ def _why_not(planned: StageConfig, records: Sequence[EvalRecord], val_images: in
     if LAST_STAGE not in best:
         return "the last stage was left out"
     gain = best[LAST_STAGE] - best[PROBE]
-    error = math.sqrt(best[PROBE] * (1 - best[PROBE]) / val_images)
+    error = peaks[PROBE].standard_error(val_images)
     change = f"the last stage changed val by {100 * gain:+.1f} points"
     if budget.is_set:
         return "" if gain > -error else change

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tl_toolkit.config.checks import AUTO
+from tl_toolkit.config.choices import Task
 from tl_toolkit.events import TRAINED, DecisionEvent, WarningEvent
 from tl_toolkit.io.files import display_data, display_path
 from tl_toolkit.models.backbones import Arch
@@ -46,9 +47,11 @@ def _main_choices(plan: RunPlan, folder: Path) -> list[DecisionEvent]:
     stages = f"{', '.join(earlier)}, then {last}" if earlier else last
     mirrored = "mirrored" if source.allow_hflip else f"not mirrored: {source.name} has left and right"
     random = "shifts" if config.augment == "pad-crop" else "random crops"
+    classes = f"{len(source.class_names)} {_classes(source.task)}"
     head = f"one logit: 0 or more is {source.class_names[1]}" if config.one_logit else "as asked"
     return [
-        DecisionEvent("data", f"{source.name}, {len(source.class_names)} classes: {', '.join(counts)}", val),
+        DecisionEvent("data", f"{source.name}, {classes}: {', '.join(counts)}", val),
+        *_task_choice(source.task),
         DecisionEvent("arch", f"{arch}, {size}", _why_this_arch(plan)),
         DecisionEvent("weights", origin, where.split(",")[0]),
         *([] if config.head == "swap" and not config.one_logit else [DecisionEvent("head", config.head, head)]),
@@ -57,6 +60,17 @@ def _main_choices(plan: RunPlan, folder: Path) -> list[DecisionEvent]:
         DecisionEvent("device", str(context.setup)),
         DecisionEvent("run", display_path(folder)),
     ]
+
+
+def _classes(task: Task) -> str:
+    return "labels" if task == "multi-label" else "classes"
+
+
+def _task_choice(task: Task) -> list[DecisionEvent]:
+    """Return what follows for an image from several labels or soft ones."""
+    if task == "multi-label":
+        return [DecisionEvent("task", task, "any number of labels an image; models are chosen by mAP on val")]
+    return [DecisionEvent("task", task, "shares of the classes that sum to 1")] if task == "soft" else []
 
 
 def _details(plan: RunPlan, threads: Threads) -> list[DecisionEvent]:
@@ -91,7 +105,7 @@ def _why_this_arch(plan: RunPlan) -> str:
     if not plan.ranked:
         return _where_found(plan.context.network.arch) if ":" not in config.arch else ""
     chosen = next(each for each in plan.ranked if (each.arch, each.image_size) == (config.arch, config.image_size))
-    accuracy = f"{100 * chosen.accuracy:.1f} %"
+    accuracy = f"{'' if chosen.score_name == 'accuracy' else 'mAP '}{100 * chosen.score:.1f} %"
     if len(plan.ranked) == 1:
         return f"the only candidate: {accuracy} in a probe"
     rule = "best" if chosen is plan.ranked[0] else "as good as the best, and cheaper,"

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from tl_toolkit.data.prepare import Splits, split_names
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
 from tl_toolkit.data.splits import stratified_sample
+from tl_toolkit.data.targets import class_indices
 from tl_toolkit.errors import DataError, ModelError, UsageError
 from tl_toolkit.events import LAST_STAGE, TUNE, Callback, Event, TaskProgress
 from tl_toolkit.features.extractor import FeatureExtractor
@@ -66,12 +68,14 @@ class RankedNetwork:
         weights: Where its weights are from, as --weights takes it.
         origin: The same in a few words.
         accuracy: Cross-validated accuracy of a linear probe on its frozen features; a fraction.
-        standard_error: Standard error of the accuracy.
+        standard_error: Standard error of the accuracy, or with several labels of the mean average precision.
         feature_seconds: Seconds for the features of the sample; 0 if all were in the cache.
         seconds_per_image: Seconds for decoding and one forward pass.
         training_seconds: Predicted seconds of a training with the config's --tune.
         training_multiply_adds: Multiply-adds of the same.
         parameter_bytes: Bytes of the model file.
+        mean_average_precision: Of several labels an image, cross-validated likewise, and what networks are compared
+            by; the accuracy is then the share of the images whose labels are all right. None for other data.
     """
 
     arch: str
@@ -85,6 +89,21 @@ class RankedNetwork:
     training_seconds: float
     training_multiply_adds: float
     parameter_bytes: int
+    mean_average_precision: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What networks are compared by: accuracy, or with several labels mean average precision."""
+        return self.accuracy if self.mean_average_precision is None else self.mean_average_precision
+
+    @property
+    def score_name(self) -> str:
+        """What `score` is."""
+        return "accuracy" if self.mean_average_precision is None else "mAP"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, without those that are None."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     @property
     def name(self) -> str:
@@ -92,7 +111,9 @@ class RankedNetwork:
         return self.arch.partition(":")[2]
 
     def __str__(self) -> str:
-        return f"{self.name} at {self.image_size} px {100 * self.accuracy:.1f} ± {100 * self.standard_error:.1f} %"
+        metric = "" if self.score_name == "accuracy" else f"{self.score_name} "
+        figure = f"{metric}{100 * self.score:.1f} ± {100 * self.standard_error:.1f} %"
+        return f"{self.name} at {self.image_size} px {figure}"
 
 
 def rank_networks(
@@ -136,8 +157,8 @@ def rank_networks(
 
 
 def _best_first(ranked: Sequence[RankedNetwork]) -> list[RankedNetwork]:
-    """Sort by accuracy, then by cost; cost is counted, since clocks differ from run to run."""
-    return sorted(ranked, key=lambda network: (-network.accuracy, network.training_multiply_adds))
+    """Sort by score, then by cost; cost is counted, since clocks differ from run to run."""
+    return sorted(ranked, key=lambda network: (-network.score, network.training_multiply_adds))
 
 
 def choose_network(ranked: Sequence[RankedNetwork], seconds: float = 0.0) -> RankedNetwork:
@@ -153,7 +174,7 @@ def choose_network(ranked: Sequence[RankedNetwork], seconds: float = 0.0) -> Ran
     best = ranked[0]
     if best.training_seconds <= seconds:
         return best
-    near = [network for network in ranked if network.accuracy >= best.accuracy - best.standard_error]
+    near = [network for network in ranked if network.score >= best.score - best.standard_error]
     cheapest = min(network.training_multiply_adds for network in near)
     return next(network for network in near if network.training_multiply_adds <= cheapest + NEGLIGIBLE_MULTIPLY_ADDS)
 
@@ -240,7 +261,10 @@ def _sample(train: Samples, source: Source, seed: int) -> Samples:
     Raises:
         DataError: No class has a second image to test what was learned from the first.
     """
-    classes = sorted(set(train.targets))
+    if source.task != "multi-class":
+        return _at_most(train, source, seed)
+    targets = class_indices(train.targets)
+    classes = sorted(set(targets))
     if len(classes) == len(train):
         raise DataError(
             f"{source.name} has a single image of each class in train: networks cannot be judged by them. Name one: "
@@ -249,7 +273,12 @@ def _sample(train: Samples, source: Source, seed: int) -> Samples:
     if len(classes) > SAMPLE_CLASSES:
         step = len(classes) / SAMPLE_CLASSES
         chosen = {classes[int(index * step)] for index in range(SAMPLE_CLASSES)}
-        train = train.subset([index for index, target in enumerate(train.targets) if target in chosen])
+        train = train.subset([index for index, target in enumerate(targets) if target in chosen])
+    return _at_most(train, source, seed)
+
+
+def _at_most(train: Samples, source: Source, seed: int) -> Samples:
+    """Return some images, every class in proportion."""
     if len(train) <= SAMPLE_IMAGES:
         return train
     return train.subset(stratified_sample(train.targets, split_names(train, source), SAMPLE_IMAGES, seed)[1])
@@ -293,7 +322,7 @@ def _evaluate(
     seconds = time.perf_counter() - started
     features = torch.cat([rows for rows, _ in batches]).flatten(1)
     targets = torch.cat([targets for _, targets in batches])
-    probe = cross_validate(features, targets, outputs, context.criterion)
+    probe = cross_validate(features, targets, outputs, context.criterion, context.task)
     return _describe(context, splits, weights, extractor, seconds, probe)
 
 
@@ -313,6 +342,7 @@ def _describe(
     fine_tunes = config.tune != AUTO and (TUNE in stages or LAST_STAGE in stages)
     steps = (config.epochs or DEFAULT_EPOCHS) * STEP_COST * len(splits.train) if fine_tunes else 0.0
     return RankedNetwork(
+        mean_average_precision=probe.mean_average_precision,
         arch=str(network.arch),
         image_size=network.input_spec.height,
         weights=network.weights if weights == AUTO else weights,

@@ -76,7 +76,7 @@ def plan_run(config: FinetuneConfig, data: Any, callback: Callback, trust: bool,
     spec = _data_spec(config, data)
     source = open_source(spec, SourceOptions.from_settings(config.to_dict(), download_progress(callback)))
     data_name = config.data if data is None else PYTHON_PREFIX + source.name
-    config = dataclasses.replace(config, data=data_name).with_absolute_paths()
+    config = for_task(dataclasses.replace(config, data=data_name).with_absolute_paths(), source)
     check_classes(source, config)
     requested_weights = config.weights
     ranked: list[RankedNetwork] = []
@@ -95,6 +95,15 @@ def plan_run(config: FinetuneConfig, data: Any, callback: Callback, trust: bool,
     context = RunContext(config, network, source, splits, setup, callback)
     metadata = _metadata(config, network, source, note_splits(splits))
     return RunPlan(context, stages, metadata, requested_weights, ranked)
+
+
+def for_task(config: FinetuneConfig, source: Source) -> FinetuneConfig:
+    """Return the settings for the task of the data, which some settings contradict.
+
+    Raises:
+        ConfigError: Some do.
+    """
+    return config if source.task == "multi-class" else dataclasses.replace(config, task=source.task)
 
 
 def settings_and_data(config: FinetuneConfig | None, data: Any, settings: dict[str, Any]) -> tuple[FinetuneConfig, Any]:
@@ -156,6 +165,7 @@ def _metadata(
         weights=network.origin,
         weights_license=network.license,
         training=config.to_dict(),
+        task=source.task,
         versions=package_versions(),
         split_note=note,
     )

@@ -5,13 +5,14 @@ from typing import Any
 
 from tl_toolkit.data.quality.readability import ExcludedImage, check_splits
 from tl_toolkit.data.seen_images import choose_eval_split, report_seen_images, split_title
-from tl_toolkit.data.sources.base import Source
+from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import DataError
 from tl_toolkit.events import Callback, WarningEvent, log_event
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.inference.scoring import open_labelled, remap_targets, score
+from tl_toolkit.inference.scoring import check_task, open_labelled, remap_targets, score
 from tl_toolkit.metrics.base import Scores
+from tl_toolkit.text import join_names
 from tl_toolkit.training.threads import torch_threads
 
 
@@ -41,8 +42,8 @@ class Evaluation:
 
     @property
     def class_accuracy(self) -> dict[str, float]:
-        """Accuracy of each class that has images, by name."""
-        return self.metrics["class_accuracy"]  # type: ignore[no-any-return]  # as the metric gives it
+        """Accuracy of each class that has images, by name; empty if an image may have several labels or soft ones."""
+        return self.metrics.get("class_accuracy", {})  # type: ignore[no-any-return]  # as the metric gives it
 
     @property
     def title(self) -> str:
@@ -75,9 +76,13 @@ def evaluate(
         UsageError: The data are files without class folders.
         UnknownNameError: There is no such split.
     """
-    source = source if isinstance(source, Source) else open_labelled(source)
+    source = source if isinstance(source, Source) else open_labelled(source, SourceOptions(task=model.task))
     for note in source.notes:
         callback(WarningEvent(note))
+    check_task(model, source)
+    if model.task == "multi-label" and (unlabelled := sorted(set(model.class_names) - set(source.class_names))):
+        missing = f"{source.name} has no label {join_names(unlabelled)}"
+        callback(WarningEvent(f"{missing}, which the model knows: images that are given one count as wrong."))
     chosen = choose_eval_split(model.metadata, source, split, callback)
     name, samples = chosen.split, remap_targets(chosen.samples, source.class_names, model.class_names)
     with torch_threads(threads):

@@ -50,7 +50,7 @@ from tl_toolkit.runs.resuming import (
 from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary
 from tl_toolkit.stages.build import build_stage, stage_fingerprint
 from tl_toolkit.stages.refit import can_refit, refit_head
-from tl_toolkit.stages.scoring import score_split
+from tl_toolkit.stages.scoring import score_split, score_val
 from tl_toolkit.stages.sweep import sweep_probe
 from tl_toolkit.system.cpu_usage import Usage, usage
 from tl_toolkit.text import named
@@ -201,7 +201,7 @@ def _train_and_save(
             )
             features = _train(plan, threads, recorder, stop, folder, budget, checkpoint)
             model = ImageClassifier(context.network.module, plan.metadata, context.setup)
-            val = score_split(model, "val", splits.val, features, workers)
+            val = score_val(model, splits.val, features, workers, context.callback)
             refitted = can_refit(context, plan.stages[0], recorder.best_record.stage)
             if refitted:  # val is scored before the refit, since the head then learns from it.
                 refit_head(context, plan.stages[0])

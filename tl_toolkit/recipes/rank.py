@@ -10,7 +10,7 @@ from tl_toolkit.data.sources.base import SourceOptions, open_source
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import Callback, log_event
 from tl_toolkit.planning.ranking import RankedNetwork, largest_input, rank_networks
-from tl_toolkit.planning.run_plan import settings_and_data
+from tl_toolkit.planning.run_plan import for_task, settings_and_data
 from tl_toolkit.training.threads import torch_threads
 
 
@@ -42,6 +42,7 @@ def rank(
         raise UsageError("arch and arch_options belong to one network, but rank compares several: name them as archs.")
     with torch_threads(config.threads):
         source = open_source(config.data if data is None else data, SourceOptions.from_settings(config.to_dict()))
+        config = for_task(config, source)
         check_classes(source, config)
         splits = prepare_splits(source, config, largest_input(config, archs), callback)
         return rank_networks(config, source, splits, callback, archs)

@@ -67,7 +67,7 @@ class Curve:
 
 
 def draw_curves(curves: Sequence[Curve], path: Path) -> None:
-    """Draw loss and accuracy over the epochs, in two panels.
+    """Draw loss and accuracy, or mean average precision, over the epochs, in two panels.
 
     A single run has its train and val curves, with its stages shaded. Each of several runs has one colour: val is
     solid, the train loss is dashed. The legend is below the panels, where it covers no line.
@@ -90,7 +90,9 @@ def draw_curves(curves: Sequence[Curve], path: Path) -> None:
         for curve in curves:
             _draw_among_others(curve, loss, accuracy)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
-    for axes, name in ((loss, "loss"), (accuracy, "accuracy" if single else "val accuracy")):
+    names = " or ".join(dict.fromkeys(record.score_name for curve in curves for record in curve.records[:1]))
+    panels = ((loss, "loss"), (accuracy, names if single and names == "accuracy" else f"val {names}"))
+    for axes, name in panels:
         axes.set_xlabel("epoch")
         axes.set_title(name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -114,8 +116,9 @@ def _draw_single(curve: Curve, loss: Axes, accuracy: Axes) -> None:
         epochs, records = span.epochs, span.records
         loss.plot(epochs, [record.train_loss for record in records], marker, color="C0", label=train)
         loss.plot(epochs, [record.val_loss for record in records], marker, color="C1", label=val)
-        accuracy.plot(epochs, [record.train_accuracy for record in records], marker, color="C0")
-        accuracy.plot(epochs, [record.val_accuracy for record in records], marker, color="C1")
+        if records[0].score_name == "accuracy":  # Nothing else is computed of train.
+            accuracy.plot(epochs, [record.train_accuracy for record in records], marker, color="C0")
+        accuracy.plot(epochs, [record.score for record in records], marker, color="C1")
     for span in spans:
         for axes in (loss, accuracy):
             what = f"{span.stage}: {TRAINED[span.stage]}" if span.stage in TRAINED else span.stage
@@ -130,7 +133,7 @@ def _draw_among_others(curve: Curve, loss: Axes, accuracy: Axes) -> None:
     color = line.get_color()
     train = [record.train_loss for record in curve.records]
     loss.plot(epochs, train, "--", color=color, linewidth=1, alpha=0.7, label=f"{label}, train")
-    accuracy.plot(epochs, [record.val_accuracy for record in curve.records], marker, color=color)
+    accuracy.plot(epochs, [record.score for record in curve.records], marker, color=color)
 
 
 def _marker(curve: Curve) -> str:

@@ -20,20 +20,20 @@ class LabelledImage:
 
     Attributes:
         image: The decoded image.
-        predicted: The likeliest class.
-        probability: Its probability.
-        truth: The true class, where it is known.
+        predicted: The likeliest class, or the labels that the image is given.
+        probability: Its probability; None for labels.
+        truth: The true class or labels, where they are known.
     """
 
     image: Image.Image
     predicted: str
-    probability: float
+    probability: float | None
     truth: str | None
 
     @property
     def title(self) -> str:
         """The prediction, with a sign and the truth where it is known."""
-        predicted = f"{_short(self.predicted)} {self.probability:.0%}"
+        predicted = _short(self.predicted) + ("" if self.probability is None else f" {self.probability:.0%}")
         if self.truth is None:
             return predicted
         return f"✓ {predicted}" if self.truth == self.predicted else f"✗ {predicted}\nis {_short(self.truth)}"

@@ -38,12 +38,13 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def draw_pareto(points: Sequence[Point], path: Path) -> None:
+def draw_pareto(points: Sequence[Point], path: Path, score_name: str = "accuracy") -> None:
     """Draw accuracy over the time for one image, with standard errors and the Pareto front.
 
     Args:
         points: The networks.
         path: A .png, .pdf or .svg file to write.
+        score_name: What the accuracy is, such as mAP.
 
     Raises:
         UsageError: No figure has such an ending.
@@ -62,7 +63,7 @@ def draw_pareto(points: Sequence[Point], path: Path) -> None:
             point.label, (x, y), (offset, 5), textcoords="offset points", ha=align, fontsize="small", color=color
         )
     axes.set_xlabel("milliseconds for an image: decoding and a forward pass")
-    axes.set_ylabel("cross-validated accuracy of a linear probe")
+    axes.set_ylabel(f"cross-validated {score_name} of a linear probe")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.margins(0.12)
     axes.set_xlim(left=0)

@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from PIL.Image import Image
+
 from tl_toolkit.data.images import open_image
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.splits import stratified_sample
+from tl_toolkit.data.targets import name_target, target_of
 from tl_toolkit.errors import ImageError
 from tl_toolkit.inference.classifier import ImageClassifier, Prediction
 from tl_toolkit.io.reader_threads import call_with_stall_guard
@@ -37,9 +40,20 @@ def sample_images(model: ImageClassifier, samples: Samples, seed: int) -> list[L
         except ImageError:
             continue  # The check of the split, or the evaluation, reports it.
         prediction = model.predict(image, top_k=1)
-        truth = model.class_names[chosen.targets[index]]
-        images.append(LabelledImage(image, prediction.class_name, prediction.probability, truth))
+        target = target_of(chosen.targets, index)
+        if model.task == "soft" and not isinstance(target, int):
+            target = max(target, key=lambda share: share[1])[0]
+        images.append(_labelled(model, image, prediction, name_target(target, model.class_names)))
     return images
+
+
+def _labelled(model: ImageClassifier, image: Image, prediction: Prediction, truth: str | None) -> LabelledImage:
+    """Return an image with its prediction; several labels are in the order of the model's classes, as the truth is."""
+    if prediction.labels is None:
+        return LabelledImage(image, prediction.class_name, prediction.probability, truth)
+    given = {label.class_name for label in prediction.labels}
+    target = tuple((index, 1.0) for index, name in enumerate(model.class_names) if name in given)
+    return LabelledImage(image, name_target(target, model.class_names), None, truth)
 
 
 def predicted_images(model: ImageClassifier, predictions: Iterable[Prediction]) -> list[LabelledImage]:
@@ -47,7 +61,7 @@ def predicted_images(model: ImageClassifier, predictions: Iterable[Prediction]) 
     images: list[LabelledImage] = []
     for prediction in predictions:
         folder = Path(prediction.path).absolute().parent.name
-        truth = folder if folder in model.class_names else None
+        truth = folder if folder in model.class_names and model.task != "multi-label" else None
         image = call_with_stall_guard(open_image, prediction.path, model.input_spec.channels)
-        images.append(LabelledImage(image, prediction.class_name, prediction.probability, truth))
+        images.append(_labelled(model, image, prediction, truth))
     return images

@@ -57,7 +57,7 @@ class TensorBoard:
         self._step = self._before + record.step
         scalars = {"loss/train": record.train_loss, "learning_rate": record.learning_rate}
         if isinstance(record, EvalRecord):
-            scalars |= {"loss/val": record.val_loss, "accuracy": record.val_accuracy}
+            scalars |= {"loss/val": record.val_loss, record.score_name: record.score}
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, self._step)
 

@@ -85,7 +85,7 @@ class Checkpoint:
             "stage": self.stage,
             "settings": dataclasses.asdict(self.settings),
             "state": self.state.values,
-            "best": dataclasses.asdict(self.best) if self.best else None,
+            "best": self.best.to_dict() if self.best else None,
             "best_is_now": self.best_weights is None,
             "metrics_bytes": self.metrics_bytes,
             "seconds": self.seconds,

@@ -1,6 +1,5 @@
 """Recording a run while it trains, so that nothing is lost when it ends early."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,7 +132,7 @@ class RunRecorder:
             callback(event)
             if isinstance(event, TrainingProgress):
                 continue
-            append_metrics(self._folder, dataclasses.asdict(event))
+            append_metrics(self._folder, event.to_dict())
             self._send(event)
             if isinstance(event, EvalRecord):
                 self.records.append(event)

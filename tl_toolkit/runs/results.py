@@ -1,20 +1,21 @@
 """The results of a run: its summary, and the files that it leaves in its folder."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tl_toolkit.config.choices import Task
 from tl_toolkit.data.seen_images import note_refit, seen_in_split
 from tl_toolkit.events import EvalRecord, FileWritten, WarningEvent
 from tl_toolkit.export.base import export_format
 from tl_toolkit.export.weights import export
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE
-from tl_toolkit.metrics.base import Scores
+from tl_toolkit.metrics.base import SCORE_OF, Scores
 from tl_toolkit.model_file import save_model
 from tl_toolkit.report.curves import Curve, draw_curves
 from tl_toolkit.report.sample_images import sample_images
@@ -32,7 +33,10 @@ from tl_toolkit.system.versions import package_versions
 from tl_toolkit.text import named
 from tl_toolkit.training.plan import best_records
 
-METRICS = ("val_accuracy", "val_loss", "test_accuracy", "val_images", "test_images")
+METRICS: Mapping[Task, tuple[str, ...]] = {
+    task: (f"val_{score}", "val_loss", f"test_{score}", "val_images", "test_images") for task, score in SCORE_OF.items()
+}
+"""What the model file says of the results."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def save_results(
         _show_on_board(board, model, context, scores)
     seen = {f"{split}_images_seen": seen_in_split(note, split) for split in ("val", "test")}
     summary = _summarize(context, folder, recorder, scores, seen, threads)
-    metrics = {key: summary[key] for key in METRICS}
+    metrics = {key: summary[key] for key in METRICS[context.task]}
     model.metadata = dataclasses.replace(model.metadata, metrics=metrics, split_note=note)
     _write_files(context, folder, model, summary, recorder.records)
     return summary
@@ -123,12 +127,12 @@ def _summarize(
         **seen,
         **{f"val_{name}": value for name, value in val.items()},
         **{f"test_{name}": test.get(name) for name in val},
-        "class_accuracy": (test or val)["class_accuracy"],
+        **_class_accuracy(context.task, test or val),
         "best_stage": best.stage,
         "best_epoch": best.epoch,
         "refit_on_val": scores.refit_on_val,
         "stages": {
-            stage: {"val_accuracy": record.val_accuracy, "epoch": record.epoch}
+            stage: {f"val_{SCORE_OF[context.task]}": record.score, "epoch": record.epoch}
             for stage, record in best_records(records).items()
         },
         "train_loss": records[-1].train_loss,
@@ -141,6 +145,11 @@ def _summarize(
         "dropped_images": [dataclasses.asdict(image) for image in splits.dropped],
         "versions": package_versions(),
     }
+
+
+def _class_accuracy(task: Task, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run of multi-class data says of its classes, and another of its task."""
+    return {"class_accuracy": metrics["class_accuracy"]} if task == "multi-class" else {"task": task}
 
 
 def _images_per_second(records: Sequence[EvalRecord]) -> float:
@@ -156,8 +165,10 @@ def _show_on_board(board: TensorBoard, model: ImageClassifier, context: RunConte
     blank = torch.zeros(1, spec.channels, spec.height, spec.width, device=model.compute.device)
     if problem := board.add_graph(model.module, blank):
         context.callback(WarningEvent(f"TensorBoard has no graph of this network: {problem}"))
-    metrics = {"val_accuracy": scores.val.accuracy, "val_loss": scores.val.loss}
-    board.add_results(config.to_dict(), metrics | ({"test_accuracy": scores.test.accuracy} if scores.test else {}))
+    name = SCORE_OF[context.task]
+    found = {f"val_{name}": scores.val.score, "val_loss": scores.val.loss}
+    found |= {f"test_{name}": scores.test.score} if scores.test else {}
+    board.add_results(config.to_dict(), {key: value for key, value in found.items() if value is not None})
 
 
 def _write_files(
@@ -179,7 +190,8 @@ def _write_files(
     if excluded := [*splits.bad, *splits.dropped]:
         report(write_bad_images(folder, excluded), "the images that were left out")
     draw_curves([Curve(f"{summary['arch']} on {summary['data']}", records)], folder / CURVES_FILE)
-    report(folder / CURVES_FILE, "loss and accuracy over the epochs")
+    name = "accuracy" if context.task != "multi-label" else "mean average precision"
+    report(folder / CURVES_FILE, f"loss and {name} over the epochs")
     report(folder / CONFIG_FILE, "the settings, to run again")
     report(folder / METRICS_FILE, "a line for each evaluation")
     longer = f"all that {named('resume')} needs to train for more {named('epochs')}"

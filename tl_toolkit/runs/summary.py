@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,6 +26,36 @@ class _Summary(msgspec.Struct, kw_only=True):
     test_accuracy: float | None
     class_accuracy: dict[str, float]
     bad_images: list[Any]
+
+
+class _TaskSummary(msgspec.Struct, kw_only=True):
+    """The fields that are read back of a run with several labels an image, or soft labels."""
+
+    run: str
+    task: Literal["multi-label", "soft"]
+    epochs: Count
+    val_images: Count
+    test_images: Count
+    seconds: Seconds
+    bad_images: list[Any]
+    best_stage: str
+    best_epoch: Count
+    stages: dict[str, dict[str, float]]
+    val_mean_average_precision: float | None = None
+    test_mean_average_precision: float | None = None
+    val_average_precision: dict[str, float] = {}
+    test_average_precision: dict[str, float] | None = None
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        score = "val_mean_average_precision" if self.task == "multi-label" else "val_accuracy"
+        if getattr(self, score) is None:
+            raise ValueError(f"it lacks {score}")
+        if not all(stage.keys() >= {score, "epoch"} for stage in self.stages.values()):
+            raise ValueError(f"a stage lacks {score} or epoch")
+        if self.best_stage not in self.stages:
+            raise ValueError(f"its best_stage {format_value(self.best_stage)} is not one of its stages")
 
 
 class _BestOfStage(msgspec.Struct):
@@ -61,7 +91,8 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     path = folder / SUMMARY_FILE
     try:
         summary: dict[str, Any] = convert(parse_json(path.read_text(encoding="utf-8")), JsonObject)
-        convert(summary, _SummaryWithStages if "stages" in summary else _Summary)
+        kind = _SummaryWithStages if "stages" in summary else _Summary
+        convert(summary, _TaskSummary if "task" in summary else kind)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

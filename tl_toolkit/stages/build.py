@@ -187,6 +187,7 @@ def _make_stage(
         prepare=prepare,
         epochs=stage_config.epochs,
         classes=context.classes,
+        task=context.task,
         criterion=context.criterion,
         clip_gradient=None if solved else config.clip_gradient,  # L-BFGS needs the gradient itself.
         eval_every=config.eval_every if follows else None,

@@ -4,13 +4,16 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from tl_toolkit.config.choices import Task
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.sources.base import Source
-from tl_toolkit.data.targets import class_indices
+from tl_toolkit.data.targets import are_rows, class_indices
 from tl_toolkit.events import Callback
 from tl_toolkit.models.build import BuiltModel
-from tl_toolkit.sampling.class_balance import balanced_weights
+from tl_toolkit.sampling.class_balance import balanced_weights, positive_weights
 from tl_toolkit.stages.images import RunImages
 from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.losses import Criterion
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 LABEL_SMOOTHING = 0.1
 """The default with more than two classes (Szegedy et al. 2016, section 7): spread over one other class, it costs a
 probe on ants and bees 2 points; on Caltech-101 it gains 0.8 with ResNet18 and nothing with tf_efficientnet_lite0
-(cross-validated; tests/benchmarks/NOTES.md)."""
+(cross-validated; tests/benchmarks/NOTES.md). Soft labels say themselves how sure they are, and a label of several is
+a class of two."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class RunContext:
         """Number of classes."""
         return len(self.source.class_names)
 
+    @property
+    def task(self) -> Task:
+        """What the targets are."""
+        return self.source.task
+
     @functools.cached_property
     def images(self) -> RunImages:
         """The images, as the network takes them."""
@@ -75,11 +84,16 @@ class RunContext:
         """The training loss."""
         config, smoothing = self.config, self.config.label_smoothing
         if smoothing is None:
-            smoothing = LABEL_SMOOTHING if self.classes > 2 else 0.0
-        weights = None
-        if config.class_weights == "balanced":
-            weights = balanced_weights(class_indices(self.splits.train.targets), self.classes).to(self.setup.device)
+            smoothing = LABEL_SMOOTHING if self.classes > 2 and self.task == "multi-class" else 0.0
+        weights = self._balancing_weights() if config.class_weights == "balanced" else None
         return Criterion(config.resolved_loss, smoothing, weights)
+
+    def _balancing_weights(self) -> torch.Tensor:
+        """Return the weight of each class, or of the images with each label."""
+        targets = self.splits.train.targets
+        if are_rows(targets):
+            return positive_weights(torch.from_numpy(targets)).to(self.setup.device)
+        return balanced_weights(class_indices(targets), self.classes).to(self.setup.device)
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:

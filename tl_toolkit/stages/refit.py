@@ -3,6 +3,7 @@
 import dataclasses
 
 from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.targets import join
 from tl_toolkit.events import PROBE, DecisionEvent, Event, WarningEvent
 from tl_toolkit.stages.build import build_stage, find_features
 from tl_toolkit.stages.context import RunContext
@@ -15,7 +16,7 @@ def can_refit(context: RunContext, probe: StageConfig, best_stage: str) -> bool:
     """Return whether the head can be solved again on train and val at no cost.
 
     It can if --tune auto keeps a probe that L-BFGS solved, val is taken from train, and the images do not change when
-    they are read again.
+    they are read again. With several labels an image it cannot: their thresholds are those of the head that val judged.
 
     Args:
         context: What the stages of the run share.
@@ -23,6 +24,8 @@ def can_refit(context: RunContext, probe: StageConfig, best_stage: str) -> bool:
         best_stage: The stage whose weights the run keeps.
     """
     splits = context.splits
+    if context.task == "multi-label":
+        return False
     keeps_solution = context.config.tune == "auto" and best_stage == PROBE and probe.optimizer == LBFGS
     unchanging = splits.train.deterministic and splits.train.images.fingerprint(0)
     if not (keeps_solution and splits.val_from_train and unchanging):
@@ -57,4 +60,4 @@ def refit_head(context: RunContext, probe: StageConfig) -> None:
 
 
 def _merge(one: Samples, other: Samples) -> Samples:
-    return Samples(one.images + other.images, [*one.targets, *other.targets])
+    return Samples(one.images + other.images, join(one.targets, other.targets))

@@ -1,16 +1,25 @@
 """Scoring the model of a run on its splits."""
 
+import dataclasses
+
 from tl_toolkit.data.samples import Samples
+from tl_toolkit.events import Callback, DecisionEvent
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.inference import scoring
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.metrics.base import Scores
+from tl_toolkit.metrics.base import Scores, Thresholds
 from tl_toolkit.training.loop import evaluate_batches
 from tl_toolkit.training.losses import Criterion
+from tl_toolkit.training.thresholds import choose_thresholds
 
 
 def score_split(
-    model: ImageClassifier, split: str, samples: Samples, features: FeatureExtractor | None, workers: int
+    model: ImageClassifier,
+    split: str,
+    samples: Samples,
+    features: FeatureExtractor | None,
+    workers: int,
+    thresholds: Thresholds = None,
 ) -> Scores:
     """Score the saved model on a split without computing again what is frozen in it.
 
@@ -20,9 +29,10 @@ def score_split(
         samples: The images of the split.
         features: What the frozen prefix of the last stage gives; None to run the whole network on images.
         workers: Worker processes that decode.
+        thresholds: In place of the model's own; see `Metric`.
     """
     if features is None:
-        return scoring.score(model, samples, workers)
+        return scoring.score(model, samples, workers, thresholds)
     prefix = features.prefix  # Of the same network; features that are not stored run through it too.
     batches = features.eval_batches(split, samples)
     with prefix.bypassed(), model.compute.inference():
@@ -33,4 +43,30 @@ def score_split(
             len(model.class_names),
             model.compute.device,
             Criterion(model.metadata.loss),
+            task=model.task,
+            thresholds=model.thresholds if thresholds is None else thresholds,
         )
+
+
+def score_val(
+    model: ImageClassifier, samples: Samples, features: FeatureExtractor | None, workers: int, callback: Callback
+) -> Scores:
+    """Score the saved model on val, after choosing the thresholds of several labels an image there.
+
+    Args:
+        model: The run's model; its metadata gets the thresholds.
+        samples: The images of val.
+        features: See `score_split`.
+        workers: See `score_split`.
+        callback: Called with the decision.
+    """
+    if model.task != "multi-label":
+        return score_split(model, "val", samples, features, workers)
+    scores = score_split(model, "val", samples, features, workers, choose_thresholds)
+    chosen = scores.values["threshold"]
+    assert isinstance(chosen, tuple)
+    thresholds = tuple(value for value in chosen if value is not None)
+    model.metadata = dataclasses.replace(model.metadata, thresholds=thresholds)
+    value = f"{min(thresholds):.0%} to {max(thresholds):.0%}"
+    callback(DecisionEvent("thresholds", value, "the best F1 of each label on val, few images count less"))
+    return scores

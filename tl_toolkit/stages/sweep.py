@@ -53,6 +53,7 @@ def sweep_probe(context: RunContext, built: BuiltStage) -> BuiltStage:
         raise TrainingError("The loss is not finite at any learning rate: the frozen features are not. Try fp32.")
     record, chosen = best
     pair = f"{chosen.learning_rate:g}, weight decay {chosen.weight_decay:g}"
-    why = f"best of {len(pairs)} pairs: val {record.val_accuracy:.1%}"
+    metric = "" if record.score_name == "accuracy" else f"{record.score_name} "
+    why = f"best of {len(pairs)} pairs: val {metric}{record.score:.1%}"
     context.callback(DecisionEvent("probe-lr", pair, why))
     return dataclasses.replace(built, stage=built.make(chosen, None), config=chosen)

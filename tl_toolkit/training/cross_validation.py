@@ -1,12 +1,17 @@
-"""Cross-validated accuracy of a linear probe on stored features."""
+"""Cross-validated accuracy of a linear probe on stored features; of several labels, mean average precision."""
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
-from tl_toolkit.metrics.logits import predicted_classes
+from tl_toolkit.config.choices import Task
+from tl_toolkit.metrics.base import ScoreMeter
+from tl_toolkit.metrics.logits import true_classes
+from tl_toolkit.sampling.label_balance import divide_by_labels
+from tl_toolkit.training.loop import TRAINING_METRICS
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.optimizers import LBFGS_DEFAULTS, LBFGSWithDecay
 
@@ -20,21 +25,32 @@ class CrossValidation:
     """The accuracy on held-out images.
 
     Attributes:
-        accuracy: A fraction.
+        accuracy: A fraction. Of several labels, of the images whose labels are all right with thresholds of 0.5.
         images: Number of held-out images, each counted once.
+        mean_average_precision: As a fraction, of several labels an image; else None.
+        mean_average_precision_error: Its standard error.
     """
 
     accuracy: float
     images: int
+    mean_average_precision: float | None = None
+    mean_average_precision_error: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What probes are compared by."""
+        return self.accuracy if self.mean_average_precision is None else self.mean_average_precision
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the accuracy, as the mean of independent images."""
+        """Standard error of the score: of the accuracy as the mean of independent images."""
+        if self.mean_average_precision_error is not None:
+            return self.mean_average_precision_error
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.images)
 
 
 def cross_validate(
-    features: torch.Tensor, targets: torch.Tensor, outputs: int, criterion: Criterion
+    features: torch.Tensor, targets: torch.Tensor, outputs: int, criterion: Criterion, task: Task = "multi-class"
 ) -> CrossValidation:
     """Train a probe on all folds but one, evaluate it on that fold, and repeat for each fold.
 
@@ -42,23 +58,33 @@ def cross_validate(
 
     Args:
         features: (N, D), of any floating-point type.
-        targets: Class indices (N).
+        targets: Class indices (N), or rows of numbers (N, classes).
         outputs: Number of logits: one for each class, or one for two classes.
         criterion: The loss.
+        task: What the targets are.
     """
     features = features.float()
-    folds = assign_folds(targets)
-    correct = sum(
-        _count_correct(features, targets, folds == fold, outputs, criterion)
-        for fold in range(FOLDS)
-        if bool((folds == fold).any())
-    )
-    images = int((folds >= 0).sum())
-    return CrossValidation(correct / images, images)
+    folds = assign_folds(targets, task)
+    held_out = [folds == fold for fold in range(FOLDS) if bool((folds == fold).any())]
+    meter = ScoreMeter(max(2, outputs), features.device, TRAINING_METRICS, task)
+    for fold in held_out:
+        logits = _probe_logits(features, targets, fold, outputs, criterion)
+        meter.update(torch.zeros(()), logits, targets[fold])
+    scores = meter.compute()
+    mean, error = (scores.values.get(f"mean_average_precision{end}") for end in ("", "_error"))
+    assert not isinstance(mean, tuple)
+    assert not isinstance(error, tuple)
+    return CrossValidation(scores.accuracy, scores.images, mean, error)
 
 
-def assign_folds(targets: torch.Tensor) -> torch.Tensor:
+def assign_folds(targets: torch.Tensor, task: Task = "multi-class") -> torch.Tensor:
     """Return the fold of each image (N), every class spread over all folds; -1 for the only image of a class."""
+    if task == "multi-label":
+        labels = targets.cpu().numpy() > 0
+        wanted = np.repeat(labels.sum(axis=0)[:, None] / FOLDS, FOLDS, axis=1)
+        parts = divide_by_labels(labels, wanted, [len(labels) / FOLDS] * FOLDS, range(len(labels)))
+        return torch.from_numpy(parts).to(targets.device)
+    targets = true_classes(targets)
     folds = torch.full_like(targets, -1)
     start = 0
     for target in torch.unique(targets):
@@ -69,10 +95,10 @@ def assign_folds(targets: torch.Tensor) -> torch.Tensor:
     return folds
 
 
-def _count_correct(
+def _probe_logits(
     features: torch.Tensor, targets: torch.Tensor, held_out: torch.Tensor, outputs: int, criterion: Criterion
-) -> int:
-    """Train a probe on all images but the held-out ones, and count how many of these it classifies correctly."""
+) -> torch.Tensor:
+    """Train a probe on all images but the held-out ones, and return its logits of these."""
     head = nn.Linear(features.shape[1], outputs, device=features.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -88,4 +114,5 @@ def _count_correct(
     for _ in range(STEPS):
         optimizer.step(closure)
     with torch.no_grad():
-        return int((predicted_classes(head(features[held_out])) == targets[held_out]).sum())
+        logits: torch.Tensor = head(features[held_out])
+    return logits

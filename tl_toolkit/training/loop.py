@@ -12,9 +12,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from tl_toolkit.config.choices import Task
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import EvalRecord, Record, StepRecord, TrainingProgress
-from tl_toolkit.metrics.base import METRICS, ScoreMeter, Scores
+from tl_toolkit.metrics.base import METRICS, ScoreMeter, Scores, Thresholds, Value
 from tl_toolkit.metrics.meter import Meter
 from tl_toolkit.text import named
 from tl_toolkit.training.averaging import averaged, update_average
@@ -29,8 +30,8 @@ Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Prepare = Callable[[torch.Tensor], torch.Tensor]
 """Turns a batch of a loader, on the device, into a network's input."""
 
-TRAINING_METRICS = ("accuracy",)
-"""Computed on val while training, beside the loss."""
+TRAINING_METRICS = ("accuracy", "subset_accuracy", "mean_average_precision", "mean_average_precision_error")
+"""Computed on val while training, beside the loss, as far as they are those of the task."""
 
 PROGRESS_SECONDS = 0.25
 """Seconds between reports of progress. A report reads the loss back from the device, which has to wait for it."""
@@ -58,6 +59,7 @@ class Stage:
         frozen_norm: Keep BatchNorm in eval mode, also in the modules that train, so that its statistics do not change.
         ema: Decay of a moving average of the trained weights, which is then evaluated; None for no average.
         mixing: Mixes the images of a batch; None to leave them unmixed.
+        task: What the targets are.
         eval_context: Makes the context of an evaluation: the precision of prediction, not that of training.
     """
 
@@ -78,6 +80,7 @@ class Stage:
     frozen_norm: bool = False
     ema: float | None = None
     mixing: Mixing | None = None
+    task: Task = "multi-class"
     eval_context: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
 
@@ -168,9 +171,9 @@ def fit(
             if stage.ema:
                 weights = trained_weights(stage.module, stage.trainable)
                 update_average(progress.average, weights, stage.ema, progress.step)
-            progress.since_eval.meter.update(*result)
+            progress.since_eval.meter.update(*result, stage.task)
             if stage.log_every:
-                progress.since_log.meter.update(*result)
+                progress.since_log.meter.update(*result, stage.task)
             yield StepEnd(progress)
             yield from _records_due(stage, progress, accelerator.device)
             if time.perf_counter() - reported >= PROGRESS_SECONDS and progress.since_eval.images:
@@ -200,13 +203,15 @@ def _training_progress(stage: Stage, progress: StageProgress) -> TrainingProgres
     loss, accuracy = _compute_finite(window.meter, stage.name, epoch)
     done = progress.step - (epoch - 1) * steps
     speed = window.images / window.seconds
-    return TrainingProgress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, speed)
+    exact = stage.task == "multi-label"
+    return TrainingProgress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, speed, exact)
 
 
 def _step_record(stage: Stage, progress: StageProgress) -> StepRecord:
     epoch = progress.epoch(len(stage.train))
     loss, accuracy = _compute_finite(progress.since_log.meter, stage.name, epoch)
-    return StepRecord(stage.name, epoch, progress.step, loss, accuracy, float(stage.schedule.get_last_lr()[0]))
+    rate, exact = float(stage.schedule.get_last_lr()[0]), stage.task == "multi-label"
+    return StepRecord(stage.name, epoch, progress.step, loss, accuracy, rate, exact)
 
 
 def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> EvalRecord:
@@ -215,7 +220,14 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
     train_seconds = window.seconds
     with averaged(stage.module, progress.average), stage.eval_context():
         scores = evaluate_batches(
-            stage.module, stage.val, stage.prepare, stage.classes, device, stage.criterion.plain, TRAINING_METRICS
+            stage.module,
+            stage.val,
+            stage.prepare,
+            stage.classes,
+            device,
+            stage.criterion.plain,
+            TRAINING_METRICS,
+            stage.task,
         )
     _check_finite(scores.loss, stage.name, epoch)
     return EvalRecord(
@@ -232,7 +244,14 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
         images=window.images,
         seconds=window.seconds,
         images_per_second=window.images / train_seconds,
+        val_mean_average_precision=_number(scores.values.get("mean_average_precision")),
+        val_mean_average_precision_error=_number(scores.values.get("mean_average_precision_error")),
     )
+
+
+def _number(value: Value) -> float | None:
+    assert not isinstance(value, tuple)
+    return value
 
 
 @torch.inference_mode()
@@ -244,6 +263,8 @@ def evaluate_batches(
     device: torch.device,
     criterion: Criterion,
     metrics: Iterable[str] = METRICS,
+    task: Task = "multi-class",
+    thresholds: Thresholds = None,
 ) -> Scores:
     """Evaluate a module on labelled batches, in eval mode.
 
@@ -255,12 +276,14 @@ def evaluate_batches(
         device: Where the module is.
         criterion: The loss.
         metrics: Names of the metrics to compute; by default all.
+        task: What the targets are.
+        thresholds: See `Metric`.
 
     Raises:
         TrainingError: A step failed.
     """
     module.eval()
-    meter = ScoreMeter(classes, device, metrics)
+    meter = ScoreMeter(classes, device, metrics, task, thresholds)
     with as_training_error("evaluation"):
         for inputs, targets in batches:
             targets = targets.to(device, non_blocking=True)

@@ -17,7 +17,7 @@ class Mixed:
 
     Attributes:
         inputs: (N, ...).
-        partners: Class index of the image that each one is mixed with (N).
+        partners: Target of the image that each one is mixed with: (N), or (N, classes).
         share: Share of the image itself in each input: at least a half, up to the rounding of a rectangle.
     """
 
@@ -48,7 +48,7 @@ class Mixing:
 
         Args:
             inputs: Normalised images or features (N, ...).
-            targets: Class indices (N).
+            targets: (N), or (N, classes).
             step: The step of the stage.
         """
         random = np.random.default_rng(seed_from(self.seed, MIX_KEY, step))

@@ -177,8 +177,8 @@ def _plan_tuning(name: str, config: FinetuneConfig, module: nn.Module) -> StageC
 
 
 def best_by_stage(records: Sequence[EvalRecord]) -> dict[str, float]:
-    """Return the best val accuracy of each stage, and for a probe the last, which is the one that counts."""
-    return {stage: record.val_accuracy for stage, record in best_records(records).items()}
+    """Return the best score on val of each stage, and for a probe the last, which is the one that counts."""
+    return {stage: record.score for stage, record in best_records(records).items()}
 
 
 def best_records(records: Sequence[EvalRecord]) -> dict[str, EvalRecord]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from tl_toolkit.config.choices import Task
 from tl_toolkit.data.quality.class_sizes import class_size_warnings
 from tl_toolkit.data.quality.duplicate_policy import describe_duplicates, describe_near
 from tl_toolkit.data.quality.duplicates import (
@@ -51,6 +52,7 @@ class DatasetInfo:
         modes: Number of images by Pillow's mode, the most frequent first.
         oddities: What is odd, in words.
         bad_images: Images that cannot be read.
+        task: Whether an image has one class, several labels or soft ones.
     """
 
     name: str
@@ -60,6 +62,7 @@ class DatasetInfo:
     modes: dict[str, int]
     oddities: tuple[str, ...]
     bad_images: tuple[ExcludedImage, ...]
+    task: Task = "multi-class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class DataCheck:
         wrong: Whether a figure of a run would be wrong: images are in several splits or classes.
         problems: Every image that something is wrong with.
         images: Readable images, by split: an image may be of no class or of several.
+        task: Whether an image has one class, several labels or soft ones.
     """
 
     name: str
@@ -108,6 +112,7 @@ class DataCheck:
     wrong: bool
     problems: tuple[DataIssue, ...]
     images: dict[str, int]
+    task: Task = "multi-class"
 
     @property
     def unreadable(self) -> list[DataIssue]:
@@ -149,6 +154,7 @@ def inspect_data(source: Source, callback: Callback) -> DatasetInfo:
         modes=modes,
         oddities=tuple(oddities),
         bad_images=tuple(image for result in scanned.values() for image in result.bad),
+        task=source.task,
     )
 
 
@@ -196,7 +202,7 @@ def check_data(source: Source, callback: Callback) -> DataCheck:
     ]
     wrong = bool(copies.leaks or copies.conflicts)
     problems = (*unreadable, *alike)
-    return DataCheck(source.name, source.class_names, counts, tuple(warnings), wrong, problems, images)
+    return DataCheck(source.name, source.class_names, counts, tuple(warnings), wrong, problems, images, source.task)
 
 
 def _size_warnings(source: Source, counts: Mapping[str, Sequence[int]], images: Mapping[str, int]) -> list[str]:

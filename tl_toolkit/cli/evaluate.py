@@ -117,7 +117,9 @@ def _print(result: "Evaluation") -> None:
         seen = f"{count} in training"
     headline = SCORE_OF[scores.task]
     if scores.task == "multi-label":
-        console.print_accuracy(f"{console.percent(scores.score)} on {scores.images:,} images", "mAP")
+        error = scores.values["mean_average_precision_error"]
+        spread = f" ± {100 * error:.1f}" if isinstance(error, float) else ""
+        console.print_accuracy(f"{console.percent(scores.score)}{spread} on {scores.images:,} images", "mAP")
     else:
         console.print_accuracy(f"{console.percent(scores.accuracy)} of {scores.images:,} images")
     rows = [("images", f"{result.data}, {result.title}"), ("seen", seen)]
@@ -128,7 +130,7 @@ def _print(result: "Evaluation") -> None:
             columns.append(metric.label)
             for class_name, row in by_class.items():
                 row.append(_format(result.metrics[name].get(class_name), metric.format))
-        elif value is not None and name != headline:
+        elif value is not None and name not in (headline, f"{headline}_error"):
             rows.append((metric.label, _format(value, metric.format)))
     console.print_rows([*rows, ("loss", _format(scores.loss, "number"))])
     if len(columns) > 1:

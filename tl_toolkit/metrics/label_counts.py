@@ -90,7 +90,6 @@ class Threshold(LabelMetric):
     """Probability from which an image is given each label."""
 
     label = "threshold"
-    format = "number"
 
     def derive(self, source: LabelScores) -> tuple[float | None, ...]:
         """Return the probability of each label."""

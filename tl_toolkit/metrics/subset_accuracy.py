@@ -10,7 +10,7 @@ class SubsetAccuracy(LabelMetric):
     It is what scikit-learn's `accuracy_score` computes for several labels an image.
     """
 
-    label = "all labels right"
+    label = "all right"
 
     def derive(self, source: LabelScores) -> float:
         """Return the share."""

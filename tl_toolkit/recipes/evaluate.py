@@ -8,7 +8,7 @@ from tl_toolkit.data.seen_images import choose_eval_split, report_seen_images, s
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import DataError
-from tl_toolkit.events import Callback, WarningEvent, log_event
+from tl_toolkit.events import Callback, DecisionEvent, WarningEvent, log_event
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.scoring import check_task, open_labelled, remap_targets, score
 from tl_toolkit.metrics.base import Scores
@@ -90,6 +90,10 @@ def evaluate(
         if not checked.results:
             raise DataError(f"{name} of {source.name} has no readable image.")
         seen = report_seen_images(model.metadata, checked.readable, callback)
+        if model.task == "multi-label" and name == "val" and model.metadata.thresholds:
+            callback(
+                DecisionEvent("thresholds", "chosen on val", "its F1 is a little high, its mAP needs no thresholds")
+            )
         scores = score(model, checked.readable, workers)
     metrics = scores.to_dict(model.class_names)
     return Evaluation(source.name, name, scores, metrics, checked.bad, chosen.of_run, chosen.left_out, seen)

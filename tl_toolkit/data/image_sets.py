@@ -39,6 +39,18 @@ class ImageSet(ABC):
         """Return 16 bytes that change when the image changes, without decoding it; None if nothing tells."""
         return None
 
+    @property
+    def shards(self) -> Sequence[int] | None:
+        """The shard of each image, if it is much quicker to read the images of a shard together; else None.
+
+        Training then reads a few shards at a time; see `shard_order`.
+        """
+        return None
+
+    def size(self, index: int) -> int | None:  # noqa: ARG002
+        """Return the bytes of an encoded image without a path, if they are known without reading it; else None."""
+        return None
+
     def content_hash(self, index: int) -> bytes | None:  # noqa: ARG002
         """Return 16 bytes of the content of an image without a path; None if it is unknown, or not yet known.
 
@@ -163,6 +175,20 @@ class Subset(ImageSet):
     def fingerprint(self, index: int) -> bytes | None:
         images, place = self.places[index]
         return images.fingerprint(place)
+
+    @property
+    def shards(self) -> Sequence[int] | None:
+        sets = {id(images): images for images, _ in self.places}
+        within = {key: images.shards for key, images in sets.items()}
+        if any(shards is None for shards in within.values()):
+            return None
+        numbers: dict[tuple[int, int], int] = {}
+        shards = ((id(images), int((within[id(images)] or ())[place])) for images, place in self.places)
+        return [numbers.setdefault(shard, len(numbers)) for shard in shards]
+
+    def size(self, index: int) -> int | None:
+        images, place = self.places[index]
+        return images.size(place)
 
     def content_hash(self, index: int) -> bytes | None:
         images, place = self.places[index]

@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from tl_toolkit.data.dataset import AugmentationKey, ImageDataset, InMemoryDataset
 from tl_toolkit.data.workers import WorkerMonitor
-from tl_toolkit.sampling.class_balance import class_balanced_order, occurrence_counts
+from tl_toolkit.sampling.class_balance import occurrence_counts
+from tl_toolkit.sampling.order import epoch_order
 from tl_toolkit.sampling.rng import seed_from
 from tl_toolkit.system.cores import cores_to_use
 
@@ -29,13 +30,17 @@ class KeyedShuffleSampler(Sampler[AugmentationKey]):
         count: Number of samples.
         seed: Seed of the order.
         balance: Class index of each sample, to show all classes equally often; see `class_balanced_order`.
+        shards: The shard of each sample, to read a few shards at a time; see `shard_order`.
         first: Place in the order where the next iteration begins.
     """
 
-    def __init__(self, count: int, seed: int, balance: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, count: int, seed: int, balance: Sequence[int] | None = None, shards: Sequence[int] | None = None
+    ) -> None:
         self.count = count
         self.seed = seed
         self.balance = None if balance is None else torch.tensor(balance)
+        self.shards = None if shards is None else torch.as_tensor(shards)
         self.epoch = 0
         self.first = 0
 
@@ -48,16 +53,18 @@ class KeyedShuffleSampler(Sampler[AugmentationKey]):
 
     def __iter__(self) -> Iterator[AugmentationKey]:
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
-        if self.balance is None:
-            order = torch.randperm(self.count, generator=generator)
-        else:
-            order = class_balanced_order(self.balance, generator)
+        order = epoch_order(self.count, generator, self.balance, self.shards)
+        if self.balance is not None:
             order += occurrence_counts(order) * self.count  # An image has another augmentation each time.
         return iter([(self.epoch, index) for index in order[self.first :].tolist()])
 
 
 class ResumableLoader:
-    """A loader of shuffled batches that can start in the middle of an epoch; `streaming` says what resuming gives.
+    """A loader of shuffled batches that can start in the middle of an epoch.
+
+    After a stop at any batch, training gets the samples that it would have got without the stop: the same ones, in the
+    same order, with the same augmentation, for any number of worker processes. The order is drawn from (seed, epoch) and
+    an augmentation from (seed, epoch, index), neither from what was drawn before. Nothing is read of what is skipped.
 
     Args:
         loader: The loader that Accelerate prepared.
@@ -89,7 +96,8 @@ def train_loader(
     balance: Sequence[int] | None = None,
 ) -> DataLoader[Any]:
     """Return shuffled and augmented batches, without a last batch of one image, which BatchNorm cannot learn from."""
-    sampler = KeyedShuffleSampler(len(dataset), dataset.seed, balance)
+    shards = None if isinstance(dataset, InMemoryDataset) else dataset.samples.images.shards
+    sampler = KeyedShuffleSampler(len(dataset), dataset.seed, balance, shards)
     lonely_last = len(dataset) > batch_size and len(dataset) % batch_size == 1
     return _loader(dataset, batch_size, workers, sampler, drop_last or lonely_last)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from tl_toolkit.io.row_cache import Rows
-from tl_toolkit.sampling.class_balance import class_balanced_order
+from tl_toolkit.sampling.order import epoch_order
 from tl_toolkit.sampling.rng import seed_from
 from tl_toolkit.training.loop import Batches
 
@@ -56,6 +56,11 @@ class ViewBatchSampler:
         self._batches = count // batch_size if drop_last or last_is_single else -(-count // batch_size)
         self.balance = None if balance is None else torch.tensor(balance)
         self.epoch = self.first = 0
+        self.shards: torch.Tensor | None = None
+
+    def read_by_shard(self, shards: Sequence[int] | None) -> None:
+        """Draw an order that reads a few shards at a time, for images whose features are not stored."""
+        self.shards = None if shards is None else torch.as_tensor(shards)
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
         """Set the epoch of the next iteration, and its first batch."""
@@ -67,12 +72,10 @@ class ViewBatchSampler:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield indices (N) and views (N) of each batch."""
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
-        if self.balance is None:
-            order = torch.randperm(self.count, generator=generator)
-            views = torch.randint(self.views, (self.count,), generator=generator)[order]
-        else:  # An image may come several times, each time in a view of its own.
-            order = class_balanced_order(self.balance, generator)
-            views = torch.randint(self.views, (self.count,), generator=generator)
+        order = epoch_order(self.count, generator, self.balance, self.shards)
+        views = torch.randint(self.views, (self.count,), generator=generator)
+        if self.balance is None:  # Else an image may come several times, each time in a view of its own.
+            views = views[order]
         for batch in range(self.first, self._batches):
             here = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             yield order[here], views[here]

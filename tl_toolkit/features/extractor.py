@@ -98,6 +98,7 @@ class FeatureExtractor:
         features = self._load_or_compute("train", samples, views)
         if features:
             return FeatureBatches(features, order, self._setup.device)
+        order.read_by_shard(samples.images.shards)
         loader = view_loader(self._dataset(samples, views), order, self._images.workers)
         return UncachedFeatures(loader, self._run_prefix, order)
 

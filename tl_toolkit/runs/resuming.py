@@ -16,6 +16,7 @@ from tl_toolkit.errors import ModelFileError, UsageError
 from tl_toolkit.io.files import expand_path, is_folder
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE
 from tl_toolkit.runs.checkpoint import Checkpoint
+from tl_toolkit.sampling.order import ORDER, SHUFFLED
 from tl_toolkit.text import MAX_SHOWN, join_names, named, names_flags
 from tl_toolkit.training.loop import Stage, StageProgress
 from tl_toolkit.training.plan import StageConfig
@@ -117,10 +118,14 @@ def check_resumable(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Pa
     Raises:
         UsageError: Something changed.
     """
+    if ORDER in saved:
+        now = {ORDER: SHUFFLED, **now}
     changed = [name for name in now if _differs(name, saved, now)]
     if not changed:
         return
-    what = [f"{name} ({_cut(saved.get(name))} before, {_cut(now[name])} now)" for name in changed if name != "settings"]
+    what = [
+        f"{name} ({_cut(_before(name, saved))} before, {_cut(now[name])} now)" for name in changed if name != "settings"
+    ]
     if "settings" in changed:
         before, after = _fixed_settings(saved), now["settings"]
         differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
@@ -143,8 +148,14 @@ def _differs(name: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> boo
         return bool(_fixed_settings(saved) != now[name])
     if name.startswith(contents_of("")) or (name == CLASSES and name not in saved):
         return False
+    if name == ORDER:
+        return bool(_before(name, saved) != now[name])
     contents = contents_of(name)
     return bool(saved.get(name) != now[name]) and (contents not in now or saved.get(contents) != now[contents])
+
+
+def _before(name: str, saved: Mapping[str, Any]) -> object:
+    return saved.get(name, SHUFFLED if name == ORDER else None)
 
 
 def _fixed_settings(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader
 
 from tl_toolkit.data.loaders import ResumableLoader, eval_loader, train_loader
 from tl_toolkit.events import PROBE, DecisionEvent
-from tl_toolkit.features.batches import PROBE_BATCH, ViewBatchSampler
+from tl_toolkit.features.batches import PROBE_BATCH, FeatureBatches, ViewBatchSampler
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.frozen_prefix import find_prefix, frozen_digest
+from tl_toolkit.sampling.order import BY_SHARD, ORDER
 from tl_toolkit.stages.context import RunContext
 from tl_toolkit.stages.images import EVAL_BATCH
 from tl_toolkit.training.loop import Batches, Prepare, Stage
@@ -233,4 +234,5 @@ def stage_fingerprint(context: RunContext, built: BuiltStage) -> dict[str, Any]:
     weights = built.features.digest if built.features else ""
     if not built.features and "" not in trainable:
         weights = frozen_digest(context.network.module, trainable)
-    return {**context.fingerprint, "pretrained weights": weights}
+    by_shard = not isinstance(built.stage.train, FeatureBatches) and context.splits.train.images.shards is not None
+    return {**context.fingerprint, "pretrained weights": weights, **({ORDER: BY_SHARD} if by_shard else {})}

@@ -1,4 +1,4 @@
-"""``tl data info``, ``tl data check`` and ``tl data get``."""
+"""``tl data info``, ``tl data check``, ``tl data pack`` and ``tl data get``."""
 
 import dataclasses
 from pathlib import Path
@@ -9,13 +9,13 @@ import typer
 from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
-from tl_toolkit.cli.options import UNREADABLE, JsonOption, flags_set, with_source_flags
-from tl_toolkit.config.choices import KINDS
+from tl_toolkit.cli.options import UNREADABLE, DataSpec, JsonOption, flags_set, with_source_flags
+from tl_toolkit.cli.pack import pack
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import display_path
 
 WRONG = 1
-"""Exit code of `tl data check` if images are in several splits or classes."""
+"""Exit code of `tl data check` if images are in several splits or classes, or shards have other bytes."""
 
 MAX_LISTED = 20
 """Unreadable images that `tl data check` lists; --csv lists all."""
@@ -26,16 +26,15 @@ TASK_CLASSES = {
     "soft": "classes, shares of them an image",
 }
 
-SpecArgument = Annotated[str, typer.Argument(metavar="DATA", help=f"Images: {KINDS}.")]
-
-app = typer.Typer(help="Look at images before training, or download a dataset.", no_args_is_help=True)
+app = typer.Typer(help="Look at images before training, pack them, or download a dataset.", no_args_is_help=True)
+app.command(epilog="Example: tl data pack photos/ --out shards/")(pack)
 
 
 @app.command()
 @with_source_flags
 def info(
     *,
-    spec: SpecArgument,
+    spec: DataSpec,
     as_json: JsonOption = False,
     **reading: Any,
 ) -> None:
@@ -74,18 +73,21 @@ def info(
 
 
 @app.command(
-    epilog="Exit codes: 0 nothing is wrong, or only odd; 1 images are in several splits or classes; 3 images cannot be "
-    "read."
+    epilog="Exit codes: 0 nothing is wrong, or only odd; 1 images are in several splits or classes, or a shard is not "
+    "as it was packed; 3 images cannot be read."
 )
 @with_source_flags
 def check(
     *,
-    spec: SpecArgument,
+    spec: DataSpec,
     csv: Annotated[Path | None, typer.Option(help="Write every image that something is wrong with.")] = None,
     as_json: JsonOption = False,
     **reading: Any,
 ) -> None:
-    """Decode every image and report unreadable and identical ones, near duplicates, and classes of odd size."""
+    """Decode every image and report unreadable and identical ones, near duplicates, and classes of odd size.
+
+    Of packed shards, compare the checksums too.
+    """
     if csv is not None and csv.exists():
         raise UsageError(f"{csv} exists; nothing is ever overwritten. Choose another name.")
     if csv is not None and not csv.parent.is_dir():

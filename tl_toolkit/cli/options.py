@@ -50,6 +50,7 @@ ThreadsOption = Annotated[
         show_default="OMP_NUM_THREADS, else all that it may use",
     ),
 ]
+DataSpec = Annotated[str, typer.Argument(metavar="DATA", help=f"Images: {KINDS}.")]
 DataArgument = Annotated[str | None, typer.Argument(metavar="DATA", help=f"Images: {KINDS}; same as --data.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 

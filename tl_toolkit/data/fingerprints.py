@@ -30,21 +30,40 @@ def content_fingerprints(samples: Samples, cache: FileCache | None = None) -> li
         return [None] * len(samples)
     paths = map(samples.images.path, range(len(samples)))
     files = {index: path for index, path in enumerate(paths) if path}
-    digests = _digests(samples, files, cache)
-    contents = (digests[i] if i in files else samples.images.content_hash(i) for i in range(len(samples)))
+    # Of pixels this is quick; encoded images are read for it, like files.
+    encoded = [index for index in range(len(samples)) if index not in files] if samples.are_encoded else []
+    digests = _digests(samples, files, encoded, cache)
+    contents = (digests[i] if i in digests else samples.images.content_hash(i) for i in range(len(samples)))
     return [content[:FINGERPRINT_BYTES] if content else None for content in contents]
 
 
-def _digests(samples: Samples, files: dict[int, str], cache: FileCache | None) -> dict[int, bytes | None]:
-    """Return digests of whole files, from the cache or by reading them; None for a file that cannot be read."""
-    identities = call_with_stall_guard(samples.identities) if cache and files else []
+def _digests(
+    samples: Samples, files: dict[int, str], encoded: list[int], cache: FileCache | None
+) -> dict[int, bytes | None]:
+    """Return digests of whole files and of encoded images, from the cache or by reading them.
+
+    Args:
+        samples: The images.
+        files: Path by index.
+        encoded: Indices of encoded images.
+        cache: Digests that are known; new ones are added.
+
+    Returns:
+        None for what cannot be read.
+    """
+
+    def read(index: int) -> bytes | None:
+        return _read_digest(files[index]) if index in files else samples.images.content_hash(index)
+
+    indices = [*files, *encoded]
+    identities = call_with_stall_guard(samples.identities) if cache and indices else []
     found = {index: row.numpy().tobytes() for index, row in cache.find(identities).items()} if cache else {}
-    new = [index for index in files if index not in found]
-    outcomes = readers().start(_read_digest, [files[index] for index in new]).outcomes()
-    read = {index: digest for index, digest in zip(new, outcomes, strict=True) if isinstance(digest, bytes)}
+    new = [index for index in indices if index not in found]
+    outcomes = readers().start(read, new).outcomes()
+    known = {index: digest for index, digest in zip(new, outcomes, strict=True) if isinstance(digest, bytes)}
     if cache:
-        cache.add({identity: list(digest) for index, digest in read.items() if (identity := identities[index])})
-    return dict.fromkeys(files) | found | read
+        cache.add({identity: list(digest) for index, digest in known.items() if (identity := identities[index])})
+    return dict.fromkeys(indices) | found | known
 
 
 def _read_digest(path: str) -> bytes | None:

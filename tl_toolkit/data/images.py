@@ -14,7 +14,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from tl_toolkit.errors import ImageError
-from tl_toolkit.io.reader_threads import begin_file, end_file
+from tl_toolkit.io.reader_threads import begin_file, end_file, reading
 from tl_toolkit.io.row_cache import IDENTITY_BYTES, fingerprint_content, fingerprint_file
 
 for category in (UserWarning, RuntimeWarning):
@@ -119,6 +119,34 @@ def is_image_file(path: str) -> bool:
         return True
 
 
+def read_file(path: str | Path) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no regular file, or is empty.
+    """
+    with reading(path):
+        _check_file(path)
+        return Path(path).read_bytes()
+
+
+def encoded_ending(content: bytes) -> str:
+    """Return the ending of a file's name for the bytes of an image, such as "jpg".
+
+    Raises:
+        ValueError: They are of no known format.
+    """
+    if _brand(content) in HEIF_BRANDS:
+        return "heic"
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image_format = (image.format or "").lower()
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image that Pillow can read") from error
+    return {"jpeg": "jpg"}.get(image_format, image_format)
+
+
 def heif_version() -> str:
     """Return the version of the package that reads HEIC files; empty if it is not installed."""
     try:
@@ -165,7 +193,7 @@ def _decode(source: ImageLike, channels: int, name: str, min_size: int) -> tuple
             if not source:
                 raise ValueError("the image has no bytes")
             return _decode_encoded(source, channels, min_size)
-        image = _from_memory(source)
+        image = image_from_memory(source)
         return _to_channels(ImageOps.exif_transpose(image), channels), ImageInfo(image.width, image.height, image.mode)
     except UnidentifiedImageError as error:
         raise ImageError(label, "not an image that Pillow can read") from error
@@ -281,7 +309,12 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(scaled)
 
 
-def _from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
+def image_from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
+    """Return a PIL image of pixels, with eight bits a channel unless it is one already.
+
+    Raises:
+        ValueError: Shape, type or values are not those of an image.
+    """
     if isinstance(source, Image.Image):
         return source
     if problem := problem_with_shape(source) or problem_with_values(source):

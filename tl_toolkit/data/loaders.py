@@ -63,8 +63,8 @@ class ResumableLoader:
     """A loader of shuffled batches that can start in the middle of an epoch.
 
     After a stop at any batch, training gets the samples that it would have got without the stop: the same ones, in the
-    same order, with the same augmentation, for any number of worker processes. The order is drawn from (seed, epoch) and
-    an augmentation from (seed, epoch, index), neither from what was drawn before. Nothing is read of what is skipped.
+    same order, with the same augmentation, for any number of worker processes. The order is drawn from (seed, epoch)
+    and an augmentation from (seed, epoch, index), neither from what was drawn before. What is skipped is not read.
 
     Args:
         loader: The loader that Accelerate prepared.

@@ -52,7 +52,7 @@ class Samples:
         Raises:
             ImageError: It cannot be read.
         """
-        return open_image(self._read(index), channels, self.name(index), min_size)
+        return open_image(self.read(index), channels, self.name(index), min_size)
 
     def inspect(self, index: int, min_size: int = 0) -> ImageInfo:
         """Decode an image and return its size and mode.
@@ -60,7 +60,7 @@ class Samples:
         Raises:
             ImageError: It cannot be read.
         """
-        return inspect_image(self._read(index), self.name(index), min_size)
+        return inspect_image(self.read(index), self.name(index), min_size)
 
     def identities(self) -> list[bytes | None]:
         """Return the fingerprint of each image; None where nothing tells whether it is still the same."""
@@ -68,7 +68,12 @@ class Samples:
             return [None] * len(self)
         return [self.images.fingerprint(index) for index in range(len(self))]
 
-    def _read(self, index: int) -> ImageLike:
+    def read(self, index: int) -> ImageLike:
+        """Return an image as it is kept: a path, encoded bytes or pixels.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
         try:
             return self.images.read(index)
         except Exception as error:  # Code of the user's own, which may raise anything.

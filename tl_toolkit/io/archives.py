@@ -53,7 +53,7 @@ def unpack_tar(archive: Path, folder: Path, compression: str | None = None) -> N
         DataError: The archive is damaged or unsafe. Nothing is kept.
     """
     mode: Any = f"r:{compression[1:]}" if compression else "r:"
-    with _unpacking(archive, folder) as unpacked, tarfile.open(archive, mode, tarinfo=_BoundedHeader) as tar:
+    with _unpacking(archive, folder) as unpacked, tarfile.open(archive, mode, tarinfo=BoundedHeader) as tar:
         links: list[tuple[str, str]] = []
         for member in tar:
             unpacked.count()
@@ -154,7 +154,7 @@ class _Unpacked:
         return self.folder / path
 
 
-class _BoundedHeader(tarfile.TarInfo):
+class BoundedHeader(tarfile.TarInfo):
     """A header of limited size, if tarfile reads its content into memory."""
 
     @classmethod

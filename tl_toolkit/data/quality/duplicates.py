@@ -78,8 +78,8 @@ def with_content_hashes(splits: Mapping[str, Samples]) -> dict[str, Samples]:
     """Return the samples with `contents`.
 
     Files are identical if their bytes are, pixels if type, shape and values are. Only files of one size are opened, and
-    only those that also end alike are read to the end. An image of a dataset counts as it was first read; one that
-    was never read is like no other.
+    only those that also end alike are read to the end; of encoded images whose size is known, only those of one size
+    are read. An image of a dataset counts as it was first read; one that was never read is like no other.
 
     Args:
         splits: Samples by the name of their split.
@@ -88,13 +88,17 @@ def with_content_hashes(splits: Mapping[str, Samples]) -> dict[str, Samples]:
     places = [(split, index) for split, samples in splits.items() for index in range(len(samples))]
     keys: dict[int, bytes | None] = {}
     files: dict[int, str] = {}
+    sizes: dict[int, int] = {}
     for number, (split, index) in enumerate(places):
         images = splits[split].images
         if path := images.path(index):
             files[number] = path
+        elif size := images.size(index):
+            sizes[number] = size
         else:
             keys[number] = images.content_hash(index)
-    shared = _shared(keys) | _shared_files(files)
+    encoded = _content_hashes(splits, {number: places[number] for number in _shared(sizes)})
+    shared = _shared(keys | encoded) | _shared_files(files)
     contents = map(shared.get, itertools.count())
     return {
         split: dataclasses.replace(samples, contents=list(itertools.islice(contents, len(samples))))
@@ -123,6 +127,16 @@ def _shared(keys: Mapping[int, Key | None]) -> dict[int, Key]:
     """Return the keys that occur more than once."""
     counts = Counter(keys.values())
     return {number: key for number, key in keys.items() if key is not None and counts[key] > 1}
+
+
+def _content_hashes(splits: Mapping[str, Samples], places: Mapping[int, tuple[str, int]]) -> dict[int, bytes | None]:
+    """Return the hash of the content of encoded images, by their number; None if one cannot be read."""
+
+    def read(place: tuple[str, int]) -> bytes | None:
+        split, index = place
+        return splits[split].images.content_hash(index)
+
+    return dict(zip(places, readers().start(read, list(places.values())).results(), strict=True))
 
 
 def _shared_files(files: Mapping[int, str]) -> dict[int, bytes]:

@@ -99,7 +99,8 @@ class DataCheck:
         class_names: Its classes.
         class_counts: Readable images of each class or with each label, by split.
         warnings: What is odd, in words, beside images that cannot be read.
-        wrong: Whether a figure of a run would be wrong: images are in several splits or classes.
+        wrong: Whether a figure of a run would be wrong: images are in several splits or classes, or a file that holds
+            images is not as it was written.
         problems: Every image that something is wrong with.
         images: Readable images, by split: an image may be of no class or of several.
         task: Whether an image has one class, several labels or soft ones.
@@ -175,11 +176,13 @@ def check_data(source: Source, callback: Callback) -> DataCheck:
     near = _find_near(splits, looks)
     counts = _class_counts(source, splits)
     images = {split: len(samples) for split, samples in splits.items()}
+    changed = describe_changed_files(source.checksums, callback)
     warnings = [
         *source.notes,
         *_size_warnings(source, counts, images),
         *describe_duplicates(copies, source.class_names),
         *describe_near(near),
+        *changed,
     ]
     unreadable = [
         DataIssue(
@@ -200,7 +203,7 @@ def check_data(source: Source, callback: Callback) -> DataCheck:
         *_issues("identical", copies, 1, source.class_names),
         *_issues("near-duplicate", near, 1 + len(copies.groups), source.class_names),
     ]
-    wrong = bool(copies.leaks or copies.conflicts)
+    wrong = bool(copies.leaks or copies.conflicts or changed)
     problems = (*unreadable, *alike)
     return DataCheck(source.name, source.class_names, counts, tuple(warnings), wrong, problems, images, source.task)
 

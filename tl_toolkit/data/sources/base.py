@@ -26,6 +26,7 @@ class Source:
         notes: What a user should know about how the source was read.
         task: "multi-class" for one class an image, whose index is its target. "multi-label" for any number of classes
             and "soft" for shares of classes that sum to 1; a target is then a row of numbers from 0 to 1.
+        checksums: SHA-256 of files that hold the images, hexadecimal, as noted when they were written, by path.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Source:
     root: Path | None = None
     notes: list[str] = field(default_factory=list)
     task: Task = "multi-class"
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
     def split(self, name: str) -> Samples:
         """Return the samples of a split.

@@ -10,21 +10,12 @@ from tl_toolkit.data.image_sets import FileImages
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.listing import Contents, PassedOver, images_below, list_folder
-from tl_toolkit.data.sources.names import PREFIX, find_folder
+from tl_toolkit.data.sources.names import PREFIX, SPLIT_FOLDERS, find_folder
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import is_folder
 from tl_toolkit.io.own_files import is_run_folder
 from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.text import join_names, named, plural
-
-SPLIT_FOLDERS: Mapping[str, str] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-"""Folder name to split."""
 
 OTHER_SPLIT_NAMES = {
     "training": ("train",),

@@ -1,6 +1,7 @@
 """What a user may call data, looked up before anything is opened or torch is imported."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,18 @@ PYTHON_PREFIX = "python:"
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 SHARD_ENDING = ".tar"
 
+SPLIT_FOLDERS: Mapping[str, str] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""Folder name to split."""
+
 UNPREFIXED = {
     "digits": "tl_toolkit.data.sources.folder:open_digits",
+    "shards": "tl_toolkit.data.sources.shards:open_shards",
     "table": "tl_toolkit.data.sources.table:open_table",
     "folder": "tl_toolkit.data.sources.folder:open_folder",
     "arrays": "tl_toolkit.data.sources.arrays:open_arrays",
@@ -49,11 +60,16 @@ def check_name(spec: str) -> None:
     if spec.startswith(PREFIX):
         find_entry(spec.removeprefix(PREFIX))
     elif spec != DIGITS and not spec.startswith(PYTHON_PREFIX) and "folder" in candidates(spec):
-        call_with_stall_guard(_find_path, spec)
+        call_with_stall_guard(_check_files, spec)
 
 
-def _find_path(spec: str) -> Path:
-    return find_table(spec) or find_folder(spec)
+def _check_files(spec: str) -> None:
+    from tl_toolkit.data.sources.shard_files import find_shards, names_shards
+
+    if names_shards(spec):
+        find_shards(spec)
+    elif not find_table(spec):
+        find_folder(spec)
 
 
 def find_table(spec: str) -> Path | None:

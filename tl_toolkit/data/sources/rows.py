@@ -10,7 +10,8 @@ from typing import Any, overload
 from tl_toolkit.data.image_sets import ImageSet
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions
-from tl_toolkit.data.sources.folder import OTHER_SPLIT_NAMES, SPLIT_FOLDERS, nearest_class
+from tl_toolkit.data.sources.folder import OTHER_SPLIT_NAMES, nearest_class
+from tl_toolkit.data.sources.names import SPLIT_FOLDERS
 from tl_toolkit.data.sources.row_labels import Labels, is_empty, places_of, read_labels
 from tl_toolkit.data.targets import classes_in, name_target, target_of
 from tl_toolkit.errors import DataError

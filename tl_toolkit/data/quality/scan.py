@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from tl_toolkit.config.choices import Task
+from tl_toolkit.data.quality.checksums import describe_changed_files
 from tl_toolkit.data.quality.class_sizes import class_size_warnings
 from tl_toolkit.data.quality.duplicate_policy import describe_duplicates, describe_near
 from tl_toolkit.data.quality.duplicates import (

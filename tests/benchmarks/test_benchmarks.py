@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import allocator, busy, limits, precision, side_by_side
+from tests.benchmarks import allocator, busy, gpu, limits, multilabel, precision, side_by_side
 from tests.benchmarks.league import __main__ as league
 from tests.benchmarks.timing import in_turn, run, show
 
@@ -42,6 +42,8 @@ def test_run_of_a_program_that_fails_shows_why():
         (allocator, "NETWORK"),
         (precision, "NETWORK"),
         (busy, "--cores"),
+        (gpu, "Rows:"),
+        (multilabel, "--only-build"),
     ],
 )
 def test_script_explains_itself(script: object, word: str, capsys: pytest.CaptureFixture[str]):

@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
+from tl_toolkit.data import seen_images
 from tl_toolkit.data.seen_images import choose_eval_split, note_refit
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.data.sources.folder import digits_folder
 from tl_toolkit.errors import UnknownNameError
 from tl_toolkit.events import DecisionEvent, Event, WarningEvent
-from tl_toolkit.model_file import read_metadata, save_model
+from tl_toolkit.model_file import FINGERPRINT_BYTES, read_metadata, save_model
 from tl_toolkit.recipes.finetune import Run
 
 SMALL = {"arch": "lenet5", "weights": "none", "tune": "full", "epochs": 1, "val_split": 0.2}
@@ -200,6 +201,22 @@ def test_evaluate_of_images_that_may_change_says_that_it_is_not_known(tmp_path: 
     assert run.model.metadata.split_note is None
     assert run.summary["val_images_seen"] is None
     assert figures(told(run.model, dataset)[0]) == ("train", 40, 0, None)
+
+
+def test_run_of_more_images_than_a_model_file_can_note_leaves_the_note_out_and_says_so(
+    undivided: tuple[Path, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(seen_images, "MAX_NOTED", 19)
+    events: list[Event] = []
+    run = tl.finetune(data=undivided[0], out=tmp_path / "run", callback=events.append, **SMALL)
+    why = "20 are too many for a model file; evaluating it cannot tell which ones it learned from"
+    assert DecisionEvent("note of the images", "none", why) in events
+    assert run.model.metadata.split_note is None
+
+
+def test_longest_note_fits_into_the_header_of_a_model_file():
+    in_base64 = 4 / 3 * FINGERPRINT_BYTES * seen_images.MAX_NOTED
+    assert in_base64 < 0.9 * 100_000_000
 
 
 def test_model_written_while_training_goes_on_has_the_note(undivided: tuple[Path, Run]):

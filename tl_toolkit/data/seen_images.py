@@ -18,6 +18,9 @@ EVAL_SPLITS = ("test", "val")
 """Splits to evaluate on, the better one first."""
 
 UNSEEN = "unseen"
+MAX_NOTED = 10_000_000
+"""More images get no note: at 5 bytes each in base64 it would pass the 100 MB that safetensors allows a header."""
+
 NO_NOTE = "the model file has no note of the images that it learned from"
 NO_CONTENTS = "these images may be others each time they are read"
 
@@ -51,9 +54,19 @@ def split_title(split: str, of_run: bool) -> str:
     return f"{split} of the run" if of_run and split != UNSEEN else split
 
 
-def note_splits(splits: Splits) -> SplitFingerprints | None:
-    """Return a record of the contents of train, val and test; None if images change when they are read."""
+def note_splits(splits: Splits, callback: Callback) -> SplitFingerprints | None:
+    """Return a record of the contents of train, val and test; None if images change when they are read.
+
+    Args:
+        splits: The images of a run.
+        callback: Called if there are too many of them for a record.
+    """
     if not any(splits.contents["train"]):
+        return None
+    images = sum(map(len, splits.present.values()))
+    if images > MAX_NOTED:
+        why = f"{images:,} are too many for a model file; evaluating it cannot tell which ones it learned from"
+        callback(DecisionEvent("note of the images", "none", why))
         return None
     return SplitFingerprints.of({split: filter(None, prints) for split, prints in splits.contents.items()}, ("train",))
 

@@ -93,7 +93,7 @@ def plan_run(config: FinetuneConfig, data: Any, callback: Callback, trust: bool,
     setup.accelerator()  # Refuses several processes before anything is written.
     setup.place(network.module)
     context = RunContext(config, network, source, splits, setup, callback)
-    metadata = _metadata(config, network, source, note_splits(splits))
+    metadata = _metadata(config, network, source, note_splits(splits, callback))
     return RunPlan(context, stages, metadata, requested_weights, ranked)
 
 

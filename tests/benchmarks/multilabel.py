@@ -8,8 +8,8 @@ photographs of one group, so that images of two groups, and so those of two spli
 one seed.
 
 `tl` trains a linear probe. scikit-learn gets the features that this run has stored, and fits a logistic regression for
-each class, with the C that is best on val. Both then fit train and val together, if `tl` did so. The figures are the
-mean average precision (mAP) on test, with 95 % intervals of a bootstrap over groups.
+each class, with the C that is best on val. The figures are the mean average precision (mAP) on test, with 95 %
+intervals of a bootstrap over groups.
 """
 
 import argparse
@@ -208,9 +208,7 @@ def stored_features(cache: Path, paths: Sequence[Path]) -> np.ndarray:
     return np.stack([rows[fingerprint_file(path) or b""] for path in paths])
 
 
-def fit_scikit_learn(
-    features: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], on_val_too: bool
-) -> tuple[np.ndarray, float]:
+def fit_scikit_learn(features: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray]) -> tuple[np.ndarray, float]:
     """Scores (N, classes) of test by one logistic regression a class, and the C that was best on val."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
@@ -229,11 +227,7 @@ def fit_scikit_learn(
         return mean_average_precision(truth["val"], model.decision_function(scaled["val"]))
 
     best = max(STRENGTHS, key=on_val)
-    learned = ["train", "val"] if on_val_too else ["train"]
-    model = fitted(
-        best, np.concatenate([scaled[each] for each in learned]), np.concatenate([truth[each] for each in learned])
-    )
-    return model.decision_function(scaled["test"]), best
+    return fitted(best, scaled["train"], truth["train"]).decision_function(scaled["test"]), best
 
 
 def compare(out: Path, mosaics: Sequence[Mosaic], resamples: int, work: Path) -> dict[str, float]:
@@ -260,7 +254,7 @@ def compare(out: Path, mosaics: Sequence[Mosaic], resamples: int, work: Path) ->
     head = model.module.get_classifier().float().cpu()
     with torch.inference_mode():
         own = head(torch.from_numpy(features["test"])).sigmoid().numpy()
-    other, strength = fit_scikit_learn(features, truth, on_val_too=bool(summary.get("refit", True)))
+    other, strength = fit_scikit_learn(features, truth)
     test, groups = truth["test"], [each.group for each in by_split["test"]]
 
     def of(scores: np.ndarray) -> Callable[[np.ndarray], float]:

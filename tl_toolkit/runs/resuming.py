@@ -12,8 +12,9 @@ from torch import nn
 from tl_toolkit.config.choices import RESUMABLE
 from tl_toolkit.config.finetune import FinetuneConfig, is_data_path, read_config_file
 from tl_toolkit.data.prepare import CLASSES, contents_of
+from tl_toolkit.data.sources.shard_files import find_shards, names_shards
 from tl_toolkit.errors import ModelFileError, UsageError
-from tl_toolkit.io.files import expand_path, is_folder
+from tl_toolkit.io.files import expand_path, is_file, is_folder
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE
 from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.sampling.order import ORDER, SHUFFLED
@@ -38,12 +39,24 @@ def resumed_config(folder: Path, changes: Mapping[str, Any]) -> FinetuneConfig:
             "other settings, train a new run."
         )
     config = FinetuneConfig.from_values(read_config_file(folder / CONFIG_FILE), changes)
-    if is_data_path(config.data) and "data" not in changes and not is_folder(expand_path(config.data)):
+    if is_data_path(config.data) and "data" not in changes and (missing := _missing(config.data)):
         raise UsageError(
-            f"The images of {folder} are not where they were: there is no folder {config.data}. Say with "
-            f"{named('data')} where they are now; they must be the same ones."
+            f"The images of {folder} are not where they were: {missing} Say with {named('data')} where they are now; "
+            "they must be the same ones."
         )
     return config
+
+
+def _missing(data: str) -> str:
+    """Return which files of a run's images are missing, as a sentence; empty if none is."""
+    if names_shards(data):
+        try:
+            find_shards(data)
+        except UsageError as error:
+            return str(error)
+        return ""
+    path = expand_path(data)
+    return "" if is_folder(path) or is_file(path) else f"there is no folder {data}."
 
 
 def resumed_stage_config(checkpoint: Checkpoint, planned: StageConfig, config: FinetuneConfig) -> StageConfig:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tl_toolkit.data.images import UNDEFINED_RANGE_MODES, encoded_ending, image_from_memory, read_file
 from tl_toolkit.data.prepare import split_names
+from tl_toolkit.data.quality.duplicates import ordered
 from tl_toolkit.data.quality.readability import read_each
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
@@ -154,7 +155,7 @@ class _Packer:
         source, first = self.source, 0
         shards: list[PackedShard] = []
         in_folders = list(source.splits) != ["train"]
-        for split, samples in source.splits.items():
+        for split, samples in ordered(source.splits).items():
             folder = self.folder / split if in_folders else self.folder
             folder.mkdir(exist_ok=True)
             shards += self._pack_split(folder, samples, first)
@@ -170,7 +171,7 @@ class _Packer:
         with contextlib.ExitStack() as stack:
             for index, found in zip(order, read_each(samples, partial(_encoded, samples), order), strict=True):
                 if isinstance(found, ImageError):
-                    raise DataError(f"{found} Mend it or take it out, and pack again.")
+                    raise DataError(f"{found}. Mend it or take it out, and pack again.")
                 ending, content = found
                 label = self._label(samples.targets[index])
                 if not shards or shards[-1].size + _needed(label, content) > self.shard_bytes:

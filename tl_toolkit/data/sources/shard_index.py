@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,12 +160,19 @@ def check_shard(index: Path, shard: PackedShard, path: Path) -> None:
         raise DataError(f"{index.name} says that {path} has images beyond its end. {remedy}")
     with path.open("rb") as file:
         for at in {0, len(samples.keys) - 1} if samples.keys else ():
-            member = f"{samples.keys[at]}.{samples.endings[at]}".encode("utf-8", "surrogateescape")
-            start = max(0, samples.offsets[at] - 512)
+            start = max(0, samples.offsets[at] - tarfile.BLOCKSIZE)
             file.seek(start)
-            if not file.read(512).startswith(member[:90]):
-                name = member.decode("utf-8", "replace")
+            if not _is_header(file.read(tarfile.BLOCKSIZE), samples.sizes[at]):
+                name = f"{samples.keys[at]}.{samples.endings[at]}"
                 raise DataError(f"{path} has no {name} at byte {start:,}, where {index.name} says it is. {remedy}")
+
+
+def _is_header(block: bytes, size: int) -> bool:
+    """Return whether a block is the header of a file of this size; its name may stand elsewhere."""
+    try:
+        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape").size == size
+    except tarfile.HeaderError:
+        return False
 
 
 def cached_samples(path: Path) -> ShardSamples:

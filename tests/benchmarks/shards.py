@@ -3,8 +3,9 @@
     python -m tests.benchmarks.shards --photos caltech101/ [--shard-size 1MB] [--workers 0] [--cold] [--only-read]
 
 Each round opens the data anew and reads every image of train once: from the folder and from shards in the shuffled
-order, and from shards a few at a time. With --cold the files leave the system's cache of pages first, as if they did not
-fit into memory; the disk's own cache stays. With --only-read nothing is decoded. Needs Linux.
+order, and from shards a few at a time. With --cold the files leave the system's cache of pages first, as if they did
+not fit into memory; the disk's own cache stays. With --only-read nothing is decoded. Shards are small, and the buffer
+holds four of them, so that a small set shows what a large one does. Needs Linux.
 """
 
 import argparse

@@ -64,10 +64,10 @@ def test_shards_of_a_sum_of_sets_are_told_apart(tmp_path: Path):
 
 def test_few_files_are_open_at_a_time(samples: Samples, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tar_images, "MAX_OPEN", 2)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for index in [*range(36), *range(35, -1, -1)]:
         assert samples.read(index) == picture(index)
-    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
 
 
 def test_threads_read_the_right_images(samples: Samples, monkeypatch: pytest.MonkeyPatch):
@@ -75,9 +75,8 @@ def test_threads_read_the_right_images(samples: Samples, monkeypatch: pytest.Mon
     wrong: list[int] = []
 
     def read(seed: int) -> None:
-        for index in np.random.default_rng(seed).integers(0, 36, 300).tolist():
-            if samples.read(index) != picture(index):
-                wrong.append(index)
+        drawn = np.random.default_rng(seed).integers(0, 36, 300).tolist()
+        wrong.extend(index for index in drawn if samples.read(index) != picture(index))
 
     threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
     for thread in threads:

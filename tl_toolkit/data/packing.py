@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import numpy as np
 
 from tl_toolkit.data.images import UNDEFINED_RANGE_MODES, encoded_ending, image_from_memory, read_file
 from tl_toolkit.data.prepare import split_names
@@ -146,8 +145,6 @@ class _Packer:
     def __init__(self, source: Source, folder: Path, shard_bytes: int, callback: Callback) -> None:
         self.source, self.folder, self.shard_bytes, self.callback = source, folder, shard_bytes, callback
         self.total = sum(map(len, source.splits.values()))
-        targets = [] if source.task == "multi-class" else [samples.targets for samples in source.splits.values()]
-        self.numbers = source.task == "soft" or not all(np.isin(each, (0, 1)).all() for each in targets)
         self.done = 0
 
     def pack(self) -> PackIndex:
@@ -192,7 +189,7 @@ class _Packer:
         task, names = self.source.task, self.source.class_names
         if task == "multi-class":
             return _Label("cls", str(int(target)).encode(), int(target))
-        if not self.numbers:
+        if task == "multi-label":
             present = [index for index, value in enumerate(target) if value]
             return _Label("json", _json({"labels": [names[index] for index in present]}), present)
         numbers = [float(value) for value in target]

@@ -14,8 +14,8 @@ from tl_toolkit.errors import DataError, UsageError
 @pytest.mark.parametrize(
     "text",
     [
-        "shards/{000..012}.tar", "{a,b}-{0..2}.tar", "{train,val/{00..03}}.tar", "x{9..0..3}.tar", "{a..e..2}", "{-1..1}",
-        "plain.tar", "{single}", "{a,}", "a{,b}c", "}{", "{08..11}", "{3..1}", "{e..a}", "{{a,b},c}{1,2}",
+        "shards/{000..012}.tar", "{a,b}-{0..2}.tar", "{train,val/{00..03}}.tar", "x{9..0..3}.tar", "{a..e..2}",
+        "{-1..1}", "plain.tar", "{single}", "{a,}", "a{,b}c", "}{", "{08..11}", "{3..1}", "{e..a}", "{{a,b},c}{1,2}",
     ],
 )  # fmt: skip
 def test_braces_are_expanded_as_webdataset_does(text: str):
@@ -108,8 +108,8 @@ def test_compressed_shards_are_refused(tmp_path: Path):
     touch_files(tmp_path, "a.tar.gz")
     for spec in (tmp_path, tmp_path / "a.tar.gz"):
         assert refusal(spec) == (
-            f"{tmp_path}/a.tar.gz cannot be read in any order. Only plain .tar files can be read at any place: unpack it "
-            "with `gzip -d`, `bzip2 -d`, `xz -d` or `zstd -d`. Images are compressed already."
+            f"{tmp_path}/a.tar.gz cannot be read in any order. Only plain .tar files can be read at any place: unpack "
+            "it with `gzip -d`, `bzip2 -d`, `xz -d` or `zstd -d`. Images are compressed already."
         )
 
 

@@ -124,8 +124,8 @@ def test_splits_are_folders_or_words_of_names(tmp_path: Path):
 def test_two_images_with_one_key_are_refused(tmp_path: Path):
     members = {"a/x.cls": b"1", "a/x.png": picture(), "a/x.jpg": picture(1, "jpg")}
     assert refusal(tmp_path / "x.tar", members) == (
-        "X has two images with the key a/x: a/x.png and a/x.jpg. A sample is one image and its label; give each image a "
-        "key of its own, without a dot in it."
+        "X has two images with the key a/x: a/x.png and a/x.jpg. A sample is one image and its label; give each image "
+        "a key of its own, without a dot in it."
     )
 
 
@@ -165,7 +165,8 @@ def test_shard_without_samples_is_refused(tmp_path: Path):
             "(char 1))."),
         ("x.json", b'{"caption": "a"}', 'x.json in X has no label: it has caption. Expected {"label": "cat"}, or '
             '{"labels": ["cat", "dog"]} for several.'),
-        ("x.json", b'{"label": null}', "x.json in X has the label None: a label is text, a number, or a list of these."),
+        ("x.json", b'{"label": null}', "x.json in X has the label None: a label is text, a number, or a list of "
+            "these."),
     ],
 )  # fmt: skip
 def test_label_that_cannot_be_read_is_refused(tmp_path: Path, name: str, content: bytes, message: str):

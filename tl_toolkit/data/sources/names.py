@@ -31,6 +31,7 @@ SPLIT_FOLDERS: Mapping[str, str] = {
 UNPREFIXED = {
     "digits": "tl_toolkit.data.sources.folder:open_digits",
     "shards": "tl_toolkit.data.sources.shards:open_shards",
+    "parquet": "tl_toolkit.data.sources.parquet:open_parquet",
     "table": "tl_toolkit.data.sources.table:open_table",
     "folder": "tl_toolkit.data.sources.folder:open_folder",
     "arrays": "tl_toolkit.data.sources.arrays:open_arrays",

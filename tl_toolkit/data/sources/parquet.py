@@ -1,0 +1,249 @@
+"""Parquet files: images themselves or their paths, in one file or in a folder of them."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from tl_toolkit.data.parquet_images import Fetched, ParquetImages, ParquetPart, RowGroups
+from tl_toolkit.data.sources.arrow_columns import Columns, choose_columns, read_cells, read_features
+from tl_toolkit.data.sources.base import Source, SourceOptions
+from tl_toolkit.data.sources.extras import import_extra
+from tl_toolkit.data.sources.parquet_files import ENDING, find_parquet, split_files
+from tl_toolkit.data.sources.rows import Rows, source_of_rows
+from tl_toolkit.data.sources.unlabelled import without_unlabelled_splits
+from tl_toolkit.errors import DataError
+from tl_toolkit.io.files import expand_path, format_size, is_file, is_folder
+from tl_toolkit.io.reader_threads import call_with_stall_guard, reading
+from tl_toolkit.io.row_cache import fingerprint_file
+from tl_toolkit.text import join_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+MAX_GROUP_BYTES = 2**30
+"""A row group is read as a whole: larger ones would fill the memory of the processes that decode."""
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A Parquet file of a source.
+
+    Attributes:
+        name: What messages call it.
+        split: The split that its name says, if any.
+        file: Its path, or where to fetch it.
+        identity: Changes when its content does.
+        open: Opens it to read the labels.
+    """
+
+    name: str
+    split: str | None
+    file: str | Fetched
+    identity: bytes
+    open: Callable[[], "pq.ParquetFile"]
+
+
+def open_parquet(spec: object, options: SourceOptions) -> Source | None:
+    """Open a Parquet file, or a folder of them.
+
+    Raises:
+        DataError: They are damaged, or not as expected.
+    """
+    if not isinstance(spec, str) or not spec.strip():
+        return None
+    path = expand_path(spec)
+    found = call_with_stall_guard(_find, path)
+    if found is None:
+        return None
+    import_extra("pyarrow.parquet", "parquet", spec)
+    splits = split_files(found, spec)
+    if len(found) == 1 and is_file(path):
+        splits = None  # The name of a single file is the user's own.
+    root = path.parent if is_file(path) else path
+    files = [_listed(root / name, name, splits[name] if splits else None) for name in found]
+    return call_with_stall_guard(lambda: source_of_files(files, path.stem or path.name, options))
+
+
+def source_of_files(files: Sequence[ListedFile], name: str, options: SourceOptions) -> Source:
+    """Return the source of Parquet files of one table.
+
+    Args:
+        files: The files; all name a split, or none does.
+        name: Of the source.
+        options: How to read them.
+
+    Raises:
+        DataError: A file is damaged, columns are missing, or labels are not as expected.
+    """
+    opened = [_open(file) for file in files]
+    schema = opened[0].schema_arrow
+    features = read_features(schema.metadata)
+    by_file = files[0].split is not None and options.split_column is None
+    columns = choose_columns(schema, features, options, files[0].name, find_split=not by_file)
+    for file, parquet in zip(files[1:], opened[1:], strict=True):
+        _check_same_columns(columns, files[0].name, schema, file.name, parquet.schema_arrow)
+    if not sum(parquet.metadata.num_rows for parquet in opened):
+        raise DataError(f"{name} has no rows: it needs one for each image.")
+    tables = [_read(file, parquet, columns, schema) for file, parquet in zip(files, opened, strict=True)]
+    cells = {
+        column: [cell for table in tables for cell in read_cells(table[column])] for column in columns.beside_image
+    }
+    splits = [file.split for file, table in zip(files, tables, strict=True) for _ in range(table.num_rows)]
+    given = splits if by_file else cells.get(columns.split or "")
+    images = _images(files, opened, columns, tables, given)
+    rows = Rows(
+        name,
+        images,
+        _labels(columns, cells),
+        FileRows(images),
+        columns.labels if len(columns.labels) > 1 else columns.class_names,
+        given,
+        cells[columns.group] if columns.group else None,
+        per_class=len(columns.labels) > 1,
+    )
+    return source_of_rows(without_unlabelled_splits(rows), options)
+
+
+class FileRows(Sequence[str]):
+    """What messages call the rows of files."""
+
+    def __init__(self, images: ParquetImages) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[str]": ...
+    def __getitem__(self, index: int | slice) -> "str | Sequence[str]":
+        return [self[at] for at in range(len(self))[index]] if isinstance(index, slice) else self._images.place(index)
+
+
+def _find(path: Path) -> list[str] | None:
+    """Return the names of the files, relative to the folder they lie in; None if it is no Parquet."""
+    if path.suffix.lower() == ENDING and is_file(path):
+        return [path.name]
+    if not is_folder(path):
+        return None
+    try:
+        return find_parquet(path) or None
+    except OSError:  # Listing it as a folder of images reports this.
+        return None
+
+
+def _listed(path: Path, name: str, split: str | None) -> ListedFile:
+    import pyarrow.parquet as pq
+
+    identity = fingerprint_file(path)
+    if identity is None:
+        raise DataError(f"{path} was removed while it was read.")
+    return ListedFile(name, split, str(path), identity, functools.partial(pq.ParquetFile, str(path)))
+
+
+def _open(file: ListedFile) -> "pq.ParquetFile":
+    if isinstance(file.file, str) and not Path(file.file).stat().st_size:
+        raise DataError(f"{file.file} is empty: it has no byte.")
+    try:
+        with reading(file.name):
+            return file.open()
+    except Exception as error:  # pyarrow's errors, and those of a file system.
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: ListedFile, error: Exception) -> DataError:
+    reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+    where = file.file if isinstance(file.file, str) else file.name
+    return DataError(
+        f"{where} cannot be read as a Parquet file: it is damaged, cut off or of another kind ({reason}). Copy or "
+        "write it again."
+    )
+
+
+def _check_same_columns(columns: Columns, first: str, expected: "pa.Schema", name: str, found: "pa.Schema") -> None:
+    for column in [columns.image, *columns.beside_image]:
+        if column not in found.names:
+            raise DataError(
+                f"{name} has no column {column}, which {first} has; its columns are {join_names(found.names, 12)}. All "
+                "files of a table need the same columns."
+            )
+        types = expected.field(column).type, found.field(column).type
+        if types[0] != types[1] and found.field(column).type != "null":
+            raise DataError(
+                f"{column} holds {types[1]} in {name}, but {types[0]} in {first}. All files of a table need the same "
+                "types."
+            )
+
+
+def _read(file: ListedFile, parquet: "pq.ParquetFile", columns: Columns, schema: "pa.Schema") -> "pa.Table":
+    """Read the columns beside the images, and the names of images that are structs."""
+    wanted = list(columns.beside_image)
+    kind = schema.field(columns.image).type
+    if not columns.holds_images:
+        wanted.append(columns.image)
+    elif hasattr(kind, "get_field_index") and kind.get_field_index("path") >= 0:
+        wanted.append(f"{columns.image}.path")
+    try:
+        with reading(file.name):
+            return parquet.read(columns=wanted)
+    except Exception as error:  # pyarrow's errors, and those of a file system.
+        raise _damaged(file, error) from error
+
+
+def _images(
+    files: Sequence[ListedFile],
+    opened: Sequence["pq.ParquetFile"],
+    columns: Columns,
+    tables: Sequence["pa.Table"],
+    splits: Sequence[Any] | None,
+) -> ParquetImages:
+    """Return the images of all files."""
+    parts, size = [], 0
+    for file, parquet in zip(files, opened, strict=True):
+        groups = [parquet.metadata.row_group(index) for index in range(parquet.metadata.num_row_groups)]
+        sizes = [_image_bytes(group, columns.image) for group in groups]
+        if sizes and max(sizes) > MAX_GROUP_BYTES:
+            raise DataError(
+                f"{file.name} has a row group with {format_size(max(sizes))} of images, and each is read as a whole. "
+                "Write it again with less than 1 GiB in each: pyarrow.parquet.write_table(table, path, "
+                "row_group_size=100)."
+            )
+        parts.append(ParquetPart(file.name, file.file, file.identity, tuple(group.num_rows for group in groups)))
+        size += sum(sizes)
+    return ParquetImages(RowGroups(parts, columns.image, size), _names(columns.image, tables, splits))
+
+
+def _image_bytes(group: Any, column: str) -> int:
+    chunks = (group.column(index) for index in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in (column, f"{column}.bytes"))
+
+
+def _names(column: str, tables: Sequence["pa.Table"], splits: Sequence[Any] | None) -> "pa.Array | None":
+    """Return the paths of the images that no other of their split has; None if none has one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column not in tables[0].column_names:
+        return None
+    found = [pc.struct_field(chunk, "path") for table in tables for chunk in table[column].chunks]
+    paths = pa.chunked_array(found, pa.string()).combine_chunks().cast(pa.large_string())
+    codes = paths.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    split_codes = (
+        np.unique(np.array(splits, dtype=str), return_inverse=True)[1] if splits else np.zeros(len(codes), int)
+    )
+    pairs = codes.astype(np.int64) * (int(split_codes.max(initial=0)) + 1) + split_codes
+    _, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+    unique = (counts[inverse] == 1) & (codes >= 0)
+    return pc.if_else(pa.array(unique), paths, None) if unique.any() else None
+
+
+def _labels(columns: Columns, cells: dict[str, list[Any]]) -> Sequence[Any]:
+    if len(columns.labels) == 1:
+        return cells[columns.labels[0]]
+    return [list(row) for row in zip(*(cells[name] for name in columns.labels), strict=True)]

@@ -1,4 +1,3 @@
-# ruff: noqa: D102  # `ImageSet` documents the methods.
 """Images inside Parquet files, read by row group when they are needed."""
 
 import os
@@ -7,16 +6,14 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from tl_toolkit.data.image_sets import ImageSet
-from tl_toolkit.data.images import ImageLike, fingerprint_image
+from tl_toolkit.data.stored_images import ImageStore
 from tl_toolkit.io.reader_threads import reading
-from tl_toolkit.io.row_cache import IDENTITY_BYTES, fingerprint_file
+from tl_toolkit.io.row_cache import fingerprint_file
 
 CACHE_BYTES = 2**28
 """Row groups that a process holds: 256 MiB, or the one that it reads if that is larger. Images of a smaller set are
@@ -63,7 +60,7 @@ class ParquetPart:
             raise ValueError(f"{self.name} was changed or removed while it was read")
 
 
-class RowGroups:
+class RowGroups(ImageStore):
     """The column with the images, by row group: the last ones used stay in memory.
 
     Threads may share it. A forked or spawned process starts with none in memory.
@@ -75,35 +72,47 @@ class RowGroups:
     """
 
     def __init__(self, parts: Sequence[ParquetPart], column: str, size: int) -> None:
+        counts = [count for part in parts for count in part.rows]
+        super().__init__(sum(counts))
         self.parts = parts
         self.column = column
         self.size = size
-        counts = [count for part in parts for count in part.rows]
         self._part_of = [index for index, part in enumerate(parts) for _ in part.rows]
         self._first_group = np.cumsum([0, *(len(part.rows) for part in parts)]).tolist()
         self._first_row = np.cumsum([0, *counts]).tolist()
         self._process = 0
         self._reset()
-        self._forget_digests()
 
-    @property
-    def count(self) -> int:
-        """The number of row groups."""
-        return len(self._part_of)
+    def place(self, row: int) -> tuple[str, int]:
+        """Return the file of a row, and the row's number there."""
+        index = self._part(row)
+        return self.parts[index].name, row - self._first_row[self._first_group[index]]
 
-    def __len__(self) -> int:
-        return int(self._first_row[-1])
+    def identity(self, row: int) -> bytes | None:
+        """Return that of the row's file as it is now."""
+        part = self.parts[self._part(row)]
+        return fingerprint_file(part.file) if isinstance(part.file, str) else part.identity
 
-    def groups_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return the row group of each of some rows."""
-        found: np.ndarray = np.searchsorted(self._first_row, rows, side="right") - 1
+    def path_of(self, row: int, path: str) -> str:
+        """Return the path relative to the folder of the row's file.
+
+        Raises:
+            ValueError: That file is elsewhere.
+        """
+        part = self.parts[self._part(row)]
+        if not isinstance(part.file, str):
+            raise ValueError(f"the cell has a path, {path}, but no bytes")
+        return str(Path(part.file).parent / path)
+
+    def shards_of(self, rows: np.ndarray) -> Sequence[int] | None:
+        """Return the row groups of some rows; None if all row groups fit into memory."""
+        if self.size <= CACHE_BYTES or len(self._part_of) == 1:
+            return None
+        found: list[int] = (np.searchsorted(self._first_row, rows, side="right") - 1).tolist()
         return found
 
-    def place(self, row: int) -> tuple[ParquetPart, int]:
-        """Return the file of a row, and the row's number there."""
-        group = bisect_right(self._first_row, row) - 1
-        index = self._part_of[group]
-        return self.parts[index], row - self._first_row[self._first_group[index]]
+    def _part(self, row: int) -> int:
+        return self._part_of[bisect_right(self._first_row, row) - 1]
 
     def cell(self, row: int) -> tuple[bytes | None, str | None]:
         """Return the bytes of a row's image, and its path.
@@ -119,35 +128,20 @@ class RowGroups:
         at = row - self._first_row[group]
         return columns[0][at].as_py(), columns[1][at].as_py() if columns[1] is not None else None
 
-    def digest(self, row: int) -> bytes | None:
-        """Return the digest of the bytes of a row that was read; None before."""
-        return self._digests[row].tobytes() if self._has_digest[row] else None
-
-    def note_digest(self, row: int, content: bytes) -> None:
-        """Keep the digest of a row's bytes, for `digest`."""
-        if not self._has_digest[row]:
-            self._digests[row] = np.frombuffer(fingerprint_image(content) or b"", np.uint8)
-            self._has_digest[row] = True
-
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_held", "_files", "_digests", "_has_digest"):
+        for name in ("_lock", "_held", "_files"):
             del state[name]
         return state | {"_process": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._reset()
-        self._forget_digests()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._files: OrderedDict[int, Any] = OrderedDict()
-
-    def _forget_digests(self) -> None:
-        self._digests = np.zeros((len(self), IDENTITY_BYTES), np.uint8)  # Memory is taken where a row is written.
-        self._has_digest = np.zeros(len(self), bool)
 
     def _lock_here(self) -> threading.Lock:
         if self._process != os.getpid():  # A fork copies a lock that may be held, and files at the same position.
@@ -200,83 +194,3 @@ def _is_struct(kind: Any) -> bool:
 
 def _size(held: Any) -> int:
     return 0 if isinstance(held, Exception) else sum(column.nbytes for column in held if column is not None)
-
-
-class ParquetImages(ImageSet):
-    """Images inside Parquet files.
-
-    Args:
-        groups: Their row groups.
-        names: What to call each row of the files, None for its place; None if no row has a name.
-        rows: The rows of the images, counted through all files; None for all.
-
-    Attributes:
-        shards: The row group of each image; None if all of them fit into memory.
-    """
-
-    are_encoded = True
-
-    def __init__(self, groups: RowGroups, names: Any | None = None, rows: np.ndarray | None = None) -> None:
-        self.groups = groups
-        self._names = names
-        self.rows = np.arange(len(groups)) if rows is None else rows
-
-    @property
-    def shards(self) -> Sequence[int] | None:
-        if self.groups.size <= CACHE_BYTES or self.groups.count == 1:
-            return None
-        found: list[int] = self.groups.groups_of(self.rows).tolist()
-        return found
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, index: int) -> ImageLike:
-        row = int(self.rows[index])
-        content, path = self.groups.cell(row)
-        if content is not None:
-            self.groups.note_digest(row, content)
-            return content
-        if path is None:
-            raise ValueError("the cell is empty")
-        part, _ = self.groups.place(row)
-        if not isinstance(part.file, str):
-            raise ValueError(f"the cell has a path, {path}, but no bytes")
-        return str(Path(part.file).parent / path)
-
-    def name(self, index: int) -> str:
-        row = int(self.rows[index])
-        name = self._names[row].as_py() if self._names is not None else None
-        if name is not None:
-            return str(name)
-        return self.place(index)
-
-    def place(self, index: int) -> str:
-        """Return the file of an image and its row there, counted from 0, for messages."""
-        part, number = self.groups.place(int(self.rows[index]))
-        return f"{part.name} row {number}"
-
-    def fingerprint(self, index: int) -> bytes | None:
-        part, number = self.groups.place(int(self.rows[index]))
-        identity = fingerprint_file(part.file) if isinstance(part.file, str) else part.identity
-        return (
-            blake2b(identity + number.to_bytes(8, "little"), digest_size=IDENTITY_BYTES).digest() if identity else None
-        )
-
-    def content_hash(self, index: int) -> bytes | None:
-        row = int(self.rows[index])
-        if (known := self.groups.digest(row)) is not None:
-            return known
-        try:
-            self.read(index)
-        except Exception:  # noqa: BLE001  # Reading it for its pixels reports this.
-            return None
-        return self.groups.digest(row)
-
-    def subset(self, indices: Sequence[int]) -> "ParquetImages":
-        return ParquetImages(self.groups, self._names, self.rows[np.asarray(indices, dtype=np.int64)])
-
-    def __add__(self, other: ImageSet) -> ImageSet:
-        if isinstance(other, ParquetImages) and other.groups is self.groups:
-            return ParquetImages(self.groups, self._names, np.concatenate([self.rows, other.rows]))
-        return super().__add__(other)

@@ -4,17 +4,14 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tl_toolkit.data.parquet_images import Fetched, ParquetImages, ParquetPart, RowGroups
+from tl_toolkit.data.parquet_images import Fetched, ParquetPart, RowGroups
 from tl_toolkit.data.sources.arrow_columns import Columns, choose_columns, read_cells, read_features
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.extras import import_extra
 from tl_toolkit.data.sources.parquet_files import ENDING, find_parquet, split_files
-from tl_toolkit.data.sources.rows import Rows, source_of_rows
-from tl_toolkit.data.sources.unlabelled import without_unlabelled_splits
+from tl_toolkit.data.sources.stored_rows import source_of_store
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import expand_path, format_size, is_file, is_folder
 from tl_toolkit.io.reader_threads import call_with_stall_guard, reading
@@ -93,37 +90,13 @@ def source_of_files(files: Sequence[ListedFile], name: str, options: SourceOptio
     cells = {
         column: [cell for table in tables for cell in read_cells(table[column])] for column in columns.beside_image
     }
-    splits = [file.split for file, table in zip(files, tables, strict=True) for _ in range(table.num_rows)]
-    given = splits if by_file else cells.get(columns.split or "")
-    images = _images(files, opened, columns, tables, given)
-    rows = Rows(
-        name,
-        images,
-        _labels(columns, cells),
-        FileRows(images),
-        columns.labels if len(columns.labels) > 1 else columns.class_names,
-        given,
-        cells[columns.group] if columns.group else None,
-        per_class=len(columns.labels) > 1,
+    splits = [
+        file.split for file, table in zip(files, tables, strict=True) for _ in range(table.num_rows) if file.split
+    ]
+    store = _store(files, opened, columns.image)
+    return source_of_store(
+        name, store, columns, cells, options, splits if by_file else None, _paths(columns.image, tables)
     )
-    return source_of_rows(without_unlabelled_splits(rows), options)
-
-
-class FileRows(Sequence[str]):
-    """What messages call the rows of files."""
-
-    def __init__(self, images: ParquetImages) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Sequence[str]": ...
-    def __getitem__(self, index: int | slice) -> "str | Sequence[str]":
-        return [self[at] for at in range(len(self))[index]] if isinstance(index, slice) else self._images.place(index)
 
 
 def _find(path: Path) -> list[str] | None:
@@ -196,18 +169,12 @@ def _read(file: ListedFile, parquet: "pq.ParquetFile", columns: Columns, schema:
         raise _damaged(file, error) from error
 
 
-def _images(
-    files: Sequence[ListedFile],
-    opened: Sequence["pq.ParquetFile"],
-    columns: Columns,
-    tables: Sequence["pa.Table"],
-    splits: Sequence[Any] | None,
-) -> ParquetImages:
+def _store(files: Sequence[ListedFile], opened: Sequence["pq.ParquetFile"], column: str) -> RowGroups:
     """Return the images of all files."""
     parts, size = [], 0
     for file, parquet in zip(files, opened, strict=True):
         groups = [parquet.metadata.row_group(index) for index in range(parquet.metadata.num_row_groups)]
-        sizes = [_image_bytes(group, columns.image) for group in groups]
+        sizes = [_image_bytes(group, column) for group in groups]
         if sizes and max(sizes) > MAX_GROUP_BYTES:
             raise DataError(
                 f"{file.name} has a row group with {format_size(max(sizes))} of images, and each is read as a whole. "
@@ -216,7 +183,7 @@ def _images(
             )
         parts.append(ParquetPart(file.name, file.file, file.identity, tuple(group.num_rows for group in groups)))
         size += sum(sizes)
-    return ParquetImages(RowGroups(parts, columns.image, size), _names(columns.image, tables, splits))
+    return RowGroups(parts, column, size)
 
 
 def _image_bytes(group: Any, column: str) -> int:
@@ -224,26 +191,11 @@ def _image_bytes(group: Any, column: str) -> int:
     return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in (column, f"{column}.bytes"))
 
 
-def _names(column: str, tables: Sequence["pa.Table"], splits: Sequence[Any] | None) -> "pa.Array | None":
-    """Return the paths of the images that no other of their split has; None if none has one."""
+def _paths(column: str, tables: Sequence["pa.Table"]) -> "pa.ChunkedArray | None":
+    """Return the paths beside the images, if there are any."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if column not in tables[0].column_names:
         return None
-    found = [pc.struct_field(chunk, "path") for table in tables for chunk in table[column].chunks]
-    paths = pa.chunked_array(found, pa.string()).combine_chunks().cast(pa.large_string())
-    codes = paths.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    split_codes = (
-        np.unique(np.array(splits, dtype=str), return_inverse=True)[1] if splits else np.zeros(len(codes), int)
-    )
-    pairs = codes.astype(np.int64) * (int(split_codes.max(initial=0)) + 1) + split_codes
-    _, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
-    unique = (counts[inverse] == 1) & (codes >= 0)
-    return pc.if_else(pa.array(unique), paths, None) if unique.any() else None
-
-
-def _labels(columns: Columns, cells: dict[str, list[Any]]) -> Sequence[Any]:
-    if len(columns.labels) == 1:
-        return cells[columns.labels[0]]
-    return [list(row) for row in zip(*(cells[name] for name in columns.labels), strict=True)]
+    return pa.chunked_array([pc.struct_field(chunk, "path") for table in tables for chunk in table[column].chunks])

@@ -1,7 +1,7 @@
 """Images of datasets of the library `datasets`, whose Arrow files are mapped into memory."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ class HubTables(ImageStore):
     """The images of one or several datasets, such as splits.
 
     Args:
-        datasets: Datasets whose only column has the images undecoded: structs {bytes, path}.
+        datasets: Datasets whose only column has the images undecoded: bytes, or structs {bytes, path}.
         places: What messages call each dataset.
         identities: For each dataset, what changes when its content does.
     """
@@ -28,7 +28,9 @@ class HubTables(ImageStore):
         """Return the bytes of a row's image, and its path; its pages are read from the disk."""
         index, number = self._find(row)
         (cell,) = self.datasets[index][number].values()
-        return (None, None) if cell is None else (cell["bytes"], cell["path"])
+        if isinstance(cell, Mapping):
+            return cell["bytes"], cell["path"]
+        return cell, None
 
     def place(self, row: int) -> tuple[str, int]:
         """Return the name of the dataset of a row, and the row's number there."""

@@ -1,24 +1,20 @@
 """Which columns of an Arrow table are what, and their cells: Parquet files, and datasets of the library `datasets`."""
 
-import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tl_toolkit.data.sources.base import SourceOptions
+from tl_toolkit.data.sources.columns import find_column, find_optional_column, given_column
 from tl_toolkit.errors import DataError
-from tl_toolkit.text import format_value, join_names, named
+from tl_toolkit.text import join_names, named
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 METADATA = b"huggingface"
 """Key of a schema's metadata under which `datasets` writes its features, as JSON."""
-
-PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "url")
-LABEL_NAMES = ("label", "labels", "class", "classes", "class_name", "target", "targets", "category", "tags")
-SPLIT_NAMES = ("split",)
 
 
 @dataclass(frozen=True)
@@ -71,17 +67,14 @@ def choose_columns(
     Raises:
         DataError: A column is missing, or several could be meant.
     """
-    found = _Finder(schema, features, where)
-    image = found.given("path_column", options.path_column) or found.image()
-    labels = tuple(found.require("label_column", name) for name in options.label_column) or (found.label(image),)
+    found = _Finder(schema, features, options, where)
+    image = found.image()
+    labels = found.labels(image)
     if image in labels:
         raise DataError(f"{where}: {image} cannot hold both the images and the labels; {found.columns_told()}.")
-    split = found.given("split_column", options.split_column)
-    if split is None and find_split:
-        split = found.by_name(SPLIT_NAMES)
-    group = found.given("group_column", options.group_column)
-    for name in labels:
-        found.check_label(name, per_class=len(labels) > 1)
+    group = None if options.group_column is None else given_column(options.group_column, schema.names, where)
+    find = find_split or options.split_column is not None
+    split = find_optional_column("split", schema.names, options.split_column, where) if find else None
     names = _class_names(features.get(labels[0])) if len(labels) == 1 else None
     return Columns(image, found.check_image(image), labels, names, split, group)
 
@@ -114,10 +107,9 @@ def _class_names(feature: Any) -> tuple[str, ...] | None:
 class _Finder:
     """Finds columns of a table."""
 
-    def __init__(self, schema: "pa.Schema", features: Mapping[str, Any], where: str) -> None:
+    def __init__(self, schema: "pa.Schema", features: Mapping[str, Any], options: SourceOptions, where: str) -> None:
         self.types: dict[str, Any] = dict(zip(schema.names, schema.types, strict=True))
-        self.features = features
-        self.where = where
+        self.features, self.options, self.where = features, options, where
         if doubled := sorted({name for name in schema.names if schema.names.count(name) > 1}):
             raise DataError(f"{where} has several columns of the same name ({join_names(doubled)}): rename them.")
 
@@ -125,32 +117,10 @@ class _Finder:
         """Return the columns for a message, each with its type."""
         return f"its columns are {join_names([f'{name} ({kind})' for name, kind in self._short_types().items()], 12)}"
 
-    def given(self, setting: str, name: str | None) -> str | None:
-        """Return a column that the user named, if he did."""
-        return None if name is None else self.require(setting, name)
-
-    def require(self, setting: str, name: str) -> str:
-        """Return a column that the user named.
-
-        Raises:
-            DataError: There is none of that name.
-        """
-        if name in self.types:
-            return name
-        near = difflib.get_close_matches(name, self.types, n=3, cutoff=0.5)
-        did = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise DataError(
-            f"{self.where} has no column {format_value(name)}, which {named(setting)} names.{did} "
-            f"{self.columns_told().capitalize()}."
-        )
-
-    def by_name(self, names: Sequence[str]) -> str | None:
-        """Return the column with one of these names, in any case; the first of them if there are several."""
-        lower = {name.lower(): name for name in reversed(self.types)}
-        return next((lower[name] for name in names if name in lower), None)
-
     def image(self) -> str:
         """Return the column with the images, else that with their paths."""
+        if self.options.path_column is not None:
+            return given_column(self.options.path_column, list(self.types), self.where)
         stated = [name for name in self.types if _is_image(self.features.get(name))]
         several: list[str] = stated or [name for name, kind in self.types.items() if holds_images(kind)]
         if len(several) > 1:
@@ -160,30 +130,30 @@ class _Finder:
             )
         if several:
             return several[0]
-        texts = {name for name, kind in self.types.items() if _is_text(kind)}
-        if (name := self.by_name(PATH_NAMES)) in texts and name is not None:
+        texts = [name for name, kind in self.types.items() if _is_text(kind)]
+        if (name := find_optional_column("path", texts, None, self.where)) is not None:
             return name
         raise DataError(
             f"{self.where} has no column of images or of their paths: {self.columns_told()}. Images are bytes, or "
-            f"structs with bytes; {named('path_column', 'COLUMN')} names a column of another name."
+            f"structs with bytes; {named('path_column', 'COLUMN')} names a column of paths."
         )
 
-    def label(self, image: str) -> str:
-        """Return the column with the labels."""
-        stated = [name for name in self.types if name != image and _class_names(self.features.get(name)) is not None]
-        if len(stated) > 1:
-            raise DataError(
-                f"{self.where} has several columns of labels ({join_names(stated)}). Say which one to learn: "
-                f"{named('label_column', stated[0])}, for example."
-            )
-        if stated:
-            return stated[0]
-        if (name := self.by_name(LABEL_NAMES)) is not None and name != image:
-            return name
-        raise DataError(
-            f"{self.where} has no column of labels, such as {', '.join(LABEL_NAMES[:3])}: {self.columns_told()}. "
-            f"{named('label_column', 'COLUMN')} names it."
-        )
+    def labels(self, image: str) -> tuple[str, ...]:
+        """Return the columns with the labels."""
+        others = [name for name in self.types if name != image]
+        if self.options.label_column:
+            labels = tuple(given_column(name, list(self.types), self.where) for name in self.options.label_column)
+        else:
+            stated = [name for name in others if _class_names(self.features.get(name)) is not None]
+            if len(stated) > 1:
+                raise DataError(
+                    f"{self.where} has several columns of labels ({join_names(stated)}). Say which one to learn: "
+                    f"{named('label_column', stated[0])}, for example."
+                )
+            labels = tuple(stated) or (find_column("label", others, None, self.where),)
+        for name in labels:
+            self._check_label(name, per_class=len(labels) > 1)
+        return labels
 
     def check_image(self, name: str) -> bool:
         """Return whether a column holds the images themselves rather than their paths.
@@ -200,7 +170,7 @@ class _Finder:
             f"paths as text; {self.columns_told()}."
         )
 
-    def check_label(self, name: str, per_class: bool) -> None:
+    def _check_label(self, name: str, per_class: bool) -> None:
         """Refuse a column whose cells cannot be labels."""
         import pyarrow as pa
 

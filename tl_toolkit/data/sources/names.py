@@ -7,6 +7,7 @@ from typing import Any
 
 from tl_toolkit.config.choices import DIGITS, KINDS
 from tl_toolkit.data.sources.catalogue import CATALOGUE, find_entry
+from tl_toolkit.data.sources.hub_name import HUB_PREFIX, parse_hub_name
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import expand_path, is_file, is_folder
 from tl_toolkit.io.reader_threads import call_with_stall_guard
@@ -31,6 +32,7 @@ SPLIT_FOLDERS: Mapping[str, str] = {
 UNPREFIXED = {
     "digits": "tl_toolkit.data.sources.folder:open_digits",
     "shards": "tl_toolkit.data.sources.shards:open_shards",
+    "saved": "tl_toolkit.data.sources.hugging_face:open_saved",
     "parquet": "tl_toolkit.data.sources.parquet:open_parquet",
     "table": "tl_toolkit.data.sources.table:open_table",
     "folder": "tl_toolkit.data.sources.folder:open_folder",
@@ -39,8 +41,11 @@ UNPREFIXED = {
 }
 """The sources that need not be named in a spec. A spec of any other, a str, is "SOURCE:NAME"."""
 
-TORCHVISION = {"torchvision": "tl_toolkit.data.sources.torchvision:open_torchvision"}
-SOURCES: Registry[Any] = Registry("source", "tl_toolkit.sources", UNPREFIXED | TORCHVISION)
+PREFIXED = {
+    "torchvision": "tl_toolkit.data.sources.torchvision:open_torchvision",
+    "hf": "tl_toolkit.data.sources.hugging_face:open_hub",
+}
+SOURCES: Registry[Any] = Registry("source", "tl_toolkit.sources", UNPREFIXED | PREFIXED)
 """An `Opener` by name."""
 
 
@@ -60,6 +65,8 @@ def check_name(spec: str) -> None:
     """
     if spec.startswith(PREFIX):
         find_entry(spec.removeprefix(PREFIX))
+    elif spec.startswith(HUB_PREFIX):
+        parse_hub_name(spec)
     elif spec != DIGITS and not spec.startswith(PYTHON_PREFIX) and "folder" in candidates(spec):
         call_with_stall_guard(_check_files, spec)
 

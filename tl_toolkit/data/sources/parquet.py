@@ -1,7 +1,8 @@
 """Parquet files: images themselves or their paths, in one file or in a folder of them."""
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 from tl_toolkit.data.parquet_images import Fetched, ParquetPart, RowGroups
 from tl_toolkit.data.sources.arrow_columns import Columns, choose_columns, read_cells, read_features
 from tl_toolkit.data.sources.base import Source, SourceOptions
+from tl_toolkit.data.sources.columns import Columns as PathColumns
 from tl_toolkit.data.sources.extras import import_extra
 from tl_toolkit.data.sources.parquet_files import ENDING, find_parquet, split_files
+from tl_toolkit.data.sources.rows import Rows, source_of_rows
 from tl_toolkit.data.sources.stored_rows import source_of_store
+from tl_toolkit.data.sources.table import rows_of_table
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import expand_path, format_size, is_file, is_folder
 from tl_toolkit.io.reader_threads import call_with_stall_guard, reading
 from tl_toolkit.io.row_cache import fingerprint_file
+from tl_toolkit.io.tables import Table
 from tl_toolkit.text import join_names
 
 if TYPE_CHECKING:
@@ -63,15 +68,15 @@ def open_parquet(spec: object, options: SourceOptions) -> Source | None:
         splits = None  # The name of a single file is the user's own.
     root = path.parent if is_file(path) else path
     files = [_listed(root / name, name, splits[name] if splits else None) for name in found]
-    return call_with_stall_guard(lambda: source_of_files(files, path.stem or path.name, options))
+    return call_with_stall_guard(lambda: source_of_files(files, path, options))
 
 
-def source_of_files(files: Sequence[ListedFile], name: str, options: SourceOptions) -> Source:
+def source_of_files(files: Sequence[ListedFile], path: Path, options: SourceOptions) -> Source:
     """Return the source of Parquet files of one table.
 
     Args:
         files: The files; all name a split, or none does.
-        name: Of the source.
+        path: What the user named: a file, next to which images without bytes are, or a folder.
         options: How to read them.
 
     Raises:
@@ -79,24 +84,34 @@ def source_of_files(files: Sequence[ListedFile], name: str, options: SourceOptio
     """
     opened = [_open(file) for file in files]
     schema = opened[0].schema_arrow
-    features = read_features(schema.metadata)
     by_file = files[0].split is not None and options.split_column is None
-    columns = choose_columns(schema, features, options, files[0].name, find_split=not by_file)
+    columns = choose_columns(schema, read_features(schema.metadata), options, files[0].name, find_split=not by_file)
     for file, parquet in zip(files[1:], opened[1:], strict=True):
         _check_same_columns(columns, files[0].name, schema, file.name, parquet.schema_arrow)
     if not sum(parquet.metadata.num_rows for parquet in opened):
-        raise DataError(f"{name} has no rows: it needs one for each image.")
+        raise DataError(f"{path.name} has no rows: it needs one for each image.")
     tables = [_read(file, parquet, columns, schema) for file, parquet in zip(files, opened, strict=True)]
-    cells = {
-        column: [cell for table in tables for cell in read_cells(table[column])] for column in columns.beside_image
-    }
+    cells = {name: [cell for table in tables for cell in read_cells(table[name])] for name in columns.beside_image}
     splits = [
         file.split for file, table in zip(files, tables, strict=True) for _ in range(table.num_rows) if file.split
     ]
+    given = splits if by_file else None
+    if not columns.holds_images:
+        cells[columns.image] = [cell for table in tables for cell in table[columns.image].to_pylist()]
+        return source_of_rows(_rows_of_paths(columns, cells, path, options, given), options)
     store = _store(files, opened, columns.image)
-    return source_of_store(
-        name, store, columns, cells, options, splits if by_file else None, _paths(columns.image, tables)
-    )
+    return source_of_store(path.name, store, columns, cells, options, given, _paths(columns.image, tables))
+
+
+def _rows_of_paths(
+    columns: Columns, cells: Mapping[str, list[Any]], path: Path, options: SourceOptions, splits: list[str] | None
+) -> Rows:
+    """Return the rows of a table that has the paths of the images."""
+    table = Table(path.name, tuple(cells), cells, range(len(cells[columns.image])))
+    used = PathColumns(columns.image, columns.labels, columns.split, columns.group)
+    rows = rows_of_table(table, used, path if is_file(path) else path / path.name, options)
+    names = columns.class_names or rows.class_names
+    return dataclasses.replace(rows, class_names=names, splits=splits or rows.splits)
 
 
 def _find(path: Path) -> list[str] | None:

@@ -61,7 +61,7 @@ def source_of_store(
         DataError: Labels, splits or groups are not as expected.
     """
     splits = splits or (cells[columns.split] if columns.split else None)
-    images = StoredImages(store, None if paths is None else unique_names(paths, splits))
+    images = StoredImages(store, None if paths is None else image_names(paths, _classes(columns, cells), splits))
     several = len(columns.labels) > 1
     rows = Rows(
         name,
@@ -78,12 +78,32 @@ def source_of_store(
     return source_of_rows(without_unlabelled_splits(rows), options)
 
 
-def unique_names(paths: "pa.ChunkedArray", splits: Sequence[Any] | None) -> "pa.Array | None":
-    """Return the paths that no other image of the same split has, and null for the others; None if all are null."""
+def image_names(
+    paths: "pa.ChunkedArray", classes: Sequence[str | None] | None, splits: Sequence[Any] | None
+) -> "pa.Array | None":
+    """Return the names of images, null for those that share theirs with another image of their split.
+
+    An image is named by its path. `datasets` keeps only the last part of it: the class comes before this, so that the
+    image is named, and put into a split, as in a folder with class folders.
+
+    Args:
+        paths: The path beside each image, or null.
+        classes: The class of each image, if it has one.
+        splits: The split of each image, if there are splits.
+
+    Returns:
+        Text (N), or None if no image has a name.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    whole = pa.chunked_array(paths.chunks, paths.type).cast(pa.large_string()).combine_chunks()
+    whole = paths.cast(pa.large_string()).combine_chunks()
+    if classes is not None:
+        within = pc.binary_join_element_wise(
+            pa.array(classes, pa.large_string()), whole, pa.scalar("/", pa.large_string())
+        )
+        bare = pc.invert(pc.match_substring_regex(whole, r"[/\\]"))
+        whole = pc.if_else(pc.fill_null(bare, False), within, whole)
     codes = whole.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     if splits is not None:
         _, split_codes = np.unique(np.array(splits, dtype=str), return_inverse=True)
@@ -93,6 +113,17 @@ def unique_names(paths: "pa.ChunkedArray", splits: Sequence[Any] | None) -> "pa.
     _, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
     unique = (counts[inverse] == 1) & (codes >= 0)
     return pc.if_else(pa.array(unique), whole, None) if unique.any() else None
+
+
+def _classes(columns: Columns, cells: Mapping[str, list[Any]]) -> list[str | None] | None:
+    """Return the class of each row as text; None if rows have several."""
+    labels = cells[columns.labels[0]]
+    if len(columns.labels) > 1 or any(isinstance(cell, list) for cell in labels):
+        return None
+    names = columns.class_names
+    if names is None:
+        return [None if cell is None else str(cell) for cell in labels]
+    return [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in labels]
 
 
 def without_unlabelled_splits(rows: Rows) -> Rows:

@@ -21,5 +21,6 @@ def import_extra(module: str, extra: str, what: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        why = "" if isinstance(error, ModuleNotFoundError) and error.name == package else f" ({error})"
+        missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
+        why = "" if missing else f" ({error})"
         raise DataError(f"{what} needs the package {package}{why}: pip install 'tl_toolkit[{extra}]'.") from error

@@ -10,12 +10,12 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 from tl_toolkit.data.sources.base import SourceOptions
 from tl_toolkit.data.sources.extras import import_extra
 from tl_toolkit.data.sources.hub_name import HubName
-from tl_toolkit.errors import DataError, UnknownNameError
+from tl_toolkit.errors import DataError, ToolkitError, UnknownNameError
 from tl_toolkit.io.download import ANSWER_SECONDS, call_with_timeout
 from tl_toolkit.text import join_names, named
 
@@ -26,18 +26,25 @@ CONVERTED = "refs/convert/parquet"
 """The branch on which the Hub keeps what it converted to Parquet."""
 
 
+class HubFile(NamedTuple):
+    """A file of the Hub: its bytes, and a digest of its content."""
+
+    size: int
+    content: str
+
+
 @dataclass(frozen=True)
 class HubAnswer:
     """What the Hub says of a dataset.
 
     Attributes:
         commit: The commit that the revision is; None if the Hub cannot be asked.
-        sizes: The bytes of each file.
+        files: Its files, by path.
         silence: Why the Hub cannot be asked; empty if it answered.
     """
 
     commit: str | None
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, HubFile] = field(default_factory=dict)
     silence: str = ""
 
 
@@ -77,7 +84,8 @@ def ask_hub(name: HubName) -> HubAnswer:
     """Ask the Hub once, so that what is wrong shows within seconds.
 
     Raises:
-        DataError: There is no such dataset or revision, or it may not be read.
+        UnknownNameError: There is no such revision.
+        DataError: There is no such dataset, or it may not be read.
     """
     import huggingface_hub
     from huggingface_hub import errors
@@ -105,10 +113,12 @@ def ask_hub(name: HubName) -> HubAnswer:
         ) from error
     except errors.HFValidationError as error:
         raise DataError(f"{name} is no name of a dataset: {_reason(error)}.") from error
+    except errors.OfflineModeIsEnabled:
+        return HubAnswer(None, silence="HF_HUB_OFFLINE is set")
     except Exception as error:  # noqa: BLE001  # Of the client's HTTP library, which changes.
         return HubAnswer(None, silence=_reason(error))
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    return HubAnswer(info.sha, sizes)
+    files = {file.rfilename: HubFile(file.size or 0, _content(file)) for file in info.siblings or []}
+    return HubAnswer(info.sha, files)
 
 
 def fetch_dataset(name: HubName, answer: HubAnswer, options: SourceOptions) -> tuple[Any, list[str]]:
@@ -119,34 +129,38 @@ def fetch_dataset(name: HubName, answer: HubAnswer, options: SourceOptions) -> t
     """
     if answer.silence:
         return _from_cache(name, answer)
-    refuse_script(name, answer)
-    load = functools.partial(hub_library().load_dataset_builder, name.repository, name.config, revision=answer.commit)
-    try:
-        builder = load()
-    except ValueError as error:
-        raise _wrong_config(name, answer, error) from error
-    except Exception as error:  # The library's errors, and those of HTTP.
-        raise _not_fetched(name, error) from error
-    try:
-        _prepare(builder, answer, name, options)
-        return builder.as_dataset(), []
-    except Exception as error:
-        raise _not_fetched(name, error) from error
-
-
-def refuse_script(name: HubName, answer: HubAnswer) -> None:
-    """Refuse a dataset that is a program.
-
-    Raises:
-        DataError: It is.
-    """
-    script = f"{name.repository.rpartition('/')[2]}.py"
-    if script in answer.sizes and name.revision != CONVERTED:
+    if script := script_of(name, answer):
         converted = HubName(name.repository, CONVERTED, name.config)
         raise DataError(
             f"{name} needs the program {script} of its repository, and `datasets` runs none since version 4. If "
             f"the Hub has converted it to Parquet, that is {named('data', str(converted))}."
         )
+    builder = make_builder(name, answer)
+    try:
+        _prepare(builder, answer, name, options)
+        return builder.as_dataset(), []
+    except Exception as error:
+        raise not_fetched(name, error) from error
+
+
+def make_builder(name: HubName, answer: HubAnswer) -> Any:
+    """Return the builder of `datasets`, which knows the files of each split of the config.
+
+    Raises:
+        DataError: There is no such config, or nothing that `datasets` reads.
+    """
+    try:
+        return hub_library().load_dataset_builder(name.repository, name.config, revision=answer.commit)
+    except ValueError as error:
+        raise _wrong_config(name, answer, error) from error
+    except Exception as error:  # The library's errors, and those of HTTP.
+        raise not_fetched(name, error) from error
+
+
+def script_of(name: HubName, answer: HubAnswer) -> str | None:
+    """Return the program that a dataset is, if it is one."""
+    script = f"{name.repository.rpartition('/')[2]}.py"
+    return script if script in answer.files and name.revision != CONVERTED else None
 
 
 def _from_cache(name: HubName, answer: HubAnswer) -> tuple[Any, list[str]]:
@@ -189,8 +203,9 @@ def _prepare(builder: Any, answer: HubAnswer, name: HubName, options: SourceOpti
         except BaseException as error:  # noqa: BLE001  # Raised below.
             done.set_exception(error)
 
-    patterns = [file for files in (builder.config.data_files or {}).values() for file in files]
-    total = sum(size for path, size in answer.sizes.items() if any(file.endswith(f"/{path}") for file in patterns))
+    patterns = [str(file) for files in (builder.config.data_files or {}).values() for file in files]
+    wanted = {file.partition("@")[2].partition("/")[2] for file in patterns}  # hf://datasets/ORG/NAME@COMMIT/PATH
+    total = sum(file.size for path, file in answer.files.items() if path in wanted)
     blobs = Path(huggingface_hub.constants.HF_HUB_CACHE) / f"datasets--{name.repository.replace('/', '--')}" / "blobs"
     before = _bytes_in(blobs)
     Thread(target=run, daemon=True).start()  # Ctrl-C ends the wait for it.
@@ -210,35 +225,40 @@ def _bytes_in(folder: Path) -> int:
     return 0
 
 
-def _unknown_revision(api: Any, name: HubName) -> DataError:
+def _content(file: Any) -> str:
+    """Return the digest of a file's content that the Hub tells: of a large file SHA-256, else that of git."""
+    return str(file.lfs["sha256"] if file.lfs else file.blob_id)
+
+
+def _unknown_revision(api: Any, name: HubName) -> UnknownNameError:
     known: list[str] = []
     with contextlib.suppress(Exception):
         list_refs = functools.partial(api.list_repo_refs, name.repository, repo_type="dataset")
         refs = call_with_timeout(ANSWER_SECONDS, list_refs)
         known = [ref.name for ref in [*refs.branches, *refs.tags]]
-    told = UnknownNameError(f"revision of {name.repository}", name.revision or "", known)
-    return DataError(f"{told} A revision is a branch, a tag or a commit.")
+    hint = "A revision is a branch, a tag or a commit."
+    return UnknownNameError(f"revision of {name.repository}", name.revision or "", known, hint)
 
 
-def _wrong_config(name: HubName, answer: HubAnswer, error: ValueError) -> DataError:
+def _wrong_config(name: HubName, answer: HubAnswer, error: ValueError) -> ToolkitError:
     """Return the error of an unknown or a missing config."""
     try:
         known = hub_library().get_dataset_config_names(name.repository, revision=answer.commit)
     except Exception:  # noqa: BLE001  # The first error says more.
         known = []
     if not known or (name.config in known) or (name.config is None and len(known) == 1):
-        return _not_fetched(name, error)
+        return not_fetched(name, error)
     if name.config is None:
         example = HubName(name.repository, name.revision, known[0])
         return DataError(
             f"{name} has several configs: {join_names(known, 12)}. Say which one, for example "
             f"{named('data', str(example))}."
         )
-    told = UnknownNameError(f"config of {name.repository}", name.config, known, list_all=len(known) <= 12)
-    return DataError(str(told))
+    return UnknownNameError(f"config of {name.repository}", name.config, known, list_all=len(known) <= 12)
 
 
-def _not_fetched(name: HubName, error: Exception) -> DataError:
+def not_fetched(name: HubName, error: Exception) -> DataError:
+    """Return the error of a dataset that cannot be fetched."""
     return DataError(f"{name} cannot be fetched: {_reason(error)}.")
 
 

@@ -12,17 +12,14 @@ from tl_toolkit.data.sources.arrow_columns import choose_columns, read_cells
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.hub import ask_hub, fetch_dataset, hub_library, quiet_libraries
 from tl_toolkit.data.sources.hub_name import HUB_PREFIX, parse_hub_name
-from tl_toolkit.data.sources.parquet_files import SPLIT_WORDS
+from tl_toolkit.data.sources.parquet_files import choose_splits
 from tl_toolkit.data.sources.stored_rows import source_of_store
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard
-from tl_toolkit.text import join_names
 
 SPLITS_FILE, STATE_FILE, INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
 """What `save_to_disk` writes beside the Arrow files (datasets/config.py)."""
-
-SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 
 
 def open_hub(spec: object, options: SourceOptions) -> Source | None:
@@ -36,7 +33,12 @@ def open_hub(spec: object, options: SourceOptions) -> Source | None:
     name = parse_hub_name(spec)
     short = name.repository.rpartition("/")[2]
     with quiet_libraries():
-        found, notes = fetch_dataset(name, ask_hub(name), options)
+        answer = ask_hub(name)
+        if options.streaming:
+            from tl_toolkit.data.sources.hub_streaming import stream_dataset
+
+            return stream_dataset(name, answer, options)
+        found, notes = fetch_dataset(name, answer, options)
         source = source_of_datasets(found, short, str(name), options)
     source.notes[:0] = notes
     return source
@@ -109,34 +111,11 @@ def source_of_datasets(found: Any, name: str, where: str, options: SourceOptions
 
 
 def _splits(found: Any, where: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the datasets by train, val and test, and a note on splits of other names.
-
-    Raises:
-        DataError: Two splits have the same meaning.
-    """
+    """Return the datasets by train, val and test, and notes."""
     if not isinstance(found, Mapping):
         return {"train": found}, []
-    datasets: dict[str, Any] = {}
-    others: list[str] = []
-    for name, dataset in found.items():
-        split = SPLIT_OF.get(str(name).lower())
-        if split is None:
-            others.append(str(name))
-        elif split in datasets:
-            same = [other for other in found if SPLIT_OF.get(str(other).lower()) == split]
-            raise DataError(f"{where} has several splits for {split}: {join_names(same)}. Keep one of them.")
-        else:
-            datasets[split] = dataset
-    if not datasets and len(others) == 1:
-        return {"train": found[others[0]]}, [f"{where} has the split {others[0]} alone: it is taken as train."]
-    if not datasets:
-        raise DataError(
-            f"{where} has no split named train, validation or test, but {join_names(others)}. Rename them: "
-            "DatasetDict(train=..., test=...).save_to_disk(FOLDER)."
-        )
-    return datasets, [f"Passed over of {where}: {join_names(others)}, neither train, validation nor test."] * bool(
-        others
-    )
+    names, notes = choose_splits(list(found), where)
+    return {split: found[name] for split, name in names.items()}, notes
 
 
 def _column(dataset: Any, name: str) -> Any:

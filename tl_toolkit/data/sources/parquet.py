@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl_toolkit.data.parquet_images import Fetched, ParquetPart, RowGroups
 from tl_toolkit.data.sources.arrow_columns import Columns, choose_columns, read_cells, read_features
@@ -26,6 +26,9 @@ from tl_toolkit.text import join_names
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 MAX_GROUP_BYTES = 2**30
 """A row group is read as a whole: larger ones would fill the memory of the processes that decode."""
@@ -82,7 +85,8 @@ def source_of_files(files: Sequence[ListedFile], path: Path, options: SourceOpti
     Raises:
         DataError: A file is damaged, columns are missing, or labels are not as expected.
     """
-    opened = [_open(file) for file in files]
+    remote = not isinstance(files[0].file, str)
+    opened = _each(_open, files, remote)
     schema = opened[0].schema_arrow
     by_file = files[0].split is not None and options.split_column is None
     columns = choose_columns(schema, read_features(schema.metadata), options, files[0].name, find_split=not by_file)
@@ -90,13 +94,16 @@ def source_of_files(files: Sequence[ListedFile], path: Path, options: SourceOpti
         _check_same_columns(columns, files[0].name, schema, file.name, parquet.schema_arrow)
     if not sum(parquet.metadata.num_rows for parquet in opened):
         raise DataError(f"{path.name} has no rows: it needs one for each image.")
-    tables = [_read(file, parquet, columns, schema) for file, parquet in zip(files, opened, strict=True)]
+    read = functools.partial(_read, columns=columns, schema=schema)
+    tables = _each(lambda pair: read(*pair), list(zip(files, opened, strict=True)), remote)
     cells = {name: [cell for table in tables for cell in read_cells(table[name])] for name in columns.beside_image}
     splits = [
         file.split for file, table in zip(files, tables, strict=True) for _ in range(table.num_rows) if file.split
     ]
     given = splits if by_file else None
     if not columns.holds_images:
+        if remote:
+            raise DataError(f"{path.name}: {columns.image} holds text. Only images inside the files can be streamed.")
         cells[columns.image] = [cell for table in tables for cell in table[columns.image].to_pylist()]
         return source_of_rows(_rows_of_paths(columns, cells, path, options, given), options)
     store = _store(files, opened, columns.image)
@@ -145,11 +152,21 @@ def _open(file: ListedFile) -> "pq.ParquetFile":
         raise _damaged(file, error) from error
 
 
+def _each(function: Callable[[Item], Result], items: Sequence[Item], remote: bool) -> list[Result]:
+    """Call a function for each item, several at a time if they are far away."""
+    if not remote:
+        return list(map(function, items))
+    from tl_toolkit.io.remote_files import fetchers
+
+    return fetchers().start(function, items).results()
+
+
 def _damaged(file: ListedFile, error: Exception) -> DataError:
     reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
-    where = file.file if isinstance(file.file, str) else file.name
+    if not isinstance(file.file, str):
+        return DataError(f"{file.name} cannot be read from the Hub: {reason}.")
     return DataError(
-        f"{where} cannot be read as a Parquet file: it is damaged, cut off or of another kind ({reason}). Copy or "
+        f"{file.file} cannot be read as a Parquet file: it is damaged, cut off or of another kind ({reason}). Copy or "
         "write it again."
     )
 

@@ -25,6 +25,31 @@ DATA_FOLDER = "data"
 """Where repositories of the Hugging Face Hub keep their files."""
 
 
+def choose_splits(names: Sequence[str], where: str) -> tuple[dict[str, str], list[str]]:
+    """Return the name of train, val and test among the splits of a dataset, and a note on what else it has.
+
+    Raises:
+        DataError: Several names have the same meaning, or none has one.
+    """
+    meanings = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+    chosen: dict[str, str] = {}
+    for name in names:
+        split = meanings.get(name.lower())
+        if split in chosen:
+            raise DataError(f"{where} has several splits for {split}: {chosen[split]} and {name}. Keep one of them.")
+        if split is not None:
+            chosen[split] = name
+    others = [name for name in names if name not in chosen.values()]
+    if not chosen and len(others) == 1:
+        return {"train": others[0]}, [f"{where} has one split, {others[0]}: it is taken as train."]
+    if not chosen:
+        raise DataError(
+            f"{where} has the splits {join_names(others)}, of which none is train, validation or test. Give one of "
+            "them that name."
+        )
+    return chosen, [f"Passed over {join_names(others)} of {where}: neither train, validation nor test."] * bool(others)
+
+
 def split_of(path: str) -> str | None:
     """Return the split that a relative path names: by a folder, else by the file; None if it names none.
 

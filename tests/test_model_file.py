@@ -147,3 +147,34 @@ def test_split_fingerprints_of_wrong_types_are_refused(values: object, message: 
 def test_split_fingerprints_that_are_damaged_say_so(packed: str):
     with pytest.raises(ModelFileError, match="The model file's note of its train images is damaged"):
         SplitFingerprints({"train": packed}, ("train",)).seen()
+
+
+LABELS = dataclasses.replace(METADATA, one_logit=False, task="multi-label", thresholds=(0.25, 0.6))
+
+
+def test_file_of_several_labels_keeps_thresholds_and_is_refused_by_readers_that_know_none(tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, {"a": torch.zeros(1)}, LABELS)
+    assert read_metadata(path) == LABELS
+    assert LABELS.to_metadata()["format_version"] == "2"
+    assert METADATA.to_metadata()["format_version"] == "1"
+    assert not {"task", "thresholds"} & METADATA.to_metadata().keys()
+    soft = dataclasses.replace(LABELS, task="soft", thresholds=())
+    assert soft.to_metadata()["format_version"] == "1"
+    assert ModelMetadata.from_metadata(soft.to_metadata()) == soft
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("thresholds", "[0.5]", "it has 1 thresholds, but 2 classes"),
+        ("thresholds", "[0.5, 1.5]", "its thresholds are not from 0 to 1"),
+        ("thresholds", "[0.5, NaN]", "its thresholds are not from 0 to 1"),
+        ("task", "many", "its header is damaged (Invalid enum value 'many' - at `$.task`)"),
+        ("one_logit", "true", "it has one logit, but its task is multi-label"),
+    ],
+)
+def test_file_of_several_labels_with_values_that_make_no_sense_says_so(field: str, value: str, message: str):
+    with pytest.raises(ModelFileError) as raised:
+        ModelMetadata.from_metadata({**LABELS.to_metadata(), field: value})
+    assert str(raised.value) == message

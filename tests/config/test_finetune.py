@@ -233,3 +233,43 @@ def test_config_by_default_leaves_to_the_run_what_depends_on_data_and_network():
 def test_config_with_an_empty_path_or_name_refuses_it(name: str, value: str):
     with pytest.raises(ConfigError, match=f"^(- )?{name} must not be empty: leave it out, or say what it is."):
         FinetuneConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"task": "multi-label", "loss": "cross-entropy"},
+            'loss must be bce with several labels an image (task="multi-label"): cross-entropy makes the probabilities '
+            "of all classes sum to 1.",
+        ),
+        (
+            {"task": "soft", "loss": "bce"},
+            'loss must be cross-entropy with soft labels (task="soft"), which sum to 1: bce judges each class on its '
+            "own.",
+        ),
+        (
+            {"task": "multi-label", "classes": 1},
+            'classes=1 separates two classes by one logit; several labels an image (task="multi-label") need a logit '
+            "for each.",
+        ),
+        (
+            {"task": "multi-label", "sampler": "balanced"},
+            'sampler="balanced" shows classes equally often, but with several labels an image (task="multi-label") an '
+            'image is not of one class; class_weights="balanced" weights the labels instead.',
+        ),
+        (
+            {"task": "soft", "class_weights": "balanced"},
+            'class_weights="balanced" needs the size of each class, which soft labels (task="soft") do not have.',
+        ),
+    ],
+)
+def test_config_that_contradicts_its_task_says_why(settings: dict[str, object], message: str):
+    with pytest.raises(ConfigError) as raised:
+        FinetuneConfig(**settings)  # type: ignore[arg-type]
+    assert str(raised.value) == message
+
+
+def test_config_of_several_labels_chooses_bce():
+    assert FinetuneConfig(task="multi-label").resolved_loss == "bce"
+    assert FinetuneConfig(task="soft").resolved_loss == "cross-entropy"

@@ -47,3 +47,33 @@ def test_is_best_takes_the_last_epoch_within_a_standard_error_of_its_stage():
 
 def test_is_best_without_a_probe_takes_what_improves():
     assert kept("full", (TUNE, 0.8), (TUNE, 0.79), (TUNE, 0.81)) == [(TUNE, 0.8), (TUNE, 0.81)]
+
+
+def kept_labels(tune: Tune, *judged: tuple[str, float], error: float = 0.03) -> list[float]:
+    """The mean average precisions that were the best when they came; the accuracy, which does not count, falls."""
+    records = [
+        eval_record(
+            stage,
+            number,
+            9,
+            val_accuracy=1 - number / 10,
+            val_mean_average_precision=value,
+            val_mean_average_precision_error=error,
+        )
+        for number, (stage, value) in enumerate(judged)
+    ]
+    best, found = None, []
+    for number, record in enumerate(records):
+        if is_best(record, best, records[: number + 1], tune, VAL_IMAGES):
+            best = record
+            found.append(record.score)
+    return found
+
+
+def test_is_best_of_several_labels_goes_by_mean_average_precision_and_its_error():
+    assert kept_labels("full", (TUNE, 0.8), (TUNE, 0.79), (TUNE, 0.81)) == [0.8, 0.81]
+    judged = ((PROBE, 0.5), (TUNE, 0.8), (TUNE, 0.775), (TUNE, 0.76))
+    assert kept_labels("lp-ft", *judged) == [0.5, 0.8, 0.775]
+    assert kept_labels("lp-ft", *judged, error=0.05) == [0.5, 0.8, 0.775, 0.76]
+    assert kept_labels("auto", (PROBE, 0.9), (LAST_STAGE, 0.91)) == [0.9]
+    assert kept_labels("auto", (PROBE, 0.9), (LAST_STAGE, 0.92)) == [0.9, 0.92]

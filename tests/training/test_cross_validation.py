@@ -1,5 +1,7 @@
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from torch import nn
 
 from tl_toolkit.training.cross_validation import FOLDS, CrossValidation, assign_folds, cross_validate
@@ -97,3 +99,36 @@ def test_cross_validate_does_not_depend_on_random_numbers():
 def test_standard_error_is_that_of_a_share_of_independent_images():
     assert CrossValidation(0.9, 100).standard_error == pytest.approx(0.03)
     assert CrossValidation(1.0, 100).standard_error == 0.0
+
+
+def test_cross_validation_of_several_labels_is_that_of_a_probe_for_each():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(120, 6, generator=generator)
+    labels = (
+        features @ torch.randn(6, 3, generator=generator) + torch.randn(120, 3, generator=generator) > 0.5
+    ).float()
+    folds = assign_folds(labels, "multi-label")
+    found = cross_validate(features, labels, 3, Criterion("bce"), "multi-label")
+    logits = torch.zeros(120, 3)
+    for fold in range(FOLDS):
+        held_out = folds == fold
+        assert 20 <= int(held_out.sum()) <= 28
+        for at in range(3):
+            inputs, there = features[~held_out].numpy(), labels[~held_out, at].numpy()
+            probe = LogisticRegression(C=1 / (3e-3 * len(there)), tol=1e-8).fit(inputs, there)
+            logits[held_out, at] = torch.from_numpy(probe.decision_function(features[held_out].numpy())).float()
+    expected = average_precision_score(labels.numpy(), logits.numpy(), average="macro")
+    assert found.score == found.mean_average_precision == pytest.approx(expected, abs=0.005)
+    assert 0.01 < found.standard_error < 0.05
+    assert found.images == 120
+
+
+def test_cross_validation_of_soft_labels_counts_the_largest_share():
+    features, targets = cluster_features([30, 30])
+    shares = nn.functional.one_hot(targets, 2).float() * 0.8 + 0.1
+    soft = cross_validate(features, shares, 2, Criterion(), "soft")
+    assert (
+        soft.score
+        == soft.accuracy
+        == pytest.approx(cross_validate(features, targets, 2, Criterion()).accuracy, abs=0.05)
+    )

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from tl_toolkit.config.choices import Loss
+from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixed, Mixing
 
 IMAGES = torch.arange(8.0)[:, None, None, None].expand(8, 3, 16, 16)
@@ -95,3 +97,17 @@ def test_mixing_of_a_single_image_keeps_it():
     mixed = Mixing(1.0, 1.0, seed=0)(IMAGES[:1], TARGETS[:1], 3)
     assert torch.equal(mixed.inputs, IMAGES[:1])
     assert torch.equal(mixed.partners, TARGETS[:1])
+
+
+@pytest.mark.parametrize("mixing", [Mixing(1.0, 0.0, 0), Mixing(0.0, 1.0, 0)])
+@pytest.mark.parametrize("loss", ["bce", "cross-entropy"])
+def test_mixed_loss_is_that_of_the_mixed_labels(mixing: Mixing, loss: Loss):
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.rand(8, 3, generator=generator) < 0.5).float()
+    labels = labels if loss == "bce" else (labels + 1).softmax(dim=1)
+    logits = torch.randn(8, 3, generator=generator)
+    mixed = mixing(IMAGES, labels, 3)
+    criterion = Criterion(loss, class_weights=torch.tensor([1.0, 2.0, 3.0]) if loss == "bce" else None)
+    both = mixed.share * criterion(logits, labels) + (1 - mixed.share) * criterion(logits, mixed.partners)
+    mixed_labels = mixed.share * labels + (1 - mixed.share) * mixed.partners
+    assert both == pytest.approx(float(criterion(logits, mixed_labels)), rel=1e-6)

@@ -97,7 +97,8 @@ def test_open_source_of_a_dataset_with_a_list_of_vectors_reads_no_image():
         (np.array([[0, 3], [1, 1], [0, 1]]), "auto", "train of arrays: Image 0 has 3 for 1: labels are numbers from 0 "
          "to 1."),
         ([["cat"], [3], []], "auto", "Lists of labels hold names, but one holds 3."),
-        ([["cat"], ["dog"], []], "soft", "Lists of names are several labels an image, not task=\"soft\": leave it out."),
+        ([["cat"], ["dog"], []], "soft", 'Lists of names are several labels an image, not task="soft": leave it '
+         "out."),
         (np.array(ROWS), "multi-class", 'With task="multi-class" each image has one class, but a row of the targets '
          "has more than one, none, or other numbers than 0 and 1."),
         ([0, 1, 2], "multi-label", "arrays is multi-class data, not multi-label: each image has one class. Several "

@@ -11,6 +11,7 @@
     ├── ModelFileError         a saved model is damaged, or not of the toolkit
     ├── UnsafeFileError        loading a file could run code in it
     ├── DownloadError          a file cannot be downloaded, or is not the expected one
+    │   └── RemoteFileError    one file of many cannot be fetched
     ├── TrainingError          training cannot continue
     └── RunInterruptedError    a run was asked to stop, and can be resumed
 
@@ -105,6 +106,19 @@ class UnsafeFileError(ToolkitError):
 
 class DownloadError(ToolkitError):
     """A file cannot be downloaded, or is not the expected one."""
+
+
+class RemoteFileError(DownloadError):
+    """One remote file, given by its URL, cannot be fetched; `reason` is a short phrase."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"{printable(url)}: {printable(reason)}")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        """Support pickling, for worker processes."""
+        return type(self), (self.url, self.reason)
 
 
 class TrainingError(ToolkitError):

@@ -1,7 +1,7 @@
 """``tl cache``."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,22 +9,25 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.options import JsonOption
 from tl_toolkit.io.files import display_path, format_size
 
-app = typer.Typer(help="List or clear the feature cache.", invoke_without_command=True)
+if TYPE_CHECKING:
+    from tl_toolkit.io.row_cache import CacheEntry  # Imports torch, which takes seconds.
+
+app = typer.Typer(help="List or clear the cache.", invoke_without_command=True)
 
 
 @app.callback()
 def show(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the feature cache, most recently used first: the outputs of frozen layers for each image.
+    """List the cache, most recently used first: the outputs of frozen layers for each image, and remote files.
 
     Later epochs and runs reuse them. The cache lies in TL_CACHE or the system's cache folder. Clearing it only
     costs time.
     """
     if context.invoked_subcommand:
         return
-    from tl_toolkit.io.row_cache import cache_folder, list_entries
+    from tl_toolkit.io.row_cache import cache_folder
 
     folder = cache_folder()
-    entries = list_entries(folder)
+    entries = _entries()
     if as_json:
         console.print_json([entry.to_dict() for entry in entries])
         return
@@ -39,14 +42,22 @@ def show(context: typer.Context, as_json: JsonOption = False) -> None:
     console.print_table(["what", "last used", "images", "size"], rows, f"{display_path(folder)}: {total}", numbers=2)
 
 
+def _entries() -> "list[CacheEntry]":
+    from tl_toolkit.io.remote_files import list_remote_files
+    from tl_toolkit.io.row_cache import cache_folder, list_entries
+
+    folder = cache_folder()
+    return sorted([*list_entries(folder), *list_remote_files(folder)], key=lambda entry: -entry.used)
+
+
 @app.command()
 def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Clear the cache. Runs that read it continue."""
-    from tl_toolkit.io.row_cache import cache_folder, list_entries, remove
+    from tl_toolkit.io.row_cache import cache_folder, remove
 
-    entries = list_entries(cache_folder())
+    entries = _entries()
     what = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {format_size(sum(e.size for e in entries))}"
     if entries and not yes:
         typer.confirm(f"Remove {what}, from {display_path(cache_folder())}?", abort=True)

@@ -89,6 +89,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, DatasetTarget]]):
 
         Encoded images are decoded on all cores while the network waits: on few cores that is quicker than beside it.
         """
+        self.samples.images.read_ahead([_index_of(key, len(self)) for key in keys])
         if get_worker_info() is None and self.samples.are_encoded:
             return readers().start(self.__getitem__, keys).results()
         return [self[key] for key in keys]

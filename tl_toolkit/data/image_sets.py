@@ -51,6 +51,13 @@ class ImageSet(ABC):
         """Return the bytes of an encoded image without a path, if they are known without reading it; else None."""
         return None
 
+    def fingerprints(self) -> list[bytes | None]:
+        """Return the `fingerprint` of every image."""
+        return [self.fingerprint(index) for index in range(len(self))]
+
+    def read_ahead(self, indices: Sequence[int]) -> None:  # noqa: B027  # for subclasses
+        """Prepare to read some images soon: those that are far away begin to come."""
+
     def content_hash(self, index: int) -> bytes | None:  # noqa: ARG002
         """Return 16 bytes of the content of an image without a path; None if it is unknown, or not yet known.
 
@@ -193,6 +200,13 @@ class Subset(ImageSet):
     def content_hash(self, index: int) -> bytes | None:
         images, place = self.places[index]
         return images.content_hash(place)
+
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        by_set: dict[int, tuple[ImageSet, list[int]]] = {}
+        for images, place in map(self.places.__getitem__, indices):
+            by_set.setdefault(id(images), (images, []))[1].append(place)
+        for images, places in by_set.values():
+            images.read_ahead(places)
 
 
 class _DatasetSubset(Subset):

@@ -8,7 +8,7 @@ from PIL import Image
 from tl_toolkit.data.image_sets import ImageSet
 from tl_toolkit.data.images import ImageInfo, ImageLike, inspect_image, open_image
 from tl_toolkit.data.targets import Targets, take
-from tl_toolkit.errors import ImageError
+from tl_toolkit.errors import DownloadError, ImageError, RemoteFileError
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Samples:
         """Return the fingerprint of each image; None where nothing tells whether it is still the same."""
         if not self.deterministic:
             return [None] * len(self)
-        return [self.images.fingerprint(index) for index in range(len(self))]
+        return self.images.fingerprints()
 
     def read(self, index: int) -> ImageLike:
         """Return an image as it is kept: a path, encoded bytes or pixels.
@@ -76,6 +76,10 @@ class Samples:
         """
         try:
             return self.images.read(index)
+        except RemoteFileError as error:
+            raise ImageError(self.name(index), error.reason) from error
+        except DownloadError:  # Not of this image: the network is gone.
+            raise
         except Exception as error:  # Code of the user's own, which may raise anything.
             raise ImageError(self.name(index), str(error) or type(error).__name__) from error
 

@@ -89,10 +89,17 @@ def refuse_oversized(url: str, size: int) -> None:
         raise DownloadError(f"{url} has {format_size(size)} or more; at most {format_size(MAX_BYTES)} are downloaded.")
 
 
-def call_with_timeout(seconds: float, function: Callable[[], Answer]) -> Answer:
+def call_with_timeout(
+    seconds: float, function: Callable[[], Answer], progress: Callable[[], object] = lambda: None
+) -> Answer:
     """Call a function in a thread, with a timeout: resolving a name and trying its addresses have none in total.
 
     A late result is closed and dropped.
+
+    Args:
+        seconds: The timeout.
+        function: The function.
+        progress: What it returns changes as long as the function gets on, which then has as much time again.
 
     Raises:
         TimeoutError: The function did not return in time.
@@ -106,12 +113,17 @@ def call_with_timeout(seconds: float, function: Callable[[], Answer]) -> Answer:
         except BaseException as error:  # noqa: BLE001  # Raised where the answer is awaited.
             answered.set_exception(error)
 
+    before = progress()
     Thread(target=run, daemon=True).start()
-    try:
-        return answered.result(seconds)
-    except TimeoutError:
-        answered.add_done_callback(_close)
-        raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+    while True:
+        try:
+            return answered.result(seconds)
+        except TimeoutError:
+            reached = progress()
+            if reached == before or answered.done():
+                answered.add_done_callback(_close)
+                raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+            before = reached
 
 
 def open_url(url: str) -> HTTPResponse:

@@ -152,9 +152,9 @@ def atomic_file(path: Path, size: int = 0) -> Iterator[Path]:
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # By the user's umask: safetensors makes files that no one else may read.
-        _sync(temporary)
+        sync_to_disk(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync_to_disk(path.parent)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if size and error.errno in NO_ROOM:
@@ -194,7 +194,7 @@ def remove_temporaries(folder: Path) -> None:
             path.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

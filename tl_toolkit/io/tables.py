@@ -15,12 +15,12 @@ from tl_toolkit.errors import DataError
 from tl_toolkit.io.reader_threads import reading
 from tl_toolkit.text import format_value, join_names
 
-CHUNK = 10_000
-"""Rows that are read at a time."""
+CHUNK = 500
+"""Rows that are read at a time: with more of them, Python's garbage collector takes most of the time."""
 
 HEAD_BYTES = 4096
-FEW_VALUES = 0.5
-"""A column whose cells in the first rows are different in more than this share is not searched for equal cells."""
+FIRST_CELLS, FEW_VALUES = 10_000, 0.5
+"""A column whose first cells are different in more than this share is not searched for equal cells."""
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 OTHER_DELIMITERS = (";", "\t")
@@ -85,7 +85,7 @@ class _Column:
             except TypeError:  # A list or an object of JSON.
                 self._known = None
         self.cells += cells
-        if self._known is not None and len(self._known) > FEW_VALUES * len(self.cells):
+        if self._known is not None and len(self._known) > FEW_VALUES * max(len(self.cells), FIRST_CELLS):
             self._known = None
 
 

@@ -169,7 +169,9 @@ def read_each(samples: Samples, read: Callable[[int], Result], indices: Sequence
     """
     if samples.are_encoded:
         for start in range(0, len(indices), CHUNK):
-            yield from readers().start(read, indices[start : start + CHUNK]).outcomes()
+            chunk = indices[start : start + CHUNK]
+            samples.images.read_ahead(chunk)
+            yield from readers().start(read, chunk).outcomes()
         return
     for index in indices:
         try:

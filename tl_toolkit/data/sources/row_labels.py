@@ -3,7 +3,7 @@
 import ast
 import json
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -64,8 +64,11 @@ def read_labels(rows: "Rows", options: SourceOptions) -> Labels:
     """
     if rows.per_class:
         return _numbers(rows, options)
-    index_of: dict[Hashable, int] = {}
-    codes = [index_of.setdefault(_hashable(cell), len(index_of)) for cell in rows.labels]
+    labels = rows.labels
+    if list in set(map(type, labels)):
+        labels = [tuple(cell) if isinstance(cell, list) else cell for cell in labels]
+    index_of = {cell: index for index, cell in enumerate(dict.fromkeys(labels))}
+    codes = [index_of[cell] for cell in labels]
     cells = [_parse(cell, options.label_separator) for cell in index_of]
     lists = [isinstance(cell, tuple) for cell in cells]
     reader = _Cells(rows, options, codes, cells)
@@ -74,11 +77,6 @@ def read_labels(rows: "Rows", options: SourceOptions) -> Labels:
     if not all(lists):
         reader.refuse_mixed()
     return reader.lists()
-
-
-def _hashable(cell: Any) -> Hashable:
-    key: Hashable = tuple(cell) if isinstance(cell, list) else cell
-    return key
 
 
 def _parse(cell: Any, separator: str | None) -> Any:

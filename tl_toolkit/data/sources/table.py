@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_toolkit.data.image_sets import FileImages, ImageSet, Subset
+from tl_toolkit.data.remote_images import RemoteImages
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.columns import Columns, find_columns, may_be_used
 from tl_toolkit.data.sources.names import find_table
@@ -14,6 +15,7 @@ from tl_toolkit.data.sources.rows import RowPlaces, Rows, source_of_rows
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import expand_path
 from tl_toolkit.io.reader_threads import call_with_stall_guard
+from tl_toolkit.io.remote_files import RemoteFiles
 from tl_toolkit.io.tables import Table, read_table
 from tl_toolkit.text import format_value, plural
 
@@ -76,13 +78,15 @@ def images_of(names: Sequence[str], options: SourceOptions) -> ImageSet:
     remote = [SCHEME in name for name in names]
     if not any(remote):
         return FileImages(names)
-    from tl_toolkit.data.remote_images import RemoteImages, remote_files
-
+    urls = [name for name in names if SCHEME in name]
+    files = RemoteFiles.of_size(options.cache_size)
+    files.check(urls)
+    far_images = RemoteImages(urls, files)
     if all(remote):
-        return RemoteImages(names, remote_files(options))
+        return far_images
     sets: dict[bool, ImageSet] = {
         False: FileImages([name for name, far in zip(names, remote, strict=True) if not far]),
-        True: RemoteImages([name for name in names if SCHEME in name], remote_files(options)),
+        True: far_images,
     }
     counts = {False: 0, True: 0}
     places = []

@@ -13,9 +13,9 @@ from PIL import Image
 from tests.helpers.folders import copy_digits
 from tests.helpers.shards import picture
 from tl_toolkit.data import packing
+from tl_toolkit.data.drawing import split_names
 from tl_toolkit.data.image_sets import ArrayImages
 from tl_toolkit.data.packing import pack_source
-from tl_toolkit.data.prepare import split_names
 from tl_toolkit.data.quality.scan import check_data
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, open_source

@@ -9,7 +9,7 @@ from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.prepare import Splits, prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import ConfigError, DataError
-from tl_toolkit.events import Event, WarningEvent
+from tl_toolkit.events import DecisionEvent, Event, WarningEvent
 
 
 def prepare(folder: Path, **settings: object) -> tuple[Splits, list[Event]]:
@@ -116,3 +116,47 @@ def test_prepare_splits_of_arrays_with_nan_in_one_image_leaves_it_out():
     images[3, 0, 0] = np.nan
     splits = prepare_splits(open_source((images, [0, 1] * 20)), FinetuneConfig(), 0, lambda event: None)
     assert [(image.path, image.reason) for image in splits.bad] == [("image 3", "some pixels are NaN or infinite")]
+
+
+def grouped(folder: Path, tmp_path: Path, size: int = 5, **settings: object) -> tuple[Splits, list[Event]]:
+    files = sorted(folder.glob("*/*"))
+    rows = [f"{file},{file.parent.name},p{index // size}" for index, file in enumerate(files)]
+    (tmp_path / "groups.csv").write_text("\n".join(["path,label,patient", *rows]))
+    events: list[Event] = []
+    source = open_source(str(tmp_path / "groups.csv"), group_column="patient")
+    return prepare_splits(source, FinetuneConfig(**settings), 0, events.append), events
+
+
+def test_prepare_splits_with_groups_keeps_them_whole_and_tells(tmp_path: Path):
+    photos = copy_digits(tmp_path / "photos", ["0", "1", "7"], 20)
+    splits, _ = grouped(photos, tmp_path, val_split=0.25)
+    assert not set(splits.train.groups) & set(splits.val.groups)
+    assert [splits.val.targets.count(target) for target in range(3)] == [5, 5, 5]
+    assert splits.val_origin == "25% of each class of train as nearly as whole groups allow, 3 of 12 groups, seed 0"
+
+
+def test_prepare_splits_with_groups_and_numbers_takes_whole_groups_and_tells(tmp_path: Path):
+    photos = copy_digits(tmp_path / "photos", ["0", "1", "7"], 20)
+    splits, events = grouped(photos, tmp_path, val_images=16, train_images=17)
+    assert (len(splits.val), len(splits.train)) == (15, 15)
+    assert not set(splits.train.groups) & set(splits.val.groups)
+    sizes = [event for event in events if isinstance(event, DecisionEvent) and event.what.endswith("size")]
+    assert sizes == [
+        DecisionEvent("train size", "15 images of 3 groups", "train_images=17, as nearly as whole groups allow"),
+        DecisionEvent("val size", "15 images of 3 groups", "val_images=16, as nearly as whole groups allow"),
+    ]
+
+
+def test_prepare_splits_with_one_group_a_class_is_refused(photos: Path, tmp_path: Path):
+    with pytest.raises(DataError) as raised:
+        grouped(photos, tmp_path, size=10)
+    assert str(raised.value) == (
+        "train has 3 groups, and without any of them it lacks a class: there is none for val. Add groups of these "
+        "classes, or images of their own as val, or leave out group_column."
+    )
+
+
+def test_prepare_splits_with_groups_in_order_is_refused(photos: Path, tmp_path: Path):
+    with pytest.raises(ConfigError) as raised:
+        grouped(photos, tmp_path, draw="in-order")
+    assert str(raised.value) == 'draw="in-order" may divide groups; leave it out, or group_column.'

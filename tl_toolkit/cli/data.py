@@ -11,6 +11,7 @@ from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import UNREADABLE, DataSpec, JsonOption, flags_set, with_source_flags
 from tl_toolkit.cli.pack import pack
+from tl_toolkit.cli.split import split
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import display_path
 
@@ -26,8 +27,11 @@ TASK_CLASSES = {
     "soft": "classes, shares of them an image",
 }
 
-app = typer.Typer(help="Look at images before training, pack them, or download a dataset.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at images before training, pack or divide them, or download a dataset.", no_args_is_help=True
+)
 app.command(epilog="Example: tl data pack photos/ --out shards/")(pack)
+app.command(epilog="Example: tl data split photos/ --out split.csv --test-split 0.2")(split)
 
 
 @app.command()
@@ -52,9 +56,9 @@ def info(
     if as_json:
         console.print_json(dataclasses.asdict(found))
     else:
-        counts = zip(*(split.class_counts for split in found.splits.values()), strict=True)
+        counts = zip(*(part.class_counts for part in found.splits.values()), strict=True)
         rows = [[name, *map("{:,}".format, row)] for name, row in zip(found.class_names, counts, strict=True)]
-        totals = ["all", *(f"{split.images:,}" for split in found.splits.values())]
+        totals = ["all", *(f"{part.images:,}" for part in found.splits.values())]
         one_each = found.task == "multi-class"
         title = f"{found.name}, {len(found.class_names)} {TASK_CLASSES[found.task]}"
         console.print_table(

@@ -35,6 +35,10 @@ class ImageSet(ABC):
         """Return the image's file, or None if it is not a file."""
         return None
 
+    def location(self, index: int) -> str | None:
+        """Return the image's file or URL, by which a table can name it; None if it has none."""
+        return self.path(index)
+
     def fingerprint(self, index: int) -> bytes | None:  # noqa: ARG002
         """Return 16 bytes that change when the image changes, without decoding it; None if nothing tells."""
         return None
@@ -200,6 +204,10 @@ class Subset(ImageSet):
     def content_hash(self, index: int) -> bytes | None:
         images, place = self.places[index]
         return images.content_hash(place)
+
+    def location(self, index: int) -> str | None:
+        images, place = self.places[index]
+        return images.location(place)
 
     def read_ahead(self, indices: Sequence[int]) -> None:
         by_set: dict[int, tuple[ImageSet, list[int]]] = {}

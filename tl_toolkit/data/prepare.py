@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.data.drawing import draw_images, in_images, take_val
 from tl_toolkit.data.fingerprints import content_fingerprints, digest_cache
 from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.quality.class_sizes import imbalance, singleton_classes
@@ -17,7 +18,6 @@ from tl_toolkit.data.quality.label_counts import train_label_warnings
 from tl_toolkit.data.quality.readability import ExcludedImage, check_splits, readability_cache
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
-from tl_toolkit.data.splits import stratified_sample, stratified_split
 from tl_toolkit.data.targets import (
     are_rows,
     class_indices,
@@ -31,7 +31,7 @@ from tl_toolkit.errors import ConfigError, DataError
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
 from tl_toolkit.io.row_cache import cache_folder
 from tl_toolkit.sampling.class_balance import balanced_weights, positive_weights
-from tl_toolkit.text import bullets, join_names, named
+from tl_toolkit.text import bullets, join_names, named, plural
 
 MIN_RELIABLE_VAL = 20
 CLASSES = "classes"
@@ -118,8 +118,9 @@ def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callba
         _check_every_class_remains(splits, source.class_names)
     else:
         _check_labels(splits.train, source, callback)
+    _report_groups(splits, config, callback)
     if config.drop_last and len(splits.train) < config.batch_size:
-        size = f"train has {_images(len(splits.train))}, {named('batch_size')} is {config.batch_size}"
+        size = f"train has {in_images(len(splits.train))}, {named('batch_size')} is {config.batch_size}"
         raise ConfigError([f"{named('drop_last')} leaves no batch: {size}."])
     report_duplicates(splits.present, source.class_names, config.duplicates, callback)
     _check_val(splits, source, callback)
@@ -170,17 +171,27 @@ def _divide(
     """Take val out of train if there is none, and reduce each split to the size that the user set."""
     train, test = whole["train"], whole.get("test")
     if "val" in whole:
-        val, val_origin = _sample(whole["val"], source, "val", config.val_images, config), "the data's own split"
+        val, val_origin = draw_images(whole["val"], source, "val", config.val_images, config), "the data's own split"
         if config.val_images is not None:
             val_origin += f", {config.val_images:,} images of it"
     else:
-        train, val, val_origin = _take_val(train, source, config)
-    train = _sample(train, source, "train", config.train_images, config)
+        train, val, val_origin = take_val(train, source, config)
+    train = draw_images(train, source, "train", config.train_images, config)
     if test is not None:
-        test = _sample(test, source, "test", config.test_images, config)
+        test = draw_images(test, source, "test", config.test_images, config)
     elif config.test_images is not None:
         raise ConfigError([f"{named('test_images')} is {config.test_images}, but {source.name} has no test split."])
     return Splits(train, val, test, bad, dropped, val_origin, "val" not in whole, config.uses_cache, source.class_names)
+
+
+def _report_groups(splits: Splits, config: FinetuneConfig, callback: Callback) -> None:
+    """Tell where whole groups made a split larger or smaller than the user set."""
+    for name, samples in splits.present.items():
+        asked = getattr(config, f"{name}_images")
+        if samples.groups and asked not in (None, len(samples)):
+            groups = plural(len(set(samples.groups)), "group")
+            why = f"{named(f'{name}_images', asked)}, as nearly as whole groups allow"
+            callback(DecisionEvent(f"{name} size", f"{in_images(len(samples))} of {groups}", why))
 
 
 def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
@@ -191,7 +202,7 @@ def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
     if source.task == "multi-label" and not classes_in(val.targets):
         raise DataError(f"No image of val has a label ({splits.val_origin}), so nothing can be chosen by it. Add some.")
     if len(val) < MIN_RELIABLE_VAL:
-        noisy = f"val has {_images(len(val))} only, so model selection will be noisy: see {named('val_split')}."
+        noisy = f"val has {in_images(len(val))} only, so model selection will be noisy: see {named('val_split')}."
         callback(WarningEvent(noisy))
     if missing := _missing(val, source.class_names):
         unknown = "accuracy" if source.task == "multi-class" else "average precision"
@@ -199,42 +210,13 @@ def _check_val(splits: Splits, source: Source, callback: Callback) -> None:
         callback(WarningEvent(f"val has no image {preposition} {missing}: their {unknown} will be unknown."))
 
 
-def _take_val(train: Samples, source: Source, config: FinetuneConfig) -> tuple[Samples, Samples, str]:
-    """Return train without val, val, and how val was made."""
-    count, names = config.val_images, split_names(train, source)
-    if count is not None and count >= len(train):
-        raise ConfigError([f"{named('val_images')} is {count}, but train has {_images(len(train))}: some must remain."])
-    if config.draw == "in-order":
-        first = len(train) - (count or max(1, round(len(train) * config.val_split)))
-        rest, taken = list(range(first)), list(range(first, len(train)))
-        origin = f"the last {len(taken):,} of train, as it is ordered"
-    elif count is not None:
-        rest, taken = stratified_sample(train.targets, names, count, config.seed)
-        origin = f"drawn from each class of train, seed {config.seed}"
-    else:
-        rest, taken = stratified_split(train.targets, names, config.val_split, config.seed)
-        origin = f"{config.val_split:.0%} of each class of train, seed {config.seed}"
-    return train.subset(rest), train.subset(taken), origin
-
-
-def _sample(samples: Samples, source: Source, split: str, count: int | None, config: FinetuneConfig) -> Samples:
-    """Return `count` images of a split; all if it is None."""
-    if count is None:
-        return samples
-    if count > len(samples):
-        raise ConfigError([f"{named(f'{split}_images')} is {count}, but {split} has {_images(len(samples))}."])
-    if config.draw == "in-order":
-        return samples.subset(range(count))
-    return samples.subset(stratified_sample(samples.targets, split_names(samples, source), count, config.seed)[1])
-
-
 def _report_bad(bad: list[ExcludedImage], strict: bool, callback: Callback) -> None:
     report = bullets(list(map(str, bad)))
     if strict:
         remedy = f"Mend or remove them, or leave out {named('strict')}."
-        raise DataError(f"{_images(len(bad))} cannot be read:\n{report}\n{remedy}")
+        raise DataError(f"{in_images(len(bad))} cannot be read:\n{report}\n{remedy}")
     left_out = "is left out" if len(bad) == 1 else "are left out"
-    callback(WarningEvent(f"{_images(len(bad))} cannot be read and {left_out}:\n{report}"))
+    callback(WarningEvent(f"{in_images(len(bad))} cannot be read and {left_out}:\n{report}"))
 
 
 def contents_of(split: str) -> str:
@@ -247,7 +229,7 @@ def _fingerprint(samples: Samples) -> str:
         identity or samples.name(index).encode("utf-8", "surrogateescape")
         for index, identity in enumerate(samples.identities())
     ]
-    return f"{_images(len(samples))}, {_digest(identities, samples)}"
+    return f"{in_images(len(samples))}, {_digest(identities, samples)}"
 
 
 def _digest(identities: Sequence[bytes | None], samples: Samples) -> str:
@@ -255,10 +237,6 @@ def _digest(identities: Sequence[bytes | None], samples: Samples) -> str:
     for identity, target in zip(identities, target_bytes(samples.targets), strict=True):
         digest.update((identity or b"") + b" " + target + b"\n")
     return digest.hexdigest()
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _check_every_class_has_images(train: Samples, source: Source, bad: list[ExcludedImage]) -> None:
@@ -276,8 +254,8 @@ def _check_every_class_has_images(train: Samples, source: Source, bad: list[Excl
 def _check_every_class_remains(splits: Splits, class_names: tuple[str, ...]) -> None:
     if empty := _missing(splits.train, class_names):
         raise DataError(
-            f"train has no image left of {empty}: val has {_images(len(splits.val))} "
-            f"({splits.val_origin}), train {_images(len(splits.train))} of the rest. Add images of these classes, or "
+            f"train has no image left of {empty}: val has {in_images(len(splits.val))} "
+            f"({splits.val_origin}), train {in_images(len(splits.train))} of the rest. Add images of these classes, or "
             f"see {named('draw', 'stratified')}, {named('train_images')} and {named('val_images')}."
         )
 
@@ -290,7 +268,7 @@ def _check_labels(train: Samples, source: Source, callback: Callback) -> None:
     """
     if are_rows(train.targets) and not np.ptp(train.targets, axis=0).any():
         raise DataError(
-            f"All {_images(len(train))} of train have the same labels, "
+            f"All {in_images(len(train))} of train have the same labels, "
             f"{name_target(target_of(train.targets, 0), source.class_names)}: nothing can be told apart."
         )
     if empty := _missing(train, source.class_names):
@@ -334,9 +312,3 @@ def _report_class_sizes(
     else:
         for message in imbalance(counts, class_names):
             callback(WarningEvent(message))
-
-
-def split_names(train: Samples, source: Source) -> list[str]:
-    """Return names relative to the folder, so that the same folder elsewhere is split alike."""
-    prefix = f"{source.root}/" if source.root else ""
-    return [name.removeprefix(prefix) for name in train.names()]

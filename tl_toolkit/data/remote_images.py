@@ -34,6 +34,9 @@ class RemoteImages(ImageSet):
     def name(self, index: int) -> str:
         return self.urls[index]
 
+    def location(self, index: int) -> str | None:
+        return self.urls[index]
+
     def fingerprint(self, index: int) -> bytes | None:
         return self.files.fingerprints([self.urls[index]])[0]
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_toolkit.data.targets import Targets, strata
+from tl_toolkit.sampling.grouping import Groups, take_share
 from tl_toolkit.sampling.label_balance import divide_by_labels
 
 
@@ -62,6 +63,43 @@ def stratified_sample(targets: Targets, names: Sequence[str], count: int, seed: 
     for target in by_loss[: count - sum(counts.values())]:
         counts[target] += 1
     return _divide(groups, names, counts, seed)
+
+
+def grouped_split(targets: Targets, groups: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Take whole groups for val, with as near the same share of every class as they allow.
+
+    Groups are tried in the order of a hash of seed and name. Train keeps an image of every class. Val gets a group of
+    every class that has several, unless that would be most of the class.
+
+    Args:
+        targets: The target of each image.
+        groups: The group of each image.
+        share: Between 0 and 1.
+        seed: Another seed gives another split.
+
+    Returns:
+        The indices of train and of val, each ascending; val is empty if no group can leave train.
+    """
+    return _divide_groups(targets, groups, share, seed, keep_rest=True)
+
+
+def grouped_sample(targets: Targets, groups: Sequence[str], count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Take whole groups with about `count` images, from every class in proportion as nearly as they allow.
+
+    Returns:
+        The indices of the rest and of the sample, each ascending.
+    """
+    return _divide_groups(targets, groups, count / len(groups), seed, keep_rest=False)
+
+
+def _divide_groups(
+    targets: Targets, names: Sequence[str], share: float, seed: int, keep_rest: bool
+) -> tuple[list[int], list[int]]:
+    groups = Groups.of(names, strata(targets))
+    order = sorted(groups.members, key=lambda name: _hash(seed, name))
+    chosen = groups.images(take_share(groups, share, order, keep_rest))
+    taken = set(chosen)
+    return [index for index in range(len(names)) if index not in taken], chosen
 
 
 def _divide(

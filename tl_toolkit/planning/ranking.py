@@ -10,10 +10,11 @@ import torch
 
 from tl_toolkit.config.checks import AUTO
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.data.prepare import Splits, split_names
+from tl_toolkit.data.drawing import split_names
+from tl_toolkit.data.prepare import Splits
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source
-from tl_toolkit.data.splits import stratified_sample
+from tl_toolkit.data.splits import grouped_sample, stratified_sample
 from tl_toolkit.data.targets import class_indices
 from tl_toolkit.errors import DataError, ModelError, UsageError
 from tl_toolkit.events import LAST_STAGE, TUNE, Callback, Event, TaskProgress
@@ -281,6 +282,8 @@ def _at_most(train: Samples, source: Source, seed: int) -> Samples:
     """Return some images, every class in proportion."""
     if len(train) <= SAMPLE_IMAGES:
         return train
+    if train.groups:
+        return train.subset(grouped_sample(train.targets, train.groups, SAMPLE_IMAGES, seed)[1])
     return train.subset(stratified_sample(train.targets, split_names(train, source), SAMPLE_IMAGES, seed)[1])
 
 
@@ -322,7 +325,7 @@ def _evaluate(
     seconds = time.perf_counter() - started
     features = torch.cat([rows for rows, _ in batches]).flatten(1)
     targets = torch.cat([targets for _, targets in batches])
-    probe = cross_validate(features, targets, outputs, context.criterion, context.task)
+    probe = cross_validate(features, targets, outputs, context.criterion, context.task, seen.train.groups)
     return _describe(context, splits, weights, extractor, seconds, probe)
 
 

@@ -1,6 +1,7 @@
 """Cross-validated accuracy of a linear probe on stored features; of several labels, mean average precision."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,12 @@ import torch
 from torch import nn
 
 from tl_toolkit.config.choices import Task
+from tl_toolkit.errors import DataError
 from tl_toolkit.metrics.base import ScoreMeter
 from tl_toolkit.metrics.logits import true_classes
+from tl_toolkit.sampling.grouping import Groups, divide_evenly
 from tl_toolkit.sampling.label_balance import divide_by_labels
+from tl_toolkit.text import named
 from tl_toolkit.training.loop import TRAINING_METRICS
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.optimizers import LBFGS_DEFAULTS, LBFGSWithDecay
@@ -50,7 +54,12 @@ class CrossValidation:
 
 
 def cross_validate(
-    features: torch.Tensor, targets: torch.Tensor, outputs: int, criterion: Criterion, task: Task = "multi-class"
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    outputs: int,
+    criterion: Criterion,
+    task: Task = "multi-class",
+    groups: Sequence[str] = (),
 ) -> CrossValidation:
     """Train a probe on all folds but one, evaluate it on that fold, and repeat for each fold.
 
@@ -62,9 +71,13 @@ def cross_validate(
         outputs: Number of logits: one for each class, or one for two classes.
         criterion: The loss.
         task: What the targets are.
+        groups: For each image, what is in one fold as a whole; empty if nothing is.
+
+    Raises:
+        DataError: Each group alone has images of a class.
     """
     features = features.float()
-    folds = assign_folds(targets, task)
+    folds = assign_group_folds(targets, groups, task) if groups else assign_folds(targets, task)
     held_out = [folds == fold for fold in range(FOLDS) if bool((folds == fold).any())]
     meter = ScoreMeter(max(2, outputs), features.device, TRAINING_METRICS, task)
     for fold in held_out:
@@ -93,6 +106,22 @@ def assign_folds(targets: torch.Tensor, task: Task = "multi-class") -> torch.Ten
             folds[members] = (torch.arange(len(members), device=targets.device) + start) % FOLDS
             start += len(members)  # Otherwise all small classes would begin with the same fold.
     return folds
+
+
+def assign_group_folds(targets: torch.Tensor, groups: Sequence[str], task: Task = "multi-class") -> torch.Tensor:
+    """Return the fold of each image (N), the same for all of a group; -1 for a group that alone has a class.
+
+    Raises:
+        DataError: That is so of each group.
+    """
+    labels = targets.cpu().numpy() > 0 if task == "multi-label" else true_classes(targets).tolist()
+    fold_of = divide_evenly(Groups.of(groups, labels), FOLDS)
+    if max(fold_of.values()) < 0:
+        raise DataError(
+            "Each group of train is the only one with images of some class: networks cannot be judged by groups that "
+            f"they have not seen. Name a network: {named('arch', 'resnet18')}."
+        )
+    return torch.tensor([fold_of[group] for group in groups], device=targets.device)
 
 
 def _probe_logits(

@@ -39,9 +39,12 @@ def pages_with(*languages: str) -> list[object]:
 
 @pytest.fixture
 def home(in_folder: Path, tiny_run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with what the pages name: photos/, cat.png and a run."""
+    """A working directory with what the pages name: photos/, pets.csv, cat.png and a run."""
     monkeypatch.setenv("TL_CACHE", str(in_folder / "cache"))
     copy_digits(in_folder / "photos", ["0", "1", "7"], 10)
+    names = {"0": "", "1": "cat", "7": "cat;dog"}
+    rows = [f"{path},{names[path.parent.name]}" for path in sorted(Path("photos").rglob("*.png"))]
+    (in_folder / "pets.csv").write_text("\n".join(["path,labels", *rows]) + "\n")
     (in_folder / "cat.png").write_bytes(min((tiny_data / "test" / "1").iterdir()).read_bytes())
     shutil.copytree(tiny_run.path, in_folder / "runs" / "tiny", ignore=shutil.ignore_patterns("*.pt"))
     return in_folder

@@ -26,4 +26,5 @@ def plot(
     labels = [Path(run).absolute().name for run in runs]
     labels = labels if len(set(labels)) == len(runs) else runs
     draw_curves([Curve(label, each) for label, each in zip(labels, records, strict=True)], out)
-    console.print_rows([("wrote", f"{display_path(out)}: loss and accuracy of {', '.join(labels)}")])
+    metric = " or ".join(dict.fromkeys(each[0].score_name for each in records))
+    console.print_rows([("wrote", f"{display_path(out)}: loss and {metric} of {', '.join(labels)}")])

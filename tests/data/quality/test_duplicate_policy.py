@@ -81,7 +81,8 @@ def test_prepare_splits_that_drops_keeps_the_first_of_repeats_and_none_of_two_cl
     shutil.copy(zeros[0], train / "0" / "z repeat.png")
     shutil.copy(ones[0], train / "7" / "z mistake.png")
     _, events = prepare(tmp_path)
-    assert "1 image is in several classes: one at most is right.\n  " in "\n".join(warning_messages(events))
+    told = "one at most is right. To give an image several labels, write them in a table.\n  "
+    assert f"1 image is in several classes: {told}" in "\n".join(warning_messages(events))
     assert "z mistake.png (1, 7)\n" in "\n".join(warning_messages(events))
     assert "Some images are repeated within a class of a split (1 in " in "\n".join(warning_messages(events))
     splits, _ = prepare(tmp_path, duplicates="drop")

@@ -83,9 +83,11 @@ def describe_duplicates(copies: DuplicateGroups, class_names: Sequence[str]) -> 
         )
     if copies.conflicts:
         count = len(copies.conflicts)
-        differ = "in several classes" if _one_class(copies.conflicts) else "there with different labels"
+        one_class = _one_class(copies.conflicts)
+        differ = "in several classes" if one_class else "there with different labels"
+        table = " To give an image several labels, write them in a table." if one_class else ""
         messages.append(
-            f"{plural(count, 'image')} {_is(count)} {differ}: one at most is right.\n"
+            f"{plural(count, 'image')} {_is(count)} {differ}: one at most is right.{table}\n"
             f"{bullets([f'{_names(group)} ({_classes(group, class_names)})' for group in copies.conflicts])}"
         )
     if copies.repeats:

@@ -13,6 +13,7 @@ from tl_toolkit.data.loaders import default_num_workers, eval_loader
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.data.sources.names import SHARD_ENDING, TABLE_ENDINGS
+from tl_toolkit.data.sources.shard_files import find_shards
 from tl_toolkit.data.targets import are_rows, class_indices, classes_in, remap
 from tl_toolkit.errors import DataError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
@@ -68,7 +69,7 @@ def open_labelled(spec: Any, options: SourceOptions | None = None) -> Source:
         problem = ""
         if is_file(place) and not place.name.lower().endswith((*TABLE_ENDINGS, SHARD_ENDING)):
             problem = f"{spec} is a file, and nothing says what is in it."
-        elif files := call_with_stall_guard(_count_unlabelled, place):
+        elif files := 0 if find_shards(str(spec)) else call_with_stall_guard(_count_unlabelled, place):
             count = plural(files, "file")
             problem = f"{spec} has {count} and no class folders, so nothing says what is in them."
         if problem:

@@ -88,7 +88,9 @@ def resumed_progress(
     Raises:
         UsageError: The frozen weights changed, or the stage has more epochs behind it than it is to have.
     """
-    check_resumable(checkpoint.resume_fingerprint, fingerprint(), folder)
+    saved = checkpoint.resume_fingerprint
+    noted = {ORDER: SHUFFLED} if ORDER in saved else {}
+    check_resumable(saved, {**noted, **fingerprint()}, folder)
     progress = restore_progress(checkpoint.state, stage.module, device)
     done = progress.epoch(len(stage.train))
     if done > stage.epochs:
@@ -131,8 +133,6 @@ def check_resumable(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Pa
     Raises:
         UsageError: Something changed.
     """
-    if ORDER in saved:
-        now = {ORDER: SHUFFLED, **now}
     changed = [name for name in now if _differs(name, saved, now)]
     if not changed:
         return

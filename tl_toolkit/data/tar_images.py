@@ -5,7 +5,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ import numpy as np
 
 from tl_toolkit.data.image_sets import ImageSet
 from tl_toolkit.data.images import ImageLike, fingerprint_image
+from tl_toolkit.errors import RemoteFileError
 from tl_toolkit.io.reader_threads import reading
+from tl_toolkit.io.remote_files import RemoteFiles
 from tl_toolkit.io.row_cache import IDENTITY_BYTES
 
 MAX_OPEN = 8
@@ -23,17 +25,21 @@ MAX_OPEN = 8
 
 @dataclass(frozen=True)
 class TarFile:
-    """A tar file on this machine.
+    """A tar file, on this machine or elsewhere.
 
     Attributes:
-        path: The file.
-        size: Its bytes when it was indexed.
-        mtime_ns: Its time of modification then.
+        path: The file, or its URL.
+        size: Its bytes when it was indexed; 0 if they are not known.
+        mtime_ns: Its time of modification then; 0 for a URL.
+        validator: What changes when the file at a URL does.
+        remote: The cache that fetches a URL.
     """
 
     path: str
     size: int
     mtime_ns: int
+    validator: str = ""
+    remote: RemoteFiles | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, path: Path) -> "TarFile":
@@ -44,11 +50,30 @@ class TarFile:
     @property
     def identity(self) -> str:
         """A text that changes when the file does."""
-        return f"{self.path}\0{self.size}\0{self.mtime_ns}"
+        return "\0".join([self.path, self.validator or f"{self.size}", f"{self.mtime_ns}"])
 
-    def local_path(self) -> str:
-        """Return the file to open."""
-        return self.path
+    def open(self) -> int:
+        """Return a descriptor of the file, which is fetched first if it is elsewhere.
+
+        Raises:
+            OSError: It cannot be opened, or is not the one that was indexed.
+            DownloadError: It cannot be fetched.
+        """
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+        if self.remote is None:
+            with reading(self.path):
+                descriptor = os.open(self.path, flags)
+        else:
+            try:
+                descriptor = os.open(self.remote.fetch(self.path), flags)
+            except FileNotFoundError:  # Another process needed the room just then.
+                descriptor = os.open(self.remote.fetch(self.path), flags)
+        status = os.fstat(descriptor)
+        changed = self.size not in (0, status.st_size) or self.mtime_ns not in (0, status.st_mtime_ns)
+        if changed:
+            os.close(descriptor)
+            raise OSError(f"{self.path} changed since it was indexed; start again")
+        return descriptor
 
 
 class TarImages(ImageSet):
@@ -100,10 +125,15 @@ class TarImages(ImageSet):
     def size(self, index: int) -> int | None:
         return int(self.sizes[index])
 
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        files = [self.files[number] for number in np.unique(self.file[np.asarray(indices, np.int64)])]
+        if files and files[0].remote is not None:
+            files[0].remote.read_ahead([file.path for file in files])
+
     def content_hash(self, index: int) -> bytes | None:
         try:
             return fingerprint_image(self.read(index))
-        except OSError:
+        except (OSError, RemoteFileError):
             return None
 
     @property
@@ -133,11 +163,7 @@ class _Handle:
 
     def __init__(self, file: TarFile) -> None:
         self.descriptor = -1
-        path = file.local_path()
-        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        status = os.fstat(self.descriptor)
-        if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-            raise OSError(f"{file.path} changed since it was indexed; start again")
+        self.descriptor = file.open()
 
     def __del__(self) -> None:
         if self.descriptor >= 0:
@@ -157,13 +183,13 @@ class _Handles(threading.local):
         self._open: OrderedDict[TarFile, _Handle] = OrderedDict()
 
     def read(self, file: TarFile, offset: int, size: int) -> bytes:
+        handle = self._open.get(file)
+        if handle is None:
+            handle = self._open[file] = _Handle(file)
+            if len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)
+        self._open.move_to_end(file)
         with reading(file.path):
-            handle = self._open.get(file)
-            if handle is None:
-                handle = self._open[file] = _Handle(file)
-                if len(self._open) > MAX_OPEN:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(file)
             content = handle.read(offset, size)
             while 0 < len(content) < size and (more := handle.read(offset + len(content), size - len(content))):
                 content += more  # A read may be cut short at 2 GiB, or by a signal.

@@ -1,5 +1,6 @@
 """Where the members of a tar file lie in it, read from its headers alone."""
 
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,40 +39,44 @@ class TarMember:
     content: bytes | None = None
 
 
-def read_members(path: Path, with_content: Callable[[str, int], bool]) -> Iterator[TarMember]:
+def read_members(path: Path, with_content: Callable[[str, int], bool], place: str | None = None) -> Iterator[TarMember]:
     """Yield the files of a tar file, of any of the formats that Python's tarfile reads; folders are passed over.
 
     Args:
-        path: The file, called by its name in errors.
+        path: The file.
         with_content: Whether to read the content of a member of this name and size too.
+        place: What errors call the file; by default its path.
 
     Raises:
         DataError: The file is no tar file, is compressed, is cut short or is damaged.
     """
+    place = place or str(path)
     with reading(path):
         try:
             with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=BoundedHeader) as archive:
-                yield from _walk(path, file, archive, with_content)
-        except (tarfile.TarError, EOFError) as error:
-            raise DataError(_what_it_is(path, error)) from error
+                yield from _walk(place, file, archive, with_content)
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            raise DataError(_what_it_is(path, place, error)) from error
+        except DataError as error:  # Of a header says that it is too large, not where it is.
+            raise DataError(str(error) if place in str(error) else f"{place} is damaged: {error}.") from error
         except OSError as error:
-            raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+            raise DataError(f"Cannot read {place}: {error.strerror or error}.") from error
 
 
 def _walk(
-    path: Path, file: IO[bytes], archive: tarfile.TarFile, with_content: Callable[[str, int], bool]
+    place: str, file: IO[bytes], archive: tarfile.TarFile, with_content: Callable[[str, int], bool]
 ) -> Iterator[TarMember]:
-    size = path.stat().st_size
+    size = os.fstat(file.fileno()).st_size
     while (member := archive.next()) is not None:
-        begin_file(path)  # It answered.
+        begin_file(place)  # It answered.
         archive.members.clear()  # type: ignore[attr-defined]  # Of a million members they would take a gigabyte.
         if member.issparse():
             raise DataError(
-                f"{path} stores {member.name} as a sparse file, in pieces. Write it with plain `tar --format=pax -cf`."
+                f"{place} stores {member.name} as a sparse file, in pieces. Write it with plain `tar --format=pax -cf`."
             )
         if member.islnk() or member.issym():
             raise DataError(
-                f"{path} stores {member.name} as a link to {member.linkname}. Write it with `tar --dereference "
+                f"{place} stores {member.name} as a link to {member.linkname}. Write it with `tar --dereference "
                 "--hard-dereference -cf`, which stores the files themselves."
             )
         if not member.isfile():
@@ -79,17 +84,17 @@ def _walk(
         end = member.offset_data + member.size
         if end > size:
             raise DataError(
-                f"{path} is cut short: {member.name} ends at byte {end:,}, and the file has {size:,}. Copy it again."
+                f"{place} is cut short: {member.name} ends at byte {end:,}, and the file has {size:,}. Copy it again."
             )
         content = None
         if with_content(member.name, member.size):
             file.seek(member.offset_data)
             content = file.read(member.size)
         yield TarMember(member.name, member.offset_data, member.size, content)
-    _check_end(path, file, archive.offset, size)
+    _check_end(place, file, archive.offset, size)
 
 
-def _check_end(path: Path, file: IO[bytes], end: int, size: int) -> None:
+def _check_end(place: str, file: IO[bytes], end: int, size: int) -> None:
     """Refuse a file that does not end where tarfile stopped: it stops at a header that it cannot read, too.
 
     Raises:
@@ -99,24 +104,24 @@ def _check_end(path: Path, file: IO[bytes], end: int, size: int) -> None:
     block, rest = file.read(tarfile.BLOCKSIZE), file.read(tarfile.RECORDSIZE)
     if len(block) < tarfile.BLOCKSIZE:
         raise DataError(
-            f"{path} is cut short: it ends at byte {size:,} without the empty block that ends a tar file. Copy it "
+            f"{place} is cut short: it ends at byte {size:,} without the empty block that ends a tar file. Copy it "
             "again."
         )
     if block.strip(b"\0"):
-        raise DataError(f"{path} is damaged: there is no header of a file at byte {end:,}. Copy it again.")
+        raise DataError(f"{place} is damaged: there is no header of a file at byte {end:,}. Copy it again.")
     if rest.strip(b"\0"):
         raise DataError(
-            f"{path} goes on after its end, at byte {end + tarfile.BLOCKSIZE:,}: several tar files one after the other "
-            "are read as the first alone. Keep them apart, or join them with `tar --concatenate`."
+            f"{place} goes on after its end, at byte {end + tarfile.BLOCKSIZE:,}: several tar files one after the "
+            "other are read as the first alone. Keep them apart, or join them with `tar --concatenate`."
         )
 
 
-def _what_it_is(path: Path, error: Exception) -> str:
+def _what_it_is(path: Path, place: str, error: Exception) -> str:
     """Return why a file cannot be read as tar."""
     with path.open("rb") as file:
         head = file.read(tarfile.BLOCKSIZE)
     if not head:
-        return f"{path} is empty. Copy it again."
+        return f"{place} is empty. Copy it again."
     if compressed := [name for magic, name in MAGIC.items() if head.startswith(magic)]:
-        return f"{path} is compressed with {compressed[0]}. {UNPACK}"
-    return f"{path} is no tar file, or is damaged ({error}). Expected tar files of images and labels."
+        return f"{place} is compressed with {compressed[0]}. {UNPACK}"
+    return f"{place} is no tar file, or is damaged ({error}). Expected tar files of images and labels."

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tl_toolkit.config.choices import Task
-from tl_toolkit.data.sources.names import SPLIT_FOLDERS
-from tl_toolkit.data.sources.shard_files import CLASSES_FILE, INDEX_FILE
-from tl_toolkit.data.sources.shard_members import ShardSamples, read_samples
+from tl_toolkit.data.sources.shard_members import ShardSamples
 from tl_toolkit.errors import DataError, ToolkitError
-from tl_toolkit.io.files import is_file, write_text
+from tl_toolkit.io.files import write_text
 from tl_toolkit.io.json_validation import convert, parse_dataclass, parse_json
 from tl_toolkit.io.reader_threads import reading
-from tl_toolkit.io.row_cache import cache_folder, fingerprint_file
+from tl_toolkit.io.row_cache import cache_folder
 from tl_toolkit.text import format_value
 
 FORMAT = 1
@@ -73,8 +71,8 @@ class PackIndex:
         return f'{json.dumps(head, indent=1)[:-2]},\n "shards": [\n{shards}\n]}}\n'
 
 
-def read_index(path: Path) -> PackIndex:
-    """Read the index of a pack.
+def read_index(path: Path, place: str) -> PackIndex:
+    """Read the index of a pack, which messages call `place`.
 
     Raises:
         DataError: It is damaged, or of another version.
@@ -90,10 +88,10 @@ def read_index(path: Path) -> PackIndex:
         index: PackIndex = parse_dataclass(PackIndex, head, "index")
         return dataclasses.replace(index, shards=shards)
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+        raise DataError(f"Cannot read {place}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} is no index that tl wrote: {error}. Copy it again from where it was packed, or remove it to read "
+            f"{place} is no index that tl wrote: {error}. Copy it again from where it was packed, or remove it to read "
             "the shards without it."
         ) from error
 
@@ -115,34 +113,23 @@ def _packed_shard(value: Any, number: int) -> PackedShard:
     return PackedShard(str(head["path"]), head["size"], str(head["sha256"]), samples)
 
 
-def find_index(shard: Path) -> Path | None:
-    """Return the index of a pack that a shard may belong to: beside it, or above the folder of its split."""
-    folders = [shard.parent, *([shard.parent.parent] if shard.parent.name.lower() in SPLIT_FOLDERS else [])]
-    return next((folder / INDEX_FILE for folder in folders if is_file(folder / INDEX_FILE)), None)
-
-
-def read_class_names(shard: Path) -> tuple[str, ...] | None:
-    """Return the classes that a file beside shards lists, or above the folder of their split; None without one.
+def read_class_names(path: Path, place: str) -> tuple[str, ...]:
+    """Return the classes that a file beside shards lists.
 
     Raises:
         DataError: The file is no list of names.
     """
-    for folder in (shard.parent, shard.parent.parent):
-        path = folder / CLASSES_FILE
-        if not is_file(path):
-            continue
-        try:
-            with reading(path):
-                found = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"Cannot read {path}: {error}.") from error
-        if not (isinstance(found, list) and found and all(isinstance(name, str) and name.strip() for name in found)):
-            raise DataError(f'{path} is {format_value(found)}. Expected a list of class names: ["cat", "dog"].')
-        if len(set(found)) < len(found):
-            twice = next(name for name in found if found.count(name) > 1)
-            raise DataError(f"{path} lists the class {format_value(twice)} twice.")
-        return tuple(found)
-    return None
+    try:
+        with reading(path):
+            found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {place}: {error}.") from error
+    if not (isinstance(found, list) and found and all(isinstance(name, str) and name.strip() for name in found)):
+        raise DataError(f'{place} is {format_value(found)}. Expected a list of class names: ["cat", "dog"].')
+    if len(set(found)) < len(found):
+        twice = next(name for name in found if found.count(name) > 1)
+        raise DataError(f"{place} lists the class {format_value(twice)} twice.")
+    return tuple(found)
 
 
 def check_shard(index: Path, shard: PackedShard, path: Path) -> None:
@@ -175,25 +162,31 @@ def _is_header(block: bytes, size: int) -> bool:
         return False
 
 
-def cached_samples(path: Path) -> ShardSamples:
-    """Return the samples of a tar file, from the cache if the file is unchanged.
+def cached_samples(identity: bytes | None) -> ShardSamples | None:
+    """Return what the headers of a tar file said before; None if it is not known, or damaged.
 
-    Raises:
-        DataError: See `read_samples`.
+    Args:
+        identity: What changes when the file does.
     """
-    identity = fingerprint_file(path)
-    entry = cache_folder() / CACHE_FOLDER / f"{FORMAT}-{identity.hex() if identity else ''}.json"
     with contextlib.suppress(OSError, ValueError, RecursionError):
+        entry = _cache_entry(identity)
         found: ShardSamples = parse_dataclass(ShardSamples, parse_json(entry.read_text(encoding="utf-8")), "cache")
         os.utime(entry)  # The time of the last use.
         return found
-    samples = read_samples(path)
-    if identity and fingerprint_file(path) == identity:
-        with contextlib.suppress(OSError, ToolkitError):  # The next run reads the headers again.
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            write_text(entry, json.dumps(dataclasses.asdict(samples), separators=(",", ":")))
-            _evict(entry.parent)
-    return samples
+    return None
+
+
+def cache_samples(identity: bytes, samples: ShardSamples) -> None:
+    """Write what the headers of a tar file said. If this fails, the next run reads them again."""
+    entry = _cache_entry(identity)
+    with contextlib.suppress(OSError, ToolkitError):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        write_text(entry, json.dumps(dataclasses.asdict(samples), separators=(",", ":")))
+        _evict(entry.parent)
+
+
+def _cache_entry(identity: bytes | None) -> Path:
+    return cache_folder() / CACHE_FOLDER / f"{FORMAT}-{identity.hex() if identity else ''}.json"
 
 
 def _evict(folder: Path) -> None:

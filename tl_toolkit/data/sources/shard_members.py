@@ -65,14 +65,18 @@ class _Sample:
     others: list[str] = field(default_factory=list)
 
 
-def read_samples(path: Path) -> ShardSamples:
+def read_samples(path: Path, place: str) -> ShardSamples:
     """Return the samples of a tar file.
+
+    Args:
+        path: The file.
+        place: What errors call it.
 
     Raises:
         DataError: The file cannot be read as tar, or a sample has no image, several, or no label.
     """
     samples: dict[str, _Sample] = {}
-    for member in read_members(path, _may_be_label):
+    for member in read_members(path, _may_be_label, place):
         found = KEY.match(member.name)
         if found is None or found[1].rpartition("/")[2].startswith("__"):  # WebDataset's own members of a shard.
             continue
@@ -81,27 +85,27 @@ def read_samples(path: Path) -> ShardSamples:
         if ending.lower() in IMAGE_ENDINGS:
             if sample.image is not None:
                 raise DataError(
-                    f"{path} has two images with the key {key}: {sample.image.name} and {member.name}. A sample is one "
-                    "image and its label; give each image a key of its own, without a dot in it."
+                    f"{place} has two images with the key {key}: {sample.image.name} and {member.name}. A sample is "
+                    "one image and its label; give each image a key of its own, without a dot in it."
                 )
             sample.image, sample.ending = member, ending
         elif ending.lower() in LABEL_ENDINGS:
             if ending.lower() in sample.labels:
-                raise DataError(f"{path} has {member.name} twice. Write the shard anew, each member once.")
+                raise DataError(f"{place} has {member.name} twice. Write the shard anew, each member once.")
             sample.labels[ending.lower()] = member
         else:
             sample.others.append(ending)
     if not samples:
-        raise DataError(f"{path} has no samples. {LAYOUT}.")
-    _check_complete(path, samples)
-    return _listed(path, samples)
+        raise DataError(f"{place} has no samples. {LAYOUT}.")
+    _check_complete(place, samples)
+    return _listed(place, samples)
 
 
 def _may_be_label(name: str, size: int) -> bool:
     return size <= MAX_LABEL_BYTES and name.rpartition(".")[2].lower() in LABEL_ENDINGS
 
 
-def _check_complete(path: Path, samples: Mapping[str, _Sample]) -> None:
+def _check_complete(place: str, samples: Mapping[str, _Sample]) -> None:
     """Refuse samples without image or label."""
     if without := [key for key, sample in samples.items() if sample.image is None]:
         endings = Counter(ending for key in without for ending in [*samples[key].labels, *samples[key].others])
@@ -109,19 +113,19 @@ def _check_complete(path: Path, samples: Mapping[str, _Sample]) -> None:
         unknown = all(samples[key].others for key in without)
         images = "that end like no image" if unknown else "without an image"
         raise DataError(
-            f"{path} has {plural(len(without), 'sample')} {images} ({join_names(without, most=3)}; there is {has}). "
+            f"{place} has {plural(len(without), 'sample')} {images} ({join_names(without, most=3)}; there is {has}). "
             f"{LAYOUT}."
         )
     if without := [key for key, sample in samples.items() if not sample.labels]:
         others = Counter(ending for key in without for ending in samples[key].others)
         has = f"; there is {join_names([f'.{ending}' for ending, _ in others.most_common()])}" if others else ""
         raise DataError(
-            f"{path} has {plural(len(without), 'image')} without a label ({join_names(without, most=3)}{has}). "
+            f"{place} has {plural(len(without), 'image')} without a label ({join_names(without, most=3)}{has}). "
             f"{LAYOUT}."
         )
 
 
-def _listed(path: Path, samples: Mapping[str, _Sample]) -> ShardSamples:
+def _listed(place: str, samples: Mapping[str, _Sample]) -> ShardSamples:
     found = ShardSamples()
     others: Counter[str] = Counter()
     for key, sample in samples.items():
@@ -131,19 +135,19 @@ def _listed(path: Path, samples: Mapping[str, _Sample]) -> ShardSamples:
         found.endings.append(sample.ending)
         found.offsets.append(sample.image.offset)
         found.sizes.append(sample.image.size)
-        found.labels.append(_label(path, ending, sample.labels[ending]))
+        found.labels.append(_label(place, ending, sample.labels[ending]))
         others.update(sample.others)
     found.others = dict(others)
     return found
 
 
-def _label(path: Path, ending: str, member: TarMember) -> Any:
+def _label(place: str, ending: str, member: TarMember) -> Any:
     """Return the label in a member.
 
     Raises:
         DataError: It has none.
     """
-    where = f"{member.name} in {path}"
+    where = f"{member.name} in {place}"
     if member.content is None:
         raise DataError(f"{where} has {member.size:,} bytes, too many for a label. {LAYOUT}.")
     try:

@@ -1,8 +1,9 @@
 """Tar files of images in WebDataset's layout."""
 
 import dataclasses
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ import numpy as np
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.names import SPLIT_FOLDERS
 from tl_toolkit.data.sources.rows import Rows, source_of_rows
-from tl_toolkit.data.sources.shard_files import ShardFile, find_shards
+from tl_toolkit.data.sources.shard_access import ShardAccess
+from tl_toolkit.data.sources.shard_files import CLASSES_FILE, INDEX_FILE, ShardFile, find_shards
 from tl_toolkit.data.sources.shard_index import (
     PackIndex,
+    cache_samples,
     cached_samples,
     check_shard,
-    find_index,
     read_class_names,
     read_index,
 )
-from tl_toolkit.data.sources.shard_members import ShardSamples
+from tl_toolkit.data.sources.shard_members import ShardSamples, read_samples
 from tl_toolkit.data.tar_images import TarFile, TarImages
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.reader_threads import call_with_stall_guard, readers
@@ -50,57 +52,80 @@ def open_shards(spec: object, options: SourceOptions) -> Source | None:
     files = call_with_stall_guard(find_shards, spec)
     if not files:
         return None
-    index_path = call_with_stall_guard(find_index, Path(files[0].place))
-    index = call_with_stall_guard(read_index, index_path) if index_path else None
-    shards = _open_packed(files, index_path, index) if index_path and index else _open_foreign(files)
+    places = [file.place for file in files]
+    access = ShardAccess(places, options.cache_size)
+    index_place = call_with_stall_guard(access.find_beside, places[0], INDEX_FILE)
+    if index_place is None:
+        shards = _open_foreign(files, access)
+        index, stated = None, _stated_classes(places[0], access)
+    else:
+        index, stated = call_with_stall_guard(read_index, access.local(index_place), index_place), None
+        shards = _open_packed(files, access, index_place, index)
     _check_keys(shards)
-    stated = call_with_stall_guard(read_class_names, Path(files[0].place)) if index is None else None
-    rows = _rows(files, shards, index, stated)
-    if index and options.task == "auto":
-        options = dataclasses.replace(options, task=index.task)
-    source = source_of_rows(rows, options)
-    if index is None or index_path is None:
+    source = source_of_rows(_rows(files, shards, index, stated), _options_of(options, index))
+    if index is None or index_place is None:
         return source
-    checksums = {str(index_path.parent / shard.path): shard.sha256 for shard in index.shards}
-    used = {file.place: checksums[file.place] for file in files}
+    folder = index_place.rpartition("/")[0]
+    checksums = {f"{folder}/{shard.path}": shard.sha256 for shard in index.shards if access.remote is None}
+    used = {place: checksums[place] for place in places if place in checksums}
     return dataclasses.replace(source, allow_hflip=index.allow_hflip, checksums=used)
 
 
-def _open_packed(files: Sequence[ShardFile], index_path: Path, index: PackIndex) -> list[_Shard]:
-    """Return shards as the index of their pack describes them."""
-    packed = {index_path.parent / shard.path: shard for shard in index.shards}
-    if unknown := [file.place for file in files if Path(file.place) not in packed]:
+def _options_of(options: SourceOptions, index: PackIndex | None) -> SourceOptions:
+    """Return the options with the task of the data that was packed, unless the user says one."""
+    return dataclasses.replace(options, task=index.task) if index and options.task == "auto" else options
+
+
+def _stated_classes(shard: str, access: ShardAccess) -> tuple[str, ...] | None:
+    """Return the classes that a file beside the shards lists; None without one."""
+    place = call_with_stall_guard(access.find_beside, shard, CLASSES_FILE)
+    return call_with_stall_guard(read_class_names, access.local(place), place) if place else None
+
+
+def _open_packed(files: Sequence[ShardFile], access: ShardAccess, index_place: str, index: PackIndex) -> list[_Shard]:
+    """Return shards as the index of their pack describes them; those of a server are not fetched yet."""
+    folder = index_place.rpartition("/")[0]
+    packed = {f"{folder}/{shard.path}": shard for shard in index.shards}
+    if unknown := [file.place for file in files if file.place not in packed]:
         raise DataError(
-            f"{index_path} does not list {join_names(unknown, most=3)}. Put other shards into a folder of their own, "
+            f"{index_place} does not list {join_names(unknown, most=3)}. Put other shards into a folder of their own, "
             "or remove the index to read all of them without it."
         )
+    identities = dict(zip(files, access.identities([file.place for file in files]), strict=True))
 
     def open_one(file: ShardFile) -> _Shard:
-        path = Path(file.place)
-        check_shard(index_path, packed[path], path)
-        return _Shard(file.place, file.split, TarFile.of(path), packed[path].samples)
+        shard = packed[file.place]
+        if access.remote is None:
+            check_shard(Path(index_place), shard, Path(file.place))
+        tar = access.tar_file(file.place, identities[file], shard.size)
+        return _Shard(file.place, file.split, tar, shard.samples)
 
     return _of_each(open_one, files)
 
 
-def _open_foreign(files: Sequence[ShardFile]) -> list[_Shard]:
-    """Return shards by their headers."""
+def _open_foreign(files: Sequence[ShardFile], access: ShardAccess) -> list[_Shard]:
+    """Return shards by their headers, which are read once."""
+    identities = dict(zip(files, access.identities([file.place for file in files]), strict=True))
 
     def open_one(file: ShardFile) -> _Shard:
-        path = Path(file.place)
-        before = TarFile.of(path)
-        return _Shard(file.place, file.split, before, cached_samples(path))
+        identity = identities[file]
+        tar = access.tar_file(file.place, identity)
+        samples = cached_samples(identity)
+        if samples is None:
+            samples = read_samples(access.local(file.place), file.place)
+            if identity and access.identities([file.place]) == [identity]:
+                cache_samples(identity, samples)
+        return _Shard(file.place, file.split, tar, samples)
 
     return _of_each(open_one, files)
 
 
-def _of_each(open_one: Any, files: Sequence[ShardFile]) -> list[_Shard]:
+def _of_each(open_one: Callable[[ShardFile], _Shard], files: Sequence[ShardFile]) -> list[_Shard]:
     def attempt(file: ShardFile) -> _Shard:
         try:
-            shard: _Shard = open_one(file)
+            return open_one(file)
         except OSError as error:
             raise DataError(f"Cannot read {file.place}: {error.strerror or error}.") from error
-        return shard
 
     return readers().start(attempt, files).results()
 
@@ -121,9 +146,12 @@ def _check_keys(shards: Sequence[_Shard]) -> None:
 def _rows(
     files: Sequence[ShardFile], shards: Sequence[_Shard], index: PackIndex | None, stated: tuple[str, ...] | None
 ) -> Rows:
-    """Return the samples of shards: in the order of the data that was packed, else of shards and their members."""
+    """Return the samples of shards: in the order of the data that was packed, else of shards and their members.
+
+    Shards of a server keep their own order, so that what goes through all images reads one shard after the other.
+    """
     counts = [len(shard.samples.keys) for shard in shards]
-    order = _order(shards)
+    order = np.arange(sum(counts)) if files[0].is_remote else _order(shards)
     names = _joined([shard.samples.image_names() for shard in shards], order)
     images = TarImages(
         [shard.file for shard in shards],
@@ -131,6 +159,7 @@ def _rows(
         np.array(_joined([shard.samples.offsets for shard in shards]), np.int64)[order],
         np.array(_joined([shard.samples.sizes for shard in shards]), np.int64)[order],
         names,
+        by_shard=files[0].is_remote,
     )
     labels = _joined([shard.samples.labels for shard in shards], order)
     class_names = tuple(index.class_names) if index else stated
@@ -184,10 +213,11 @@ def _stated_label(label: Any, class_names: tuple[str, ...]) -> Any:
 
 def _name_of(files: Sequence[ShardFile]) -> str:
     """Return a name for the run: of the one file, or of the folder of all."""
-    parent = Path(files[0].place).absolute().parent
+    place = files[0].place if files[0].is_remote else str(Path(files[0].place).absolute())
+    *_, above, folder, name = ["", "", *re.split(r"[/\\]+", place)]
     if len(files) == 1 and files[0].split is None:
-        return Path(files[0].place).stem
-    return parent.parent.name if parent.name.lower() in SPLIT_FOLDERS else parent.name
+        return Path(name).stem
+    return above if folder.lower() in SPLIT_FOLDERS else folder
 
 
 def _notes(shards: Sequence[_Shard]) -> list[str]:

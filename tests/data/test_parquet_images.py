@@ -20,6 +20,7 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.stored_images import StoredImages
 from tl_toolkit.errors import ImageError
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.io.remote_files import RemoteFiles
 from tl_toolkit.io.row_cache import fingerprint_file
 
 SPEC = InputSpec(height=8, width=8)
@@ -41,9 +42,11 @@ def files(tmp_path: Path) -> list[Path]:
     ]
 
 
-@pytest.fixture
-def images(files: list[Path]) -> StoredImages:
-    return StoredImages(RowGroups([part(path) for path in files], "image", 10**9))
+@pytest.fixture(params=["in memory", "unpacked"])
+def images(files: list[Path], request: pytest.FixtureRequest, tmp_path: Path) -> StoredImages:
+    """Images that fit into memory, or that are unpacked into the cache of remote files."""
+    size = 1000 if request.param == "in memory" else parquet_images.CACHE_BYTES + 1
+    return StoredImages(RowGroups([part(path) for path in files], "image", size, RemoteFiles(tmp_path / "cache")))
 
 
 def value(images: StoredImages, index: int) -> int:
@@ -73,9 +76,7 @@ def test_row_groups_in_memory_stay_within_the_bound(images: StoredImages, monkey
 def test_row_group_is_read_once_for_its_images(images: StoredImages, monkeypatch: pytest.MonkeyPatch):
     read = []
     original = RowGroups._read
-    monkeypatch.setattr(
-        RowGroups, "_read", lambda store, group, *more: read.append(group) or original(store, group, *more)
-    )
+    monkeypatch.setattr(RowGroups, "_read", lambda store, group: read.append(group) or original(store, group))
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda index: value(images, index), range(18))) == list(range(18))
     assert sorted(read) == [0, 1, 2, 3, 4]
@@ -83,10 +84,10 @@ def test_row_group_is_read_once_for_its_images(images: StoredImages, monkeypatch
 
 def test_shards_are_row_groups_unless_all_fit_into_memory(files: list[Path]):
     parts = [part(path) for path in files]
-    large = StoredImages(RowGroups(parts, "image", parquet_images.CACHE_BYTES + 1))
+    large = StoredImages(RowGroups(parts, "image", parquet_images.CACHE_BYTES + 1, RemoteFiles()))
     assert large.shards == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 2 + [5] * 4 + [6] * 4 + [7] * 4
     assert large.subset([29, 0]).shards == [7, 0]
-    assert StoredImages(RowGroups(parts, "image", parquet_images.CACHE_BYTES)).shards is None
+    assert StoredImages(RowGroups(parts, "image", parquet_images.CACHE_BYTES, RemoteFiles())).shards is None
 
 
 def test_place_and_fingerprint_are_those_of_the_file_and_row(images: StoredImages, files: list[Path]):
@@ -114,7 +115,7 @@ def test_content_hash_is_that_of_the_image_as_a_file(images: StoredImages, tmp_p
 
 def test_plain_bytes_are_images_too(tmp_path: Path):
     path = write_parquet(tmp_path / "a.parquet", {"image": [png(3), png(4)]})
-    images = StoredImages(RowGroups([part(path)], "image", 100))
+    images = StoredImages(RowGroups([part(path)], "image", 100, RemoteFiles()))
     assert [value(images, 0), value(images, 1)] == [3, 4]
 
 
@@ -122,7 +123,7 @@ def test_path_without_bytes_is_a_file_beside_the_table_and_no_cell_is_an_error(t
     (tmp_path / "image.png").write_bytes(png(9))
     cells = [{"bytes": None, "path": "image.png"}, {"bytes": None, "path": None}, None, {"bytes": b"x", "path": "a"}]
     path = write_parquet(tmp_path / "a.parquet", {"image": cells})
-    images = StoredImages(RowGroups([part(path)], "image", 100))
+    images = StoredImages(RowGroups([part(path)], "image", 100, RemoteFiles()))
     samples = Samples(images, [0] * 4)
     assert value(images, 0) == 9
     reasons = []
@@ -144,7 +145,7 @@ def test_damaged_row_group_is_told_for_its_images_alone(files: list[Path], image
     start = chunk.dictionary_page_offset or chunk.data_page_offset
     content[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
     files[0].write_bytes(content)
-    images = StoredImages(RowGroups([part(path) for path in files], "image", 10**9))
+    images = StoredImages(RowGroups([part(path) for path in files], "image", 1000, RemoteFiles()))
     with pytest.raises(ImageError, match=r"^a\.parquet row 5: "):
         value(images, 5)
     with pytest.raises(ImageError, match=r"^a\.parquet row 4: "):

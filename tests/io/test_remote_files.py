@@ -197,7 +197,7 @@ def test_check_of_unknown_protocol_is_refused(url: str, tmp_path: Path) -> None:
     protocol = url.partition("://")[0]
     with pytest.raises(DataError) as raised:
         RemoteFiles(tmp_path, 10_000).check([url])
-    assert str(raised.value) == f"{url}: files are fetched by http, https, s3, gs, gcs only, not by {protocol!r}."
+    assert str(raised.value) == f"{url}: files are fetched by http, https, s3, gs, gcs, hf only, not by {protocol!r}."
 
 
 @pytest.mark.parametrize(
@@ -278,3 +278,35 @@ def test_disk_without_room_says_so(server: FileServer, tmp_path: Path, monkeypat
     monkeypatch.setattr(remote_files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(DownloadError, match=r"1000 B are to be fetched, but .*remote has 10 B"):
         RemoteFiles(tmp_path / "cache", 10_000).fetch(f"{server.url}/3.bin")
+
+
+def test_made_file_is_made_once_and_goes_when_others_need_the_room(tmp_path: Path):
+    files = RemoteFiles(tmp_path, 1000)
+    made: list[str] = []
+
+    def make(name: str, size: int = 400) -> Path:
+        def write(path: Path) -> None:
+            made.append(name)
+            path.write_bytes(name.encode() * size)
+
+        return files.make(name, write)
+
+    first = make("a")
+    assert (make("a"), first.read_bytes()) == (first, b"a" * 400)
+    make("b")
+    make("c")
+    assert not first.exists(), "the least recently used file should have gone"
+    assert made == ["a", "b", "c"]
+    with pytest.raises(RemoteFileError, match=r"^d: it has 1\.2 KiB, and the cache of remote files may take 1000 B"):
+        make("d", 1200)
+    assert [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")] == []
+
+
+def test_file_that_cannot_be_made_leaves_nothing(tmp_path: Path):
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        RemoteFiles(tmp_path, 1000).make("a", fail)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

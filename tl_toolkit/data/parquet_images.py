@@ -1,26 +1,39 @@
 """Images inside Parquet files, read by row group when they are needed."""
 
+import contextlib
 import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tl_toolkit.data.stored_images import ImageStore
+from tl_toolkit.errors import DownloadError
 from tl_toolkit.io.reader_threads import reading
+from tl_toolkit.io.remote_files import RemoteFiles
 from tl_toolkit.io.row_cache import fingerprint_file
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 CACHE_BYTES = 2**28
-"""Row groups that a process holds: 256 MiB, or the one that it reads if that is larger. Images of a smaller set are
-read in any order; those of a larger one in an order by row group, so that each group is read about once an epoch."""
+"""Row groups that a process holds: 256 MiB. Images of a smaller set are read from there in any order. A row group of
+a larger set is unpacked once into the cache of remote files, from where it is mapped into memory, and training takes
+the images in an order by row group."""
 
 OPEN_FILES = 8
-"""Files that a process keeps open."""
+"""Parquet files that a process keeps open."""
+
+ROWS_AT_ONCE = 64
+"""Rows that are unpacked at a time, as a row group may be larger than the memory."""
+
+BUFFER_BYTES = 2**20
+"""What is read of a column at a time."""
 
 
 class Fetched(Protocol):
@@ -69,19 +82,20 @@ class RowGroups(ImageStore):
         parts: The files.
         column: The column: bytes, or the struct {bytes, path} of Hugging Face's image format.
         size: Bytes of the whole column in memory.
+        cache: Where row groups are unpacked that do not fit into memory together.
     """
 
-    def __init__(self, parts: Sequence[ParquetPart], column: str, size: int) -> None:
+    def __init__(self, parts: Sequence[ParquetPart], column: str, size: int, cache: RemoteFiles) -> None:
         counts = [count for part in parts for count in part.rows]
         super().__init__(sum(counts))
         self.parts = parts
         self.column = column
-        self.size = size
+        self.fits = size <= CACHE_BYTES
+        self.cache = cache
         self._part_of = [index for index, part in enumerate(parts) for _ in part.rows]
         self._first_group = np.cumsum([0, *(len(part.rows) for part in parts)]).tolist()
         self._first_row = np.cumsum([0, *counts]).tolist()
-        self._process = 0
-        self._reset()
+        self._begin()
 
     def place(self, row: int) -> tuple[str, int]:
         """Return the file of a row, and the row's number there."""
@@ -105,10 +119,12 @@ class RowGroups(ImageStore):
         return str(Path(part.file).parent / path)
 
     def shards_of(self, rows: np.ndarray) -> Sequence[int] | None:
-        """Return the row groups of some rows; None if all row groups fit into memory."""
-        if self.size <= CACHE_BYTES or len(self._part_of) == 1:
+        """Return the row groups of some rows, or the files if these must be fetched; None if all fits into memory."""
+        if self.fits or len(self._part_of) == 1:
             return None
-        found: list[int] = (np.searchsorted(self._first_row, rows, side="right") - 1).tolist()
+        groups = np.searchsorted(self._first_row, rows, side="right") - 1
+        remote = not isinstance(self.parts[0].file, str)
+        found: list[int] = (np.array(self._part_of)[groups] if remote else groups).tolist()
         return found
 
     def _part(self, row: int) -> int:
@@ -118,79 +134,130 @@ class RowGroups(ImageStore):
         """Return the bytes of a row's image, and its path.
 
         Raises:
-            Exception: The row group is damaged, or cannot be fetched.
+            DownloadError: The row group cannot be fetched, or not be unpacked.
+            Exception: It is damaged.
         """
         group = bisect_right(self._first_row, row) - 1
-        part = self.parts[self._part_of[group]]
-        path = part.local()  # Before the lock: a download takes a while.
-        with reading(path), self._lock_here():
-            columns = self._columns(group, part, path)
+        content, paths = self._columns(group)
         at = row - self._first_row[group]
-        return columns[0][at].as_py(), columns[1][at].as_py() if columns[1] is not None else None
+        return content[at].as_py(), paths[at].as_py()
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_held", "_files"):
+        for name in ("_lock", "_reading", "_held", "_files"):
             del state[name]
-        return state | {"_process": 0}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._reset()
+        self._begin()
 
-    def _reset(self) -> None:
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
+        self._reading: dict[int, threading.Lock] = {}
         self._held: OrderedDict[int, Any] = OrderedDict()
-        self._files: OrderedDict[int, Any] = OrderedDict()
+        self._files: OrderedDict[int, tuple[threading.Lock, Any]] = OrderedDict()
 
-    def _lock_here(self) -> threading.Lock:
-        if self._process != os.getpid():  # A fork copies a lock that may be held, and files at the same position.
-            self._reset()
-            self._process = os.getpid()
-        return self._lock
-
-    def _columns(self, group: int, part: ParquetPart, path: str) -> tuple[Any, Any]:
-        """Return bytes and paths of a row group, from memory or from the file."""
-        if group not in self._held:
-            try:
-                self._held[group] = self._read(group, part, path)
-            except Exception as error:  # noqa: BLE001  # Of many types. Each image of the group is told it.
-                self._held[group] = error
-            while len(self._held) > 1 and sum(map(_size, self._held.values())) > CACHE_BYTES:
-                self._held.popitem(last=False)
-        self._held.move_to_end(group)
-        found = self._held[group]
+    def _columns(self, group: int) -> tuple[Any, Any]:
+        """Return bytes and paths of a row group; threads that want the same one wait until it is read."""
+        if self._process != os.getpid():  # A fork copies locks that may be held, and files that share their position.
+            self._begin()
+        with self._lock:
+            own = self._reading.setdefault(group, threading.Lock())
+        with own:
+            with self._lock:
+                found = self._held.get(group)
+                if found is not None:
+                    self._held.move_to_end(group)
+            if found is None:
+                found = self._read(group)
+                with self._lock:
+                    self._held[group] = found
+                    while len(self._held) > 1 and sum(map(_size, self._held.values())) > CACHE_BYTES:
+                        self._reading.pop(self._held.popitem(last=False)[0], None)
         if isinstance(found, Exception):
             raise found
         columns: tuple[Any, Any] = found
         return columns
 
-    def _read(self, group: int, part: ParquetPart, path: str) -> tuple[Any, Any]:
-        import pyarrow.parquet as pq
+    def _read(self, group: int) -> Any:
+        """Return bytes and paths of a row group, or the error of a damaged one, which all its images are told."""
+        import pyarrow as pa
 
         index = self._part_of[group]
-        if index not in self._files:
-            part.check_unchanged(path)
-            self._files[index] = pq.ParquetFile(path)
-            if len(self._files) > OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        within = group - self._first_group[index]
-        table = self._files[index].read_row_group(within, columns=[self.column], use_threads=False)
-        if len(table) != part.rows[within]:
-            raise ValueError(f"{part.name} was changed while it was read")
-        columns = dict(zip(table.column_names, table.columns, strict=True))
-        if self.column in columns and not _is_struct(columns[self.column].type):
-            return columns[self.column], None
-        table = table.flatten()
-        names = dict(zip(table.column_names, table.columns, strict=True))
-        return names[f"{self.column}.bytes"], names.get(f"{self.column}.path")
+        part, within = self.parts[index], group - self._first_group[index]
+        try:
+            if self.fits:
+                with contextlib.closing(self._batches(index, within)) as batches:
+                    table = pa.Table.from_batches(batches, _schema())
+            else:
+                name = f"{part.identity.hex()} {self.column} row group {within}"
+                path = self.cache.make(name, lambda path: _write(path, self._batches(index, within)))
+                table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            return table["bytes"], table["path"]
+        except DownloadError:
+            raise
+        except Exception as error:  # noqa: BLE001  # Of many types.
+            return error.with_traceback(None)
+
+    def _batches(self, index: int, within: int) -> Generator["pa.RecordBatch", None, None]:
+        """Yield bytes and paths of a row group of a Parquet file, some rows at a time."""
+        part = self.parts[index]
+        path = part.local()  # Before the locks: a download takes a while.
+        with reading(path):
+            lock, file = self._open(index, path)
+            rows = 0
+            with lock:
+                for batch in file.iter_batches(ROWS_AT_ONCE, [within], [self.column], use_threads=False):
+                    rows += len(batch)
+                    yield _bytes_and_paths(batch.column(0))
+            if rows != part.rows[within]:
+                raise ValueError(f"{part.name} was changed while it was read")
+
+    def _open(self, index: int, path: str) -> tuple[threading.Lock, Any]:
+        """Return a Parquet file, which only one thread at a time may read, and its lock."""
+        import pyarrow.parquet as pq
+
+        with self._lock:
+            if index not in self._files:
+                self.parts[index].check_unchanged(path)
+                self._files[index] = threading.Lock(), pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
+                if len(self._files) > OPEN_FILES:
+                    self._files.popitem(last=False)  # It is closed once no thread reads it.
+            self._files.move_to_end(index)
+            return self._files[index]
 
 
-def _is_struct(kind: Any) -> bool:
+def _schema() -> "pa.Schema":
     import pyarrow as pa
 
-    return bool(pa.types.is_struct(kind))
+    return pa.schema([("bytes", pa.large_binary()), ("path", pa.string())])
+
+
+def _write(path: Path, batches: Generator["pa.RecordBatch", None, None]) -> None:
+    """Write an Arrow file, which can be mapped into memory."""
+    import pyarrow as pa
+
+    with (
+        contextlib.closing(batches),  # It holds the lock of the Parquet file.
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_file(file, _schema()) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _bytes_and_paths(cells: "pa.Array") -> "pa.RecordBatch":
+    """Return the bytes of images and their paths, of which there are none if a cell is bytes alone."""
+    import pyarrow as pa
+
+    content, paths = cells, pa.nulls(len(cells), pa.string())
+    if pa.types.is_struct(cells.type):
+        fields = dict(zip((field.name for field in cells.type), cells.flatten(), strict=True))
+        content, paths = fields["bytes"], fields.get("path", paths)
+    return pa.record_batch([content.cast(pa.large_binary()), paths.cast(pa.string())], schema=_schema())
 
 
 def _size(held: Any) -> int:
-    return 0 if isinstance(held, Exception) else sum(column.nbytes for column in held if column is not None)
+    return 0 if isinstance(held, Exception) else sum(column.nbytes for column in held)

@@ -16,10 +16,10 @@ from tl_toolkit.text import join_names
 
 Answer = TypeVar("Answer")
 
-EXTRAS = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs", "gcs": "gcs"}
+EXTRAS = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
 """The extra that installs what each protocol needs."""
 
-PACKAGES = {"http": "aiohttp", "s3": "s3fs", "gcs": "gcsfs"}
+PACKAGES = {"http": "aiohttp", "s3": "s3fs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 
 STALL_SECONDS = 20.0
 """Timeout for the answer, and then for the next bytes. Object stores under load take seconds to answer."""
@@ -153,7 +153,9 @@ def check_protocol(url: str) -> str:
     """
     protocol = url.partition("://")[0].lower()
     if protocol not in EXTRAS:
-        raise DataError(f"{url}: files are fetched by {join_names(list(EXTRAS))} only, not by {protocol!r}.")
+        raise DataError(
+            f"{url}: files are fetched by {join_names(list(EXTRAS), len(EXTRAS))} only, not by {protocol!r}."
+        )
     return protocol
 
 

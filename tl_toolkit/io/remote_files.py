@@ -13,7 +13,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from hashlib import blake2b
 from pathlib import Path
@@ -121,6 +121,32 @@ class RemoteFiles:
         with contextlib.suppress(FileNotFoundError):  # Removed since, by another process.
             return self.fetch(url).read_bytes()
         return self.fetch(url).read_bytes()
+
+    def make(self, name: str, write: Callable[[Path], None]) -> Path:
+        """Return a file that was made from others, made by `write` if it is not there yet; see `fetch`.
+
+        Args:
+            name: Tells it from all other files, and changes when its content does.
+            write: Writes it to a path.
+        """
+        self._begin_in_process()
+        key = digest_of_text(name)
+        if found := self._find(key):
+            return found.path
+        folder = self.folder / key[:FOLDER_DIGITS]
+        temporary = folder / f".{key}.{secrets.token_hex(4)}{UNFINISHED}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            self._make_room(name, temporary.stat().st_size)
+            path = folder / f"{key}-{key}-{key}"  # Nobody asks for the digest of what was made here.
+            temporary.replace(path)
+        except OSError as error:
+            raise DownloadError(f"{name} cannot be saved in {self.folder} ({error.strerror or error}).") from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return path
 
     def read_ahead(self, urls: Sequence[str]) -> None:
         """Begin to fetch files, several at a time. Errors appear when a file is read."""

@@ -11,7 +11,6 @@ import pytest
 from tests.helpers.folders import copy_digits
 from tests.helpers.parquet import png, write_folder, write_parquet
 from tl_toolkit.data import parquet_images
-from tl_toolkit.data.sources import parquet
 from tl_toolkit.data.sources.base import Source, open_source
 from tl_toolkit.errors import DataError, ToolkitError
 
@@ -257,13 +256,6 @@ def test_files_of_which_only_some_name_a_split_are_refused(tmp_path: Path):
         "set has files that name a split, and others (other.parquet). Put train, validation or test into the name of "
         "each file, or move the others away."
     )
-
-
-def test_row_group_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(parquet, "MAX_GROUP_BYTES", 100)
-    path = write_parquet(tmp_path / "a.parquet", {"image": IMAGES, "label": LABELS})
-    assert "a.parquet has a row group with" in problem(path)
-    assert "row_group_size=100" in problem(path)
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,8 +17,9 @@ from tl_toolkit.data.sources.rows import Rows, source_of_rows
 from tl_toolkit.data.sources.stored_rows import source_of_store
 from tl_toolkit.data.sources.table import rows_of_table
 from tl_toolkit.errors import DataError
-from tl_toolkit.io.files import expand_path, format_size, is_file, is_folder
+from tl_toolkit.io.files import expand_path, is_file, is_folder
 from tl_toolkit.io.reader_threads import call_with_stall_guard, reading
+from tl_toolkit.io.remote_files import RemoteFiles, fetchers
 from tl_toolkit.io.row_cache import fingerprint_file
 from tl_toolkit.io.tables import Table
 from tl_toolkit.text import join_names
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-MAX_GROUP_BYTES = 2**30
-"""A row group is read as a whole: larger ones would fill the memory of the processes that decode."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def source_of_files(files: Sequence[ListedFile], path: Path, options: SourceOpti
             raise DataError(f"{path.name}: {columns.image} holds text. Only images inside the files can be streamed.")
         cells[columns.image] = [cell for table in tables for cell in table[columns.image].to_pylist()]
         return source_of_rows(_rows_of_paths(columns, cells, path, options, given), options)
-    store = _store(files, opened, columns.image)
+    store = _store(files, opened, columns.image, options)
     return source_of_store(path.name, store, columns, cells, options, given, _paths(columns.image, tables))
 
 
@@ -154,11 +152,7 @@ def _open(file: ListedFile) -> "pq.ParquetFile":
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item], remote: bool) -> list[Result]:
     """Call a function for each item, several at a time if they are far away."""
-    if not remote:
-        return list(map(function, items))
-    from tl_toolkit.io.remote_files import fetchers
-
-    return fetchers().start(function, items).results()
+    return fetchers().start(function, items).results() if remote else list(map(function, items))
 
 
 def _damaged(file: ListedFile, error: Exception) -> DataError:
@@ -201,21 +195,16 @@ def _read(file: ListedFile, parquet: "pq.ParquetFile", columns: Columns, schema:
         raise _damaged(file, error) from error
 
 
-def _store(files: Sequence[ListedFile], opened: Sequence["pq.ParquetFile"], column: str) -> RowGroups:
+def _store(
+    files: Sequence[ListedFile], opened: Sequence["pq.ParquetFile"], column: str, options: SourceOptions
+) -> RowGroups:
     """Return the images of all files."""
     parts, size = [], 0
     for file, parquet in zip(files, opened, strict=True):
         groups = [parquet.metadata.row_group(index) for index in range(parquet.metadata.num_row_groups)]
-        sizes = [_image_bytes(group, column) for group in groups]
-        if sizes and max(sizes) > MAX_GROUP_BYTES:
-            raise DataError(
-                f"{file.name} has a row group with {format_size(max(sizes))} of images, and each is read as a whole. "
-                "Write it again with less than 1 GiB in each: pyarrow.parquet.write_table(table, path, "
-                "row_group_size=100)."
-            )
         parts.append(ParquetPart(file.name, file.file, file.identity, tuple(group.num_rows for group in groups)))
-        size += sum(sizes)
-    return RowGroups(parts, column, size)
+        size += sum(_image_bytes(group, column) for group in groups)
+    return RowGroups(parts, column, size, RemoteFiles.of_size(options.cache_size))
 
 
 def _image_bytes(group: Any, column: str) -> int:

@@ -1,5 +1,6 @@
 """Datasets of Hugging Face: from a stand-in for the Hub, and from folders that the library saved."""
 
+import os
 import shutil
 import socket
 import sys
@@ -19,6 +20,7 @@ from tests.helpers.folders import copy_digits
 from tests.helpers.hub import StandInHub, serve_hub
 from tests.helpers.parquet import image_cells, write_folder
 from tests.helpers.runs import assert_same_weights
+from tl_toolkit.data import parquet_images
 from tl_toolkit.data.sources import hub as hub_source
 from tl_toolkit.data.sources.base import Source, open_source
 from tl_toolkit.errors import ToolkitError
@@ -295,3 +297,74 @@ def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setitem(sys.modules, "datasets", None)
     expected = "A dataset of Hugging Face needs the package datasets: pip install 'tl_toolkit[hf]'."
     assert problem(tmp_path / "saved") == problem("hf:team/digits") == expected
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No set is so small that its row groups stay in memory; the cache of remote files is empty."""
+    monkeypatch.setattr(parquet_images, "CACHE_BYTES", 1000)
+    monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("large")
+def test_streamed_dataset_is_the_downloaded_one_fetched_file_by_file(hub: StandInHub, digits: Path, tmp_path: Path):
+    folder = put_on_hub(hub, digits, tmp_path)
+    padding = datasets.Dataset.from_dict({"image": [{"bytes": os.urandom(2**20), "path": "x.png"}], "label": [0]})
+    padding = padding.cast(make_dataset(digits).features)
+    whole = datasets.concatenate_datasets([make_dataset(digits), padding])  # An end of a megabyte, of no image.
+    whole.to_parquet(folder / "data/train-00000-of-00001.parquet")
+    hub.asked.clear()
+    source = open_source("hf:team/digits", streaming=True)
+    assert hub.sent(".parquet") < 2**18, "only the ends of the files and the labels should be read"
+    assert (source.name, source.class_names) == ("digits", tuple(CLASSES))
+    samples = source.split("train")
+    assert samples.images.shards == [0] * 25
+    assert names(source)[:24] == names(open_source(digits))
+    assert [samples.open(index, 3).tobytes() for index in range(24)] == pixels(open_source(digits))
+    assert hub.sent("test-00000-of-00001.parquet") < 2**17
+    assert hub.sent("train-00000-of-00001.parquet") < 1.5 * 2**20, "a file should be fetched once"
+    again = open_source("hf:team/digits", streaming=True)
+    assert again.split("train").identities() == samples.identities()
+
+
+@pytest.mark.usefixtures("large")
+def test_streamed_dataset_gives_the_weights_of_the_folder(
+    hub: StandInHub, digits: Path, tmp_path: Path, small_settings: dict[str, object]
+):
+    folder = tmp_path / "repositories" / "whole"
+    (folder / "data").mkdir(parents=True)
+    make_dataset(digits).to_parquet(folder / "data/train-00000-of-00001.parquet")
+    hub.add("team/whole", folder)
+    settings = {**small_settings, "tune": "linear-probe", "workers": 0}
+    plain = tl.finetune(data=digits, out=tmp_path / "plain", **settings)
+    streamed = tl.finetune(data="hf:team/whole", streaming=True, out=tmp_path / "streamed", **settings)
+    assert_same_weights(plain.path, streamed.path, "model.safetensors")
+
+
+def test_dataset_of_other_files_is_streamed_as_the_hub_has_converted_it(hub: StandInHub, digits: Path, tmp_path: Path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/own.py").write_text("raise SystemExit")
+    for split, rows in (("train", range(24)), ("partial-test", range(3))):
+        folder = tmp_path / "converted/default" / split
+        folder.mkdir(parents=True)
+        make_dataset(digits).select(rows).to_parquet(folder / "0000.parquet")
+    hub.add("team/own", tmp_path / "own", converted=tmp_path / "converted")
+    source = open_source("hf:team/own", streaming=True)
+    assert {split: len(samples) for split, samples in source.splits.items()} == {"train": 24, "test": 3}
+    assert pixels(source) == pixels(open_source(digits))
+    assert source.notes == ["Of team/own the Hub has converted only the beginning to Parquet: the rest is left out."]
+    assert problem("hf:team/own:fine", streaming=True) == "No config of team/own is named 'fine'. Choose from default."
+
+
+def test_dataset_that_cannot_be_streamed_says_why(hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/own.py").write_text("raise SystemExit")
+    hub.add("team/own", tmp_path / "own")
+    assert problem("hf:team/own", streaming=True) == (
+        "hf:team/own has no Parquet files, and the Hub has not converted it to such, so it cannot be streamed. Without "
+        "streaming it is downloaded as a whole."
+    )
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert problem("hf:team/own", streaming=True) == (
+        "hf:team/own cannot be streamed: the Hugging Face Hub cannot be asked ([Errno 111] Connection refused)."
+    )

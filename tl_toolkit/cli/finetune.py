@@ -12,6 +12,7 @@ from tl_toolkit.cli.loading import loading
 from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.errors import UsageError
 from tl_toolkit.system.cpu_usage import usage
+from tl_toolkit.system.processes import launched
 
 
 @options.with_config_flags
@@ -52,7 +53,12 @@ def finetune(
     if quiet and verbose:
         raise UsageError("--quiet and --verbose are opposites: leave out one.")
     requested = FinetuneConfig.from_values(read_config_file(config) if config else {}, flags)
-    check_early(run=resume) if resume else check_early(data=requested.data, out=requested.out)
+    first = launched().is_first
+    if not first:  # The first process prints, and writes the run folder.
+        check_early(data=None if resume else requested.data)
+        quiet, verbose = True, False
+    else:
+        check_early(run=resume) if resume else check_early(data=requested.data, out=requested.out)
     with loading(quiet):
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.cli.results import print_results
@@ -63,7 +69,9 @@ def finetune(
             run = recipe.resume(resume, **flags, callback=display, trust=trust, started=started)
         else:
             run = recipe.finetune(requested, callback=display, trust=trust, started=started)
-    if as_json:
+    if not first:
+        pass
+    elif as_json:
         console.print_json(run.summary)
     elif quiet:
         console.print_result(str(run.path))

@@ -1,10 +1,12 @@
 """``tl``: the commands, and the exit codes of errors."""
 
+import contextlib
 import gc
 import io
 import itertools
 import logging
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
@@ -13,10 +15,14 @@ from typer.core import TyperGroup
 from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict, rank
 from tl_toolkit.errors import RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.system import allocator
+from tl_toolkit.system.processes import ToldElsewhereError, World, launched
 from tl_toolkit.text import naming_flags
 from tl_toolkit.version import __version__
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+TELLING_SECONDS = 0.5
+"""How long the other processes wait for the first one to say what failed: the launcher ends all when one ends."""
 
 GARBAGE_THRESHOLD = 1_000_000
 """Python's default of 700 collects garbage again and again while torch is imported: a third of the start-up time."""
@@ -38,17 +44,51 @@ class Commands(TyperGroup):
         try:
             with naming_flags():
                 _refuse_empty(ctx.args)
+                _refuse_several(getattr(ctx, "_protected_args", []))
                 allocator.tune()
                 return super().invoke(ctx)
         except RunInterruptedError as error:
-            console.print_warning(str(error))
+            if not _rank():
+                console.print_warning(str(error))
             raise typer.Exit(INTERRUPTED) from error
+        except ToldElsewhereError as error:
+            time.sleep(TELLING_SECONDS)
+            raise typer.Exit(FAILURE) from error
         except ToolkitError as error:
-            console.print_error(str(error))
+            rank = _rank()
+            console.print_error(f"process {rank}: {error}" if rank else str(error))
             raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILURE) from error
         except KeyboardInterrupt as error:
             console.print_error("Interrupted.")
             raise typer.Exit(INTERRUPTED) from error
+
+
+def _rank() -> int:
+    """Return the number of this process among those that a launcher started."""
+    with contextlib.suppress(UsageError):
+        return launched().rank
+    return 0
+
+
+def _refuse_several(arguments: list[str]) -> None:
+    """Refuse a command that works in one process if a launcher started several.
+
+    Raises:
+        UsageError: The command is another than finetune.
+    """
+    if not arguments or arguments[0] == "finetune":
+        return
+    here = World()
+    with contextlib.suppress(UsageError):  # Variables of something else.
+        here = launched()
+    if here.size == 1:
+        return
+    if not here.is_first:
+        raise ToldElsewhereError(arguments[0])
+    raise UsageError(
+        f"tl {arguments[0]} works in one process, but {here.size} were started: start it without torchrun or "
+        "accelerate launch."
+    )
 
 
 def _refuse_empty(arguments: list[str]) -> None:

@@ -30,6 +30,7 @@ def problems_between(config: Any) -> list[str]:
             f"{named('class_weights')} and {named('sampler')} are both balanced, which would make rare classes count "
             "twice: choose one."
         )
+    problems += _problems_with_parts(config.batch_size, config.accumulate)
     rate = config.probe_learning_rate
     if isinstance(rate, str) and rate != AUTO and not _is_rate(rate):
         problems.append(f"{named('probe_learning_rate')} must be auto or a number above 0, not {format_value(rate)}.")
@@ -78,6 +79,17 @@ def _problems_with_task(config: Any) -> list[str]:
     if task == "soft" and config.class_weights == "balanced":
         problems.append(f"{named('class_weights', 'balanced')} needs the size of each class, which {data} do not have.")
     return problems
+
+
+def _problems_with_parts(batch_size: Any, parts: Any) -> list[str]:
+    if not isinstance(batch_size, int) or not isinstance(parts, int) or parts < 2 or batch_size % parts == 0:
+        return []  # `validate` reports wrong types and numbers.
+    below = batch_size // parts * parts
+    sizes = " or ".join(str(size) for size in (below, below + parts) if size > 0)
+    return [
+        f"{named('batch_size')} is {batch_size}, which cannot be divided into {parts} parts ({named('accumulate')}): "
+        f"take {sizes}."
+    ]
 
 
 def _problem_with_option(option: Any) -> str | None:

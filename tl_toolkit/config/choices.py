@@ -46,6 +46,7 @@ DIGITS = "digits"
 """The dataset that comes with the toolkit."""
 
 RESUMABLE = {
+    "accumulate",
     "epochs",
     "workers",
     "threads",

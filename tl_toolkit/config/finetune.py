@@ -137,7 +137,12 @@ class FinetuneConfig:
         default_help="all epochs",
     )
     views: int = _training(1, "Views of an image for frozen features: the image, its mirror image, then crops.", ge=1)
-    batch_size: int = _training(32, "Images per step; 256 where only the head trains.", ge=1)
+    batch_size: int = _training(
+        32, "Images per step, over all processes and parts; 256 where only the head trains.", ge=1
+    )
+    accumulate: int = _training(
+        1, "Compute a step in N parts, one after the other, which needs less memory; --batch-size counts all.", ge=1
+    )
     learning_rate: float | None = _training(
         None, "Peak learning rate.", gt=0, default_help="by optimizer and network; --probe-lr with linear-probe"
     )

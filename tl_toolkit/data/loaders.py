@@ -9,9 +9,11 @@ from torch.utils.data import DataLoader, Sampler
 from tl_toolkit.data.dataset import AugmentationKey, ImageDataset, InMemoryDataset
 from tl_toolkit.data.workers import WorkerMonitor
 from tl_toolkit.sampling.class_balance import occurrence_counts
+from tl_toolkit.sampling.division import WHOLE, DealtBatches, DividedBatches, DividedKeys, Division, dealt
 from tl_toolkit.sampling.order import epoch_order
 from tl_toolkit.sampling.rng import seed_from
 from tl_toolkit.system.cores import cores_to_use
+from tl_toolkit.system.processes import world
 
 IMAGES_PER_WORKER = 500
 """Fewer images are read before a worker process has started."""
@@ -88,23 +90,66 @@ class ResumableLoader:
         return iter(self.loader)
 
 
+class DividedLoader:
+    """A loader of this process's shares of shuffled batches, which can start in the middle of an epoch.
+
+    Args:
+        loader: Its batches are the shares.
+        sampler: Draws the images.
+        batch_size: Images in a full batch.
+    """
+
+    def __init__(self, loader: DataLoader[Any], sampler: "KeyedShuffleSampler", batch_size: int) -> None:
+        self.loader = loader
+        self._sampler, self._batch_size = sampler, batch_size
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Set the epoch of the next iteration, and its first batch; earlier ones are not read."""
+        self._sampler.set_epoch(epoch)
+        self._sampler.first = first * self._batch_size
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+
 def train_loader(
     dataset: ImageDataset | InMemoryDataset,
     batch_size: int,
     workers: int,
     drop_last: bool = False,
     balance: Sequence[int] | None = None,
-) -> DataLoader[Any]:
-    """Return shuffled and augmented batches, without a last batch of one image, which BatchNorm cannot learn from."""
+    division: Division = WHOLE,
+) -> DataLoader[Any] | DividedBatches:
+    """Return shuffled and augmented batches, without a last batch of one image, which BatchNorm cannot learn from.
+
+    Divided batches come as this process's shares of them.
+    """
     shards = None if isinstance(dataset, InMemoryDataset) else dataset.samples.images.shards
     sampler = KeyedShuffleSampler(len(dataset), dataset.seed, balance, shards)
-    lonely_last = len(dataset) > batch_size and len(dataset) % batch_size == 1
-    return _loader(dataset, batch_size, workers, sampler, drop_last or lonely_last)
+    drop_last = drop_last or (len(dataset) > batch_size and len(dataset) % batch_size == 1)
+    if division.is_whole:
+        return _loader(dataset, batch_size, workers, sampler, drop_last)
+    batches = len(dataset) // batch_size if drop_last else -(-len(dataset) // batch_size)
+    keys = DividedKeys(sampler, batch_size, batches, division)
+    loader = _loader(dataset, None, workers, keys, drop_last=False)
+    return DividedBatches(DividedLoader(loader, sampler, batch_size), len(dataset), batch_size, batches, division)
 
 
 def eval_loader(dataset: ImageDataset | InMemoryDataset, batch_size: int, workers: int) -> DataLoader[Any]:
     """Return every sample once, in order, without augmentation."""
     return _loader(dataset, batch_size, workers, None, drop_last=False)
+
+
+def dealt_eval_loader(
+    dataset: ImageDataset | InMemoryDataset, batch_size: int, workers: int
+) -> DataLoader[tuple[torch.Tensor, int]] | DealtBatches:
+    """Return the batches of `eval_loader`, or of several processes those that this one computes."""
+    if world().size == 1:
+        return eval_loader(dataset, batch_size, workers)
+    count = -(-len(dataset) // batch_size)
+    firsts = [number * batch_size for number in dealt(count)]
+    keys = [list(range(first, min(first + batch_size, len(dataset)))) for first in firsts]
+    return DealtBatches(_loader(dataset, None, workers, keys, drop_last=False), count)
 
 
 def view_loader(
@@ -138,21 +183,23 @@ def default_num_workers(images: int) -> int:
 
 def _loader(
     dataset: ImageDataset | InMemoryDataset,
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
-    sampler: KeyedShuffleSampler | None,
+    sampler: Iterable[Any] | None,
     drop_last: bool,
 ) -> DataLoader[Any]:
+    """Return a loader of a sampler's keys, or, without a batch size, of its lists of keys."""
     name = None if isinstance(dataset, InMemoryDataset) else dataset.samples.name
+    order: dict[str, Any] = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
+    if batch_size is None:
+        order = {"batch_sampler": sampler}
     workers = workers if name else 0  # Selecting rows in memory is quicker than sending them from a process.
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=sampler,
+        **order,
         num_workers=workers,
         worker_init_fn=WorkerMonitor(name, workers) if name and workers else None,
         collate_fn=None if name else keep_batch,
-        drop_last=drop_last,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         # The loader draws a seed at every epoch; with its own generator it leaves torch's alone.

@@ -1,13 +1,15 @@
 """Batches of frozen features: the output of a network's frozen prefix, in place of images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tl_toolkit.io.row_cache import Rows
+from tl_toolkit.sampling.division import DividedBatches, DividedOrder
 from tl_toolkit.sampling.order import epoch_order
 from tl_toolkit.sampling.rng import seed_from
+from tl_toolkit.system.processes import gather
 from tl_toolkit.training.loop import Batches
 
 PROBE_BATCH = 256
@@ -90,7 +92,7 @@ class FeatureBatches:
         device: Where the batches go.
     """
 
-    def __init__(self, features: Features, order: ViewBatchSampler, device: torch.device) -> None:
+    def __init__(self, features: Features, order: ViewBatchSampler | DividedOrder, device: torch.device) -> None:
         self.features = features
         self.order = order
         self.device = device
@@ -122,7 +124,10 @@ class UncachedFeatures:
     """
 
     def __init__(
-        self, loader: Batches, compute: Callable[[torch.Tensor], torch.Tensor], order: ViewBatchSampler | None = None
+        self,
+        loader: Batches,
+        compute: Callable[[torch.Tensor], torch.Tensor],
+        order: ViewBatchSampler | DividedOrder | None = None,
     ) -> None:
         self.loader = loader
         self.compute = compute
@@ -142,18 +147,52 @@ class UncachedFeatures:
             yield features, targets.to(features.device)
 
 
+class GatheredFeatures:
+    """Batches of features of which each process computes some, and all get them whole.
+
+    Args:
+        shares: What this process computes of each batch.
+    """
+
+    def __init__(self, shares: DividedBatches) -> None:
+        self.shares = shares
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Set the epoch of the next iteration, and its first batch."""
+        self.shares.set_epoch(epoch, first)
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for [(share, features, targets)] in self.shares:
+            own = (features.cpu(), targets.cpu()) if share.counts else None
+            parts = [part for part in gather(own) if part]
+            yield (
+                torch.cat([rows for rows, _ in parts]).to(features.device),
+                torch.cat([labels for _, labels in parts]).to(features.device),
+            )
+
+
 class EvalFeatures:
     """Batches of stored features in order, in their first view.
 
     Args:
         features: The features to evaluate on.
         batch_size: Images in a batch.
+        numbers: Which batches; by default all.
     """
 
-    def __init__(self, features: Features, batch_size: int) -> None:
+    def __init__(self, features: Features, batch_size: int, numbers: Iterable[int] | None = None) -> None:
         self.features = features
         self.batch_size = batch_size
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return -(-len(self.features.targets) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for picked in torch.split(torch.arange(len(self.features.targets)), self.batch_size):
+        batches = torch.split(torch.arange(len(self.features.targets)), self.batch_size)
+        for number in range(len(batches)) if self.numbers is None else self.numbers:
+            picked = batches[number]
             yield self.features.views[0].take(picked), self.features.targets[picked]

@@ -10,16 +10,25 @@ import torch
 
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.dataset import ViewDataset
-from tl_toolkit.data.loaders import eval_loader, view_loader
+from tl_toolkit.data.loaders import dealt_eval_loader, eval_loader, view_loader
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.transforms import Augmentation, FixedView
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.events import Callback, DecisionEvent, TaskProgress, WarningEvent
-from tl_toolkit.features.batches import EvalFeatures, FeatureBatches, Features, UncachedFeatures, ViewBatchSampler
+from tl_toolkit.features.batches import (
+    EvalFeatures,
+    FeatureBatches,
+    Features,
+    GatheredFeatures,
+    UncachedFeatures,
+    ViewBatchSampler,
+)
 from tl_toolkit.io.files import display_path, format_size
 from tl_toolkit.io.row_cache import RowCache, Rows, cache_folder, default_limit, evict
 from tl_toolkit.models.build import BuiltModel
 from tl_toolkit.models.frozen_prefix import FrozenPrefix
+from tl_toolkit.sampling.division import WHOLE, DealtBatches, DividedBatches, DividedOrder, Division, dealt
+from tl_toolkit.system.processes import anywhere, broadcast, gather, is_first, world
 from tl_toolkit.text import join_names, named
 from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.loop import Prepare, as_training_error
@@ -93,21 +102,48 @@ class FeatureExtractor:
         self._memory_used = 0
         self._caches: dict[int, RowCache] = {}
 
-    def train_batches(self, samples: Samples, views: int, order: ViewBatchSampler) -> FeatureBatches | UncachedFeatures:
-        """Return shuffled batches to train on."""
+    def train_batches(
+        self, samples: Samples, views: int, order: ViewBatchSampler, division: Division = WHOLE
+    ) -> FeatureBatches | UncachedFeatures | DividedBatches | GatheredFeatures:
+        """Return shuffled batches to train on, or this process's shares of them."""
         features = self._load_or_compute("train", samples, views)
+        here = world()
+        gathers = not features and division.is_whole and here.size > 1
+        if gathers:
+            division = Division(here.size, here.rank)
+        drawn = order if division.is_whole else DividedOrder(order, division)
+        batches: FeatureBatches | UncachedFeatures
         if features:
-            return FeatureBatches(features, order, self._setup.device)
-        order.read_by_shard(samples.images.shards)
-        loader = view_loader(self._dataset(samples, views), order, self._images.workers)
-        return UncachedFeatures(loader, self._run_prefix, order)
+            batches = FeatureBatches(features, drawn, self._setup.device)
+        else:
+            order.read_by_shard(samples.images.shards)
+            loader = view_loader(self._dataset(samples, views), drawn, self._images.workers)
+            batches = UncachedFeatures(loader, self._run_prefix, drawn)
+        if division.is_whole:
+            return batches
+        shares = DividedBatches(batches, len(samples), order.batch_size, len(order), division)
+        return GatheredFeatures(shares) if gathers else shares
 
-    def eval_batches(self, split: str, samples: Samples) -> EvalFeatures | UncachedFeatures:
-        """Return batches of a split in order, each image as it is in prediction."""
+    def eval_batches(
+        self, split: str, samples: Samples, deal: bool = False
+    ) -> EvalFeatures | UncachedFeatures | DealtBatches:
+        """Return batches of a split in order, each image as it is in prediction.
+
+        Args:
+            split: Name of the split.
+            samples: Its images.
+            deal: Whether each of several processes gets only some of the batches.
+        """
         features = self._load_or_compute(split, samples, 1)
+        deal = deal and world().size > 1
         if features:
-            return EvalFeatures(features, BATCH)
-        return UncachedFeatures(eval_loader(self._dataset(samples, 1), BATCH, self._images.workers), self._run_prefix)
+            batches = EvalFeatures(features, BATCH)
+            return DealtBatches(EvalFeatures(features, BATCH, dealt(len(batches))), len(batches)) if deal else batches
+        dataset, workers = self._dataset(samples, 1), self._images.workers
+        if not deal:
+            return UncachedFeatures(eval_loader(dataset, BATCH, workers), self._run_prefix)
+        own = dealt_eval_loader(dataset, BATCH, workers)
+        return DealtBatches(UncachedFeatures(own, self._run_prefix), -(-len(samples) // BATCH))
 
     def time_image(self, samples: Samples) -> float:
         """Return the seconds that decoding and the prefix take for an image, measured on a batch."""
@@ -131,7 +167,8 @@ class FeatureExtractor:
             return None
         fingerprints = samples.identities()
         found = [self._cache(view).find(fingerprints) for view in range(views)]
-        missing = sum(int((part < 0).sum()) for part, _ in found)
+        lacking = [_lacking_anywhere(part) for part, _ in found]
+        missing = sum(map(len, lacking))
         if missing and (reason := self._why_not_stored(samples, missing, any(fingerprints))):
             self._report(split, f"computed whenever they are needed: {reason}")
             return None
@@ -139,9 +176,9 @@ class FeatureExtractor:
         rows: list[Rows] = []
         try:
             for view, (part, row) in enumerate(found):
-                for count in self._compute_missing(samples, fingerprints, view, part, row):
+                for count in self._compute_lacking(samples, fingerprints, view, part, row, lacking[view]):
                     done += count
-                    self._callback(TaskProgress("features", done, missing))
+                    self._callback(TaskProgress("features", min(done, missing), missing))
                 rows.append(Rows(self._cache(view).parts, part, row))
         except _MemoryLimitError:
             self._report(split, "computed whenever they are needed: too much for memory")
@@ -156,8 +193,13 @@ class FeatureExtractor:
         return Features(rows, torch.tensor(samples.targets))
 
     def _why_not_stored(self, samples: Samples, missing: int, cacheable: bool) -> str:
-        """Return why neither disk nor memory takes the missing rows; empty if one does."""
+        """Return why neither disk nor memory takes the missing rows; empty if one does. The first process decides."""
         size = missing * self._first_row(samples).nbytes
+        reason = self._why_no_room(size, cacheable) if is_first() else ""
+        reason, self._disk_allowed = broadcast((reason, self._disk_allowed))
+        return reason
+
+    def _why_no_room(self, size: int, cacheable: bool) -> str:
         if self._disk_allowed and cacheable:
             limit = self._config.cache_bytes
             limit = default_limit(self._folder) if limit is None else limit
@@ -170,15 +212,78 @@ class FeatureExtractor:
             self._stop_writing(problem)
         return "" if size <= MEMORY_BYTES else f"{format_size(size)} are too much for memory, and are not on disk"
 
-    def _compute_missing(
-        self, samples: Samples, fingerprints: Sequence[bytes | None], view: int, part: np.ndarray, row: np.ndarray
+    def _compute_lacking(
+        self,
+        samples: Samples,
+        fingerprints: Sequence[bytes | None],
+        view: int,
+        part: np.ndarray,
+        row: np.ndarray,
+        lacking: np.ndarray,
     ) -> Iterator[int]:
-        """Compute and store the rows that are missing, and write their places into `part` and `row`.
+        """Compute and store the rows that any process lacks, each process some of the batches that one would compute.
+
+        Yields:
+            The number of images that all processes together computed.
+
+        Raises:
+            _MemoryLimitError: The memory of a process would hold too much.
+        """
+        here = world()
+        if here.size == 1:
+            yield from self._compute_missing(samples, fingerprints, view, part, row, lacking)
+            return
+        batches = np.split(lacking, range(BATCH, len(lacking), BATCH))
+        firsts = [len(batches) * rank // here.size for rank in range(here.size + 1)]
+        own = batches[firsts[here.rank] : firsts[here.rank + 1]]
+        too_much = False
+        if own and len(lacking):
+            part[lacking] = -1
+            try:
+                for count in self._compute_missing(samples, fingerprints, view, part, row, np.concatenate(own)):
+                    yield count * here.size
+            except _MemoryLimitError:
+                too_much = True
+        too_much, in_memory = anywhere(too_much, not self._disk_allowed or not all(fingerprints))
+        if too_much:
+            raise _MemoryLimitError
+        cache = self._cache(view)
+        if in_memory:
+            self._exchange(cache, part, row, own, max(len(batches) // here.size + 1, 1))
+        else:
+            cache.refresh()
+            part[:], row[:] = cache.find(fingerprints)
+        # A machine with a disk of its own lacks what others wrote to theirs.
+        yield from self._compute_missing(samples, fingerprints, view, part, row, np.flatnonzero(part < 0))
+
+    def _exchange(
+        self, cache: RowCache, part: np.ndarray, row: np.ndarray, own: Sequence[np.ndarray], rounds: int
+    ) -> None:
+        """Give every process the rows of all, in memory."""
+        for number in range(rounds):
+            indices = own[number] if number < len(own) else np.empty(0, np.int64)
+            rows: torch.Tensor | None = None
+            if len(indices):
+                rows = Rows(cache.parts, part[indices], row[indices]).take(torch.arange(len(indices)))
+            for rank, (others, received) in enumerate(gather((indices, rows))):
+                if rank != world().rank and received is not None:
+                    cache.add_in_memory(received)
+                    part[others], row[others] = cache.last_part, np.arange(len(others))
+
+    def _compute_missing(
+        self,
+        samples: Samples,
+        fingerprints: Sequence[bytes | None],
+        view: int,
+        part: np.ndarray,
+        row: np.ndarray,
+        missing: np.ndarray,
+    ) -> Iterator[int]:
+        """Compute and store the rows of the images at `missing`, and write their places into `part` and `row`.
 
         Yields:
             The number of images of each batch.
         """
-        missing = np.flatnonzero(part < 0)
         if not len(missing):
             return
         order = [(batch, torch.full_like(batch, view)) for batch in torch.split(torch.from_numpy(missing), BATCH)]
@@ -270,6 +375,16 @@ class FeatureExtractor:
 
     def _report(self, split: str, where: str) -> None:
         self._callback(DecisionEvent("features", f"{split}, up to {self.prefix.cut}", where, detail=True))
+
+
+def _lacking_anywhere(part: np.ndarray) -> np.ndarray:
+    """Return the places at which this process or another has no row."""
+    if world().size == 1:
+        return np.flatnonzero(part < 0)
+    lacking = np.zeros(len(part), bool)
+    for other in gather(np.flatnonzero(part < 0)):
+        lacking[other] = True
+    return np.flatnonzero(lacking)
 
 
 def _has_changed(samples: Samples, index: int, before: bytes | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.data.dataset import eval_images
-from tl_toolkit.data.loaders import default_num_workers, eval_loader
+from tl_toolkit.data.loaders import dealt_eval_loader, default_num_workers
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.data.sources.names import SHARD_ENDING, TABLE_ENDINGS
@@ -40,7 +40,7 @@ def score(model: ImageClassifier, samples: Samples, workers: int | None, thresho
         thresholds: In place of the model's own; see `Metric`.
     """
     dataset = eval_images(samples, model.input_spec)
-    loader = eval_loader(dataset, BATCH, default_num_workers(len(dataset)) if workers is None else workers)
+    loader = dealt_eval_loader(dataset, BATCH, default_num_workers(len(dataset)) if workers is None else workers)
 
     def prepare(images: Any) -> Any:
         return model.normalize(images).contiguous(memory_format=model.compute.memory_format)

@@ -241,15 +241,22 @@ class RowCache:
         self._place: dict[bytes, tuple[int, int]] = {}
         self.parts: list[Part] = []
         self.damaged: list[str] = []
+        self._read_names: set[str] = set()
+        self.refresh()
+        with contextlib.suppress(OSError):  # The time of the last use; the cache may be read-only.
+            os.utime(self.path)
+
+    def refresh(self) -> None:
+        """Read the shards that were written since, by other processes."""
         for shard in sorted(self.path.glob("*.safetensors")):
+            if shard.name in self._read_names:
+                continue
             try:
                 self._read(shard)
             except (SafetensorError, OSError):
                 self.damaged.append(str(shard))
                 with contextlib.suppress(OSError):
                     shard.unlink()
-        with contextlib.suppress(OSError):  # The time of the last use; the cache may be read-only.
-            os.utime(self.path)
 
     @property
     def last_part(self) -> int:
@@ -287,6 +294,7 @@ class RowCache:
 
     def _read(self, path: Path) -> None:
         shard = Shard(path)
+        self._read_names.add(path.name)
         self.parts.append(shard)
         for row, start in enumerate(range(0, len(shard.identities), IDENTITY_BYTES)):
             self._place[shard.identities[start : start + IDENTITY_BYTES]] = self.last_part, row

@@ -32,6 +32,23 @@ class Meter:
         self._loss += loss * len(targets)
         self._correct += are_right(logits, targets, task).sum()
 
+    def add_share(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor, task: Task) -> None:
+        """Add a share of a batch: the sum of its losses, and logits and targets as in `update`."""
+        self.images += len(targets)
+        self._loss += loss
+        self._correct += are_right(logits, targets, task).sum()
+
+    def add(self, other: "Meter") -> None:
+        """Add what another meter counted."""
+        self.images += other.images
+        self._loss += other._loss
+        self._correct += other._correct
+
+    def sums(self) -> torch.Tensor:
+        """Return images, sum of their losses and number of correct ones as a tensor (3) on the device."""
+        images = torch.full_like(self._loss, self.images)
+        return torch.stack([images, self._loss, self._correct.to(self._loss.dtype)])
+
     def state(self) -> tuple[int, float, int]:
         """Return plain numbers: images, sum of their losses, number of correct ones."""
         return self.images, float(self._loss), int(self._correct)

@@ -9,6 +9,7 @@ from tl_toolkit.io.files import format_seconds
 from tl_toolkit.planning.budget import MIN_EPOCHS, TimeBudget
 from tl_toolkit.planning.cost import DEFAULT_MULTIPLY_ADDS, count_stage, time_stage
 from tl_toolkit.stages.context import RunContext
+from tl_toolkit.system.processes import broadcast, together
 from tl_toolkit.text import named
 from tl_toolkit.training.plan import StageConfig, best_records
 
@@ -32,6 +33,16 @@ def fit_to_budget(
     """
     if planned.name == PROBE:
         return planned
+    affordable: StageConfig | None = None
+    with together():
+        affordable = _affordable(context, planned, records, budget)
+    return broadcast(affordable)  # It depends on what the first process measured.
+
+
+def _affordable(
+    context: RunContext, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
+) -> StageConfig | None:
+    """Return the settings of a stage with as many epochs as the budget allows; None to leave it out."""
     auto = context.config.tune == "auto"
     reason = _why_not(planned, records, len(context.splits.val), budget) if auto else ""
     epochs = planned.epochs

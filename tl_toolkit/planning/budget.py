@@ -5,6 +5,7 @@ import time
 
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import format_seconds
+from tl_toolkit.system.processes import first_decides
 from tl_toolkit.text import named
 
 MIN_EPOCHS = 2
@@ -36,8 +37,8 @@ class TimeBudget:
         return time.perf_counter() - self.started
 
     def used(self, share: float) -> bool:
-        """Return whether a share of the time is over."""
-        return self.elapsed >= share * self.seconds
+        """Return whether a share of the time is over, by the clock of the first process."""
+        return self.is_set and first_decides(self.elapsed >= share * self.seconds)
 
     def check_not_spent(self) -> None:
         """Refuse a budget that is spent before the run begins.
@@ -61,5 +62,5 @@ class TimeBudget:
         return self.seconds - self.elapsed - self.reserve
 
     def is_spent(self) -> bool:
-        """Return whether fine-tuning must end now."""
-        return self.is_set and self.remaining() <= 0
+        """Return whether fine-tuning must end now, by the clock of the first process."""
+        return self.is_set and first_decides(self.remaining() <= 0)

@@ -15,6 +15,7 @@ from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.multiply_adds import count_multiply_adds
 from tl_toolkit.planning.budget import WRITING_SECONDS, TimeBudget
 from tl_toolkit.stages.context import RunContext
+from tl_toolkit.system.processes import broadcast, first_decides, world
 from tl_toolkit.text import named
 from tl_toolkit.training.plan import StageConfig
 
@@ -78,7 +79,8 @@ def time_stage(context: RunContext, config: StageConfig) -> StageCost:
 
 def _stage_cost(context: RunContext, frozen: float, trained: float) -> StageCost:
     """Return the cost of a stage from the cost of an image's forward pass through the frozen part and the rest."""
-    train, val, test = (len(context.splits.present.get(name, ())) for name in ("train", "val", "test"))
+    sizes = (len(context.splits.present.get(name, ())) for name in ("train", "val", "test"))
+    train, val, test = (size / world().size for size in sizes)
     return StageCost(
         setup=frozen * (context.views * train + val),
         epoch=trained * ((1 + BACKWARD) * train + val),
@@ -95,9 +97,9 @@ def check_budget(context: RunContext, budget: TimeBudget) -> None:
     if not budget.is_set:
         return
     probe = StageConfig(PROBE, 1, "", 0.0, 0.0, 0.0)
-    cost = time_stage(context, probe)
+    cost = broadcast(time_stage(context, probe))
     needed = budget.elapsed + cost.setup + cost.final + PROBE_SECONDS + WRITING_SECONDS
-    if needed > budget.seconds:
+    if first_decides(needed > budget.seconds):
         images = sum(len(samples) for samples in context.splits.present.values())
         raise UsageError(
             f"{named('time_budget')} is too short with {format_seconds(budget.seconds)}: {images:,} images take about "

@@ -28,6 +28,7 @@ from tl_toolkit.models.weights.sources import weight_sources
 from tl_toolkit.planning.budget import TimeBudget
 from tl_toolkit.stages.build import find_features
 from tl_toolkit.stages.context import RunContext
+from tl_toolkit.system.processes import broadcast
 from tl_toolkit.text import join_names, named
 from tl_toolkit.training.cross_validation import CrossValidation, cross_validate
 from tl_toolkit.training.device import select_device
@@ -190,6 +191,7 @@ def choose_arch(
     """
     ranked = rank_networks(config, source, splits, callback, out_of_time=lambda: budget.used(RANKING_SHARE))
     chosen = choose_network(ranked, PROBE_SHARE * budget.remaining() if budget.is_set else 0.0)
+    ranked, chosen = broadcast((ranked, chosen))  # It depends on what the first process measured.
     return dataclasses.replace(config, arch=chosen.arch, weights=chosen.weights, image_size=chosen.image_size), ranked
 
 

@@ -1,6 +1,7 @@
 """The plan of a run: its images, network and stages, all checked before anything is written."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,25 @@ from tl_toolkit.data.seen_images import note_splits
 from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.data.sources.names import PYTHON_PREFIX
 from tl_toolkit.errors import UsageError
-from tl_toolkit.events import Callback, download_progress
+from tl_toolkit.events import PROBE, Callback, WarningEvent, download_progress
 from tl_toolkit.export.base import export_format
 from tl_toolkit.metrics.base import METRICS
 from tl_toolkit.model_file import ModelMetadata, SplitFingerprints
 from tl_toolkit.models.backbones import resolve_arch
 from tl_toolkit.models.build import BuiltModel, build_network
+from tl_toolkit.models.frozen_prefix import frozen_digest
 from tl_toolkit.models.weights.resolve import InputOverrides
 from tl_toolkit.planning.budget import TimeBudget
 from tl_toolkit.planning.ranking import RankedNetwork, check_auto, choose_arch, largest_input
 from tl_toolkit.report.tensorboard import check_tensorboard
+from tl_toolkit.sampling.division import division_of_batches
 from tl_toolkit.stages.context import RunContext
+from tl_toolkit.system.processes import one_per_machine_first, refuse_difference, world
 from tl_toolkit.system.versions import package_versions
-from tl_toolkit.text import join_names
+from tl_toolkit.text import join_names, named
 from tl_toolkit.training.device import select_device
 from tl_toolkit.training.optimizers import check_optimizer
-from tl_toolkit.training.plan import StageConfig, plan_stages
+from tl_toolkit.training.plan import StageConfig, norm_is_frozen, plan_stages
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,11 @@ def plan_run(config: FinetuneConfig, data: Any, callback: Callback, trust: bool,
     for name in config.save:
         export_format(name)
     select_device(config.device, config.precision)  # A wrong device is refused before any image is read.
+    if config.tune != "linear-probe":
+        division_of_batches(config.batch_size, config.accumulate)  # Refuses a size that does not fit.
     spec = _data_spec(config, data)
-    source = open_source(spec, SourceOptions.from_settings(config.to_dict(), download_progress(callback)))
+    with one_per_machine_first():
+        source = open_source(spec, SourceOptions.from_settings(config.to_dict(), download_progress(callback)))
     data_name = config.data if data is None else PYTHON_PREFIX + source.name
     config = for_task(dataclasses.replace(config, data=data_name).with_absolute_paths(), source)
     check_classes(source, config)
@@ -83,16 +90,23 @@ def plan_run(config: FinetuneConfig, data: Any, callback: Callback, trust: bool,
     splits = None
     if config.arch == AUTO:
         check_auto(config)
-        splits = prepare_splits(source, config, largest_input(config), callback)
+        with one_per_machine_first():
+            splits = prepare_splits(source, config, largest_input(config), callback)
         config, ranked = choose_arch(config, source, splits, callback, budget)
-    network = _build_network(config, source, callback, trust)
+    with one_per_machine_first():
+        network = _build_network(config, source, callback, trust)
     config = dataclasses.replace(config, weights=network.weights)
     stages = plan_stages(config, network.module)
-    splits = splits or prepare_splits(source, config, network.input_spec.min_decode_size, callback)
+    if splits is None:
+        with one_per_machine_first():
+            splits = prepare_splits(source, config, network.input_spec.min_decode_size, callback)
     setup = select_device(config.device, config.precision, network.module)
-    setup.accelerator()  # Refuses several processes before anything is written.
     setup.place(network.module)
     context = RunContext(config, network, source, splits, setup, callback)
+    check_division(context, stages)
+    if world().size > 1:
+        refuse_difference("images", splits.fingerprints())
+        refuse_difference("weights", {"digest of the weights": frozen_digest(network.module, ())})
     metadata = _metadata(config, network, source, note_splits(splits, callback))
     return RunPlan(context, stages, metadata, requested_weights, ranked)
 
@@ -104,6 +118,29 @@ def for_task(config: FinetuneConfig, source: Source) -> FinetuneConfig:
         ConfigError: Some do.
     """
     return config if source.task == "multi-class" else dataclasses.replace(config, task=source.task)
+
+
+def check_division(context: RunContext, stages: Sequence[StageConfig]) -> None:
+    """Say where dividing batches changes what is learned, and refuse what works only with whole ones.
+
+    Raises:
+        UsageError: The network is to be compiled.
+    """
+    config, tunes = context.config, [stage for stage in stages if stage.name != PROBE]
+    if not tunes:
+        return
+    if not context.division.is_whole and config.compile:
+        raise UsageError(
+            f"{named('compile', True)} works in one process and without {named('accumulate')}: leave out one of them."
+        )
+    if config.accumulate > 1 and not norm_is_frozen(config, context.network.module):
+        images = config.batch_size // config.accumulate
+        context.callback(
+            WarningEvent(
+                f"BatchNorm learns on each of the {config.accumulate} parts of a batch, {images} images: see "
+                f"{named('norm', 'frozen')}."
+            )
+        )
 
 
 def settings_and_data(config: FinetuneConfig | None, data: Any, settings: dict[str, Any]) -> tuple[FinetuneConfig, Any]:

@@ -3,20 +3,23 @@
 import contextlib
 import functools
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tl_toolkit.config.checks import AUTO
-from tl_toolkit.config.finetune import FinetuneConfig
+from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.events import PROBE, Callback, DecisionEvent, log_event
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import load
-from tl_toolkit.io.files import display_path
-from tl_toolkit.io.own_files import CHECKPOINT_FILE
+from tl_toolkit.io.files import display_path, expand_path
+from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE
 from tl_toolkit.model_file import save_model
 from tl_toolkit.planning.advance import fit_to_budget
 from tl_toolkit.planning.budget import TimeBudget
@@ -53,6 +56,8 @@ from tl_toolkit.stages.refit import can_refit, refit_head
 from tl_toolkit.stages.scoring import score_split, score_val
 from tl_toolkit.stages.sweep import sweep_probe
 from tl_toolkit.system.cpu_usage import Usage, usage
+from tl_toolkit.system.processes import broadcast, is_first, joined, launched, refuse_difference, together
+from tl_toolkit.system.versions import package_versions
 from tl_toolkit.text import named
 from tl_toolkit.training.loop import StageProgress, fit
 from tl_toolkit.training.threads import Threads, torch_threads
@@ -103,17 +108,26 @@ def finetune(
     """
     started = started or usage()
     config, data = settings_and_data(config, data, settings)
-    budget = TimeBudget(config.budget_seconds, started.time)
-    check_new_folder(config.out)
-    budget.check_not_spent()
-    with torch_threads(config.threads) as threads:
+    with _joined(config.device, callback) as callback, torch_threads(config.threads) as threads:
+        budget = TimeBudget(config.budget_seconds, started.time)
+        with together():
+            if is_first():
+                check_new_folder(config.out)
+        budget.check_not_spent()
+        refuse_difference("versions", package_versions())
+        refuse_difference("settings", config.to_resume())
         plan = plan_run(config, data, callback, trust, budget)
         check_budget(plan.context, budget)
-        folder = create_run_folder(config.out, plan.context.network.arch.name, plan.context.source.name)
+        folder = Path()
+        with together():
+            if is_first():
+                folder = create_run_folder(config.out, plan.context.network.arch.name, plan.context.source.name)
+        folder = broadcast(folder)
         report_choices(plan, threads, folder)
         warn_if_busy(plan.context.setup, threads, callback, started)
-        with lock_folder(folder):
-            write_config(folder, plan.context.config.to_yaml(), threads.count)
+        with _locked(folder):
+            if is_first():
+                write_config(folder, plan.context.config.to_yaml(), threads.count)
             return _train_and_save(plan, threads, folder, budget)
 
 
@@ -151,11 +165,12 @@ def resume(
     started = started or usage()
     if isinstance(data, str | Path):
         changes, data = {**changes, "data": str(data)}, None
-    folder = find_run(run)
-    with lock_folder(folder), contextlib.ExitStack() as stack:
-        config = resumed_config(folder, changes)
-        checkpoint = Checkpoint.read(folder / CHECKPOINT_FILE)
-        finished = read_summary(folder)
+    with contextlib.ExitStack() as stack:
+        device = read_config_file(find_run(run) / CONFIG_FILE).get("device", AUTO) if launched().is_first else AUTO
+        callback = stack.enter_context(_joined(device, callback))
+        folder = expand_path(run)
+        stack.enter_context(_locked(folder))
+        config, checkpoint, finished = _read_run(folder, changes)
         requested_epochs = config.epochs if "epochs" in changes else None
         if finished and (requested_epochs or 0) <= finished["epochs"]:
             why = f"{display_path(folder)} is finished; {named('epochs', 'N')} trains it for longer"
@@ -174,9 +189,43 @@ def resume(
         report_choices(plan, threads, folder)
         warn_if_threads_changed(plan.context.setup, threads, callback, previous_threads)
         warn_if_busy(plan.context.setup, threads, callback, started)
-        write_config(folder, plan.context.config.to_yaml(), threads.count)
-        (folder / SUMMARY_FILE).unlink(missing_ok=True)  # The run is no longer finished.
+        if is_first():
+            write_config(folder, plan.context.config.to_yaml(), threads.count)
+            (folder / SUMMARY_FILE).unlink(missing_ok=True)  # The run is no longer finished.
         return _train_and_save(plan, threads, folder, budget, checkpoint)
+
+
+@contextlib.contextmanager
+def _joined(device: str, callback: Callback) -> Iterator[Callback]:
+    """Within the block, the processes that a launcher started form one run.
+
+    Yields:
+        What receives events: the callback, and in all processes but the first one nobody.
+    """
+    with joined(lambda: device in (AUTO, "cuda") and torch.cuda.is_available()) as here:
+        yield callback if here.is_first else lambda _: None
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Within the block, no other run can train in a folder; the first process has the lock."""
+    with contextlib.ExitStack() as stack:
+        with together():
+            if is_first():
+                stack.enter_context(lock_folder(folder))
+        yield
+
+
+def _read_run(folder: Path, changes: dict[str, Any]) -> tuple[FinetuneConfig, Checkpoint | None, dict[str, Any] | None]:
+    """Return the settings, the checkpoint and the results of a run, which the first process reads for all."""
+    found = None
+    with together():
+        if is_first():
+            config = resumed_config(folder, changes)
+            found = config, Checkpoint.read(folder / CHECKPOINT_FILE), read_summary(folder)
+    shared = broadcast(found)
+    assert shared is not None  # The first process has read it.
+    return shared
 
 
 def _train_and_save(
@@ -190,7 +239,7 @@ def _train_and_save(
     context = plan.context
     config, splits, workers = context.config, context.splits, context.images.workers
     stop = StopRequest(context.callback)
-    board_folder = folder / TENSORBOARD_FOLDER if config.tensorboard else None
+    board_folder = folder / TENSORBOARD_FOLDER if config.tensorboard and is_first() else None
     if board_folder and board_folder.exists():  # The recorder sends all earlier records to the new board.
         shutil.rmtree(board_folder)
     try:
@@ -207,7 +256,11 @@ def _train_and_save(
                 refit_head(context, plan.stages[0])
             test = score_split(model, "test", splits.test, features, workers) if splits.test else None
             scores = RunScores(val, test, refitted)
-            summary = save_results(context, folder, model, recorder, scores, threads.count, board)
+            summary: dict[str, Any] = {}
+            with together():
+                if is_first():
+                    summary = save_results(context, folder, model, recorder, scores, threads.count, board)
+            summary = broadcast(summary)
     except KeyboardInterrupt:
         raise RunInterruptedError("Stopped at once.", resume_command(folder)) from None
     return Run(folder, summary, model)
@@ -260,7 +313,9 @@ def _train(
         with contextlib.suppress(ToolkitError):  # Keep what was learned, and raise the original error.
             recorder.write_best()
         raise
-    save_model(folder / LAST_FILE, network.module.state_dict(), plan.metadata)
+    with together():
+        if is_first():
+            save_model(folder / LAST_FILE, network.module.state_dict(), plan.metadata)
     recorder.restore_best()
     network.module.eval()
     return features

@@ -3,10 +3,16 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 from tl_toolkit.events import Callback, WarningEvent
+from tl_toolkit.system.processes import world
+
+REPEAT_SECONDS = 3.0
+"""With several processes, a second signal within this time is the launcher's, which passes on what the terminal sent to
+all of them."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,6 +31,7 @@ class StopRequest:
         self.requested = False
         self._callback = callback
         self._training = False
+        self._since = 0.0
 
     @contextlib.contextmanager
     def handle_signals(self) -> Iterator[None]:
@@ -52,8 +59,10 @@ class StopRequest:
             self._training = False
 
     def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.requested and world().size > 1 and time.monotonic() - self._since < REPEAT_SECONDS:
+            return
         if self.requested or not self._training:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self._since = True, time.monotonic()
         again = "Ctrl-C again stops at once" if number == signal.SIGINT else "asked by SIGTERM"
         self._callback(WarningEvent(f"Stopping when this step is done and saved ({again})."))

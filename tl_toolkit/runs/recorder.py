@@ -17,6 +17,7 @@ from tl_toolkit.runs.folder import resume_command
 from tl_toolkit.runs.interrupt import StopRequest
 from tl_toolkit.runs.metrics_log import append_metrics, begin_metrics, sync_metrics
 from tl_toolkit.stages.context import RunContext
+from tl_toolkit.system.processes import anywhere, broadcast, is_first, together
 from tl_toolkit.text import named
 from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, trained_weights
 from tl_toolkit.training.model_selection import evaluations_since_best, is_best
@@ -49,6 +50,9 @@ class StageContext:
 class RunRecorder:
     """Writes metrics, the best weights and checkpoints into a run folder.
 
+    Of several processes the first one writes, and decides what depends on its clock; the others only keep the best
+    weights.
+
     Args:
         folder: The run folder, locked.
         context: What the stages of the run share.
@@ -75,7 +79,10 @@ class RunRecorder:
         resume_from: Checkpoint | None,
         out_of_time: Callable[[], bool],
     ) -> None:
-        earlier = begin_metrics(folder, resume_from.metrics_bytes if resume_from else 0)
+        size = resume_from.metrics_bytes if resume_from else 0
+        with together():
+            earlier = begin_metrics(folder, size) if is_first() else []
+        earlier = broadcast(earlier)
         self.records = [record for record in earlier if isinstance(record, EvalRecord)]
         self.best = resume_from.best if resume_from else None
         self._folder, self._metadata, self._threads = folder, metadata, threads
@@ -132,7 +139,8 @@ class RunRecorder:
             callback(event)
             if isinstance(event, TrainingProgress):
                 continue
-            append_metrics(self._folder, event.to_dict())
+            if is_first():
+                append_metrics(self._folder, event.to_dict())
             self._send(event)
             if isinstance(event, EvalRecord):
                 self.records.append(event)
@@ -141,7 +149,7 @@ class RunRecorder:
 
     def write_best(self) -> None:
         """Write the best weights so far to the model file, unless they are there already."""
-        if self._best_weights and not self._best_is_written:
+        if self._best_weights and not self._best_is_written and is_first():
             save_model(self._folder / MODEL_FILE, self._module.state_dict() | self._best_weights, self._metadata)
             self._best_is_written = True
 
@@ -165,14 +173,16 @@ class RunRecorder:
             average = progress.average
             self.best, self._best_is_current, self._best_is_written = record, not average, False
             self._best_weights |= _copies(average or trained_weights(place.stage.module, place.stage.trainable))
-        if self._stop.requested:
+        is_due = self._is_due(progress.step, bool(record and record.ends_epoch))
+        stops, is_due = anywhere(self._stop.requested, is_due and is_first())
+        if stops:
             self._write_checkpoint(progress, place)
             steps = len(place.stage.train) * place.stage.epochs
             raise RunInterruptedError(
                 f"Stopped after step {progress.step:,} of {steps:,} of the {place.stage.name} stage; all is saved.",
                 resume_command(self._folder),
             )
-        if self._is_due(progress.step, bool(record and record.ends_epoch)):
+        if is_due:
             self._write_checkpoint(progress, place)
 
     def _is_over(self, stage: str) -> bool:
@@ -198,6 +208,8 @@ class RunRecorder:
 
     def _write_checkpoint(self, progress: StageProgress, place: StageContext) -> None:
         """Write a checkpoint and the best weights; those of a probe are written when the run ends."""
+        if not is_first():
+            return
         started = time.perf_counter()
         if place.stage.name != PROBE:
             self.write_best()

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from tl_toolkit.data.loaders import ResumableLoader, eval_loader, train_loader
+from tl_toolkit.data.loaders import ResumableLoader, dealt_eval_loader, train_loader
 from tl_toolkit.events import PROBE, DecisionEvent
-from tl_toolkit.features.batches import PROBE_BATCH, FeatureBatches, ViewBatchSampler
+from tl_toolkit.features.batches import PROBE_BATCH, FeatureBatches, GatheredFeatures, ViewBatchSampler
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.models.freezing import freeze_except, trainable_modules
 from tl_toolkit.models.frozen_prefix import find_prefix, frozen_digest
+from tl_toolkit.sampling.division import WHOLE, DividedBatches
 from tl_toolkit.sampling.order import BY_SHARD, ORDER
 from tl_toolkit.stages.context import RunContext
 from tl_toolkit.stages.images import EVAL_BATCH
@@ -103,8 +104,15 @@ def find_features(context: RunContext, trainable: tuple[str, ...]) -> FeatureExt
 def _stages_on_images(context: RunContext, trainable: tuple[str, ...]) -> MakeStage:
     """Return a function that builds stages that run the whole network on augmented images."""
     config, images = context.config, context.images
-    train = train_loader(images.train(), config.batch_size, images.workers, config.drop_last, context.balanced_targets)
-    val = eval_loader(images.val(), EVAL_BATCH, images.workers)
+    train = train_loader(
+        images.train(),
+        config.batch_size,
+        images.workers,
+        config.drop_last,
+        context.balanced_targets,
+        context.division,
+    )
+    val = dealt_eval_loader(images.val(), EVAL_BATCH, images.workers)
     if config.compile:
         context.network.module.compile()  # In place: the names of its weights stay.
 
@@ -130,8 +138,10 @@ def _stages_on_features(
     order = ViewBatchSampler(
         len(samples), context.views, batch_size, config.seed, config.drop_last, context.balanced_targets
     )
-    train = features.train_batches(samples, context.views, order)
-    val = features.eval_batches("val", context.splits.val)
+    # A head alone is quick: every process trains it on all features, to the same bits as a single one.
+    division = WHOLE if head_alone else context.division
+    train = features.train_batches(samples, context.views, order, division)
+    val = features.eval_batches("val", context.splits.val, deal=not head_alone)
     feed = features.prefix.feed
 
     def prepare(rows: torch.Tensor) -> torch.Tensor:
@@ -196,6 +206,7 @@ def _make_stage(
         frozen_norm=fine_tunes and norm_is_frozen(config, module),
         ema=ema_decay(config) if fine_tunes else None,
         mixing=Mixing(config.mixup, config.cutmix, config.seed) if mixes else None,
+        is_divided=isinstance(train, DividedBatches),
     )
 
 
@@ -205,8 +216,8 @@ def _with_accelerator(context: RunContext, stage: Stage) -> Stage:
     if isinstance(train, DataLoader):
         train = ResumableLoader(accelerator.prepare(train), train)
     # The optimizer stays torch's own: Accelerate's looks for packages in every step, a tenth of LeNet-5's time.
-    module = accelerator.prepare(stage.module)
-    return dataclasses.replace(stage, module=module, train=train, eval_context=context.setup.autocast)
+    trained = accelerator.prepare(stage.module)  # In several processes it exchanges the gradients of `stage.module`.
+    return dataclasses.replace(stage, trained=trained, train=train, eval_context=context.setup.autocast)
 
 
 def _release(context: RunContext) -> None:
@@ -234,5 +245,8 @@ def stage_fingerprint(context: RunContext, built: BuiltStage) -> dict[str, Any]:
     weights = built.features.digest if built.features else ""
     if not built.features and "" not in trainable:
         weights = frozen_digest(context.network.module, trainable)
-    by_shard = not isinstance(built.stage.train, FeatureBatches) and context.splits.train.images.shards is not None
+    train = built.stage.train
+    while isinstance(train, DividedBatches | GatheredFeatures):
+        train = train.shares
+    by_shard = not isinstance(train, FeatureBatches) and context.splits.train.images.shards is not None
     return {**context.fingerprint, "pretrained weights": weights, **({ORDER: BY_SHARD} if by_shard else {})}

@@ -14,6 +14,7 @@ from tl_toolkit.data.targets import are_rows, class_indices
 from tl_toolkit.events import Callback
 from tl_toolkit.models.build import BuiltModel
 from tl_toolkit.sampling.class_balance import balanced_weights, positive_weights
+from tl_toolkit.sampling.division import Division, division_of_batches
 from tl_toolkit.stages.images import RunImages
 from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.losses import Criterion
@@ -68,6 +69,11 @@ class RunContext:
     def accelerator(self) -> "Accelerator":
         """Devices, autocast and the backward pass."""
         return self.setup.accelerator()
+
+    @property
+    def division(self) -> Division:
+        """How the batches of a step are divided among processes and parts."""
+        return division_of_batches(self.config.batch_size, self.config.accumulate)
 
     @property
     def views(self) -> int:

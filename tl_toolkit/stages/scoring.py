@@ -34,7 +34,7 @@ def score_split(
     if features is None:
         return scoring.score(model, samples, workers, thresholds)
     prefix = features.prefix  # Of the same network; features that are not stored run through it too.
-    batches = features.eval_batches(split, samples)
+    batches = features.eval_batches(split, samples, deal=True)
     with prefix.bypassed(), model.compute.inference():
         return evaluate_batches(
             model.module,

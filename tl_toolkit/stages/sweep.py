@@ -8,6 +8,7 @@ from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import DecisionEvent, EvalRecord, TaskProgress, WarningEvent
 from tl_toolkit.stages.build import BuiltStage
 from tl_toolkit.stages.context import RunContext
+from tl_toolkit.system.processes import broadcast
 from tl_toolkit.text import named
 from tl_toolkit.training.loop import StageProgress, fit
 from tl_toolkit.training.plan import StageConfig
@@ -49,6 +50,7 @@ def sweep_probe(context: RunContext, built: BuiltStage) -> BuiltStage:
         for head, state in zip(heads, initial, strict=True):
             head.load_state_dict(state)
         context.callback(TaskProgress("probe-lr", done, len(pairs), "pairs"))
+    best = broadcast(best)
     if best is None:
         raise TrainingError("The loss is not finite at any learning rate: the frozen features are not. Try fp32.")
     record, chosen = best

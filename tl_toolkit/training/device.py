@@ -1,6 +1,7 @@
 """The device and the precision of a network."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +12,9 @@ from torch import nn
 from tl_toolkit.config.choices import Precision
 from tl_toolkit.errors import UsageError
 from tl_toolkit.system import allocator
-from tl_toolkit.text import named
+from tl_toolkit.system.processes import world
+from tl_toolkit.text import named, plural
+from tl_toolkit.training import threads
 from tl_toolkit.training.layers import has_depthwise_convolution
 
 if TYPE_CHECKING:
@@ -88,17 +91,12 @@ class DeviceSetup:
         AcceleratorState._reset_state(reset_partial_state=True)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        accelerator = Accelerator(
-            cpu=self.device.type == "cpu",
-            mixed_precision="bf16" if self.training_precision == "bf16" else "no",
-            dataloader_config=DataLoaderConfiguration(non_blocking=True),
-        )
-        if accelerator.num_processes > 1:
-            raise UsageError(
-                f"tl was started as {accelerator.num_processes} processes, but it trains in one. "
-                "Start it without a launcher."
+        with _threads_kept():
+            return Accelerator(
+                cpu=self.device.type == "cpu",
+                mixed_precision="bf16" if self.training_precision == "bf16" else "no",
+                dataloader_config=DataLoaderConfiguration(non_blocking=True),
             )
-        return accelerator
 
 
 def select_device(device: str, precision: Precision, module: nn.Module | None = None) -> DeviceSetup:
@@ -109,7 +107,7 @@ def select_device(device: str, precision: Precision, module: nn.Module | None = 
     are faster with channels_last, those of other networks are not (tests/benchmarks/precision.py).
 
     Args:
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; each of several processes of a machine has a GPU of its own.
         precision: "auto" is bf16 if the device has instructions for it, except for training steps that it slows down.
         module: The network, if it is known.
 
@@ -136,7 +134,22 @@ def select_device(device: str, precision: Precision, module: nn.Module | None = 
     )
 
 
+@contextlib.contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Within the block, Accelerate leaves torch's number of threads alone, which in several processes it sets."""
+    if world().size == 1 or threads.VARIABLE in os.environ:
+        yield
+        return
+    os.environ[threads.VARIABLE] = str(torch.get_num_threads())
+    try:
+        yield
+    finally:
+        del os.environ[threads.VARIABLE]
+
+
 def _find_device(name: str) -> torch.device:
+    if world().size > 1:
+        return _device_of_process(name)
     available = ["cpu"]
     if torch.cuda.is_available():
         available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
@@ -147,6 +160,28 @@ def _find_device(name: str) -> torch.device:
     if name not in available:
         raise UsageError(f"There is no device {name!r} here; there is {', '.join(available)}.")
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+
+
+def _device_of_process(name: str) -> torch.device:
+    """Return the device of one of several processes.
+
+    Raises:
+        UsageError: This machine has fewer GPUs than processes, or the name is that of a single device.
+    """
+    here, gpus = world(), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and not gpus):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda"):
+        raise UsageError(
+            f"{named('device', name)} is a single device, and this run has {here.size} processes: each takes one of "
+            f"its own with {named('device', 'cuda')}, or all compute with {named('device', 'cpu')}."
+        )
+    if here.local_size > gpus:
+        raise UsageError(
+            f"This machine has {plural(gpus, 'GPU')} for {here.local_size} processes: start as many processes as it "
+            f"has GPUs (--nproc-per-node), or take {named('device', 'cpu')}."
+        )
+    return torch.device("cuda", here.local_rank)
 
 
 def _native_bf16(device: torch.device) -> tuple[bool, str]:

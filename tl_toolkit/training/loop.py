@@ -17,8 +17,10 @@ from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import EvalRecord, Record, StepRecord, TrainingProgress
 from tl_toolkit.metrics.base import METRICS, ScoreMeter, Scores, Thresholds, Value
 from tl_toolkit.metrics.meter import Meter
+from tl_toolkit.system.processes import broadcast, is_first
 from tl_toolkit.text import named
 from tl_toolkit.training.averaging import averaged, update_average
+from tl_toolkit.training.divided import divided_step, results_in_order
 from tl_toolkit.training.layers import is_batch_norm
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixing
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Prepare = Callable[[torch.Tensor], torch.Tensor]
 """Turns a batch of a loader, on the device, into a network's input."""
+
+StepResult = tuple[torch.Tensor, torch.Tensor, torch.Tensor] | Meter
+"""Loss, logits and targets of a step, or what was counted of a divided one."""
 
 TRAINING_METRICS = ("accuracy", "subset_accuracy", "mean_average_precision", "mean_average_precision_error")
 """Computed on val while training, beside the loss, as far as they are those of the task."""
@@ -61,6 +66,8 @@ class Stage:
         mixing: Mixes the images of a batch; None to leave them unmixed.
         task: What the targets are.
         eval_context: Makes the context of an evaluation: the precision of prediction, not that of training.
+        is_divided: Whether `train` yields the shares of a batch that this process computes, not whole batches.
+        trained: What a divided step calls: the module, or what exchanges its gradients with other processes.
     """
 
     name: str
@@ -82,6 +89,8 @@ class Stage:
     mixing: Mixing | None = None
     task: Task = "multi-class"
     eval_context: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    is_divided: bool = False
+    trained: nn.Module | None = None
 
 
 class MetricWindow:
@@ -100,6 +109,13 @@ class MetricWindow:
     def images(self) -> int:
         """Number of images in it."""
         return self.meter.images
+
+    def count(self, result: StepResult, task: Task) -> None:
+        """Add a step."""
+        if isinstance(result, Meter):
+            self.meter.add(result)
+        else:
+            self.meter.update(*result, task)
 
     @property
     def seconds(self) -> float:
@@ -171,12 +187,12 @@ def fit(
             if stage.ema:
                 weights = trained_weights(stage.module, stage.trainable)
                 update_average(progress.average, weights, stage.ema, progress.step)
-            progress.since_eval.meter.update(*result, stage.task)
+            progress.since_eval.count(result, stage.task)
             if stage.log_every:
-                progress.since_log.meter.update(*result, stage.task)
+                progress.since_log.count(result, stage.task)
             yield StepEnd(progress)
             yield from _records_due(stage, progress, accelerator.device)
-            if time.perf_counter() - reported >= PROGRESS_SECONDS and progress.since_eval.images:
+            if time.perf_counter() - reported >= PROGRESS_SECONDS and progress.since_eval.images and is_first():
                 reported = time.perf_counter()
                 yield _training_progress(stage, progress)
 
@@ -230,7 +246,7 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
             stage.task,
         )
     _check_finite(scores.loss, stage.name, epoch)
-    return EvalRecord(
+    record = EvalRecord(
         stage=stage.name,
         epoch=epoch,
         epochs=stage.epochs,
@@ -247,6 +263,7 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
         val_mean_average_precision=_number(scores.values.get("mean_average_precision")),
         val_mean_average_precision_error=_number(scores.values.get("mean_average_precision_error")),
     )
+    return broadcast(record)  # Decisions follow from it, and clocks differ.
 
 
 def _number(value: Value) -> float | None:
@@ -284,38 +301,42 @@ def evaluate_batches(
     """
     module.eval()
     meter = ScoreMeter(classes, device, metrics, task, thresholds)
+
+    def compute(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        targets = targets.to(device, non_blocking=True)
+        return module(prepare(inputs.to(device, non_blocking=True))).float(), targets
+
     with as_training_error("evaluation"):
-        for inputs, targets in batches:
-            targets = targets.to(device, non_blocking=True)
-            logits = module(prepare(inputs.to(device, non_blocking=True))).float()
+        for logits, targets in results_in_order(batches, compute):
+            logits, targets = logits.to(device), targets.to(device)  # Another process computed them on its own.
             meter.update(criterion(logits, targets), logits, targets)
     return meter.compute()
 
 
-def _train_epoch(
-    stage: Stage, accelerator: "Accelerator", progress: StageProgress, epoch: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def _train_epoch(stage: Stage, accelerator: "Accelerator", progress: StageProgress, epoch: int) -> Iterator[StepResult]:
     """Train for an epoch, or for what remains of it.
 
     Yields:
-        Loss, logits and targets of each step.
+        What each step gave.
     """
     stage.train.set_epoch(epoch, progress.step - (epoch - 1) * len(stage.train))
     with as_training_error(stage.name):
-        for inputs, targets in stage.train:
-            result = _step(stage, accelerator, inputs, targets, progress.step)
+        for batch in stage.train:
+            step = divided_step if stage.is_divided else _step
+            result: StepResult = step(stage, accelerator, batch, progress.step)
             stage.schedule.step()
             yield result
 
 
 def _step(
-    stage: Stage, accelerator: "Accelerator", inputs: torch.Tensor, targets: torch.Tensor, step: int
+    stage: Stage, accelerator: "Accelerator", batch: tuple[torch.Tensor, torch.Tensor], step: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Do one step of the optimizer.
 
     Returns:
         Loss, logits and targets before the step.
     """
+    inputs, targets = batch
     first: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def closure() -> torch.Tensor:

@@ -41,6 +41,12 @@ class Criterion:
         losses = self._losses(logits, targets, "none")
         return (losses.flatten(1).mean(dim=1) if losses.ndim > 1 else losses).mul(weights).sum() / weights.sum()
 
+    def weight(self, targets: torch.Tensor) -> float:
+        """Return how many images a batch counts as."""
+        if self.class_weights is None or targets.ndim == 2:
+            return float(len(targets))
+        return float(self.class_weights[targets].sum())
+
     def _of_rows(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of several labels (bce) or shares of classes (cross-entropy) an image."""
         if self.loss == "cross-entropy":

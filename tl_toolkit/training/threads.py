@@ -66,7 +66,8 @@ def torch_threads(requested: int | None, previous: int | None = None) -> Iterato
     try:
         if chosen.count != own:  # Setting a number also keeps MKL from choosing its own.
             torch.set_num_threads(chosen.count)
-        with limited_to(requested):
+        shared = max(1, usable_cores() // _processes()) if _processes() > 1 else None
+        with limited_to(requested or shared):
             yield chosen
     finally:
         if chosen.count != own:

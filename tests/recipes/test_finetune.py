@@ -221,15 +221,6 @@ def test_finetune_into_a_file_says_what_cannot_be_made(photos: Path, tmp_path: P
         tl.finetune(data=photos, out=tmp_path / "file" / "run", **small_settings)
 
 
-def test_finetune_in_several_processes_is_refused_before_anything_is_written(
-    photos: Path, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
-    with pytest.raises(UsageError, match="tl was started as 2 processes, but it trains in one"):
-        tl.finetune(data=photos, out=tmp_path / "run", **small_settings)
-    assert not (tmp_path / "run").exists()
-
-
 def test_finetune_of_one_class_says_it_takes_two(tmp_path: Path):
     copy_digits(tmp_path / "photos", ["0"], 3)
     with pytest.raises(DataError, match="photos has one class only \\(0\\)"):

@@ -10,7 +10,7 @@ import torch
 
 from tl_toolkit.config.checks import AUTO
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.data.prepare import check_classes, prepare_splits
+from tl_toolkit.data.prepare import Splits, check_classes, contents_of, prepare_splits
 from tl_toolkit.data.seen_images import note_splits
 from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.data.sources.names import PYTHON_PREFIX
@@ -30,7 +30,7 @@ from tl_toolkit.sampling.division import division_of_batches
 from tl_toolkit.stages.context import RunContext
 from tl_toolkit.system.processes import one_per_machine_first, refuse_difference, world
 from tl_toolkit.system.versions import package_versions
-from tl_toolkit.text import join_names, named
+from tl_toolkit.text import join_names, named, plural
 from tl_toolkit.training.device import select_device
 from tl_toolkit.training.optimizers import check_optimizer
 from tl_toolkit.training.plan import StageConfig, norm_is_frozen, plan_stages
@@ -105,7 +105,7 @@ def plan_run(config: FinetuneConfig, data: Any, callback: Callback, trust: bool,
     context = RunContext(config, network, source, splits, setup, callback)
     check_division(context, stages)
     if world().size > 1:
-        refuse_difference("images", splits.fingerprints())
+        refuse_difference("images", _comparable(splits))
         refuse_difference("weights", {"digest of the weights": frozen_digest(network.module, ())})
     metadata = _metadata(config, network, source, note_splits(splits, callback))
     return RunPlan(context, stages, metadata, requested_weights, ranked)
@@ -118,6 +118,17 @@ def for_task(config: FinetuneConfig, source: Source) -> FinetuneConfig:
         ConfigError: Some do.
     """
     return config if source.task == "multi-class" else dataclasses.replace(config, task=source.task)
+
+
+def _comparable(splits: Splits) -> dict[str, str]:
+    """Return the fingerprints of the splits that are the same on machines with copies of the images."""
+    prints = splits.fingerprints()
+    contents = {
+        name: f"{plural(len(samples), 'image')}, {prints[contents_of(name)]}"
+        for name, samples in splits.present.items()
+        if contents_of(name) in prints
+    }
+    return {name: contents.get(name, value) for name, value in prints.items() if name not in map(contents_of, contents)}
 
 
 def check_division(context: RunContext, stages: Sequence[StageConfig]) -> None:

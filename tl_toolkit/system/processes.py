@@ -335,7 +335,9 @@ def _explain(error: BaseException, place: World) -> BaseException:
     if place.rank and 0 not in last_words:
         return ToldElsewhereError("Another process of the run ended.")
     told = [
-        f"Process {rank} failed: {word}" if word else f"Process {rank} was killed or lost, perhaps for want of memory."
+        f"Process {rank} failed: {word.rstrip('.')}."
+        if word
+        else f"Process {rank} was killed or lost, perhaps for want of memory."
         for rank, word in last_words.items()
     ]
     return TrainingError(" ".join([*told, _advice()]))

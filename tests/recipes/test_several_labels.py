@@ -55,7 +55,7 @@ def test_probe_is_as_good_as_a_logistic_regression_for_each_label(digits: Digits
     train = [index for index in range(200) if index not in val]
     test = list(range(200, 240))
     logits = run.model.logits(list(images[test]))[:, order].numpy()
-    probes = [LogisticRegression(C=1 / (3e-3 * len(train)), max_iter=1000) for _ in range(10)]
+    probes = [LogisticRegression(C=1 / (0.03 * len(train)), max_iter=1000) for _ in range(10)]
     scores = np.stack(
         [
             probe.fit(features[train], rows[train, at]).decision_function(features[test])

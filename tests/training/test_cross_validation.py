@@ -115,7 +115,7 @@ def test_cross_validation_of_several_labels_is_that_of_a_probe_for_each():
         assert 20 <= int(held_out.sum()) <= 28
         for at in range(3):
             inputs, there = features[~held_out].numpy(), labels[~held_out, at].numpy()
-            probe = LogisticRegression(C=1 / (3e-3 * len(there)), tol=1e-8).fit(inputs, there)
+            probe = LogisticRegression(C=1 / (0.03 * len(there)), tol=1e-8).fit(inputs, there)
             logits[held_out, at] = torch.from_numpy(probe.decision_function(features[held_out].numpy())).float()
     expected = average_precision_score(labels.numpy(), logits.numpy(), average="macro")
     assert found.score == found.mean_average_precision == pytest.approx(expected, abs=0.005)

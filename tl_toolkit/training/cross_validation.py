@@ -17,7 +17,7 @@ from tl_toolkit.sampling.label_balance import divide_by_labels
 from tl_toolkit.text import named
 from tl_toolkit.training.loop import TRAINING_METRICS
 from tl_toolkit.training.losses import Criterion
-from tl_toolkit.training.optimizers import LBFGS_DEFAULTS, LBFGSWithDecay
+from tl_toolkit.training.optimizers import LBFGS_DEFAULTS, LBFGS_LABELS_DECAY, LBFGSWithDecay
 
 FOLDS = 5
 STEPS = 6
@@ -78,10 +78,11 @@ def cross_validate(
     """
     features = features.float()
     folds = assign_group_folds(targets, groups, task) if groups else assign_folds(targets, task)
+    decay = LBFGS_LABELS_DECAY if task == "multi-label" else LBFGS_DEFAULTS.weight_decay
     held_out = [folds == fold for fold in range(FOLDS) if bool((folds == fold).any())]
     meter = ScoreMeter(max(2, outputs), features.device, TRAINING_METRICS, task)
     for fold in held_out:
-        logits = _probe_logits(features, targets, fold, outputs, criterion)
+        logits = _probe_logits(features, targets, fold, outputs, criterion, decay)
         meter.update(torch.zeros(()), logits, targets[fold])
     scores = meter.compute()
     mean, error = (scores.values.get(f"mean_average_precision{end}") for end in ("", "_error"))
@@ -125,13 +126,18 @@ def assign_group_folds(targets: torch.Tensor, groups: Sequence[str], task: Task 
 
 
 def _probe_logits(
-    features: torch.Tensor, targets: torch.Tensor, held_out: torch.Tensor, outputs: int, criterion: Criterion
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    held_out: torch.Tensor,
+    outputs: int,
+    criterion: Criterion,
+    decay: float,
 ) -> torch.Tensor:
     """Train a probe on all images but the held-out ones, and return its logits of these."""
     head = nn.Linear(features.shape[1], outputs, device=features.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    optimizer = LBFGSWithDecay(list(head.parameters()), LBFGS_DEFAULTS.weight_decay)
+    optimizer = LBFGSWithDecay(list(head.parameters()), decay)
     inputs, labels = features[~held_out], targets[~held_out]
 
     def closure() -> torch.Tensor:

@@ -11,7 +11,7 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, EvalRecord
 from tl_toolkit.text import named
 from tl_toolkit.training.layers import has_batch_norm, has_depthwise_convolution
-from tl_toolkit.training.optimizers import LBFGS, Start, default_rates
+from tl_toolkit.training.optimizers import LBFGS, LBFGS_LABELS_DECAY, Start, default_rates
 
 DEFAULT_EPOCHS = 6
 """On Caltech-101, 12 epochs (with eight views) were no better than 6: 0.646 and 0.649 on test, three seeds each."""
@@ -132,6 +132,8 @@ def _plan_probe(config: FinetuneConfig, optimizer: str | None = None) -> StageCo
     if optimizer == PROBE_OPTIMIZER:
         rate = PROBE_LEARNING_RATE if rate is None else rate
         decay = PROBE_WEIGHT_DECAY if decay is None else decay
+    if optimizer == LBFGS and config.task == "multi-label":
+        decay = LBFGS_LABELS_DECAY if decay is None else decay
     rates = default_rates(optimizer, "scratch", rate, decay)
     return StageConfig(
         name=PROBE,

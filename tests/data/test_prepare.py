@@ -147,6 +147,16 @@ def test_prepare_splits_with_groups_and_numbers_takes_whole_groups_and_tells(tmp
     ]
 
 
+def test_prepare_splits_of_table_with_missing_files_names_the_first(tmp_path: Path):
+    (tmp_path / "table.csv").write_text("path,label\na.png,cat\nb.png,dog\n")
+    with pytest.raises(DataError) as raised:
+        prepare(tmp_path / "table.csv")
+    assert str(raised.value) == (
+        f"train has no readable image of cat, dog; the first that cannot be read is {tmp_path}/a.png: No such file or "
+        "directory. Add images, or take its rows out of table.csv."
+    )
+
+
 def test_prepare_splits_with_one_group_a_class_is_refused(photos: Path, tmp_path: Path):
     with pytest.raises(DataError) as raised:
         grouped(photos, tmp_path, size=10)

@@ -244,6 +244,9 @@ def _check_every_class_has_images(train: Samples, source: Source, bad: list[Excl
     if not empty:
         return
     found = f"train has no readable image of {empty}"
+    if source.class_remedy:
+        first = f"; the first that cannot be read is {bad[0]}" if bad else ""
+        raise DataError(f"{found}{first}. Add images, or {source.class_remedy}.")
     if source.root is not None:
         raise DataError(f"{found}. Add images, or remove the empty folders.")
     if bad:

@@ -27,6 +27,7 @@ class Source:
         task: "multi-class" for one class an image, whose index is its target. "multi-label" for any number of classes
             and "soft" for shares of classes that sum to 1; a target is then a row of numbers from 0 to 1.
         checksums: SHA-256 of files that hold the images, hexadecimal, as noted when they were written, by path.
+        class_remedy: What to do about a class without readable images, where there is no folder of it to remove.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
     task: Task = "multi-class"
     checksums: Mapping[str, str] = field(default_factory=dict)
+    class_remedy: str = ""
 
     def split(self, name: str) -> Samples:
         """Return the samples of a split.

@@ -110,6 +110,7 @@ def source_of_rows(rows: Rows, options: SourceOptions) -> Source:
         root=rows.root,
         notes=[*rows.notes, *labels.notes, *repeated],
         task=labels.task,
+        class_remedy=f"take its rows out of {rows.name}",
     )
 
 

@@ -71,6 +71,14 @@ def test_size_names_a_fitting_unit(number: float, text: str):
     assert scale.size(number) == text
 
 
+def test_command_of_the_page_prints_tables_with_other_prices(capsys: pytest.CaptureFixture[str]):
+    [line] = re.findall(r"^python -m tests\.benchmarks\.scale (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    scale.main(line.split())
+    printed = capsys.readouterr().out
+    assert "| probe: 64 cores |" in printed
+    assert "one GPU at 3,000 images/s" in printed
+
+
 def test_tables_are_written_between_their_marks():
     page = "a\n<!-- costs -->\nold\n<!-- end of costs -->\nb\n"
     assert scale.with_tables(page, {"costs": "new"}) == "a\n<!-- costs -->\nnew\n<!-- end of costs -->\nb\n"

@@ -3,9 +3,11 @@
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 import yaml
@@ -13,6 +15,9 @@ from typer.testing import CliRunner
 
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
+from tests.helpers.hub import serve_hub
+from tests.helpers.parquet import write_folder
+from tests.helpers.servers import serve_files
 from tl_toolkit.cli.main import app
 from tl_toolkit.recipes.finetune import Run
 
@@ -22,6 +27,8 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 LINKING = [README, *DOCS, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))]
 TINY = "weights: bundled\nimage_size: 32\nepochs: 1\nprobe_epochs: 2\nviews: 1\n"
 """Settings with which a command or a snippet of a page takes seconds."""
+HUB_CONFIGS = {"default": "default", "CONFIG": "other"}
+"""The configs of the dataset that the pages call ORG/NAME, and their folders."""
 
 
 def code_blocks(page: Path, language: str) -> list[str]:
@@ -32,6 +39,16 @@ def commands(page: Path) -> list[str]:
     return [line for block in code_blocks(page, "sh") for line in block.splitlines() if line.startswith("tl ")]
 
 
+def transcripts(page: Path) -> list[str]:
+    """The commands behind a prompt, which name what is elsewhere."""
+    return [
+        line.removeprefix("$ ")
+        for block in code_blocks(page, "console")
+        for line in block.splitlines()
+        if line.startswith("$ tl ")
+    ]
+
+
 def pages_with(*languages: str) -> list[object]:
     pages = [page for page in (README, *DOCS) if any(code_blocks(page, language) for language in languages)]
     return [pytest.param(page, id=page.stem) for page in pages]
@@ -39,28 +56,64 @@ def pages_with(*languages: str) -> list[object]:
 
 @pytest.fixture
 def home(in_folder: Path, tiny_run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with what the pages name: photos/, pets.csv, cat.png and a run."""
+    """A working directory with what the pages name: photos/, tables of them, cat.png and a run."""
     monkeypatch.setenv("TL_CACHE", str(in_folder / "cache"))
     copy_digits(in_folder / "photos", ["0", "1", "7"], 10)
     names = {"0": "", "1": "cat", "7": "cat;dog"}
     rows = [f"{path},{names[path.parent.name]}" for path in sorted(Path("photos").rglob("*.png"))]
     (in_folder / "pets.csv").write_text("\n".join(["path,labels", *rows]) + "\n")
+    files = sorted(Path("photos").rglob("*.png"))
+    rows = [f"{path.relative_to('photos').as_posix()},{path.parent.name}" for path in files]
+    (in_folder / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    rows = [f"{path},{path.parent.name},patient {number // 2}" for number, path in enumerate(files)]
+    (in_folder / "scans.csv").write_text("\n".join(["path,label,patient", *rows]) + "\n")
     (in_folder / "cat.png").write_bytes(min((tiny_data / "test" / "1").iterdir()).read_bytes())
     shutil.copytree(tiny_run.path, in_folder / "runs" / "tiny", ignore=shutil.ignore_patterns("*.pt"))
     return in_folder
 
 
+@pytest.fixture
+def elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the pages name that is no folder or table: Parquet, a saved dataset, and one of a stand-in for the Hub."""
+    write_folder(home / "photos.parquet", home / "photos")
+    splits = {name: copy_digits(home / "parts" / name, ["0", "1", "7"], 6) for name in ("train", "validation", "test")}
+    for split, folder in splits.items():
+        write_folder(home / "folder" / f"{split}-00000-of-00001.parquet", folder)
+    shutil.copytree(home / "folder", home / "repository" / "default")
+    shutil.copytree(home / "folder", home / "repository" / "other")
+    configs = [f"- config_name: {name}\n  data_dir: {place}\n" for name, place in HUB_CONFIGS.items()]
+    (home / "repository" / "README.md").write_text(f"---\nconfigs:\n{''.join(configs)}---\n")
+    saved = {split: datasets.Dataset.from_parquet(str(home / "photos.parquet")) for split in ("train", "test")}
+    datasets.DatasetDict(saved).cast_column("image", datasets.Image()).save_to_disk(home / "saved")
+    with serve_hub(monkeypatch, home / "hub_cache") as hub:
+        hub.add("ORG/NAME", home / "repository").folders["v1.0"] = home / "folder"
+        yield
+
+
+def run_command(line: str, home: Path) -> None:
+    """Run a command of a page, with settings that take seconds."""
+    (home / "tiny.yaml").write_text(TINY)
+    words = shlex.split(line, comments=True)[1:]
+    if words[0] == "finetune" and not {"--resume", "--config"} & set(words):
+        words += ["--config", "tiny.yaml"]
+    words = [{"RUN": "runs/tiny", "20": "2"}.get(word, word) for word in words]  # 20 epochs would take long.
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, f"{line}\n{done.output}"
+
+
 @pytest.mark.parametrize("page", pages_with("sh"))
 def test_commands_of_a_page_run_in_order(page: Path, home: Path):
-    (home / "tiny.yaml").write_text(TINY)
-    for line in commands(page):
-        words = shlex.split(line, comments=True)[1:]
-        if words[0] == "finetune" and not {"--resume", "--config"} & set(words):
-            words += ["--config", "tiny.yaml"]
-        words = [{"RUN": "runs/tiny", "20": "2"}.get(word, word) for word in words]  # 20 epochs would take long.
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, f"{line}\n{done.output}"
+    with serve_files(home) as site:
+        for line in commands(page):
+            run_command(line.replace("https://example.org", site.url), home)
     assert (home / "cat.pt").is_file() == (page == README)
+
+
+@pytest.mark.parametrize("page", pages_with("console"))
+@pytest.mark.usefixtures("elsewhere")
+def test_transcripts_of_a_page_run(page: Path, home: Path):
+    for line in transcripts(page):
+        run_command(line, home)
 
 
 @pytest.mark.parametrize("page", [page for page in pages_with("python") if page.id != "extending"])
@@ -98,6 +151,7 @@ def test_pages_show_the_commands_and_snippets_that_are_tried():
     assert len(commands(README)) == 7
     assert len(code_blocks(README, "python")) == 1
     assert all(len(commands(page)) == page.read_text(encoding="utf-8").count("\ntl ") for page in DOCS)
+    assert all(len(transcripts(page)) == page.read_text(encoding="utf-8").count("\n$ tl ") for page in DOCS)
 
 
 def test_two_commands_of_the_readme_stand_on_lines_of_their_own():

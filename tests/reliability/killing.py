@@ -3,8 +3,8 @@
     python -m tests.reliability.killing 20
 
 A run has two or three processes. At a moment drawn from its number one of them, drawn too, is killed: after a share of
-the time of a whole run, or when a given line of metrics.jsonl appears. Then `tl finetune --resume` goes on: with as many
-processes the weights must be those of a run without a break to the bit, with another number up to rounding.
+the time of a whole run, or when a given line of metrics.jsonl appears. Then `tl finetune --resume` goes on: with as
+many processes the weights must be those of a run without a break to the bit, with another number up to rounding.
 """
 
 import argparse

@@ -21,6 +21,9 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "time_budget": st.from_regex(r"[1-9][0-9]{0,5}(\.[0-9])?[smh]", fullmatch=True),
     "arch_options": st.lists(OPTION, max_size=3).map(tuple),
     "save": st.lists(st.sampled_from([*save_formats()]), max_size=3).map(tuple),
+    "label_column": st.lists(st.text(min_size=1, max_size=9).filter(str.strip), max_size=3).map(tuple),
+    "accumulate": st.sampled_from([1, 2, 4]),
+    "batch_size": st.integers(1, 10**6).map(lambda quarter: 4 * quarter),
     "in_channels": st.sampled_from([1, 3]),
     "classes": st.integers(1, 10**6),
 }
@@ -58,7 +61,8 @@ def valid(name: str) -> st.SearchStrategy[Any]:
 def agree(values: dict[str, Any]) -> bool:
     """Whether settings that are right each for itself are so together."""
     one_logit = values.get("classes") == 1 and values.get("loss") == "cross-entropy"
-    return not one_logit and not values.get("class_weights") == values.get("sampler") == "balanced"
+    rows = values.get("task") in ("multi-label", "soft") and {"classes", "loss", "sampler", "class_weights"} & {*values}
+    return not one_logit and not rows and not values.get("class_weights") == values.get("sampler") == "balanced"
 
 
 SETTINGS = st.fixed_dictionaries({}, optional={name: valid(name) for name in FIELDS}).filter(agree)

@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,14 @@ import tl_toolkit as tl
 from tests.helpers.servers import FileServer, serve_files
 from tl_toolkit.cli.main import app
 from tl_toolkit.data.sources.base import open_source
-from tl_toolkit.errors import ToolkitError
+from tl_toolkit.errors import DownloadError, ImageError, ToolkitError
 from tl_toolkit.events import Event, WarningEvent
+from tl_toolkit.io import remote_access
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_access, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -91,6 +98,16 @@ def test_finetune_without_the_server_stops(photos: Path, tmp_path: Path, tiny_se
         table = write_table(tmp_path / "birds.csv", photos, f"{server.url}/")
     with pytest.raises(ToolkitError, match=r"The last \d+ files of .* cannot be fetched, such as"):
         tl.finetune(data=table, **tiny_settings, out=str(tmp_path / "run"))
+
+
+def test_image_of_a_server_that_is_gone_is_not_called_unreadable(photos: Path, tmp_path: Path) -> None:
+    with serve_files(photos) as server:
+        train = open_source(str(write_table(tmp_path / "birds.csv", photos, f"{server.url}/"))).splits["train"]
+    assert len(train) > remote_access.MAX_IN_A_ROW
+    with pytest.raises(DownloadError, match="The last 8 files of"):
+        for index in range(len(train)):
+            with contextlib.suppress(ImageError):
+                train.inspect(index)
 
 
 def test_cache_shows_and_clears_remote_files(

@@ -1,9 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.folders import touch_files
-from tl_toolkit.data.sources.parquet_files import choose_splits, find_parquet, split_files, split_of
+from tl_toolkit.data.sources.parquet_files import choose_splits, find_files, split_files, split_of
 from tl_toolkit.errors import DataError
 
 
@@ -40,7 +42,7 @@ def test_files_without_any_split_have_none():
 
 def test_parquet_files_are_found_in_the_folder_its_data_and_its_splits(tmp_path: Path):
     touch_files(tmp_path, "b.parquet", "A.PARQUET", "data/c.parquet", "test/d.parquet", "README.md", ".git/x")
-    assert find_parquet(tmp_path) == ["A.PARQUET", "b.parquet", "data/c.parquet", "test/d.parquet"]
+    assert find_files(str(tmp_path)) == ["A.PARQUET", "b.parquet", "data/c.parquet", "test/d.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_parquet_files_are_found_in_the_folder_its_data_and_its_splits(tmp_path:
     ],
 )
 def test_folder_with_folders_of_other_files_has_none(tmp_path: Path, files: tuple[str, ...]):
-    assert find_parquet(touch_files(tmp_path, *files)) == []
+    assert find_files(str(touch_files(tmp_path, *files))) == []
 
 
 def test_splits_of_a_dataset_are_known_by_their_names_and_others_are_passed_over():
@@ -80,3 +82,13 @@ def test_splits_of_unclear_names_are_refused(names: list[str], message: str):
     with pytest.raises(DataError) as error:
         choose_splits(names, "a")
     assert str(error.value) == message
+
+
+def test_what_reads_other_kinds_is_not_imported_for_a_folder(tmp_path: Path):
+    touch_files(tmp_path, "cat/1.jpg", "dog/2.jpg")
+    heavy = {"pyarrow", "datasets", "fsspec", "psutil", "filelock", "tl_toolkit.io.remote_files"}
+    code = (
+        f"import sys; from tl_toolkit.data.sources.base import open_source; open_source({str(tmp_path)!r}); "
+        f"print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from tl_toolkit.config.choices import DataTask, Task
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.data.sources.names import SOURCES, candidates
+from tl_toolkit.data.sources.names import SOURCES, candidates, may_open
 from tl_toolkit.data.targets import problem_with
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 from tl_toolkit.io.download import ProgressCallback
@@ -121,6 +121,8 @@ def open_source(spec: Any, options: SourceOptions | None = None, **settings: Any
     spec = str(spec) if isinstance(spec, Path) else spec
     options = options or SourceOptions(**settings)
     for name in candidates(spec):
+        if not may_open(name, spec):
+            continue
         opener: Opener = SOURCES.get(name)
         if source := opener(spec, options):
             _check_targets(source, options.task)

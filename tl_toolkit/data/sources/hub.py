@@ -92,7 +92,7 @@ def ask_hub(name: HubName) -> HubAnswer:
 
     api = huggingface_hub.HfApi(endpoint=huggingface_hub.constants.ENDPOINT)
     ask = functools.partial(
-        api.dataset_info, name.repository, revision=name.revision, files_metadata=True, timeout=ANSWER_SECONDS
+        api.dataset_info, name.repository, revision=name.revision, files_metadata=True, timeout=2 * ANSWER_SECONDS
     )
     try:
         info = call_with_timeout(ANSWER_SECONDS, ask)

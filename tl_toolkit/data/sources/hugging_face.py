@@ -12,14 +12,11 @@ from tl_toolkit.data.sources.arrow_columns import choose_columns, read_cells
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.hub import ask_hub, fetch_dataset, hub_library, quiet_libraries
 from tl_toolkit.data.sources.hub_name import HUB_PREFIX, parse_hub_name
-from tl_toolkit.data.sources.parquet_files import choose_splits
+from tl_toolkit.data.sources.parquet_files import choose_splits, is_saved
 from tl_toolkit.data.sources.stored_rows import source_of_store
 from tl_toolkit.errors import DataError
-from tl_toolkit.io.files import expand_path, is_file
+from tl_toolkit.io.files import expand_path
 from tl_toolkit.io.reader_threads import call_with_stall_guard
-
-SPLITS_FILE, STATE_FILE, INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
-"""What `save_to_disk` writes beside the Arrow files (datasets/config.py)."""
 
 
 def open_hub(spec: object, options: SourceOptions) -> Source | None:
@@ -50,11 +47,9 @@ def open_saved(spec: object, options: SourceOptions) -> Source | None:
     Raises:
         DataError: It is damaged, or not as expected.
     """
-    if not isinstance(spec, str) or not spec.strip():
+    if not isinstance(spec, str) or not call_with_stall_guard(is_saved, spec):
         return None
     folder = expand_path(spec)
-    if not call_with_stall_guard(is_saved, folder):
-        return None
     with quiet_libraries():
         try:
             found = call_with_stall_guard(hub_library().load_from_disk, os.path.abspath(folder))  # noqa: PTH100  # keeps ..
@@ -65,11 +60,6 @@ def open_saved(spec: object, options: SourceOptions) -> Source | None:
                 "Save or copy it again."
             ) from error
         return source_of_datasets(found, folder.name, spec, options)
-
-
-def is_saved(folder: Path) -> bool:
-    """Return whether `save_to_disk` wrote a folder."""
-    return is_file(folder / SPLITS_FILE) or (is_file(folder / STATE_FILE) and is_file(folder / INFO_FILE))
 
 
 def source_of_datasets(found: Any, name: str, where: str, options: SourceOptions) -> Source:

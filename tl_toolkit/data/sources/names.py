@@ -57,6 +57,25 @@ def candidates(spec: object) -> list[str]:
     return [prefix] if colon and prefix not in UNPREFIXED and prefix in SOURCES else list(UNPREFIXED)
 
 
+def may_open(name: str, spec: object) -> bool:
+    """Return whether a source may answer to a spec, by a quick look: importing what reads a kind takes its time.
+
+    Raises:
+        UsageError: Tar files that the spec names are missing.
+    """
+    if not isinstance(spec, str) or name not in ("saved", "parquet", "table", "shards"):
+        return True
+    if name == "table":
+        return spec.lower().endswith(TABLE_ENDINGS)
+    if name == "shards":
+        from tl_toolkit.data.sources.shard_files import find_shards
+
+        return bool(call_with_stall_guard(find_shards, spec))
+    from tl_toolkit.data.sources.parquet_files import find_files, is_saved
+
+    return bool(call_with_stall_guard(is_saved if name == "saved" else find_files, spec))
+
+
 def check_name(spec: str) -> None:
     """Check that a source answers to a name; what is in it is another matter.
 

@@ -12,12 +12,12 @@ from tl_toolkit.data.sources.arrow_columns import Columns, choose_columns, read_
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.columns import Columns as PathColumns
 from tl_toolkit.data.sources.extras import import_extra
-from tl_toolkit.data.sources.parquet_files import ENDING, find_parquet, split_files
+from tl_toolkit.data.sources.parquet_files import find_files, split_files
 from tl_toolkit.data.sources.rows import Rows, source_of_rows
 from tl_toolkit.data.sources.stored_rows import source_of_store
 from tl_toolkit.data.sources.table import rows_of_table
 from tl_toolkit.errors import DataError
-from tl_toolkit.io.files import expand_path, is_file, is_folder
+from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard, reading
 from tl_toolkit.io.remote_files import RemoteFiles, fetchers
 from tl_toolkit.io.row_cache import fingerprint_file
@@ -57,12 +57,10 @@ def open_parquet(spec: object, options: SourceOptions) -> Source | None:
     Raises:
         DataError: They are damaged, or not as expected.
     """
-    if not isinstance(spec, str) or not spec.strip():
+    found = call_with_stall_guard(find_files, spec) if isinstance(spec, str) else []
+    if not found or not isinstance(spec, str):
         return None
     path = expand_path(spec)
-    found = call_with_stall_guard(_find, path)
-    if found is None:
-        return None
     import_extra("pyarrow.parquet", "parquet", spec)
     splits = split_files(found, spec)
     if len(found) == 1 and is_file(path):
@@ -117,18 +115,6 @@ def _rows_of_paths(
     rows = rows_of_table(table, used, path if is_file(path) else path / path.name, options)
     names = columns.class_names or rows.class_names
     return dataclasses.replace(rows, class_names=names, splits=splits or rows.splits)
-
-
-def _find(path: Path) -> list[str] | None:
-    """Return the names of the files, relative to the folder they lie in; None if it is no Parquet."""
-    if path.suffix.lower() == ENDING and is_file(path):
-        return [path.name]
-    if not is_folder(path):
-        return None
-    try:
-        return find_parquet(path) or None
-    except OSError:  # Listing it as a folder of images reports this.
-        return None
 
 
 def _listed(path: Path, name: str, split: str | None) -> ListedFile:

@@ -1,4 +1,4 @@
-"""Which Parquet files a folder has, and of which split each is, by the rules of Hugging Face."""
+"""Which Parquet files or saved dataset a user names, and of which split each file is, by the rules of Hugging Face."""
 
 import os
 import re
@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from tl_toolkit.errors import DataError
+from tl_toolkit.io.files import expand_path, is_file, is_folder
 from tl_toolkit.io.reader_threads import reading
 from tl_toolkit.text import join_names
 
 ENDING = ".parquet"
+SPLITS_FILE, STATE_FILE, INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
+"""What `save_to_disk` writes beside the Arrow files (datasets/config.py)."""
 
 SPLIT_WORDS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -84,15 +87,34 @@ def split_files(paths: Iterable[str], where: str) -> dict[str, str] | None:
     return {path: split for path, split in found.items() if split is not None}
 
 
-def find_parquet(folder: Path) -> list[str]:
-    """Return the relative paths of the Parquet files of a folder that holds nothing else, sorted.
+def is_saved(spec: str) -> bool:
+    """Return whether a text names a folder that `save_to_disk` of `datasets` wrote."""
+    if not spec.strip():
+        return False
+    folder = expand_path(spec)
+    return is_file(folder / SPLITS_FILE) or (is_file(folder / STATE_FILE) and is_file(folder / INFO_FILE))
 
-    They lie in the folder itself, in `data/`, or in folders of splits. A folder that has other folders is one of class
-    folders, whatever lies beside them.
 
-    Raises:
-        OSError: The folder cannot be listed.
+def find_files(spec: str) -> list[str]:
+    """Return the Parquet files that a text names, relative to the folder they lie in; none if it names something else.
+
+    It names a file, or a folder of such files alone: in itself, in `data/`, or in folders of splits. A folder that has
+    other folders is one of class folders, whatever lies beside them.
     """
+    if not spec.strip():
+        return []
+    path = expand_path(spec)
+    if path.suffix.lower() == ENDING and is_file(path):
+        return [path.name]
+    if not is_folder(path):
+        return []
+    try:
+        return _of_folder(path)
+    except OSError:  # Listing it as a folder of images reports this.
+        return []
+
+
+def _of_folder(folder: Path) -> list[str]:
     files, folders = _list(folder)
     if not files and not any(_may_hold_files(name) for name in folders):
         return []  # Without a look at every folder: there may be thousands of classes.

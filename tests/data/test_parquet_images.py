@@ -139,17 +139,21 @@ def test_path_without_bytes_is_a_file_beside_the_table_and_no_cell_is_an_error(t
     assert images.content_hash(2) is None
 
 
-def test_damaged_row_group_is_told_for_its_images_alone(files: list[Path], images: StoredImages):
+def test_damaged_row_group_is_told_for_its_images_alone_and_read_once(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+):
     content = bytearray(files[0].read_bytes())
     chunk = pq.read_metadata(files[0]).row_group(1).column(0)
     start = chunk.dictionary_page_offset or chunk.data_page_offset
     content[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
     files[0].write_bytes(content)
     images = StoredImages(RowGroups([part(path) for path in files], "image", 1000, RemoteFiles()))
-    with pytest.raises(ImageError, match=r"^a\.parquet row 5: "):
+    with pytest.raises(ImageError, match=r"^a\.parquet row 5: ") as first:
         value(images, 5)
-    with pytest.raises(ImageError, match=r"^a\.parquet row 4: "):
+    with monkeypatch.context() as patch, pytest.raises(ImageError, match=r"^a\.parquet row 4: ") as second:
+        patch.setattr(RowGroups, "_read", None)
         value(images, 4)
+    assert first.value.reason == second.value.reason
     assert value(images, 8) == 8
     assert value(images, 20) == 20
 

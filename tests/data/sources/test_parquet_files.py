@@ -51,6 +51,7 @@ def test_parquet_files_are_found_in_the_folder_its_data_and_its_splits(tmp_path:
         ("cat/1.png", "labels.parquet"),
         ("train/cat/1.png", "test/cat/1.png"),
         ("train/a.parquet", "test/1.png"),
+        ("train/a.parquet", "train/cat/1.png"),
         ("cat/1.png", "dog/2.png"),
         ("data/cat/1.png",),
     ],

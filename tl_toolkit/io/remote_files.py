@@ -91,7 +91,8 @@ class RemoteFiles:
     def _begin(self) -> None:
         self._access = RemoteAccess()
         self._lock = threading.Lock()
-        self._room = threading.Lock()
+        self._room = threading.Condition()
+        self._coming = 0  # Bytes that are being fetched, for which there is room.
         self._fetching: dict[str, threading.Lock] = {}
         self._failed: dict[str, tuple[float, RemoteFileError]] = {}
         self._told: dict[str, Told] = {}
@@ -138,9 +139,9 @@ class RemoteFiles:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write(temporary)
-            self._make_room(name, temporary.stat().st_size)
             path = folder / f"{key}-{key}-{key}"  # Nobody asks for the digest of what was made here.
-            temporary.replace(path)
+            with self._room_for(name, temporary.stat().st_size):
+                temporary.replace(path)
         except OSError as error:
             raise DownloadError(f"{name} cannot be saved in {self.folder} ({error.strerror or error}).") from error
         finally:
@@ -240,15 +241,16 @@ class RemoteFiles:
 
     def _fetch(self, url: str, key: str) -> StoredFile:
         told = self._told.pop(key, None) or self._access.ask(url)
-        if told.size is not None:
-            self._make_room(url, told.size)
         folder = self.folder / key[:FOLDER_DIGITS]
         temporary = folder / f".{key}.{secrets.token_hex(4)}{UNFINISHED}"
+        room = contextlib.ExitStack()
         try:
+            if told.size is not None:
+                room.enter_context(self._room_for(url, told.size))
             folder.mkdir(parents=True, exist_ok=True)
             self._access.copy(url, temporary, told.size)
             if told.size is None:
-                self._make_room(url, temporary.stat().st_size)
+                room.enter_context(self._room_for(url, temporary.stat().st_size))
             with temporary.open("rb") as file:
                 content = hashlib.file_digest(file, partial(blake2b, digest_size=IDENTITY_BYTES)).hexdigest()
             sync_to_disk(temporary)
@@ -259,10 +261,12 @@ class RemoteFiles:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+            room.close()
         return _parse(path)
 
-    def _make_room(self, url: str, size: int) -> None:
-        """Remove the least recently used files until `size` more bytes fit.
+    @contextlib.contextmanager
+    def _room_for(self, url: str, size: int) -> Iterator[None]:
+        """Remove the least recently used files until `size` more bytes fit, beside what comes within other such blocks.
 
         Raises:
             RemoteFileError: They never fit.
@@ -275,10 +279,18 @@ class RemoteFiles:
                 f"raise {named('cache_size')}",
             )
         with self._room:
+            self._room.wait_for(lambda: self._coming + size <= self.limit)
             if self._total + size > self.limit or self._added + size > SCAN_SHARE * self.limit:
-                self._total, self._added = self._evict(size), 0
+                self._total, self._added = self._evict(self._coming + size) + self._coming, 0
             self._total += size
             self._added += size
+            self._coming += size
+        try:
+            yield
+        finally:
+            with self._room:
+                self._coming -= size
+                self._room.notify_all()
 
     def _evict(self, size: int) -> int:
         """Count what is here and remove what must go; return the bytes that remain."""

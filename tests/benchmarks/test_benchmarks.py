@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import allocator, busy, gpu, limits, multilabel, precision, side_by_side
+from tests.benchmarks import allocator, busy, gpu, limits, multilabel, precision, shards, side_by_side
 from tests.benchmarks.league import __main__ as league
 from tests.benchmarks.timing import in_turn, run, show
 
@@ -42,6 +42,7 @@ def test_run_of_a_program_that_fails_shows_why():
         (allocator, "NETWORK"),
         (precision, "NETWORK"),
         (busy, "--cores"),
+        (shards, "--cold"),
         (gpu, "Rows:"),
         (multilabel, "--only-build"),
     ],
@@ -59,3 +60,9 @@ def test_decode_row_prints_both_ways_of_decoding(photos: Path, tmp_path: Path, c
         path.rename(path.with_suffix(".jpg"))
     limits.main(["decode", "--photos", str(tmp_path / "photographs"), "--rounds", "1"])
     assert "Pillow, full decode" in capsys.readouterr().out
+
+
+def test_shards_prints_a_row_for_each_way_of_reading(photos: Path, capsys: pytest.CaptureFixture[str]):
+    for flags in ([], ["--only-read"]):
+        shards.main(["--photos", str(photos), "--rounds", "1", *flags])
+        assert "shards, a few at a time" in capsys.readouterr().out

@@ -3,6 +3,6 @@
 Each has seeds, from which mutations begin, so that they come past the first bytes.
 """
 
-from tests.fuzz.targets import images, model_files, runs, settings
+from tests.fuzz.targets import images, model_files, runs, settings, shards
 
-TARGETS = settings.TARGETS | model_files.TARGETS | runs.TARGETS | images.TARGETS
+TARGETS = settings.TARGETS | model_files.TARGETS | runs.TARGETS | images.TARGETS | shards.TARGETS

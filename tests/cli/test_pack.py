@@ -23,7 +23,7 @@ def test_data_pack_tells_what_it_wrote_and_what_comes_next(
     assert done.exit_code == 0
     assert [line.split(maxsplit=1) for line in done.stdout.splitlines()] == [
         ["data", "digits, 2 classes: 12 test, 24 train images"],
-        ["shards", "shards: 2 shards, 60.0 KiB"],
+        ["shards", "shards: 2 shards, 80.0 KiB"],
         ["next", "tl finetune shards"],
     ]
     assert run_tl("data", "check", "shards").exit_code == 0

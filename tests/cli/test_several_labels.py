@@ -128,6 +128,17 @@ def test_plot_of_the_run_says_the_metric(tiles: Path, tmp_path: Path):
     assert {record.score_name for record in read_metrics(str(tiles / "run"))} == {"mAP"}
 
 
+def test_rank_compares_by_mean_average_precision_and_says_how_to_train(tiles: Path):
+    more = ["--arch", "timm:test_resnet", "--weights", "none", "--image-size", 32]
+    done = run_tl("rank", tiles / "labels.csv", "--label-separator", ";", *more)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[1].split() == ["network", "input", "mAP", "features", "training", "file"]
+    assert f"tl finetune {tiles / 'labels.csv'} --label-separator ';' --arch timm:test_resnet" in done.stdout
+    [ranked] = json.loads(run_tl("rank", tiles / "labels.csv", "--label-separator", ";", *more, "--json").stdout)
+    assert 0 < ranked["mean_average_precision"] < 1
+    assert ranked["accuracy"] < ranked["mean_average_precision"]
+
+
 def test_data_info_counts_images_and_labels(tiles: Path):
     done = run_tl("data", "info", tiles / "labels.csv", "--label-separator", ";")
     assert done.exit_code == 0, done.output

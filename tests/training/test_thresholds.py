@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tl_toolkit.training.thresholds import PRIOR_IMAGES, best_thresholds, choose_thresholds, common_threshold
 
-SCORES = st.floats(-6, 6, width=32).map(lambda score: round(score, 2))
+SCORES = st.floats(-6, 6, width=32).map(lambda score: round(score, 2)) | st.integers(-2, 2).map(float)
 PAIRS = st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=25)
 
 

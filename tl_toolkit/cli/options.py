@@ -95,6 +95,19 @@ def flags_set(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in names if settings.get(name) is not None and settings[name] != []}
 
 
+def as_typed(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings from `flags_set` as words of a command."""
+    words: list[str] = []
+    for name, value in settings.items():
+        flag = flag_of(name)
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            for each in value if isinstance(value, list | tuple) else [value]:
+                words += [flag, str(each)]
+    return words
+
+
 def _flag(field: "dataclasses.Field[Any]") -> inspect.Parameter:
     setting: FieldSpec = field.metadata["setting"]
     kind, flag = without_none(field.type), flag_of(field.name)

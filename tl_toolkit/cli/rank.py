@@ -95,4 +95,4 @@ def rank(
     if plot:
         console.print_rows([("plot", f"{display_path(plot)}: {chosen.score_name} over time")])
     flags = ["--arch", chosen.arch, "--weights", chosen.weights, "--image-size", str(chosen.image_size)]
-    console.print_commands([["tl", "finetune", data, *flags]])
+    console.print_commands([["tl", "finetune", data, *options.as_typed(options.flags_set(reading)), *flags]])

@@ -30,8 +30,7 @@ def choose_thresholds(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
     parts = zip(torch.split(logits, columns, dim=1), torch.split(labels, columns, dim=1), strict=True)
     own = torch.cat([best_thresholds(some.cpu(), theirs.cpu()) for some, theirs in parts]).clamp(-LIMIT, LIMIT)
     images = labels.sum(dim=0).cpu().double()
-    shrunk = (images * own + PRIOR_IMAGES * common) / (images + PRIOR_IMAGES)
-    return torch.where(images > 0, shrunk, common).sigmoid().float()
+    return ((images * own + PRIOR_IMAGES * common) / (images + PRIOR_IMAGES)).sigmoid().float()
 
 
 def best_thresholds(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

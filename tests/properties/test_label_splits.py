@@ -28,6 +28,12 @@ def test_split_divides_all_images_and_leaves_train_every_label(rows: NDArray[np.
     assert (rows[train].sum(axis=0)[there] > 0).all()
 
 
+def test_split_leaves_train_a_label_whose_images_others_would_have_in_val():
+    rows = np.array([[0, 1, 0, 1, 0], [1, 0, 1, 0, 0], [0, 0, 1, 0, 1], [0, 0, 0, 1, 1]], np.float32)
+    train = stratified_split(rows, names_of(rows), 0.4, seed=0)[0]
+    assert rows[train].any(axis=0).all()
+
+
 @given(targets=st.lists(st.integers(0, 5), min_size=2, max_size=80), share=st.floats(0.05, 0.5), seed=SEEDS)
 def test_split_of_one_label_each_has_as_many_of_every_label_as_that_of_classes(
     targets: list[int], share: float, seed: int

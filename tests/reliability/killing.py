@@ -90,6 +90,8 @@ class Harness:
             time.sleep(0.002)
         group.processes[rank].kill()
         began = time.monotonic()
+        if number % 2 or not run.exists():
+            _signal_as_torchrun(group)
         codes = group.end(LIMIT)
         seconds = time.monotonic() - began
         told = tuple(group.told(other) for other in range(count) if other != rank)
@@ -100,6 +102,13 @@ class Harness:
             run = train(count, folder / "anew", "--data", self.data, *SETTINGS)
         difference = largest_difference(run, self.whole[count])
         return Outcome(number, count, rank, seconds, None not in codes, resumed, difference, told)
+
+
+def _signal_as_torchrun(group: Group) -> None:
+    """A launcher ends the others. In every second run the processes have to see for themselves, once they have met."""
+    time.sleep(0.1)
+    for process in group.processes:
+        process.terminate()
 
 
 def _lines(path: Path) -> int:

@@ -139,22 +139,22 @@ def joined(on_gpu: Callable[[], bool] = lambda: False) -> Iterator[World]:
     from torch.distributed.rendezvous import rendezvous
 
     on_gpus, ours = on_gpu(), not distributed.is_initialized()
-    with _unusual_ends():
-        if ours:
-            try:
-                _store, _, _ = next(iter(rendezvous("env://", place.rank, place.size, timeout=TIMEOUT)))
-                if on_gpus:
-                    torch.cuda.set_device(place.local_rank)
-                distributed.init_process_group(
-                    "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
-                    store=PrefixStore("group", _store),
-                    rank=place.rank,
-                    world_size=place.size,
-                    timeout=TIMEOUT,
-                )
-            except (RuntimeError, ValueError) as error:
-                address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-                raise TrainingError(f"The {place.size} processes cannot meet at {address}: {error}") from error
+    if ours:
+        try:
+            _store, _, _ = next(iter(rendezvous("env://", place.rank, place.size, timeout=TIMEOUT)))
+            if on_gpus:
+                torch.cuda.set_device(place.local_rank)
+            distributed.init_process_group(
+                "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
+                store=PrefixStore("group", _store),
+                rank=place.rank,
+                world_size=place.size,
+                timeout=TIMEOUT,
+            )
+        except (RuntimeError, ValueError) as error:
+            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            raise TrainingError(f"The {place.size} processes cannot meet at {address}: {error}") from error
+    with _terminating_as_interrupt():  # Until they have met, SIGTERM ends a process at once.
         _world = place
         try:
             yield place
@@ -175,7 +175,7 @@ def joined(on_gpu: Callable[[], bool] = lambda: False) -> Iterator[World]:
 
 
 @contextlib.contextmanager
-def _unusual_ends() -> Iterator[None]:
+def _terminating_as_interrupt() -> Iterator[None]:
     """Within the block, SIGTERM interrupts as Ctrl-C does: a launcher sends it when another process died."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -334,12 +334,8 @@ def _explain(error: BaseException, place: World) -> BaseException:
         return TrainingError(f"Another process of the run no longer answers. {_advice()}")
     if place.rank and 0 not in last_words:
         return ToldElsewhereError("Another process of the run ended.")
-    told = [
-        f"Process {rank} failed: {word.rstrip('.')}."
-        if word
-        else f"Process {rank} was killed or lost, perhaps for want of memory."
-        for rank, word in last_words.items()
-    ]
+    silent = "was killed or lost, perhaps for want of memory"
+    told = [f"Process {rank} {f'failed: {word}'.rstrip('.') if word else silent}." for rank, word in last_words.items()]
     return TrainingError(" ".join([*told, _advice()]))
 
 

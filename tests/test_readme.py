@@ -63,7 +63,7 @@ def home(in_folder: Path, tiny_run: Run, tiny_data: Path, monkeypatch: pytest.Mo
     rows = [f"{path},{names[path.parent.name]}" for path in sorted(Path("photos").rglob("*.png"))]
     (in_folder / "pets.csv").write_text("\n".join(["path,labels", *rows]) + "\n")
     files = sorted(Path("photos").rglob("*.png"))
-    rows = [f"{path.relative_to('photos').as_posix()},{path.parent.name}" for path in files]
+    rows = [f"{path.as_posix()},{path.parent.name}" for path in files]
     (in_folder / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     rows = [f"{path},{path.parent.name},patient {number // 2}" for number, path in enumerate(files)]
     (in_folder / "scans.csv").write_text("\n".join(["path,label,patient", *rows]) + "\n")

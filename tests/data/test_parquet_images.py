@@ -139,15 +139,17 @@ def test_path_without_bytes_is_a_file_beside_the_table_and_no_cell_is_an_error(t
     assert images.content_hash(2) is None
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
 def test_damaged_row_group_is_told_for_its_images_alone_and_read_once(
-    files: list[Path], monkeypatch: pytest.MonkeyPatch
+    files: list[Path], in_memory: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     content = bytearray(files[0].read_bytes())
     chunk = pq.read_metadata(files[0]).row_group(1).column(0)
     start = chunk.dictionary_page_offset or chunk.data_page_offset
     content[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
     files[0].write_bytes(content)
-    images = StoredImages(RowGroups([part(path) for path in files], "image", 1000, RemoteFiles()))
+    size = 1000 if in_memory else parquet_images.CACHE_BYTES + 1
+    images = StoredImages(RowGroups([part(path) for path in files], "image", size, RemoteFiles(tmp_path / "cache")))
     with pytest.raises(ImageError, match=r"^a\.parquet row 5: ") as first:
         value(images, 5)
     with monkeypatch.context() as patch, pytest.raises(ImageError, match=r"^a\.parquet row 4: ") as second:

@@ -206,12 +206,17 @@ class RowGroups(ImageStore):
         part = self.parts[index]
         path = part.local()  # Before the locks: a download takes a while.
         with reading(path):
-            lock, file = self._open(index, path)
             rows = 0
-            with lock:
-                for batch in file.iter_batches(ROWS_AT_ONCE, [within], [self.column], use_threads=False):
-                    rows += len(batch)
-                    yield _bytes_and_paths(batch.column(0))
+            try:
+                lock, file = self._open(index, path)
+                with lock:
+                    for batch in file.iter_batches(ROWS_AT_ONCE, [within], [self.column], use_threads=False):
+                        rows += len(batch)
+                        yield _bytes_and_paths(batch.column(0))
+            except (
+                OSError
+            ) as error:  # Also pyarrow's for damaged files: the cache does not fail, but what it is made of.
+                raise ValueError(error.strerror or str(error)) from error
             if rows != part.rows[within]:
                 raise ValueError(f"{part.name} was changed while it was read")
 

@@ -79,6 +79,16 @@ def test_probe_on_shards_a_few_at_a_time_is_that_on_shuffled_ones(
     assert_same_run(tl.finetune(out=tmp_path / "by_shard", **settings).path, shuffled.path)
 
 
+def test_probe_without_stored_features_reads_shards_a_few_at_a_time(
+    settings: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
+):
+    data = write_shards(tmp_path / "pets", 6, 12)
+    settings |= {"data": data, "tune": "linear-probe", "probe_epochs": 1, "feature_cache": False}
+    shuffled = tl.finetune(out=tmp_path / "shuffled", **settings)
+    request.getfixturevalue("by_shard")
+    assert metrics(tl.finetune(out=tmp_path / "by_shard", **settings).path) != metrics(shuffled.path)
+
+
 def test_balanced_run_on_shards_a_few_at_a_time_ends(by_shard: None, settings: dict[str, Any], tmp_path: Path):
     settings |= {"data": write_shards(tmp_path / "pets", 6, 12), "tune": "full", "epochs": 1, "sampler": "balanced"}
     assert tl.finetune(out=tmp_path / "run", **settings).summary["epochs"] == 1

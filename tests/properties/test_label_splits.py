@@ -88,3 +88,13 @@ def test_split_keeps_rare_labels_on_both_sides_better_than_chance():
     assert not (rows[drawn].sum(axis=0) > 0).all()
     distance, by_chance = (np.abs(rows[part].sum(axis=0) / count - 0.1).mean() for part in (val, drawn))
     assert distance < by_chance / 3
+
+
+def test_folds_have_their_share_of_every_label():
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    rows = (torch.rand(200, 10, generator=generator) < 0.2).float()
+    folds = assign_folds(rows, "multi-label")
+    counts = torch.stack([rows[folds == fold].sum(dim=0) for fold in range(FOLDS)])
+    assert (counts - rows.sum(dim=0) / FOLDS).abs().max() <= 2

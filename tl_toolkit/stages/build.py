@@ -19,6 +19,8 @@ from tl_toolkit.sampling.division import WHOLE, DividedBatches
 from tl_toolkit.sampling.order import BY_SHARD, ORDER
 from tl_toolkit.stages.context import RunContext
 from tl_toolkit.stages.images import EVAL_BATCH
+from tl_toolkit.system.processes import world
+from tl_toolkit.training.divided import mean_of_each_gradient
 from tl_toolkit.training.loop import Batches, Prepare, Stage
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import LBFGS, make_optimizer
@@ -217,6 +219,8 @@ def _with_accelerator(context: RunContext, stage: Stage) -> Stage:
         train = ResumableLoader(accelerator.prepare(train), train)
     # The optimizer stays torch's own: Accelerate's looks for packages in every step, a tenth of LeNet-5's time.
     trained = accelerator.prepare(stage.module)  # In several processes it exchanges the gradients of `stage.module`.
+    if context.setup.device.type == "cpu" and world().size > 1:
+        trained.register_comm_hook(None, mean_of_each_gradient)
     return dataclasses.replace(stage, trained=trained, train=train, eval_context=context.setup.autocast)
 
 

@@ -19,7 +19,6 @@ from tl_toolkit.training.layers import has_depthwise_convolution
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
 
 ComputePrecision = Literal["bf16", "fp32"]
 
@@ -97,7 +96,6 @@ class DeviceSetup:
                 cpu=self.device.type == "cpu",
                 mixed_precision="bf16" if self.training_precision == "bf16" else "no",
                 dataloader_config=DataLoaderConfiguration(non_blocking=True),
-                kwargs_handlers=[_gradients_one_by_one()] if world().size > 1 and self.device.type == "cpu" else None,
             )
 
 
@@ -134,17 +132,6 @@ def select_device(device: str, precision: Precision, module: nn.Module | None = 
     return DeviceSetup(
         chosen, forward, training, torch.channels_last if channels_last else torch.contiguous_format, reason
     )
-
-
-def _gradients_one_by_one() -> "DistributedDataParallelKwargs":
-    """Return options of DistributedDataParallel by which a resumed run adds gradients up as one without a break does.
-
-    It puts the gradients of several parameters into one buffer, in another order after its first step, and of three
-    processes the sum depends on the place there. On CPUs, whose runs repeat to the bit, each has a buffer of its own.
-    """
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    return DistributedDataParallelKwargs(bucket_cap_mb=0)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import distributed
 
 from tl_toolkit.metrics.meter import Meter
 from tl_toolkit.sampling.division import DealtBatches, Share
@@ -88,6 +89,23 @@ def _mixed(stage: "Stage", shares: Shares, step: int) -> list[Mixed] | None:
         Mixed(whole.inputs[share.start : share.stop], whole.partners[share.start : share.stop], whole.share)
         for share, _, _ in shares
     ]
+
+
+def mean_of_each_gradient(
+    _: object,
+    bucket: distributed.GradBucket,  # type: ignore[name-defined]  # torch exports it without saying so
+) -> torch.futures.Future[torch.Tensor]:
+    """Take the mean over the processes of one parameter's gradient after the other: a DistributedDataParallel hook.
+
+    Its own way takes the mean of a buffer of several parameters, which lie there in another order from its second step
+    on, and of three numbers the sum depends on the place. A run that is resumed would end with other bits.
+    """
+    gradients = bucket.buffer().div_(world().size)
+    for gradient in gradients.split([parameter.numel() for parameter in bucket.parameters()]):
+        distributed.all_reduce(gradient)
+    done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+    done.set_result(gradients)
+    return done
 
 
 def results_in_order(

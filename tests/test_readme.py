@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,22 @@ def test_python_of_a_page_runs(page: Path, home: Path):
     code, calls = re.subn(r"\btl\.(finetune|rank)\(", rf"tl.\1(**{yaml.safe_load(TINY)!r}, ", code)
     assert calls
     exec(compile(code.replace('head="append"', 'head="append", weights="none"'), page.name, "exec"), {})
+
+
+@pytest.mark.slow
+def test_launches_of_the_page_on_processes_run(home: Path):
+    page = ROOT / "docs" / "processes.md"
+    lines = [line for block in code_blocks(page, "sh") for line in block.splitlines() if line.startswith("torchrun ")]
+    assert len(lines) == 2
+    (home / "tiny.yaml").write_text(TINY)
+    for line in lines:
+        words = [{"RUN": "runs/tiny"}.get(word, word) for word in shlex.split(line)[1:]]
+        words = ["--nproc-per-node=2" if word.startswith("--nproc-per-node") else word for word in words]
+        more = [] if "--resume" in words else ["--config", "tiny.yaml"]
+        command = [sys.executable, "-m", "torch.distributed.run", *words, *more]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    assert len(list((home / "runs").glob("*/summary.json"))) == 2
 
 
 def test_parts_of_the_page_on_extending_work(in_folder: Path, tiny_run: Run, tiny_data: Path):

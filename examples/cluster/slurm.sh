@@ -30,13 +30,13 @@ fi
 # Slurm then sends SIGTERM to the job: tl finishes its step and saves, as after Ctrl-C.
 trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
 
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 # srun does not take --cpus-per-task from the job; without it a node's processes share one core.
-first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" torchrun \
   --nnodes="$SLURM_JOB_NUM_NODES" \
   --nproc-per-node="${SLURM_GPUS_ON_NODE:-1}" \
   --rdzv-backend=c10d \
-  --rdzv-endpoint="$first_node:$((20000 + SLURM_JOB_ID % 10000))" \
+  --rdzv-endpoint="${nodes[0]}:$((20000 + SLURM_JOB_ID % 10000))" \
   --rdzv-id="$SLURM_JOB_ID" \
   -m tl_toolkit finetune "${arguments[@]}" &
 step=$!

@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.forms --data caltech101/ [--rounds 3] [--forms folder csv ...]
 
-The forms are made of the folder, which has train/CLASS/ and test/CLASS/. `tl` draws val from train by the names of the
-images; the saved dataset has the val of the folder, because `save_to_disk` keeps no folders in names. For each form, in
-turn: the seconds to open it and the memory that this takes, images per second of an epoch of decoding to 224 px alone,
-in the order of training, and `tl finetune --tune linear-probe --arch tf_efficientnet_lite0` with an empty cache:
-seconds of the whole process, its peak memory, and the SHA-256 of the head that it learned. The splits are compared by
-the contents of their images, as the model file notes them.
+The forms are made of the folder, which has train/CLASS/ and test/CLASS/. `tl` draws val from train by the names of
+the images; the saved dataset has the val of the folder, because `save_to_disk` keeps no folders in names. For each
+form, in turn: the seconds to open it and the memory that this takes, images per second of an epoch of decoding to 224
+px alone, by the processor's time, in the order of training, and `tl finetune --tune linear-probe --arch
+tf_efficientnet_lite0` with an empty cache: seconds of the whole process, its peak memory, and the SHA-256 of the head
+that it learned. The splits are compared by the contents of their images, as the model file notes them.
 """
 
 import argparse
@@ -58,9 +58,9 @@ from tl_toolkit.input_spec import InputSpec
 samples, spec = open_source(sys.argv[1], **json.loads(sys.argv[2])).splits["train"], InputSpec()
 dataset = ImageDataset(samples, EvalTransform(spec), min_size=spec.min_decode_size)
 loader = train_loader(dataset, 32, 0)
-started = time.perf_counter()
+started = time.process_time()
 images = sum(len(targets) for _, targets in loader)
-print(json.dumps({"images_per_second": images / (time.perf_counter() - started)}))
+print(json.dumps({"images_per_second": images / (time.process_time() - started)}))
 """
 
 WATCH = """
@@ -68,7 +68,8 @@ import json, os, subprocess, sys
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 _, status, usage = os.wait4(process.pid, 0)
 process.returncode = os.waitstatus_to_exitcode(status)
-print(json.dumps({"mebibytes": usage.ru_maxrss / 1024}))
+seconds = usage.ru_utime + usage.ru_stime
+print(json.dumps({"mebibytes": usage.ru_maxrss / 1024, "processor_seconds": seconds}))
 sys.exit(process.returncode)
 """
 """A small program between: a process counts the peak of the one that started it as its own."""
@@ -94,8 +95,9 @@ class Measured:
     Attributes:
         opening: Seconds until its images are known.
         open_memory: MiB that this adds.
-        epoch: Images/s of decoding.
+        epoch: Images of decoding for each second of the processor.
         seconds: Of a linear probe, the whole process.
+        processor: Seconds of the processor in that process, which other programs hardly change.
         peak: MiB of that process at its peak.
         head: SHA-256 of the head's weights.
         splits: Contents of train, val and test.
@@ -107,6 +109,7 @@ class Measured:
     open_memory: float
     epoch: float
     seconds: float
+    processor: float
     peak: float
     head: str
     splits: Mapping[str, str]
@@ -218,7 +221,7 @@ def measure(form: Form) -> Measured:
             out,
             "--quiet",
         ]
-        seconds, peak = watch(command, {"TL_CACHE": str(Path(place) / "cache")})
+        seconds, processor, peak = watch(command, {"TL_CACHE": str(Path(place) / "cache")})
         summary = json.loads((out / "summary.json").read_text())
         note = read_metadata(out / "model.safetensors").split_note
         return Measured(
@@ -226,6 +229,7 @@ def measure(form: Form) -> Measured:
             open_memory=float(str(opened["mebibytes"])),
             epoch=float(str(epoch["images_per_second"])),
             seconds=seconds,
+            processor=processor,
             peak=peak,
             head=digest_of_head(load_file(out / "model.safetensors")),
             splits=dict(note.packed) if note else {},
@@ -236,14 +240,15 @@ def measure(form: Form) -> Measured:
         )
 
 
-def watch(command: Sequence[object], environment: Mapping[str, str]) -> tuple[float, float]:
+def watch(command: Sequence[object], environment: Mapping[str, str]) -> tuple[float, float, float]:
     """Run a program to its end.
 
     Returns:
-        Seconds, and MiB at its peak; worker processes are not counted.
+        Seconds by the clock, seconds of the processor, and MiB at its peak; worker processes are not counted.
     """
     done = run([sys.executable, "-S", "-c", WATCH, *command], environment)
-    return done.seconds, float(str(done.lines[-1]["mebibytes"]))
+    last = done.lines[-1]
+    return done.seconds, float(str(last["processor_seconds"])), float(str(last["mebibytes"]))
 
 
 def digest_of_head(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -259,7 +264,18 @@ def digest_of_head(tensors: Mapping[str, torch.Tensor]) -> str:
 def table_of(figures: Mapping[str, Sequence[Measured]]) -> str:
     """A row for each form, with medians; the folder, or else the first form, is what the others are compared with."""
     first = next(iter(figures.values()))[0]
-    head = ["", "open", "memory of it", "epoch of decoding", "probe", "peak memory", "same split", "same head", "test"]
+    head = [
+        "",
+        "open",
+        "memory of it",
+        "epoch of decoding",
+        "probe",
+        "of the processor",
+        "peak memory",
+        "same split",
+        "same head",
+        "test",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for form, values in figures.items():
 
@@ -272,6 +288,7 @@ def table_of(figures: Mapping[str, Sequence[Measured]]) -> str:
             f"{median('open_memory'):,.0f} MiB",
             f"{median('epoch'):,.0f} images/s",
             f"{median('seconds'):.1f} s",
+            f"{median('processor'):.1f} s",
             f"{median('peak'):,.0f} MiB",
             "yes" if all(value.splits == first.splits and value.splits for value in values) else "no",
             f"{'yes' if all(value.head == first.head for value in values) else 'no'}, {values[0].head[:8]}",

@@ -57,16 +57,16 @@ def test_digest_of_a_head_changes_with_the_head_alone():
 
 
 def test_table_says_which_forms_differ_from_the_folder():
-    one = forms.Measured(0.5, 3.0, 100.0, 9.0, 800.0, "abc", {"train": "x"}, 0.5, {"train": 3})
+    one = forms.Measured(0.5, 3.0, 100.0, 9.0, 7.0, 800.0, "abc", {"train": "x"}, 0.5, {"train": 3})
     other = dataclasses.replace(one, head="abd", splits={"train": "y"}, seconds=11.0)
     rows = forms.table_of({"folder": [one, one], "csv": [one, other]}).splitlines()
-    assert rows[2].endswith("| 9.0 s | 800 MiB | yes | yes, abc | 50.00 % |")
-    assert rows[3].endswith("| 10.0 s | 800 MiB | no | no, abc | 50.00 % |")
+    assert rows[2].endswith("| 9.0 s | 7.0 s | 800 MiB | yes | yes, abc | 50.00 % |")
+    assert rows[3].endswith("| 10.0 s | 7.0 s | 800 MiB | no | no, abc | 50.00 % |")
 
 
 def test_program_is_watched_to_its_end():
-    seconds, mebibytes = forms.watch([sys.executable, "-c", "b = bytearray(300 * 2**20)"], {})
-    assert seconds > 0
+    seconds, processor, mebibytes = forms.watch([sys.executable, "-c", "b = bytearray(300 * 2**20)"], {})
+    assert 0 < processor < 10 * seconds
     assert 300 < mebibytes < 400
     with pytest.raises(SystemExit, match="ZeroDivisionError"):
         forms.watch([sys.executable, "-c", "1 / 0"], {})

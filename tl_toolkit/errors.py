@@ -13,7 +13,8 @@
     ├── DownloadError          a file cannot be downloaded, or is not the expected one
     │   └── RemoteFileError    one file of many cannot be fetched
     ├── TrainingError          training cannot continue
-    └── RunInterruptedError    a run was asked to stop, and can be resumed
+    ├── RunInterruptedError    a run was asked to stop, and can be resumed
+    └── ReportedElsewhereError another process of the run says what failed
 
 A message says what was found, what was expected and what to do. Only ``tl_toolkit.cli`` turns an error into a line of
 text and an exit code.
@@ -131,3 +132,7 @@ class RunInterruptedError(ToolkitError):
     def __init__(self, message: str, resume: str) -> None:
         self.resume = resume
         super().__init__(f"{message}\nResume with: {resume}")
+
+
+class ReportedElsewhereError(ToolkitError):
+    """The run failed, and another of its processes says why."""

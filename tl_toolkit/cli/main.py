@@ -13,9 +13,9 @@ import typer
 from typer.core import TyperGroup
 
 from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict, rank
-from tl_toolkit.errors import RunInterruptedError, ToolkitError, UsageError
+from tl_toolkit.errors import ReportedElsewhereError, RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.system import allocator
-from tl_toolkit.system.processes import ToldElsewhereError, World, launched
+from tl_toolkit.system.processes import World, launched
 from tl_toolkit.text import naming_flags
 from tl_toolkit.version import __version__
 
@@ -51,7 +51,7 @@ class Commands(TyperGroup):
             if not _rank():
                 console.print_warning(str(error))
             raise typer.Exit(INTERRUPTED) from error
-        except ToldElsewhereError as error:
+        except ReportedElsewhereError as error:
             time.sleep(TELLING_SECONDS)
             raise typer.Exit(FAILURE) from error
         except ToolkitError as error:
@@ -84,7 +84,7 @@ def _refuse_several(arguments: list[str]) -> None:
     if here.size == 1:
         return
     if not here.is_first:
-        raise ToldElsewhereError(arguments[0])
+        raise ReportedElsewhereError(arguments[0])
     raise UsageError(
         f"tl {arguments[0]} works in one process, but {here.size} were started: start it without torchrun or "
         "accelerate launch."

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tl_toolkit.errors import RunInterruptedError, ToolkitError, TrainingError, UsageError
+from tl_toolkit.errors import ReportedElsewhereError, RunInterruptedError, ToolkitError, TrainingError, UsageError
 from tl_toolkit.text import join_names
 
 T = TypeVar("T")
@@ -41,10 +41,6 @@ SAME_ERROR_SECONDS = 1.0
 
 LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket", "timed out", "tcpstore")
 """Words in torch's errors when another process no longer answers."""
-
-
-class ToldElsewhereError(ToolkitError):
-    """The run failed, and another process says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +240,7 @@ def together() -> Iterator[None]:
 
     Raises:
         ToolkitError: That of this process, or in the first process that of another.
-        ToldElsewhereError: The first process says what failed.
+        ReportedElsewhereError: The first process says what failed.
     """
     if _world.size == 1:
         yield
@@ -265,7 +261,7 @@ def raise_together(own: ToolkitError | None) -> None:
         return
     rank, (is_usage, message) = next(iter(failed.items()))
     if not is_first():
-        raise ToldElsewhereError(message) from own
+        raise ReportedElsewhereError(message) from own
     if own:
         raise own
     raise (UsageError if is_usage else ToolkitError)(f"process {rank}: {message}")
@@ -315,7 +311,7 @@ def refuse_difference(what: str, value: Any) -> None:
                 for name in names
             )
             message = f"The processes of a run must have the same {what}: {details}."
-            raise UsageError(message) if is_first() else ToldElsewhereError(message)
+            raise UsageError(message) if is_first() else ReportedElsewhereError(message)
 
 
 def _explain(error: BaseException, place: World) -> BaseException:
@@ -324,7 +320,7 @@ def _explain(error: BaseException, place: World) -> BaseException:
     interrupted = isinstance(error, KeyboardInterrupt | RunInterruptedError)
     try:
         if not lost and not interrupted:
-            return error if isinstance(error, ToldElsewhereError) else _tell(error, place)
+            return error if isinstance(error, ReportedElsewhereError) else _tell(error, place)
         last_words = _roll_call(place, ROLL_CALL_SECONDS if lost else 0.0)
     except Exception:  # noqa: BLE001  # The store may have died with the process that held it.
         last_words = None
@@ -333,7 +329,7 @@ def _explain(error: BaseException, place: World) -> BaseException:
     if last_words is None or not any(word is not None for word in last_words.values()):
         return TrainingError(f"Another process of the run no longer answers. {_advice()}")
     if place.rank and 0 not in last_words:
-        return ToldElsewhereError("Another process of the run ended.")
+        return ReportedElsewhereError("Another process of the run ended.")
     silent = "was killed or lost, perhaps for want of memory"
     told = [f"Process {rank} {f'failed: {word}'.rstrip('.') if word else silent}." for rank, word in last_words.items()]
     return TrainingError(" ".join([*told, _advice()]))
@@ -346,7 +342,7 @@ def _tell(error: BaseException, place: World) -> BaseException:
     until = time.monotonic() + SAME_ERROR_SECONDS
     while place.rank and isinstance(error, ToolkitError) and time.monotonic() < until:
         if _store.check(["failed/0"]):
-            return ToldElsewhereError(message) if _store.get("failed/0").decode() == message else error
+            return ReportedElsewhereError(message) if _store.get("failed/0").decode() == message else error
         time.sleep(0.05)
     return error
 

@@ -93,6 +93,23 @@ def test_prepare_splits_that_drops_keeps_the_first_of_repeats_and_none_of_two_cl
     }
 
 
+def test_prepare_splits_of_the_same_file_under_several_classes_refuses_and_names_tables(tmp_path: Path):
+    train = copy_digits(tmp_path / "train", ["0", "1", "7"], 10)
+    copy_digits(tmp_path / "val", ["0", "1", "7"], 4, "test")
+    both = Path(shutil.copy(sorted((train / "1").iterdir())[0], train / "7"))
+    with pytest.raises(DataError) as refused:
+        prepare(tmp_path)
+    assert str(refused.value) == (
+        "1 image is in several classes under the same file name:\n"
+        f"  {train / '1' / both.name} = {both} (1, 7)\n"
+        "If these images have several labels, write them in a table, such as a CSV file with the columns path and "
+        'label and label_separator=";". If only one class is right, remove the others, or leave such images out with '
+        'duplicates="drop".'
+    )
+    splits, _ = prepare(tmp_path, duplicates="drop")
+    assert [image.path for image in splits.dropped] == [str(train / "1" / both.name), str(both)]
+
+
 def test_prepare_splits_warns_of_a_copy_that_the_drawn_val_shares_with_train(photos: Path):
     for path in sorted((photos / "0").iterdir()):
         shutil.copy(path, path.with_stem(f"{path.stem} again"))

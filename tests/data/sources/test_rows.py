@@ -145,7 +145,6 @@ def numbers(cells: list[list[Any]], **options: Any) -> Source:
         ([[0.2, 0.8], ["1", "0"], [0.333, 0.667]], "soft"),
         ([[1, 1], [0, 1]], "multi-label"),
         ([[0, 0], [0, 1]], "multi-label"),
-        ([[0.2, 0.7], [0, 1]], "multi-label"),
     ],
 )
 def test_read_rows_with_a_number_a_class_tells_the_task(cells: list[list[Any]], task: str) -> None:
@@ -154,6 +153,14 @@ def test_read_rows_with_a_number_a_class_tells_the_task(cells: list[list[Any]], 
     assert source.class_names == ("cat", "dog")
     expected = np.array(cells, np.float32)
     assert np.asarray(source.splits["train"].targets) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("cells", [[[0.2, 0.7], [0, 1]], [[1, 1], [0.2, 0.7]], [[0.2, 0.7], [0.5, 0.5]]])
+def test_read_rows_with_numbers_that_are_no_labels_and_no_shares_is_refused(cells: list[list[Any]]) -> None:
+    with pytest.raises(
+        DataError, match=r"^1 row of birds\.csv \(line [23]\) cannot be read beside the others: several"
+    ):
+        numbers(cells)
 
 
 def test_read_rows_with_single_ones_is_refused_until_the_task_is_said() -> None:

@@ -1,13 +1,14 @@
 """What to do about identical images: warn, leave them out, or refuse them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
 
 from tl_toolkit.config.choices import Duplicates
 from tl_toolkit.data.quality.duplicates import DuplicateGroups, DuplicateImage, find_duplicates, with_content_hashes
 from tl_toolkit.data.quality.readability import ExcludedImage
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.data.targets import classes_in, name_target
+from tl_toolkit.data.targets import Target, classes_in, name_target
 from tl_toolkit.errors import DataError
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent
 from tl_toolkit.text import bullets, join_names, named, plural
@@ -33,18 +34,20 @@ def apply_duplicate_policy(
     Args:
         splits: Samples by the name of their split.
         class_names: In the order of the targets.
-        policy: "warn" changes nothing; see `report_duplicates`.
+        policy: "warn" changes nothing, but refuses a file in several classes; see `report_duplicates`.
         callback: Called with the number of images left out.
 
     Returns:
         The splits with `contents`, and the images left out.
 
     Raises:
-        DataError: There are copies and the policy is "fail", or train has only copies of a class.
+        DataError: There are copies and the policy is "fail", a file is in several classes and it is "warn", or
+            train has only copies of a class.
     """
     splits = with_content_hashes(splits)
     copies = find_duplicates(splits)
     if policy == "warn" or not copies.groups:
+        _refuse_files_in_several_classes(copies, class_names)
         return dict(splits), []
     if policy == "fail":
         remedy = f"Remove the copies, or leave them out with {named('duplicates', 'drop')}."
@@ -58,6 +61,29 @@ def apply_duplicate_policy(
         value = ", ".join(f"{plural(count, 'image')} of {split}" for split, count in counts.items())
         callback(DecisionEvent("copies", f"{value} left out", named("duplicates", "drop")))
     return remaining, [ExcludedImage(copy.split, copy.name, why) for copy, why in dropped]
+
+
+def _refuse_files_in_several_classes(copies: DuplicateGroups, class_names: Sequence[str]) -> None:
+    """Refuse identical files of the same name in several classes of a split: each may be meant as a label.
+
+    Identical files of other names are a mistake more likely than two labels, and `report_duplicates` warns of them.
+    """
+    meant = []
+    for group in copies.conflicts:
+        classes: defaultdict[tuple[str, str], set[Target]] = defaultdict(set)
+        for copy in group:
+            classes[copy.split, Path(copy.name).name].add(copy.target)
+        if any(len(found) > 1 for found in classes.values()):
+            meant.append(group)
+    if meant and _one_class(meant):
+        examples = bullets([f"{_names(group)} ({_classes(group, class_names)})" for group in meant])
+        found = f"{plural(len(meant), 'image')} {_is(len(meant))} in several classes under the same file name"
+        raise DataError(
+            f"{found}:\n{examples}\n"
+            "If these images have several labels, write them in a table, such as a CSV file with the columns path and "
+            f"label and {named('label_separator', ';')}. If only one class is right, remove the others, or leave such "
+            f"images out with {named('duplicates', 'drop')}."
+        )
 
 
 def report_duplicates(

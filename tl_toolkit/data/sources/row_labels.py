@@ -249,27 +249,18 @@ def _numbers(rows: "Rows", options: SourceOptions) -> Labels:
     targets = _number_array(rows)
     sums = targets.sum(axis=1, dtype=np.float64)
     shares = np.abs(sums - 1) <= SUM_TOLERANCE
-    whole = bool(((targets == 0) | (targets == 1)).all())
-    if options.task == "auto":
-        if whole and bool((sums == 1).all()):
-            raise DataError(
-                f"Every row of {rows.name} has a single 1 among its columns of labels ({join_names(rows.class_names)})"
-                f": say {named('task', 'multi-class')} if that is always so, or {named('task', 'multi-label')} if an "
-                "image may have several labels or none."
-            )
-        task: Task = "soft" if shares.all() else "multi-label"
-    else:
-        task = options.task
-        wanted, what = {
-            "multi-class": ((sums == 1) & ((targets == 0) | (targets == 1)).all(axis=1), "are not a single 1 beside 0"),
-            "soft": (shares, "do not sum to 1"),
-            "multi-label": (np.ones_like(shares), ""),
-        }[task]
-        if wrong := np.flatnonzero(~wanted).tolist():
-            raise DataError(
-                f"{named('task', task)} does not fit {rows.name}: the numbers of {plural(len(wrong), 'row')} {what} "
-                f"({places_of(rows.places, wrong)})."
-            )
+    decided = ((targets == 0) | (targets == 1)).all(axis=1)
+    task = _task_of_numbers(rows, decided, shares, sums) if options.task == "auto" else options.task
+    fitting, what = {
+        "multi-class": ((sums == 1) & decided, "are not a single 1 beside 0"),
+        "soft": (shares, "do not sum to 1"),
+        "multi-label": (decided, "are not all 0 or 1"),
+    }[task]
+    if wrong := np.flatnonzero(~fitting).tolist():
+        raise DataError(
+            f"{named('task', task)} does not fit {rows.name}: the numbers of {plural(len(wrong), 'row')} {what} "
+            f"({places_of(rows.places, wrong)})."
+        )
     if task == "multi-class":
         return Labels(task, rows.class_names, targets.argmax(axis=1).tolist(), stated=True)
     notes = []
@@ -277,6 +268,35 @@ def _numbers(rows: "Rows", options: SourceOptions) -> Labels:
         count = plural(len(empty), "image")
         notes.append(f"{count} of {rows.name} without any label ({places_of(rows.places, empty)}).")
     return Labels(task, rows.class_names, rows_of(targets, task), notes, stated=True)
+
+
+def _task_of_numbers(rows: "Rows", decided: np.ndarray, shares: np.ndarray, sums: np.ndarray) -> Task:
+    """Return the task that numbers mean.
+
+    Args:
+        rows: The rows.
+        decided: Whether all numbers of a row are 0 or 1.
+        shares: Whether they sum to 1.
+        sums: Their sums.
+
+    Raises:
+        DataError: They can mean two tasks, or none.
+    """
+    if not decided.all():
+        if shares.all():
+            return "soft"
+        wrong = np.flatnonzero(~shares & ~decided if (~shares & ~decided).any() else ~shares).tolist()
+        raise DataError(
+            f"{plural(len(wrong), 'row')} of {rows.name} ({places_of(rows.places, wrong)}) cannot be read beside the "
+            "others: several labels an image are 0 or 1 in each column, and shares of classes sum to 1 in each row."
+        )
+    if (sums == 1).all():
+        raise DataError(
+            f"Every row of {rows.name} has a single 1 among its columns of labels "
+            f"({join_names(rows.class_names or ())}): say {named('task', 'multi-class')} if that is always so, or "
+            f"{named('task', 'multi-label')} if an image may have several labels or none."
+        )
+    return "multi-label"
 
 
 def _number_array(rows: "Rows") -> np.ndarray:

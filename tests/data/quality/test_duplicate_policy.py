@@ -96,7 +96,7 @@ def test_prepare_splits_that_drops_keeps_the_first_of_repeats_and_none_of_two_cl
 def test_prepare_splits_of_the_same_file_under_several_classes_refuses_and_names_tables(tmp_path: Path):
     train = copy_digits(tmp_path / "train", ["0", "1", "7"], 10)
     copy_digits(tmp_path / "val", ["0", "1", "7"], 4, "test")
-    both = Path(shutil.copy(sorted((train / "1").iterdir())[0], train / "7"))
+    both = Path(shutil.copy(min((train / "1").iterdir()), train / "7"))
     with pytest.raises(DataError) as refused:
         prepare(tmp_path)
     assert str(refused.value) == (

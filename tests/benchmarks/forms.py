@@ -3,11 +3,11 @@
     python -m tests.benchmarks.forms --data caltech101/ [--rounds 3] [--forms folder csv ...]
 
 The forms are made of the folder, which has train/CLASS/ and test/CLASS/. `tl` draws val from train by the names of
-the images; the saved dataset has the val of the folder, because `save_to_disk` keeps no folders in names. For each
-form, in turn: the seconds to open it and the memory that this takes, images per second of an epoch of decoding to 224
-px alone, by the processor's time, in the order of training, and `tl finetune --tune linear-probe --arch
-tf_efficientnet_lite0` with an empty cache: seconds of the whole process, its peak memory, and the SHA-256 of the head
-that it learned. The splits are compared by the contents of their images, as the model file notes them.
+the images. For each form, in turn: the seconds to open it and the memory that this takes, images per second of an
+epoch of decoding to 224 px alone, by the processor's time, in the order of training, and `tl finetune --tune
+linear-probe --arch tf_efficientnet_lite0` with an empty cache: seconds of the whole process, its peak memory, and the
+SHA-256 of the head that it learned. The splits are compared by the contents of their images, as the model file notes
+them.
 """
 
 import argparse
@@ -27,12 +27,10 @@ from safetensors.torch import load_file
 from tests.benchmarks.side_by_side import TL
 from tests.benchmarks.timing import run
 from tl_toolkit.data.sources.base import Source, open_source
-from tl_toolkit.data.splits import stratified_split
 from tl_toolkit.model_file import read_metadata
 
 ARCH = "tf_efficientnet_lite0"
 HEAD = "classifier."
-VAL_SHARE = 0.1
 ROWS_OF_A_GROUP = 100
 SHARD_SIZE = "16MB"
 
@@ -149,22 +147,16 @@ def make_parquet(data: Path, source: Source, out: Path) -> Form:
 
 
 def make_saved(data: Path, source: Source, out: Path) -> Form:
-    """A DatasetDict of train, validation and test, written by `save_to_disk`."""
+    """A DatasetDict of train and test, written by `save_to_disk`."""
     import datasets
 
     datasets.disable_progress_bars()
     labels = datasets.ClassLabel(names=list(source.class_names))
     features = datasets.Features({"image": datasets.Image(), "label": labels})
     rows = rows_of(data, source)
-    train = [row for row in rows if row["split"] == "train"]
-    held = set(stratified_split([row["label"] for row in train], [row["name"] for row in train], VAL_SHARE, 0)[1])
-    divided = {
-        "train": [row for number, row in enumerate(train) if number not in held],
-        "validation": [row for number, row in enumerate(train) if number in held],
-        "test": [row for row in rows if row["split"] == "test"],
-    }
     splits = {}
-    for split, members in divided.items():
+    for split in ("train", "test"):
+        members = [row for row in rows if row["split"] == split]
         images = [{"bytes": Path(row["path"]).read_bytes(), "path": row["name"]} for row in members]
         columns = {"image": images, "label": [row["label"] for row in members]}
         splits[split] = datasets.Dataset.from_dict(columns, features=features)

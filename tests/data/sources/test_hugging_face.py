@@ -84,6 +84,16 @@ def test_saved_folder_has_the_images_names_and_classes_of_the_class_folders(tmp_
     assert pixels(saved) == pixels(folder)
 
 
+def test_saved_splits_have_the_names_of_a_folder_of_splits(tmp_path: Path, digits: Path):
+    for split in ("train", "test"):
+        shutil.copytree(digits, tmp_path / "divided" / split)
+    whole = make_dataset(digits)
+    datasets.DatasetDict({"train": whole, "test": whole}).save_to_disk(tmp_path / "saved")
+    folder, saved = open_source(tmp_path / "divided"), open_source(tmp_path / "saved")
+    assert [names(saved, split) for split in ("train", "test")] == [names(folder, split) for split in ("train", "test")]
+    assert names(saved)[0].startswith("train/")
+
+
 def test_saved_splits_are_train_val_and_test(tmp_path: Path, digits: Path):
     whole = make_dataset(digits)
     parts = {"train": whole, "validation": whole.select([0, 9]), "test": whole.select([3]), "extra": whole}

@@ -83,8 +83,8 @@ def image_names(
 ) -> "pa.Array | None":
     """Return the names of images, null for those that share theirs with another image of their split.
 
-    An image is named by its path. `datasets` keeps only the last part of it: the class comes before this, so that the
-    image is named, and put into a split, as in a folder with class folders.
+    An image is named by its path. `datasets` keeps only the last part of it: the split, if there are several, and the
+    class come before this, so that the image is named, and val is drawn, as in a folder with class folders.
 
     Args:
         paths: The path beside each image, or null.
@@ -99,9 +99,10 @@ def image_names(
 
     whole = paths.cast(pa.large_string()).combine_chunks()
     if classes is not None:
-        within = pc.binary_join_element_wise(
-            pa.array(classes, pa.large_string()), whole, pa.scalar("/", pa.large_string())
-        )
+        folders = [pa.array(classes, pa.large_string())]
+        if splits is not None and len(set(splits)) > 1:
+            folders.insert(0, pa.array(map(str, splits), pa.large_string()))
+        within = pc.binary_join_element_wise(*folders, whole, pa.scalar("/", pa.large_string()))
         bare = pc.invert(pc.match_substring_regex(whole, r"[/\\]"))
         whole = pc.if_else(pc.fill_null(bare, False), within, whole)
     codes = whole.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)

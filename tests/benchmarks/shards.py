@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -73,8 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--only-read", action="store_true")
     options = parser.parse_args(arguments)
-    order.BUFFER_SAMPLES = 1
-    with tempfile.TemporaryDirectory(dir=options.photos.parent) as folder:
+    with (
+        mock.patch.object(order, "BUFFER_SAMPLES", 1),
+        tempfile.TemporaryDirectory(dir=options.photos.parent) as folder,
+    ):
         shards = Path(folder) / "shards"
         pack_source(open_source(str(options.photos)), shards, parse_size(options.shard_size) or 0, lambda _: None)
 

@@ -113,7 +113,7 @@ def test_loader_whose_worker_dies_while_an_error_is_explained_says_so(folder: Pa
 
     dataset = ImageDataset(open_source(folder).split("train"), EvalTransform(SPEC))
     with (
-        pytest.raises(DataError, match=r"A worker process died between two images \(Killed\)"),
+        pytest.raises(DataError, match=r"worker process .*died.* \(Killed\)"),  # On a busy machine it may still read.
         report_worker_deaths(),
     ):
         batches = iter(eval_loader(dataset, 2, workers=1))

@@ -5,6 +5,7 @@ import gc
 import io
 import itertools
 import logging
+import os
 import sys
 import time
 from typing import Annotated, Any
@@ -44,6 +45,7 @@ class Commands(TyperGroup):
         try:
             with naming_flags():
                 _refuse_empty(ctx.args)
+                _quiet_torch()
                 _refuse_several(getattr(ctx, "_protected_args", []))
                 allocator.tune()
                 return super().invoke(ctx)
@@ -68,6 +70,13 @@ def _rank() -> int:
     with contextlib.suppress(UsageError):
         return launched().rank
     return 0
+
+
+def _quiet_torch() -> None:
+    """Keep torch from printing each connection to a process that ended: the error says which one did, and why."""
+    with contextlib.suppress(UsageError):
+        if launched().size > 1:
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # Read when torch is imported.
 
 
 def _refuse_several(arguments: list[str]) -> None:

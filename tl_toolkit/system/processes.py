@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tl_toolkit.errors import ReportedElsewhereError, RunInterruptedError, ToolkitError, TrainingError, UsageError
-from tl_toolkit.text import join_names
+from tl_toolkit.text import join_names, named
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ def launched() -> World:
         if os.environ.get(variable, "").lower() == "true":
             raise UsageError(
                 f"tl does not train with {what}: each process holds the whole network. Start without it, and reduce "
-                "memory with --accumulate, --precision bf16 or --tune last-stage."
+                f"memory with {named('accumulate')}, {named('precision', 'bf16')} or {named('tune', 'last-stage')}."
             )
     return World(rank, size, local_rank, max(_number(LOCAL_SIZE, local_rank + 1), local_rank + 1))
 
@@ -348,7 +348,7 @@ def _tell(error: BaseException, place: World) -> BaseException:
 
 
 def _advice() -> str:
-    return "All processes of the run end; --resume goes on from its last checkpoint, with any number of processes."
+    return f"All processes of the run end; {named('resume')} goes on from its last checkpoint, with any number of processes."
 
 
 def _is_loss(error: BaseException | None) -> bool:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 PATIENCE = 240.0
 
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # As the command sets it before it imports torch.
 _context = multiprocessing.get_context("forkserver")  # torch and the libraries are imported once.
 _context.set_forkserver_preload(["tl_toolkit.recipes.finetune", "tl_toolkit.cli.main", "tests.helpers.processes"])
 

@@ -43,7 +43,7 @@ def test_launched_takes_the_place_that_the_launcher_gave(launcher: pytest.Monkey
         (
             {"ACCELERATE_USE_FSDP": "true"},
             "tl does not train with FSDP: each process holds the whole network. Start without it, and reduce memory "
-            "with --accumulate, --precision bf16 or --tune last-stage.",
+            'with accumulate, precision="bf16" or tune="last-stage".',
         ),
     ],
 )

@@ -37,7 +37,7 @@ ROLL_CALL_SECONDS = 3.0
 """How long the processes that remain wait for the last word of one that died."""
 
 SAME_ERROR_SECONDS = 1.0
-"""How long a process waits whether the first one has the same error."""
+"""How long processes wait for each other to see whether they have the same error."""
 
 LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket", "timed out", "tcpstore")
 """Words in torch's errors when another process no longer answers."""
@@ -336,19 +336,28 @@ def _explain(error: BaseException, place: World) -> BaseException:
 
 
 def _tell(error: BaseException, place: World) -> BaseException:
-    """Leave the last word of this process; an error that the first one has too is told there."""
+    """Leave the last word of this process; an error that the first one has too is told there.
+
+    The first process waits until the others have read its word, as the store may end with it.
+    """
     message = str(error) or type(error).__name__
     _store.set(f"failed/{place.rank}", message)
+    read = [f"read/{rank}" for rank in range(1, place.size)]
     until = time.monotonic() + SAME_ERROR_SECONDS
-    while place.rank and isinstance(error, ToolkitError) and time.monotonic() < until:
-        if _store.check(["failed/0"]):
-            return ReportedElsewhereError(message) if _store.get("failed/0").decode() == message else error
+    while isinstance(error, ToolkitError) and time.monotonic() < until:
+        if place.rank == 0 and _store.check(read):
+            break
+        if place.rank and _store.check(["failed/0"]):
+            told = _store.get("failed/0").decode() == message
+            _store.set(f"read/{place.rank}", "")
+            return ReportedElsewhereError(message) if told else error
         time.sleep(0.05)
     return error
 
 
 def _advice() -> str:
-    return f"All processes of the run end; {named('resume')} goes on from its last checkpoint, with any number of processes."
+    how = f"{named('resume')} goes on from its last checkpoint, with any number of processes."
+    return f"All processes of the run end; {how}"
 
 
 def _is_loss(error: BaseException | None) -> bool:

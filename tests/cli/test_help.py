@@ -1,5 +1,6 @@
 """What `--help` shows."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -62,3 +63,13 @@ def test_help_of_predict_says_what_a_probability_means():
     assert "how sure the network is among the classes that it knows" in shown
     assert 'There is no "none of these"' in shown
     assert "It is not calibrated" in shown
+
+
+@pytest.mark.parametrize("command", ["finetune", "predict", "evaluate", "export", "rank", "plot"])
+def test_help_of_a_command_fills_the_lines_of_a_narrow_terminal(command: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = run_tl(command, "--help").stdout.partition("╭")[0]
+    for paragraph in re.split(r"\n\s*\n", shown):
+        lines = [line.strip() for line in paragraph.strip().splitlines()]
+        for line, after in itertools.pairwise(lines):
+            assert len(f"{line} {after.split()[0]}") > 58, paragraph

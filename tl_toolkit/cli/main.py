@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, plot, predict, rank
+from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, options, plot, predict, rank
 from tl_toolkit.errors import ReportedElsewhereError, RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.system import allocator
 from tl_toolkit.system.processes import World, launched
@@ -124,12 +124,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(finetune.finetune)
-app.command()(predict.predict)
-app.command()(evaluate.evaluate)
-app.command(cls=export.ExportCommand)(export.export)
-app.command()(rank.rank)
-app.command()(plot.plot)
+app.command()(options.with_flowing_help(finetune.finetune))
+app.command()(options.with_flowing_help(predict.predict))
+app.command()(options.with_flowing_help(evaluate.evaluate))
+app.command(cls=export.ExportCommand)(options.with_flowing_help(export.export))
+app.command()(options.with_flowing_help(rank.rank))
+app.command()(options.with_flowing_help(plot.plot))
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")

@@ -76,6 +76,13 @@ def with_source_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def with_flowing_help(command: Callable[..., None]) -> Callable[..., None]:
+    """Join the lines of each paragraph of a command's docstring, which Typer would keep apart in a narrow terminal."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    command.__doc__ = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+    return command
+
+
 def only_data(argument: str | None, flag: str | None) -> str | None:
     """Return the images named by the argument or by --data.
 

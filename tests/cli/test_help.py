@@ -7,8 +7,10 @@ import sys
 from dataclasses import fields
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.helpers.terminal import run_tl
+from tl_toolkit.cli.main import app
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.text import flag_of
 
@@ -66,9 +68,9 @@ def test_help_of_predict_says_what_a_probability_means():
 
 
 @pytest.mark.parametrize("command", ["finetune", "predict", "evaluate", "export", "rank", "plot"])
-def test_help_of_a_command_fills_the_lines_of_a_narrow_terminal(command: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    shown = run_tl(command, "--help").stdout.partition("╭")[0]
+def test_help_of_a_command_fills_the_lines_of_a_narrow_terminal(command: str):
+    narrow = CliRunner(env={"COLUMNS": "60", "NO_COLOR": "1"})
+    shown = narrow.invoke(app, [command, "--help"]).stdout.partition("╭")[0]
     for paragraph in re.split(r"\n\s*\n", shown):
         lines = [line.strip() for line in paragraph.strip().splitlines()]
         for line, after in itertools.pairwise(lines):

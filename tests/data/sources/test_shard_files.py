@@ -90,15 +90,18 @@ def refusal(spec: object) -> str:
 def test_missing_shard_of_a_range_is_named(tmp_path: Path):
     touch_files(tmp_path, *(f"{number:03d}.tar" for number in range(9) if number != 4))
     assert refusal(tmp_path / "{000..008}.tar") == (
-        f"Of the 9 shards of {tmp_path}/{{000..008}}.tar, 1 shard is missing: {tmp_path}/004.tar. {tmp_path} has 8 of "
-        "them, 000.tar to 008.tar. Fetch what is missing, or name those that are there."
+        f"Of the 9 shards of {tmp_path}/{{000..008}}.tar, 1 shard is missing: {tmp_path}/004.tar. The folder "
+        f"'{tmp_path}' has 8 of them, 000.tar to 008.tar. Fetch what is missing, or name those that are there."
     )
 
 
 def test_missing_shard_suggests_near_names(tmp_path: Path):
     touch_files(tmp_path, "photos.tar")
     assert refusal(tmp_path / "photo.tar") == f"There is no shard '{tmp_path}/photo.tar'. Did you mean photos.tar?"
-    assert refusal(tmp_path / "*-9.tar") == f"There is no shard '{tmp_path}/*-9.tar'. {tmp_path} has photos.tar."
+    assert (
+        refusal(tmp_path / "*-9.tar")
+        == f"There is no shard '{tmp_path}/*-9.tar'. The folder '{tmp_path}' has photos.tar."
+    )
     assert (
         refusal(tmp_path / "no" / "a.tar") == f"There is no folder '{tmp_path}/no' for the shards {tmp_path}/no/a.tar."
     )

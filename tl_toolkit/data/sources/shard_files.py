@@ -166,14 +166,14 @@ def _not_found(spec: str, named: int, missing: list[str]) -> str:
         return f"There is no folder {format_value(str(folder))} for the shards {spec}."
     with reading(folder):
         beside = sorted(path.name for path in folder.iterdir() if path.name.lower().endswith((ENDING, *COMPRESSED)))
+    there = f"The folder {format_value(str(folder))} has {_some(beside)}."
     if named == 1:
         near = difflib.get_close_matches(expand_path(spec).name, beside, n=3)
-        suggestion = f" Did you mean {' or '.join(near)}?" if near else f" {folder} has {_some(beside)}."
-        return f"There is no shard {format_value(spec)}.{suggestion}"
+        suggestion = f"Did you mean {' or '.join(near)}?" if near else there
+        return f"There is no shard {format_value(spec)}. {suggestion}"
     return (
         f"Of the {named:,} shards of {spec}, {plural(len(missing), 'shard')} {'is' if len(missing) == 1 else 'are'} "
-        f"missing: {join_names(missing)}. {folder} has {_some(beside)}. Fetch what is missing, or name those that are "
-        "there."
+        f"missing: {join_names(missing)}. {there} Fetch what is missing, or name those that are there."
     )
 
 

@@ -40,6 +40,10 @@ def image(form: str) -> bytes:
         (b"arch: resnet18\n", None),
         (b'{"a": {"b": 1}}', None),
     ],
+    ids=[
+        *("safetensors", "cut safetensors", "zipped state_dict", "cut zip", "state_dict", "empty", "length alone"),
+        *("JPEG", "zip", "YAML", "JSON"),
+    ],
 )
 def test_kind_of_a_file_is_told_by_its_content(content: bytes, kind: str | None, tmp_path: Path):
     (tmp_path / "cat.jpg").write_bytes(content)

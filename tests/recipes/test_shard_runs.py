@@ -116,8 +116,8 @@ def test_resume_on_shards_that_are_gone_names_them(settings: dict[str, Any], tmp
         tl.resume(tmp_path / "run")
     assert str(error.value) == (
         f"The images of {tmp_path / 'run'} are not where they were: Of the 3 shards of {data}/{{000..002}}.tar, "
-        f"1 shard is missing: {data}/001.tar. {data} has 3 of them, 000.tar to moved.tar. Fetch what is missing, or "
-        "name those that are there. Say with data where they are now; they must be the same ones."
+        f"1 shard is missing: {data}/001.tar. The folder '{data}' has 3 of them, 000.tar to moved.tar. Fetch "
+        "what is missing, or name those that are there. Say with data where they are now; they must be the same ones."
     )
 
 

@@ -4,6 +4,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,7 @@ class ModelMetadata:
         task: Whether an image has one class ("multi-class"), several labels ("multi-label") or shares of classes
             ("soft").
         thresholds: Probability from which an image is given each label, of multi-label models; empty for 0.5 each.
+        temperature: What logits are divided by before they become probabilities, chosen on val.
     """
 
     architecture: str
@@ -139,6 +141,7 @@ class ModelMetadata:
     split_note: SplitFingerprints | None = None
     task: Task = "multi-class"
     thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
 
     @property
     def outputs(self) -> int:
@@ -149,6 +152,7 @@ class ModelMetadata:
         """Return the metadata of a safetensors header: text by name, with numbers, lists and mappings as JSON."""
         note = {"split_note": json.dumps(self.split_note.to_dict())} if self.split_note else {}
         labels = {} if self.task == "multi-class" else {"task": self.task, "thresholds": json.dumps(self.thresholds)}
+        calibrated = {"temperature": json.dumps(self.temperature)} if self.temperature != 1 else {}
         return {
             "format": FORMAT,
             "format_version": LABELS_VERSION if self.task == "multi-label" else FORMAT_VERSION,
@@ -167,6 +171,7 @@ class ModelMetadata:
             "training": json.dumps(dict(self.training)),
             "versions": json.dumps(dict(self.versions)),
             **labels,
+            **calibrated,
             **note,
         }
 
@@ -205,13 +210,13 @@ class ModelMetadata:
             raise ModelFileError("its class names are fewer than two, or not all different")
         if model.one_logit and len(model.class_names) != 2:
             raise ModelFileError(f"it has one logit, but {len(model.class_names)} classes")
-        model._check_labels()
+        model._check_probabilities()
         if not 0 < model.base_classes <= MAX_CLASSES:
             raise ModelFileError(f"its base_classes {format_value(model.base_classes)} are not 1 to {MAX_CLASSES:,}")
         return model
 
-    def _check_labels(self) -> None:
-        """Refuse a task or thresholds that contradict the rest.
+    def _check_probabilities(self) -> None:
+        """Refuse a task, thresholds or a temperature that contradict the rest.
 
         Raises:
             ModelFileError: They do.
@@ -222,6 +227,8 @@ class ModelMetadata:
             raise ModelFileError(f"it has {len(self.thresholds)} thresholds, but {len(self.class_names)} classes")
         if not all(0 <= threshold <= 1 for threshold in self.thresholds):
             raise ModelFileError("its thresholds are not from 0 to 1")
+        if not 0 < self.temperature < math.inf:
+            raise ModelFileError(f"its temperature {format_value(self.temperature)} is not a positive number")
 
 
 def save_model(path: Path, state: Mapping[str, torch.Tensor], metadata: ModelMetadata) -> None:

@@ -31,6 +31,9 @@ def test_rebuild_network_has_the_same_keys(head: str):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    rebuilt = rebuild_network(resolve_arch("torchvision:resnet18"), 3, head, network.base_classes, network.input_spec)
+    rebuilt, head_modules = rebuild_network(
+        resolve_arch("torchvision:resnet18"), 3, head, network.base_classes, network.input_spec
+    )
     assert torch.equal(torch.rand(1), expected)
+    assert head_modules == network.head_modules
     rebuilt.load_state_dict(network.module.state_dict(), strict=True)

@@ -26,7 +26,7 @@ def network(name: str, head: Head, classes: int) -> BuiltModel:
 def test_network_with_any_head_can_be_saved_rebuilt_and_gives_the_same_logits(name: str, head: Head, classes: int):
     built = network(name, head, classes)
     spec = built.input_spec
-    again = rebuild_network(built.arch, classes, head, built.base_classes, spec).eval()
+    again = rebuild_network(built.arch, classes, head, built.base_classes, spec)[0].eval()
     assert again.load_state_dict(built.module.state_dict(), strict=True)
     images = torch.rand(2, spec.channels, spec.height, spec.width, generator=torch.Generator().manual_seed(classes))
     with torch.inference_mode():

@@ -9,7 +9,8 @@ from tl_toolkit.events import EvalRecord
 from tl_toolkit.features.batches import EvalFeatures
 from tl_toolkit.training.averaging import averaged, update_average
 from tl_toolkit.training.device import select_device
-from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, evaluate_batches, fit
+from tl_toolkit.training.evaluation import evaluate_batches
+from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, fit
 from tl_toolkit.training.losses import Criterion
 
 

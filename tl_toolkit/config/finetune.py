@@ -260,6 +260,7 @@ class FinetuneConfig:
     )
     out: str | None = _output(None, "Folder of the run; it must not exist.", default_help="runs/DATE-ARCH-DATA")
     tensorboard: bool = _output(False, "Write TensorBoard event files into the run folder.")
+    report: bool = _output(True, "Write report.html into the run folder: results, curves, mistakes, data.")
     save: tuple[str, ...] = _output(
         (), "Also write the model in another format, as `tl export` does; repeatable.", choices=choices.save_formats
     )
@@ -365,7 +366,7 @@ class FinetuneConfig:
 
     def to_resume(self) -> dict[str, Any]:
         """Return `to_dict` without the settings that may change on resume; the rest determines the weights."""
-        free = RESUMABLE | {"feature_cache", "cache_size", "strict", "download", "save", "tensorboard"}
+        free = RESUMABLE | {"feature_cache", "cache_size", "strict", "download", "save", "tensorboard", "report"}
         return {name: value for name, value in self.to_dict().items() if name not in free}
 
     def to_yaml(self) -> str:

@@ -10,7 +10,7 @@ from tl_toolkit.sampling.division import DividedBatches, DividedOrder
 from tl_toolkit.sampling.order import epoch_order
 from tl_toolkit.sampling.rng import seed_from
 from tl_toolkit.system.processes import gather
-from tl_toolkit.training.loop import Batches
+from tl_toolkit.training.evaluation import Batches
 
 PROBE_BATCH = 256
 """Batch size of a head alone: smaller batches give a Linear too little work."""

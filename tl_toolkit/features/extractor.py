@@ -31,7 +31,8 @@ from tl_toolkit.sampling.division import WHOLE, DealtBatches, DividedBatches, Di
 from tl_toolkit.system.processes import anywhere, broadcast, gather, is_first, world
 from tl_toolkit.text import join_names, named
 from tl_toolkit.training.device import DeviceSetup
-from tl_toolkit.training.loop import Prepare, as_training_error
+from tl_toolkit.training.evaluation import Prepare
+from tl_toolkit.training.failures import as_training_error
 
 BATCH = 32
 """Larger batches are no faster on a CPU and take more memory."""

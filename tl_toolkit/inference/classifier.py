@@ -84,12 +84,16 @@ class ImageClassifier:
         module: The plain torchvision or timm network, in eval mode.
         metadata: The metadata of its model file.
         compute: Its device and precision.
+        head_modules: Names of the modules of its head; empty where they are not known.
     """
 
-    def __init__(self, module: nn.Module, metadata: ModelMetadata, compute: DeviceSetup) -> None:
+    def __init__(
+        self, module: nn.Module, metadata: ModelMetadata, compute: DeviceSetup, head_modules: tuple[str, ...] = ()
+    ) -> None:
         self.module = compute.place(module).eval()
         self.metadata = metadata
         self.compute = compute
+        self.head_modules = head_modules
         self._to_pixels = EvalTransform(metadata.input_spec)
         self.normalize = Normalize(metadata.input_spec).to(compute.device)
 
@@ -126,7 +130,12 @@ class ImageClassifier:
         if not 0 <= threshold <= 1:
             raise UsageError(f"{named('threshold')} is a probability from 0 to 1, not {threshold:g}.")
         metadata = dataclasses.replace(self.metadata, thresholds=(threshold,) * len(self.class_names))
-        return ImageClassifier(self.module, metadata, self.compute)
+        return ImageClassifier(self.module, metadata, self.compute, self.head_modules)
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The first module of the head, whose inputs are the features of an image; None where it is not known."""
+        return self.module.get_submodule(self.head_modules[0]) if self.head_modules else None
 
     @property
     def input_spec(self) -> InputSpec:

@@ -45,8 +45,12 @@ def load(
     kind = kind_of(file)
     if kind is None:
         raise _no_model(file)
-    module, metadata = _read(file) if kind == "safetensors" else _read_full_model(file, trust)
-    return ImageClassifier(module, metadata, select_device(device, precision, module))
+    if kind == "safetensors":
+        module, metadata, head_modules = _read(file)
+    else:
+        module, metadata = _read_full_model(file, trust)
+        head_modules = ()
+    return ImageClassifier(module, metadata, select_device(device, precision, module), head_modules)
 
 
 def find_model_file(path: str | Path) -> Path:
@@ -95,13 +99,13 @@ def _no_model(file: Path) -> ToolkitError:
     return UsageError(f"{file} is {what}, not a model. {instead}")
 
 
-def _read(file: Path) -> tuple[nn.Module, ModelMetadata]:
-    """Build a network by the metadata of a safetensors file, with its weights."""
+def _read(file: Path) -> tuple[nn.Module, ModelMetadata, tuple[str, ...]]:
+    """Build a network by the metadata of a safetensors file, with its weights; return the names of its head too."""
     weights = read_weights(file)  # First: this finds any damage, which reading the metadata would report wrongly.
     metadata = read_metadata(file)
     if metadata.head not in get_args(Head):
         raise ModelFileError(f"{file} has a head {format_value(metadata.head)}; expected {', '.join(get_args(Head))}.")
-    module = rebuild_network(
+    module, head_modules = rebuild_network(
         resolve_arch(metadata.architecture, metadata.arch_options),
         metadata.outputs,
         metadata.head,  # type: ignore[arg-type]  # checked above
@@ -112,7 +116,7 @@ def _read(file: Path) -> tuple[nn.Module, ModelMetadata]:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ModelFileError(f"{file} does not fit {metadata.architecture}, which its header names: {error}") from error
-    return module, metadata
+    return module, metadata, head_modules
 
 
 def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata]:

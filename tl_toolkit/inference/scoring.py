@@ -20,8 +20,9 @@ from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.metrics.base import Scores, Thresholds
+from tl_toolkit.metrics.predictions import PredictionKeeper
 from tl_toolkit.text import join_names, plural
-from tl_toolkit.training.loop import evaluate_batches
+from tl_toolkit.training.evaluation import evaluate_batches
 from tl_toolkit.training.losses import Criterion
 
 MAX_NAMED = 10
@@ -30,7 +31,13 @@ MAX_NAMED = 10
 BATCH = 64
 
 
-def score(model: ImageClassifier, samples: Samples, workers: int | None, thresholds: Thresholds = None) -> Scores:
+def score(
+    model: ImageClassifier,
+    samples: Samples,
+    workers: int | None,
+    thresholds: Thresholds = None,
+    keeper: PredictionKeeper | None = None,
+) -> Scores:
     """Compute loss and metrics of a model on samples whose targets are the model's own.
 
     Args:
@@ -38,6 +45,7 @@ def score(model: ImageClassifier, samples: Samples, workers: int | None, thresho
         samples: The images.
         workers: Worker processes that decode; None for the default.
         thresholds: In place of the model's own; see `Metric`.
+        keeper: Receives logits, targets and features.
     """
     dataset = eval_images(samples, model.input_spec)
     loader = dealt_eval_loader(dataset, BATCH, default_num_workers(len(dataset)) if workers is None else workers)
@@ -55,6 +63,9 @@ def score(model: ImageClassifier, samples: Samples, workers: int | None, thresho
             Criterion(model.metadata.loss),
             task=model.task,
             thresholds=model.thresholds if thresholds is None else thresholds,
+            temperature=model.metadata.temperature,
+            keeper=keeper,
+            head=model.head,
         )
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
@@ -43,12 +43,14 @@ class Metric(ABC):
             (N, classes), for "multi-label" of 0 and 1, for "soft" of shares.
         thresholds: Of multi-label data, the probability from which an image is given each label (classes), or a rule
             that chooses it from the logits and labels of the whole split; None for 0.5.
+        temperature: What logits are divided by before they become probabilities; see `training/calibration.py`.
     """
 
     label: ClassVar[str]
     format: ClassVar[Literal["percent", "number", "count"]] = "percent"
     tasks: ClassVar[tuple[Task, ...]] = ("multi-class",)
     thresholds: Thresholds = None
+    temperature: float = 1.0
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self.classes = classes
@@ -129,12 +131,14 @@ class Scores:
         loss: Mean loss, without label smoothing.
         values: Values of the task's metrics by name; None for a metric that does not apply.
         task: The task of the targets.
+        intervals: 95 % confidence intervals (low, high) of metrics that are one number, by name.
     """
 
     images: int
     loss: float
     values: Mapping[str, Value]
     task: Task = "multi-class"
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -167,6 +171,7 @@ class ScoreMeter:
         metrics: Names of metrics; those of other tasks are left out.
         task: The task of the targets.
         thresholds: See `Metric`.
+        temperature: See `Metric`.
     """
 
     def __init__(
@@ -176,6 +181,7 @@ class ScoreMeter:
         metrics: Iterable[str] = METRICS,
         task: Task = "multi-class",
         thresholds: Thresholds = None,
+        temperature: float = 1.0,
     ) -> None:
         self._images = 0
         self._loss = loss_sum(device)
@@ -186,7 +192,7 @@ class ScoreMeter:
         self._sources = {kind: kind(classes, device) for kind in sources}
         self._updated = [metric for metric in (*self._metrics.values(), *self._sources.values()) if metric]
         for metric in self._updated:
-            metric.thresholds = thresholds
+            metric.thresholds, metric.temperature = thresholds, temperature
 
     def update(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Add a batch: its mean loss, and logits and targets as in `Metric.update`."""

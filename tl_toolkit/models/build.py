@@ -63,8 +63,13 @@ def build_network(
     return BuiltModel(**vars(backbone), arch=arch, head=head, head_modules=head_modules)
 
 
-def rebuild_network(arch: Arch, outputs: int, head: Head, base_classes: int, spec: InputSpec) -> nn.Module:
+def rebuild_network(
+    arch: Arch, outputs: int, head: Head, base_classes: int, spec: InputSpec
+) -> tuple[nn.Module, tuple[str, ...]]:
     """Build the same network as `build_network` without weights, to load a saved model into.
+
+    Returns:
+        The network, and the names of the modules of its head.
 
     Raises:
         ModelError: The network cannot have this head or input.
@@ -72,8 +77,8 @@ def rebuild_network(arch: Arch, outputs: int, head: Head, base_classes: int, spe
     with torch.random.fork_rng(devices=()), _uninitialized():
         module = build_backbone(arch, base_classes, spec)
         adapt_first_conv(module, spec.channels)
-        attach_head(module, arch, head, outputs)
-    return module
+        head_modules = attach_head(module, arch, head, outputs)
+    return module, head_modules
 
 
 @contextlib.contextmanager

@@ -249,13 +249,16 @@ def _train_and_save(
                 folder, context, plan.metadata, threads.count, stop, sinks, checkpoint, budget.is_spent
             )
             features = _train(plan, threads, recorder, stop, folder, budget, checkpoint)
-            model = ImageClassifier(context.network.module, plan.metadata, context.setup)
-            val = score_val(model, splits.val, features, workers, context.callback)
+            network = context.network
+            model = ImageClassifier(network.module, plan.metadata, context.setup, network.head_modules)
+            val, of_val = score_val(model, splits.val, features, workers, context.callback)
             refitted = can_refit(context, plan.stages[0], recorder.best_record.stage)
             if refitted:  # val is scored before the refit, since the head then learns from it.
                 refit_head(context, plan.stages[0])
-            test = score_split(model, "test", splits.test, features, workers) if splits.test else None
-            scores = RunScores(val, test, refitted)
+            test, predictions = None, {"val": of_val}
+            if splits.test:
+                test, predictions["test"] = score_split(model, "test", splits.test, features, workers)
+            scores = RunScores(val, test, refitted, predictions)
             summary: dict[str, Any] = {}
             with together():
                 if is_first():

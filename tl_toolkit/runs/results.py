@@ -16,6 +16,7 @@ from tl_toolkit.export.weights import export
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE
 from tl_toolkit.metrics.base import SCORE_OF, Scores
+from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.model_file import save_model
 from tl_toolkit.report.curves import Curve, draw_curves
 from tl_toolkit.report.sample_images import sample_images
@@ -26,6 +27,7 @@ from tl_toolkit.runs.folder import (
     TENSORBOARD_FOLDER,
     write_bad_images,
 )
+from tl_toolkit.runs.predictions_file import PREDICTIONS_FILE, save_predictions
 from tl_toolkit.runs.recorder import RunRecorder
 from tl_toolkit.runs.summary import write_summary
 from tl_toolkit.stages.context import RunContext
@@ -47,11 +49,13 @@ class RunScores:
         val: Scores on val.
         test: Scores on test, if the data has one.
         refit_on_val: Whether the head was then solved on train and val together.
+        predictions: What the model gives for the images of val, before that, and of test.
     """
 
     val: Scores
     test: Scores | None
     refit_on_val: bool
+    predictions: Mapping[str, Predictions]
 
 
 def save_results(
@@ -86,7 +90,7 @@ def save_results(
     summary = _summarize(context, folder, recorder, scores, seen, threads)
     metrics = {key: summary[key] for key in METRICS[context.task]}
     model.metadata = dataclasses.replace(model.metadata, metrics=metrics, split_note=note)
-    _write_files(context, folder, model, summary, recorder.records)
+    _write_files(context, folder, model, summary, recorder.records, scores.predictions)
     return summary
 
 
@@ -127,6 +131,8 @@ def _summarize(
         **seen,
         **{f"val_{name}": value for name, value in val.items()},
         **{f"test_{name}": test.get(name) for name in val},
+        "val_intervals": {name: list(both) for name, both in scores.val.intervals.items()},
+        "test_intervals": {name: list(both) for name, both in scores.test.intervals.items()} if scores.test else None,
         **_class_accuracy(context.task, test or val),
         "best_stage": best.stage,
         "best_epoch": best.epoch,
@@ -172,7 +178,12 @@ def _show_on_board(board: TensorBoard, model: ImageClassifier, context: RunConte
 
 
 def _write_files(
-    context: RunContext, folder: Path, model: ImageClassifier, summary: dict[str, Any], records: list[EvalRecord]
+    context: RunContext,
+    folder: Path,
+    model: ImageClassifier,
+    summary: dict[str, Any],
+    records: list[EvalRecord],
+    predictions: Mapping[str, Predictions],
 ) -> None:
     """Write the model and what explains it; summary.json comes last, since a run that has it is finished."""
     config, splits = context.config, context.splits
@@ -187,6 +198,8 @@ def _write_files(
         path = folder / export_format(form).file
         export(model.module, model.metadata, form, path, replace=True)
         report(path, f"the best weights as a {form}")
+    if save_predictions(folder, predictions, model.class_names):
+        report(folder / PREDICTIONS_FILE, "logits and targets of val and test")
     if excluded := [*splits.bad, *splits.dropped]:
         report(write_bad_images(folder, excluded), "the images that were left out")
     draw_curves([Curve(f"{summary['arch']} on {summary['data']}", records)], folder / CURVES_FILE)

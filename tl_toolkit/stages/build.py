@@ -21,7 +21,8 @@ from tl_toolkit.stages.context import RunContext
 from tl_toolkit.stages.images import EVAL_BATCH
 from tl_toolkit.system.processes import world
 from tl_toolkit.training.divided import mean_of_each_gradient
-from tl_toolkit.training.loop import Batches, Prepare, Stage
+from tl_toolkit.training.evaluation import Batches, Prepare
+from tl_toolkit.training.loop import Stage
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import LBFGS, make_optimizer
 from tl_toolkit.training.plan import StageConfig, ema_decay, norm_is_frozen, plan_minibatch_probe, warmup_share

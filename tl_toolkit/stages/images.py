@@ -13,7 +13,7 @@ from tl_toolkit.events import Callback, TaskProgress
 from tl_toolkit.features.extractor import ImagePipeline
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.training.device import DeviceSetup
-from tl_toolkit.training.loop import as_training_error
+from tl_toolkit.training.failures import as_training_error
 
 EVAL_BATCH = 64
 IN_MEMORY_SIDE, IN_MEMORY_BYTES = 64, 2**28

@@ -110,15 +110,15 @@ def mean_of_each_gradient(
 
 def results_in_order(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    compute: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    compute: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]],
+) -> Iterator[tuple[torch.Tensor, ...]]:
     """Yield the results of all batches in order, in every process, whichever computes them.
 
     A batch is computed as a whole, as in one process, and each sample once.
 
     Args:
         batches: Inputs and targets; `DealtBatches` if every process computes some of them.
-        compute: Returns logits and targets of a batch.
+        compute: Returns logits and targets of a batch, and what else is needed of it.
     """
     if not isinstance(batches, DealtBatches):
         for inputs, targets in batches:
@@ -129,5 +129,4 @@ def results_in_order(
         computed = compute(*next(own)) if first + here.rank < batches.count else None
         for result in gather(tuple(part.cpu() for part in computed) if computed else None):
             if result:
-                logits, targets = result
-                yield logits, targets
+                yield result

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +15,20 @@ from torch.optim.lr_scheduler import LRScheduler
 from tl_toolkit.config.choices import Task
 from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import EvalRecord, Record, StepRecord, TrainingProgress
-from tl_toolkit.metrics.base import METRICS, ScoreMeter, Scores, Thresholds, Value
+from tl_toolkit.metrics.base import Value
 from tl_toolkit.metrics.meter import Meter
 from tl_toolkit.system.processes import broadcast, is_first
 from tl_toolkit.text import named
 from tl_toolkit.training.averaging import averaged, update_average
-from tl_toolkit.training.divided import divided_step, results_in_order
+from tl_toolkit.training.divided import divided_step
+from tl_toolkit.training.evaluation import Batches, Prepare, evaluate_batches
+from tl_toolkit.training.failures import as_training_error
 from tl_toolkit.training.layers import is_batch_norm
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixing
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
-Prepare = Callable[[torch.Tensor], torch.Tensor]
-"""Turns a batch of a loader, on the device, into a network's input."""
 
 StepResult = tuple[torch.Tensor, torch.Tensor, torch.Tensor] | Meter
 """Loss, logits and targets of a step, or what was counted of a divided one."""
@@ -271,48 +269,6 @@ def _number(value: Value) -> float | None:
     return value
 
 
-@torch.inference_mode()
-def evaluate_batches(
-    module: nn.Module,
-    batches: Batches,
-    prepare: Prepare,
-    classes: int,
-    device: torch.device,
-    criterion: Criterion,
-    metrics: Iterable[str] = METRICS,
-    task: Task = "multi-class",
-    thresholds: Thresholds = None,
-) -> Scores:
-    """Evaluate a module on labelled batches, in eval mode.
-
-    Args:
-        module: Returns logits (N, classes), or (N, 1) for two classes.
-        batches: Inputs and targets.
-        prepare: Turns a batch into the module's input.
-        classes: Number of classes.
-        device: Where the module is.
-        criterion: The loss.
-        metrics: Names of the metrics to compute; by default all.
-        task: What the targets are.
-        thresholds: See `Metric`.
-
-    Raises:
-        TrainingError: A step failed.
-    """
-    module.eval()
-    meter = ScoreMeter(classes, device, metrics, task, thresholds)
-
-    def compute(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        targets = targets.to(device, non_blocking=True)
-        return module(prepare(inputs.to(device, non_blocking=True))).float(), targets
-
-    with as_training_error("evaluation"):
-        for logits, targets in results_in_order(batches, compute):
-            logits, targets = logits.to(device), targets.to(device)  # Another process computed them on its own.
-            meter.update(criterion(logits, targets), logits, targets)
-    return meter.compute()
-
-
 def _train_epoch(stage: Stage, accelerator: "Accelerator", progress: StageProgress, epoch: int) -> Iterator[StepResult]:
     """Train for an epoch, or for what remains of it.
 
@@ -394,24 +350,6 @@ def _compute_finite(meter: Meter, stage: str, epoch: int) -> tuple[float, float]
     loss, accuracy = meter.compute()
     _check_finite(loss, stage, epoch)
     return loss, accuracy
-
-
-@contextlib.contextmanager
-def as_training_error(stage: str) -> Iterator[None]:
-    """Within the block, turn errors of torch and its worker processes into a TrainingError with advice."""
-    try:
-        yield
-    except (RuntimeError, ValueError) as error:
-        raise TrainingError(_why_step_failed(stage, error)) from error
-
-
-def _why_step_failed(stage: str, error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if "DataLoader worker" in lines[0]:  # The worker's own error is the last line of its traceback.
-        return f"The {stage} stage cannot continue: {lines[-1].partition('Error: ')[2]}"
-    less = f" A smaller {named('batch_size')} or {named('image_size')} needs less."
-    advice = less if "memory" in lines[0].lower() else ""
-    return f"A step of the {stage} stage failed: {lines[0]}{advice}"
 
 
 def _check_finite(loss: float, stage: str, epoch: int) -> None:

@@ -101,7 +101,7 @@ def _model_file() -> bytes:
     from tl_toolkit.models.build import rebuild_network
 
     torch.manual_seed(0)
-    network = rebuild_network(resolve_arch("lenet5"), 3, "swap", 10, _card().input_spec)
+    network, _ = rebuild_network(resolve_arch("lenet5"), 3, "swap", 10, _card().input_spec)
     return save(network.state_dict(), _card().to_metadata())
 
 

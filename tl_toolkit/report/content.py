@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tl_toolkit.metrics.calibration import ReliabilityBin
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -72,17 +74,6 @@ class Confusion:
     counts: Mapping[tuple[int, int], int]
     images: Mapping[tuple[int, int], Sequence[ShownImage]]
     pairs: Sequence[tuple[str, str, int]]
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Images whose probability of the likeliest class lies in a range: how sure the model is, and how often right."""
-
-    low: float
-    high: float
-    images: int
-    confidence: float
-    accuracy: float
 
 
 @dataclass(frozen=True)

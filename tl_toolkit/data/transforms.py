@@ -61,6 +61,11 @@ class EvalTransform:
         cropped: Image.Image = torchvision.transforms.functional.center_crop(resized, [spec.height, spec.width])
         return _to_tensor(cropped)
 
+    def visible_share(self, image: Image.Image) -> float:
+        """Return the share of an image's area that the crop leaves."""
+        width, height = self._size_before_crop(*extent(image))
+        return min(self.spec.width, width) * min(self.spec.height, height) / (width * height)
+
     def _size_before_crop(self, width: float, height: float) -> tuple[int, int]:
         wanted_height, wanted_width = self.spec.resize_to
         if self.spec.crop == "squash":

@@ -22,6 +22,7 @@ class Predictions:
         loss: The training loss, which determines how logits become probabilities.
         task: What the targets are.
         features: What arrives at the head (N, D), float32; None if it was not kept.
+        map: The features in two dimensions (N, 2), float32; None if they were not projected.
     """
 
     logits: torch.Tensor
@@ -31,6 +32,7 @@ class Predictions:
     loss: Loss = "cross-entropy"
     task: Task = "multi-class"
     features: torch.Tensor | None = None
+    map: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -19,6 +19,8 @@ MAX_BYTES = 2**28
 """Larger logits are not kept: 10,000 images of 6,700 classes take this much, and their model a fraction of it."""
 
 PARTS = ("logits", "targets")
+MAP = "map"
+"""The features in two dimensions, which a run may lack: models whose head is not known, and earlier versions."""
 
 
 def save_predictions(folder: Path, predictions: Mapping[str, Predictions], class_names: Sequence[str]) -> bool:
@@ -38,6 +40,7 @@ def save_predictions(folder: Path, predictions: Mapping[str, Predictions], class
     if sum(each.logits.nbytes for each in predictions.values()) > MAX_BYTES:
         return False
     tensors = {f"{split}.{part}": getattr(each, part) for split, each in predictions.items() for part in PARTS}
+    tensors |= {f"{split}.{MAP}": each.map for split, each in predictions.items() if each.map is not None}
     of_any = next(iter(predictions.values()))
     splits = {
         split: {
@@ -86,4 +89,7 @@ def _of_split(
     contents = [bytes.fromhex(text) if text else None for text in noted["contents"]]
     if not len(logits) == len(targets) == len(names) == len(contents):
         raise ValueError(f"{split} has {len(logits)} logits, {len(targets)} targets and {len(names)} names")
-    return Predictions(logits, targets, names, contents, loss, task)
+    points = tensors.get(f"{split}.{MAP}")
+    if points is not None and tuple(points.shape) != (len(logits), 2):
+        raise ValueError(f"{split} has {len(logits)} logits and a map of shape {tuple(points.shape)}")
+    return Predictions(logits, targets, names, contents, loss, task, map=points)

@@ -1,0 +1,73 @@
+"""A map of features in two dimensions, in which images that look alike to a network lie close together."""
+
+from typing import Literal
+
+import torch
+
+from tl_toolkit.errors import UsageError
+
+Projection = Literal["pca", "umap"]
+
+SEED = 0
+SAMPLE = 5_000
+"""Images that the axes are found on; all are projected."""
+
+NEIGHBOURS = 15
+"""umap-learn's default: of how many neighbours each image keeps the distances."""
+
+
+def project(features: torch.Tensor, method: Projection = "pca") -> torch.Tensor:
+    """Return features in two dimensions.
+
+    Args:
+        features: (N, D), of any floating-point type.
+        method: "pca", the two directions of the largest variance; or "umap", which keeps neighbours together (McInnes
+            et al. 2018, arXiv:1802.03426).
+
+    Returns:
+        Coordinates (N, 2), float32, on the CPU. Rows that are not finite are NaN.
+
+    Raises:
+        UsageError: umap-learn is not installed.
+    """
+    rows = features.detach().float().cpu().flatten(1)
+    finite = rows.isfinite().all(dim=1)
+    points = torch.full((len(rows), 2), torch.nan)
+    points[finite] = _umap(rows[finite]) if method == "umap" else _pca(rows[finite])
+    return points
+
+
+def _pca(rows: torch.Tensor) -> torch.Tensor:
+    """Return the coordinates on the first two principal axes; each axis points to where its largest entry is positive.
+
+    Args:
+        rows: Finite features (N, D).
+    """
+    points = torch.zeros(len(rows), 2)
+    if len(rows) < 2 or not rows.shape[1]:
+        return points
+    centered = rows.double() - rows.double().mean(dim=0)
+    sample = centered[:: -(-len(centered) // SAMPLE)]
+    axes = torch.linalg.svd(sample, full_matrices=False).Vh[:2]
+    largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
+    axes = axes * torch.where(largest < 0, -1.0, 1.0)
+    points[:, : len(axes)] = (centered @ axes.T).float()
+    return points
+
+
+def _umap(rows: torch.Tensor) -> torch.Tensor:
+    """Return the coordinates that UMAP gives.
+
+    Args:
+        rows: Finite features (N, D).
+    """
+    try:
+        import umap
+    except ImportError as error:
+        raise UsageError(
+            "A map by UMAP needs umap-learn: pip install 'tl_toolkit[umap]'. PCA needs nothing."
+        ) from error
+    if len(rows) <= NEIGHBOURS:  # Too few to have neighbours.
+        return _pca(rows)
+    reducer = umap.UMAP(n_components=2, n_neighbors=NEIGHBOURS, random_state=SEED, n_jobs=1)
+    return torch.from_numpy(reducer.fit_transform(rows.numpy())).float()

@@ -66,6 +66,7 @@ def score(
             temperature=model.metadata.temperature,
             keeper=keeper,
             head=model.head,
+            intervals=True,
         )
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from tl_toolkit.metrics.base import Metric
+from tl_toolkit.metrics.intervals import Interval, wilson
 from tl_toolkit.metrics.logits import predicted_classes, true_classes
 
 
@@ -29,3 +30,7 @@ class Accuracy(Metric):
     def compute(self) -> float:
         """Return the share over all batches."""
         return int(self._correct) / self._images
+
+    def interval(self) -> Interval:
+        """Return the interval of the share."""
+        return wilson(int(self._correct), self._images)

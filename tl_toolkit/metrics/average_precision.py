@@ -2,7 +2,12 @@
 
 import math
 
+from tl_toolkit.config.choices import Task
+from tl_toolkit.metrics.base import Derived, Metric
+from tl_toolkit.metrics.class_scores import ClassScores
+from tl_toolkit.metrics.intervals import Interval, share_interval
 from tl_toolkit.metrics.label_scores import LabelMetric, LabelScores
+from tl_toolkit.metrics.one_vs_rest import mean_of_known
 
 
 class AveragePrecision(LabelMetric):
@@ -15,15 +20,36 @@ class AveragePrecision(LabelMetric):
         return source.average_precision
 
 
-class MeanAveragePrecision(LabelMetric):
-    """Mean of the average precision over the labels that have images, each label counting the same."""
+class MeanAveragePrecision(Derived[LabelScores | ClassScores]):
+    """Mean of the average precision over the labels or classes that have images, each counting the same.
+
+    Of classes, each is ranked against the rest by its probability; one that no image has, or all, is left out.
+    """
 
     label = "mAP"
+    tasks = ("multi-label", "multi-class")
+    source = LabelScores
 
-    def derive(self, source: LabelScores) -> float | None:
-        """Return the mean; None if no image has a label."""
+    @classmethod
+    def source_of(cls, task: Task) -> type[Metric]:
+        """Return what keeps the scores of a task."""
+        return LabelScores if task == "multi-label" else ClassScores
+
+    def derive(self, source: LabelScores | ClassScores) -> float | None:
+        """Return the mean; None if there is nothing to rank."""
+        if isinstance(source, ClassScores):
+            return mean_of_known(source.ranks.average_precision)
         known = [value for value in source.average_precision if value is not None]
         return math.fsum(known) / len(known) if known else None
+
+    def derive_interval(self, source: LabelScores | ClassScores) -> Interval | None:
+        """Return the interval from the standard error."""
+        value = self.derive(source)
+        if isinstance(source, ClassScores):
+            variance = source.ranks.average_precision_variance
+        else:
+            variance = (label_precision_error(source) or 0.0) ** 2
+        return None if value is None else share_interval(value, variance, source.images)
 
 
 class MeanAveragePrecisionError(LabelMetric):
@@ -37,6 +63,11 @@ class MeanAveragePrecisionError(LabelMetric):
 
     def derive(self, source: LabelScores) -> float | None:
         """Return the standard error; None if no image has a label."""
-        pairs = zip(source.average_precision, source.counts[2].tolist(), strict=True)
-        variances = [value * (1 - value) / count for value, count in pairs if value is not None]
-        return math.sqrt(max(0.0, math.fsum(variances))) / len(variances) if variances else None
+        return label_precision_error(source)
+
+
+def label_precision_error(source: LabelScores) -> float | None:
+    """Return the standard error of the mean over the labels; None if no image has a label."""
+    pairs = zip(source.average_precision, source.counts[2].tolist(), strict=True)
+    variances = [value * (1 - value) / count for value, count in pairs if value is not None]
+    return math.sqrt(max(0.0, math.fsum(variances))) / len(variances) if variances else None

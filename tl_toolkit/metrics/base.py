@@ -1,13 +1,14 @@
 """The seam of metrics: what a metric is, their registry, and the scores of one pass that computes them all."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 
-from tl_toolkit.config.choices import Task
+from tl_toolkit.config.choices import Loss, Task
+from tl_toolkit.metrics.intervals import Interval, mean_interval
 from tl_toolkit.metrics.meter import loss_sum
 from tl_toolkit.registry import Registry
 
@@ -39,18 +40,22 @@ class Metric(ABC):
     Attributes:
         label: Heading of its row or column in `tl evaluate`.
         format: "percent" for a share, "count" for a whole number, else "number".
+        in_table: Whether `tl evaluate` shows it in the terminal; JSON and CSV have all metrics.
         tasks: The tasks whose targets it takes: class indices (N) of "multi-class" data; of the others rows
             (N, classes), for "multi-label" of 0 and 1, for "soft" of shares.
         thresholds: Of multi-label data, the probability from which an image is given each label (classes), or a rule
             that chooses it from the logits and labels of the whole split; None for 0.5.
         temperature: What logits are divided by before they become probabilities; see `training/calibration.py`.
+        loss: The training loss, which determines how logits become probabilities.
     """
 
     label: ClassVar[str]
     format: ClassVar[Literal["percent", "number", "count"]] = "percent"
+    in_table: ClassVar[bool] = True
     tasks: ClassVar[tuple[Task, ...]] = ("multi-class",)
     thresholds: Thresholds = None
     temperature: float = 1.0
+    loss: Loss = "cross-entropy"
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self.classes = classes
@@ -74,6 +79,10 @@ class Metric(ABC):
     def compute(self) -> Value:
         """Return the value over all batches, a tuple where each class has its own."""
 
+    def interval(self) -> Interval | None:
+        """Return the 95 % confidence interval of a value that is one number (low, high); by default none."""
+        return None
+
 
 SourceMetric = TypeVar("SourceMetric", bound=Metric)
 
@@ -87,6 +96,11 @@ class Derived(Metric, Generic[SourceMetric]):
 
     source: ClassVar[type[Metric]]
 
+    @classmethod
+    def source_of(cls, task: Task) -> type[Metric]:  # noqa: ARG003  # for subclasses
+        """Return the other metric for the targets of a task."""
+        return cls.source
+
     def update(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Leave the batch to the other metric."""
 
@@ -98,6 +112,10 @@ class Derived(Metric, Generic[SourceMetric]):
     def derive(self, source: SourceMetric) -> Value:
         """Return the value, from the other metric."""
 
+    def derive_interval(self, source: SourceMetric) -> Interval | None:  # noqa: ARG002  # for subclasses
+        """Return the 95 % confidence interval of a value that is one number; by default none."""
+        return None
+
 
 METRICS: Registry[type[Metric]] = Registry(
     "metric",
@@ -105,11 +123,25 @@ METRICS: Registry[type[Metric]] = Registry(
     {
         "accuracy": "tl_toolkit.metrics.accuracy:Accuracy",
         "top5_accuracy": "tl_toolkit.metrics.top5_accuracy:Top5Accuracy",
-        "class_accuracy": "tl_toolkit.metrics.class_accuracy:ClassAccuracy",
+        "balanced_accuracy": "tl_toolkit.metrics.class_counts:MacroRecall",
+        "macro_precision": "tl_toolkit.metrics.class_counts:MacroPrecision",
+        "macro_recall": "tl_toolkit.metrics.class_counts:SameAsBalancedAccuracy",
         "mean_average_precision": "tl_toolkit.metrics.average_precision:MeanAveragePrecision",
         "mean_average_precision_error": "tl_toolkit.metrics.average_precision:MeanAveragePrecisionError",
         "micro_f1": "tl_toolkit.metrics.label_counts:MicroF1",
-        "macro_f1": "tl_toolkit.metrics.label_counts:MacroF1",
+        "macro_f1": "tl_toolkit.metrics.class_counts:MacroF1",
+        "weighted_precision": "tl_toolkit.metrics.class_counts:WeightedPrecision",
+        "weighted_recall": "tl_toolkit.metrics.class_counts:WeightedRecall",
+        "weighted_f1": "tl_toolkit.metrics.class_counts:WeightedF1",
+        "roc_auc": "tl_toolkit.metrics.roc_auc:RocAuc",
+        "calibration_error": "tl_toolkit.metrics.probability_errors:CalibrationError",
+        "brier_score": "tl_toolkit.metrics.probability_errors:BrierScore",
+        "class_images": "tl_toolkit.metrics.class_counts:ClassImages",
+        "class_precision": "tl_toolkit.metrics.class_counts:ClassPrecision",
+        "class_accuracy": "tl_toolkit.metrics.class_accuracy:ClassAccuracy",
+        "class_f1": "tl_toolkit.metrics.class_counts:ClassF1",
+        "class_roc_auc": "tl_toolkit.metrics.roc_auc:ClassRocAuc",
+        "class_average_precision": "tl_toolkit.metrics.roc_auc:ClassAveragePrecision",
         "subset_accuracy": "tl_toolkit.metrics.subset_accuracy:SubsetAccuracy",
         "label_images": "tl_toolkit.metrics.label_counts:LabelImages",
         "average_precision": "tl_toolkit.metrics.average_precision:AveragePrecision",
@@ -131,7 +163,8 @@ class Scores:
         loss: Mean loss, without label smoothing.
         values: Values of the task's metrics by name; None for a metric that does not apply.
         task: The task of the targets.
-        intervals: 95 % confidence intervals (low, high) of metrics that are one number, by name.
+        intervals: 95 % confidence intervals (low, high) of the loss and of metrics that are one number, by name; empty
+            where they were not asked for.
     """
 
     images: int
@@ -162,6 +195,10 @@ def _by_class(value: Value, class_names: Sequence[str]) -> Any:
     return {name: each for name, each in zip(class_names, value, strict=True) if each is not None}
 
 
+ImageLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Takes logits and targets and returns the loss of each image (N)."""
+
+
 class ScoreMeter:
     """Loss and metrics over the batches of a split.
 
@@ -172,6 +209,8 @@ class ScoreMeter:
         task: The task of the targets.
         thresholds: See `Metric`.
         temperature: See `Metric`.
+        loss: See `Metric`.
+        image_losses: The loss of each image; with it, the scores have intervals.
     """
 
     def __init__(
@@ -182,31 +221,53 @@ class ScoreMeter:
         task: Task = "multi-class",
         thresholds: Thresholds = None,
         temperature: float = 1.0,
+        loss: Loss = "cross-entropy",
+        image_losses: ImageLosses | None = None,
     ) -> None:
         self._images = 0
         self._loss = loss_sum(device)
         self._task = task
+        self._image_losses, self._losses = image_losses, list[torch.Tensor]()
         kinds = {name: kind for name in metrics if task in (kind := METRICS.get(name)).tasks}
         self._metrics = {name: kind(classes, device) if kind.applies(classes) else None for name, kind in kinds.items()}
-        sources = dict.fromkeys(metric.source for metric in self._metrics.values() if isinstance(metric, Derived))
-        self._sources = {kind: kind(classes, device) for kind in sources}
+        derived = [metric for metric in self._metrics.values() if isinstance(metric, Derived)]
+        self._sources = {
+            kind: kind(classes, device) for kind in dict.fromkeys(each.source_of(task) for each in derived)
+        }
         self._updated = [metric for metric in (*self._metrics.values(), *self._sources.values()) if metric]
         for metric in self._updated:
-            metric.thresholds, metric.temperature = thresholds, temperature
+            metric.thresholds, metric.temperature, metric.loss = thresholds, temperature, loss
 
     def update(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Add a batch: its mean loss, and logits and targets as in `Metric.update`."""
         self._images += len(targets)
         self._loss += loss * len(targets)
+        if self._image_losses:
+            self._losses.append(self._image_losses(logits, targets))
+            if len(self._losses) == 1:  # Logits of 0 are equal probabilities, whatever the target.
+                self._losses.insert(0, self._image_losses(torch.zeros_like(logits[:1]), targets[:1]))
         for metric in self._updated:
             metric.update(logits, targets)
 
     def compute(self) -> Scores:
         """Return the scores over all batches."""
         values = {name: self._value(metric) for name, metric in self._metrics.items()}
-        return Scores(self._images, float(self._loss) / self._images, values, self._task)
+        intervals = dict(self._intervals()) if self._image_losses else {}
+        return Scores(self._images, float(self._loss) / self._images, values, self._task, intervals)
 
     def _value(self, metric: Metric | None) -> Value:
         if isinstance(metric, Derived):
-            return metric.derive(self._sources[metric.source])
+            return metric.derive(self._sources[metric.source_of(self._task)])
         return metric.compute() if metric else None
+
+    def _intervals(self) -> Iterator[tuple[str, Interval]]:
+        """Yield the name of each figure that has an interval, and the interval."""
+        guessed, *losses = self._losses
+        yield "loss", mean_interval(torch.cat(losses), float(guessed))
+        for name, metric in self._metrics.items():
+            if isinstance(metric, Derived):
+                interval = metric.derive_interval(self._sources[metric.source_of(self._task)])
+            else:
+                interval = metric.interval() if metric else None
+            if interval:
+                yield name, interval

@@ -1,4 +1,4 @@
-"""Accuracy of each class."""
+"""Accuracy of each class, which is its recall."""
 
 import torch
 
@@ -9,7 +9,7 @@ from tl_toolkit.metrics.logits import predicted_classes
 class ClassAccuracy(Metric):
     """Share of each class's images whose likeliest class is right; None for a class without images."""
 
-    label = "accuracy"
+    label = "recall"
 
     def __init__(self, classes: int, device: torch.device) -> None:
         super().__init__(classes, device)

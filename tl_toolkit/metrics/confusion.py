@@ -18,7 +18,9 @@ def confusion_counts(predictions: Predictions) -> dict[tuple[int, int], int]:
     """
     if predictions.task == "multi-label":
         raise ValueError("Images with several labels have no confusion matrix.")
-    pairs, counts = torch.stack([predictions.true, predictions.predicted], dim=1).unique(dim=0, return_counts=True)
+    pairs, counts = torch.unique(
+        torch.stack([predictions.true, predictions.predicted], dim=1), dim=0, return_counts=True
+    )
     cells = zip(pairs.tolist(), counts.tolist(), strict=True)
     return {(true, predicted): images for (true, predicted), images in cells}
 

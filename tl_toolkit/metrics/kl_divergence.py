@@ -1,8 +1,11 @@
 """How far predicted shares are from true ones."""
 
+import math
+
 import torch
 
 from tl_toolkit.metrics.base import Metric
+from tl_toolkit.metrics.intervals import Interval, mean_interval
 from tl_toolkit.metrics.meter import loss_sum
 
 
@@ -19,13 +22,19 @@ class KLDivergence(Metric):
     def __init__(self, classes: int, device: torch.device) -> None:
         super().__init__(classes, device)
         self._total, self._images = loss_sum(device), 0
+        self._values: list[torch.Tensor] = []
 
     def update(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Add a batch."""
         surprise = torch.xlogy(targets, targets) - targets * logits.log_softmax(dim=1)
         self._total += surprise.sum()
         self._images += len(targets)
+        self._values.append(surprise.sum(dim=1))
 
     def compute(self) -> float:
         """Return the mean over all batches."""
         return float(self._total) / self._images
+
+    def interval(self) -> Interval:
+        """Return the interval of the mean."""
+        return mean_interval(torch.cat(self._values), math.log(self.classes))

@@ -2,6 +2,10 @@
 
 from abc import abstractmethod
 
+import torch
+
+from tl_toolkit.metrics.class_counts import counts_variance
+from tl_toolkit.metrics.intervals import Interval, share_interval
 from tl_toolkit.metrics.label_scores import LabelMetric, LabelScores
 
 
@@ -73,17 +77,15 @@ class MicroF1(F1):
         right, given, there = source.counts.sum(dim=1).tolist()
         return self.of_label(right, given, there)
 
+    def derive_interval(self, source: LabelScores) -> Interval | None:
+        """Return the interval from the variance over resampled images."""
+        value = self.derive(source)
+        return None if value is None else share_interval(value, counts_variance(source, _micro_f1), source.images)
 
-class MacroF1(F1):
-    """Mean F1 of the labels that have images, each label counting the same."""
 
-    label = "macro F1"
-
-    def derive(self, source: LabelScores) -> float | None:
-        """Return the mean over the labels that have images."""
-        values = [self.of_label(*counts) for counts in zip(*source.counts.tolist(), strict=True)]
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known else None
+def _micro_f1(counts: torch.Tensor) -> torch.Tensor:
+    right, given, there = counts.sum(dim=-1).unbind(-1)
+    return 2 * right / (given + there)
 
 
 class Threshold(LabelMetric):

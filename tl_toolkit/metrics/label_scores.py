@@ -5,10 +5,14 @@ import functools
 import torch
 
 from tl_toolkit.metrics.base import Derived, Metric
+from tl_toolkit.metrics.intervals import resample
 from tl_toolkit.metrics.logits import EVEN, predicted_labels
 
 CHUNK = 2**22
 """Scores that are sorted at once."""
+
+RESAMPLES = 200
+"""As many as a variance needs."""
 
 
 class LabelScores(Metric):
@@ -58,6 +62,26 @@ class LabelScores(Metric):
         logits, there = self.scores
         given = predicted_labels(logits, self.given_from)
         return torch.stack([(given & there).sum(dim=0), given.sum(dim=0), there.sum(dim=0)]).cpu()
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self.scores[1])
+
+    @functools.cached_property
+    def resampled_counts(self) -> torch.Tensor:
+        """The same of resampled images (B, 3, classes), float64."""
+        logits, there = self.scores
+        given = predicted_labels(logits, self.given_from)
+
+        def count(weights: torch.Tensor) -> torch.Tensor:
+            some = weights.float().to(logits.device)
+            width = max(1, CHUNK // len(there))
+            columns = zip(torch.split(given, width, dim=1), torch.split(there, width, dim=1), strict=True)
+            parts = [torch.stack([some @ each.float() for each in (g & t, g, t)], dim=1) for g, t in columns]
+            return torch.cat(parts, dim=2).cpu()
+
+        return resample(count, len(there), RESAMPLES)
 
     @functools.cached_property
     def average_precision(self) -> tuple[float | None, ...]:

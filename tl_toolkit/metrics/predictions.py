@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from tl_toolkit.config.choices import Loss, Task
+from tl_toolkit.errors import TrainingError
 from tl_toolkit.metrics.logits import are_right, probabilities, ranked_classes, true_classes
+from tl_toolkit.text import named, plural
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,14 @@ class Predictions:
 
 
 class PredictionKeeper:
-    """Keeps the logits and targets of a split, and what arrives at the head, batch by batch."""
+    """Keeps the logits and targets of a split, and what arrives at the head, batch by batch.
 
-    def __init__(self) -> None:
+    Args:
+        names: The path or the number of each image, for messages.
+    """
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self._names = names
         self._logits: list[torch.Tensor] = []
         self._targets: list[torch.Tensor] = []
         self._features: list[torch.Tensor] = []
@@ -71,6 +78,27 @@ class PredictionKeeper:
         self._targets.append(targets)
         if features is not None:
             self._features.append(features)
+
+    def check_finite(self) -> None:
+        """Refuse logits from which nothing can be computed.
+
+        Raises:
+            TrainingError: Some are NaN or infinite.
+        """
+        if not self._logits:
+            return
+        bad = (~torch.cat([logits.isfinite().all(dim=1) for logits in self._logits])).nonzero()[:, 0].tolist()
+        if not bad:
+            return
+        images = sum(len(logits) for logits in self._logits)
+        first = self._names[bad[0]] if self._names else f"number {bad[0] + 1}"
+        many = f"{len(bad):,} of {plural(images, 'image')}, the first of them {first}"
+        kind = "all" if len(bad) == images else "some"
+        advice = {
+            "all": "The weights are not usable: train again, perhaps with a lower learning rate.",
+            "some": f"Large weights may overflow in bf16: try {named('precision', 'fp32')}, and look at this image.",
+        }
+        raise TrainingError(f"The network gives no finite numbers (NaN or infinity) for {many}. {advice[kind]}")
 
     def predictions(
         self, names: Sequence[str], contents: Sequence[bytes | None], loss: Loss, task: Task

@@ -1,5 +1,6 @@
 """Share of the images whose labels are all right."""
 
+from tl_toolkit.metrics.intervals import Interval, wilson
 from tl_toolkit.metrics.label_scores import LabelMetric, LabelScores
 from tl_toolkit.metrics.logits import predicted_labels
 
@@ -14,6 +15,13 @@ class SubsetAccuracy(LabelMetric):
 
     def derive(self, source: LabelScores) -> float:
         """Return the share."""
+        return self._right(source) / source.images
+
+    def derive_interval(self, source: LabelScores) -> Interval:
+        """Return the interval of the share."""
+        return wilson(self._right(source), source.images)
+
+    @staticmethod
+    def _right(source: LabelScores) -> int:
         logits, labels = source.scores
-        right = (predicted_labels(logits, source.given_from) == labels).all(dim=1)
-        return int(right.sum()) / len(labels)
+        return int((predicted_labels(logits, source.given_from) == labels).all(dim=1).sum())

@@ -12,6 +12,7 @@ from tl_toolkit.events import Callback, DecisionEvent, WarningEvent, log_event
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.scoring import check_task, open_labelled, remap_targets, score
 from tl_toolkit.metrics.base import Scores
+from tl_toolkit.metrics.predictions import PredictionKeeper, Predictions
 from tl_toolkit.text import join_names
 from tl_toolkit.training.threads import torch_threads
 
@@ -29,6 +30,7 @@ class Evaluation:
         of_run: Whether the run made the split, as the data have none.
         left_out: Number of images of such data outside the split.
         seen: Number of images that the model learned from; None where unknown.
+        predictions: What the scores were computed from, image by image.
     """
 
     data: str
@@ -39,6 +41,7 @@ class Evaluation:
     of_run: bool
     left_out: int
     seen: int | None
+    predictions: Predictions
 
     @property
     def class_accuracy(self) -> dict[str, float]:
@@ -75,6 +78,7 @@ def evaluate(
         DataError: The data has classes that the model does not know, or no readable image.
         UsageError: The data are files without class folders.
         UnknownNameError: There is no such split.
+        TrainingError: The network gives no finite numbers for some images.
     """
     source = source if isinstance(source, Source) else open_labelled(source, SourceOptions(task=model.task))
     for note in source.notes:
@@ -94,6 +98,11 @@ def evaluate(
             callback(
                 DecisionEvent("thresholds", "chosen on val", "its F1 is a little high, its mAP needs no thresholds")
             )
-        scores = score(model, checked.readable, workers)
+        names = checked.readable.names()
+        keeper = PredictionKeeper(names)
+        scores = score(model, checked.readable, workers, keeper=keeper)
     metrics = scores.to_dict(model.class_names)
-    return Evaluation(source.name, name, scores, metrics, checked.bad, chosen.of_run, chosen.left_out, seen)
+    predictions = keeper.predictions(names, (), model.metadata.loss, model.task)
+    return Evaluation(
+        source.name, name, scores, metrics, checked.bad, chosen.of_run, chosen.left_out, seen, predictions
+    )

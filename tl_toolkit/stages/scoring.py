@@ -36,10 +36,11 @@ def score_split(
     Returns:
         The scores, and what they were computed from.
     """
-    keeper = PredictionKeeper()
+    names = samples.names()
+    keeper = PredictionKeeper(names)
     scores = _score(model, split, samples, features, workers, thresholds, keeper)
     contents = content_fingerprints(samples)
-    return scores, keeper.predictions(samples.names(), contents, model.metadata.loss, model.task)
+    return scores, keeper.predictions(names, contents, model.metadata.loss, model.task)
 
 
 def _score(
@@ -68,6 +69,7 @@ def _score(
             temperature=model.metadata.temperature,
             keeper=keeper,
             head=model.head,
+            intervals=True,
         )
 
 

@@ -80,7 +80,7 @@ def cross_validate(
     folds = assign_group_folds(targets, groups, task) if groups else assign_folds(targets, task)
     decay = LBFGS_LABELS_DECAY if task == "multi-label" else LBFGS_DEFAULTS.weight_decay
     held_out = [folds == fold for fold in range(FOLDS) if bool((folds == fold).any())]
-    meter = ScoreMeter(max(2, outputs), features.device, TRAINING_METRICS, task)
+    meter = ScoreMeter(max(2, outputs), features.device, TRAINING_METRICS[task], task)
     for fold in held_out:
         logits = _probe_logits(features, targets, fold, outputs, criterion, decay)
         meter.update(torch.zeros(()), logits, targets[fold])

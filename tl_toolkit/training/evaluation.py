@@ -32,6 +32,7 @@ def evaluate_batches(
     temperature: float = 1.0,
     keeper: PredictionKeeper | None = None,
     head: nn.Module | None = None,
+    intervals: bool = False,
 ) -> Scores:
     """Evaluate a module on labelled batches, in eval mode.
 
@@ -48,12 +49,14 @@ def evaluate_batches(
         temperature: See `Metric`.
         keeper: Receives logits and targets, in the order of the images.
         head: The part of the module whose inputs the keeper receives too.
+        intervals: Whether the scores have confidence intervals, which take a second or so after the last batch.
 
     Raises:
-        TrainingError: A step failed.
+        TrainingError: A step failed, or the keeper received logits that are no finite numbers.
     """
     module.eval()
-    meter = ScoreMeter(classes, device, metrics, task, thresholds, temperature)
+    of_each = criterion.of_each if intervals else None
+    meter = ScoreMeter(classes, device, metrics, task, thresholds, temperature, criterion.loss, of_each)
 
     with as_training_error("evaluation"), contextlib.ExitStack() as stack:
         inputs_of_head = stack.enter_context(recorded_inputs(head)) if keeper and head else []
@@ -70,6 +73,8 @@ def evaluate_batches(
             meter.update(criterion(logits, targets), logits, targets)
             if keeper:
                 keeper.add(logits, targets, *features)
+    if keeper:
+        keeper.check_finite()
     return meter.compute()
 
 

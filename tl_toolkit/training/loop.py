@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 StepResult = tuple[torch.Tensor, torch.Tensor, torch.Tensor] | Meter
 """Loss, logits and targets of a step, or what was counted of a divided one."""
 
-TRAINING_METRICS = ("accuracy", "subset_accuracy", "mean_average_precision", "mean_average_precision_error")
-"""Computed on val while training, beside the loss, as far as they are those of the task."""
+TRAINING_METRICS: Mapping[Task, tuple[str, ...]] = {
+    "multi-class": ("accuracy",),
+    "multi-label": ("subset_accuracy", "mean_average_precision", "mean_average_precision_error"),
+    "soft": ("accuracy",),
+}
+"""Computed on val while training, beside the loss."""
 
 PROGRESS_SECONDS = 0.25
 """Seconds between reports of progress. A report reads the loss back from the device, which has to wait for it."""
@@ -240,7 +244,7 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
             stage.classes,
             device,
             stage.criterion.plain,
-            TRAINING_METRICS,
+            TRAINING_METRICS[stage.task],
             stage.task,
         )
     _check_finite(scores.loss, stage.name, epoch)

@@ -41,6 +41,14 @@ class Criterion:
         losses = self._losses(logits, targets, "none")
         return (losses.flatten(1).mean(dim=1) if losses.ndim > 1 else losses).mul(weights).sum() / weights.sum()
 
+    def of_each(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each image (N), without class weights."""
+        if targets.ndim == 2 and self.loss == "bce":
+            smoothed = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none").sum(dim=1)
+        losses = self._losses(logits, targets, "none")
+        return losses.flatten(1).mean(dim=1) if losses.ndim > 1 else losses
+
     def weight(self, targets: torch.Tensor) -> float:
         """Return how many images a batch counts as."""
         if self.class_weights is None or targets.ndim == 2:

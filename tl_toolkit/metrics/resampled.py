@@ -1,0 +1,148 @@
+"""Figures of a model on resampled images, for the bootstrap."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch.nn import functional
+
+from tl_toolkit.metrics.label_scores import rank
+from tl_toolkit.metrics.logits import predicted_labels
+from tl_toolkit.metrics.predictions import Predictions
+
+Statistic = Callable[[torch.Tensor], torch.Tensor]
+"""Takes how often each image counts in each of some resamples (B, N), float64, and returns the figure of each (B)."""
+
+NAMES: Mapping[str, str] = {
+    "accuracy": "top-1",
+    "mean_average_precision": "mAP",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "subset_accuracy": "all labels right",
+    "loss": "loss",
+}
+"""What figures are called. All but the loss are shares, and better the higher they are."""
+
+
+def statistics(
+    predictions: Predictions, names: Sequence[str], thresholds: torch.Tensor | None = None
+) -> dict[str, Statistic]:
+    """Return the functions that compute figures of resampled images.
+
+    Args:
+        predictions: Of a model.
+        names: Which of `NAMES`.
+        thresholds: As in `Metric`.
+    """
+    of_labels = predictions.task == "multi-label"
+    known: dict[str, Callable[[], Statistic]] = {
+        "accuracy": lambda: _mean_of(predictions.right),
+        "subset_accuracy": lambda: _mean_of(are_all_right(predictions, thresholds)),
+        "loss": lambda: _mean_of(image_losses(predictions)),
+        "balanced_accuracy": lambda: _balanced_accuracy(predictions),
+        "macro_f1": lambda: _label_f1(predictions, thresholds, True) if of_labels else _macro_f1(predictions),
+        "micro_f1": lambda: _label_f1(predictions, thresholds, False),
+        "mean_average_precision": lambda: _mean_average_precision(predictions),
+    }
+    return {name: known[name]() for name in names}
+
+
+def image_losses(predictions: Predictions) -> torch.Tensor:
+    """Return the loss of each image (N), as `training.losses.Criterion` defines it, without label smoothing."""
+    logits, targets = predictions.logits, predictions.targets
+    if logits.shape[1] == 1:
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], targets.float(), reduction="none")
+    if predictions.loss == "cross-entropy":
+        return functional.cross_entropy(logits, targets, reduction="none")
+    if targets.ndim == 2:
+        return functional.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").sum(dim=1)
+    rows = functional.one_hot(targets, logits.shape[1]).float()
+    return functional.binary_cross_entropy_with_logits(logits, rows, reduction="none").mean(dim=1)
+
+
+def are_all_right(predictions: Predictions, thresholds: torch.Tensor | None) -> torch.Tensor:
+    """Return which images are given exactly their labels (N)."""
+    return (predicted_labels(predictions.logits, thresholds) == (predictions.targets > 0)).all(dim=1)
+
+
+def _mean_of(values: torch.Tensor) -> Statistic:
+    of_images = values.double()
+    return lambda weights: weights @ of_images / weights.sum(dim=1)
+
+
+def _sums(weights: torch.Tensor, classes: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the sum of the weights of each class's images, (B, classes)."""
+    return weights.new_zeros(len(weights), count).index_add_(1, classes, weights)
+
+
+def _mean_where(values: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """Return the mean over the classes that a resample has images of (B)."""
+    kept = there > 0
+    return torch.where(kept, values, 0.0).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+
+
+def _balanced_accuracy(predictions: Predictions) -> Statistic:
+    """Return the mean, over the classes that have images, of the share that is right."""
+    true, right = predictions.true, predictions.right.double()
+    count = int(true.max()) + 1
+
+    def statistic(weights: torch.Tensor) -> torch.Tensor:
+        there = _sums(weights, true, count)
+        return _mean_where(_sums(weights * right, true, count) / there.clamp(min=1), there)
+
+    return statistic
+
+
+def _macro_f1(predictions: Predictions) -> Statistic:
+    """Return the mean F1 of the classes that have images."""
+    true, predicted, right = predictions.true, predictions.predicted, predictions.right.double()
+    count = int(torch.maximum(true, predicted).max()) + 1
+
+    def statistic(weights: torch.Tensor) -> torch.Tensor:
+        there, given = _sums(weights, true, count), _sums(weights, predicted, count)
+        return _mean_where(2 * _sums(weights * right, true, count) / (there + given).clamp(min=1), there)
+
+    return statistic
+
+
+def _label_f1(predictions: Predictions, thresholds: torch.Tensor | None, macro: bool) -> Statistic:
+    """Return the mean F1 of the labels that have images, or with `macro` false that of all labels together."""
+    given, there = predicted_labels(predictions.logits, thresholds), predictions.targets > 0
+    of_images = [part.double() for part in (given & there, given, there)]
+
+    def statistic(weights: torch.Tensor) -> torch.Tensor:
+        right, were_given, were_there = (weights @ part for part in of_images)  # (B, classes)
+        if macro:
+            return _mean_where(2 * right / (were_given + were_there).clamp(min=1), were_there)
+        return 2 * right.sum(dim=1) / (were_given + were_there).sum(dim=1).clamp(min=1)
+
+    return statistic
+
+
+def _mean_average_precision(predictions: Predictions) -> Statistic:
+    """Return the mean average precision of the labels that have images; see `label_scores.average_precision`."""
+    logits, labels = predictions.logits, predictions.targets > 0
+    _, _, last = rank(logits, labels)
+    order = logits.sort(dim=0, descending=True).indices
+    columns = [
+        (order[:, label], labels[order[:, label], label].double(), last[:, label])
+        for label in labels.any(0).nonzero()[:, 0].tolist()
+    ]
+
+    def statistic(weights: torch.Tensor) -> torch.Tensor:
+        precisions, images = zip(*(_average_precision(weights, *column) for column in columns), strict=True)
+        return _mean_where(torch.stack(precisions, dim=1), torch.stack(images, dim=1))
+
+    return statistic
+
+
+def _average_precision(
+    weights: torch.Tensor, order: torch.Tensor, hits: torch.Tensor, last: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a label's average precision and images in each resample (B)."""
+    ranked = weights[:, order]
+    ranked_hits = ranked * hits
+    found = ranked_hits.cumsum(dim=1)
+    precision = (found / ranked.cumsum(dim=1).clamp(min=1))[:, last]
+    images = found[:, -1]
+    return (ranked_hits * precision).sum(dim=1) / images.clamp(min=1), images

@@ -13,7 +13,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tl_toolkit.cli import cache, console, data, evaluate, export, finetune, models, options, plot, predict, rank
+from tl_toolkit.cli import (
+    cache,
+    compare,
+    console,
+    data,
+    evaluate,
+    export,
+    finetune,
+    models,
+    options,
+    plot,
+    predict,
+    rank,
+)
 from tl_toolkit.errors import ReportedElsewhereError, RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.system import allocator
 from tl_toolkit.system.processes import World, launched
@@ -127,6 +140,7 @@ app = typer.Typer(
 app.command()(options.with_flowing_help(finetune.finetune))
 app.command()(options.with_flowing_help(predict.predict))
 app.command()(options.with_flowing_help(evaluate.evaluate))
+app.command()(options.with_flowing_help(compare.compare))
 app.command(cls=export.ExportCommand)(options.with_flowing_help(export.export))
 app.command()(options.with_flowing_help(rank.rank))
 app.command()(options.with_flowing_help(plot.plot))

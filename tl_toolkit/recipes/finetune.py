@@ -18,7 +18,7 @@ from tl_toolkit.events import PROBE, Callback, DecisionEvent, log_event
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import load
-from tl_toolkit.io.files import display_path, expand_path
+from tl_toolkit.io.files import display_path
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE
 from tl_toolkit.model_file import save_model
 from tl_toolkit.planning.advance import fit_to_budget
@@ -35,6 +35,7 @@ from tl_toolkit.runs.folder import (
     check_new_folder,
     create_run_folder,
     find_run,
+    locate_run,
     lock_folder,
     resume_command,
     write_config,
@@ -168,7 +169,7 @@ def resume(
     with contextlib.ExitStack() as stack:
         device = read_config_file(find_run(run) / CONFIG_FILE).get("device", AUTO) if launched().is_first else AUTO
         callback = stack.enter_context(_joined(device, callback))
-        folder = expand_path(run)
+        folder = locate_run(run)
         stack.enter_context(_locked(folder))
         config, checkpoint, finished = _read_run(folder, changes)
         requested_epochs = config.epochs if "epochs" in changes else None

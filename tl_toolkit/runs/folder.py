@@ -84,13 +84,26 @@ def lock_folder(folder: Path) -> Iterator[None]:
         raise UsageError(f"Another process is training in {folder}. Wait until it is done, or stop it.") from error
 
 
+def locate_run(run: str | Path) -> Path:
+    """Return the path that a run is named by: that of a folder, or of the folder under runs/ with this name.
+
+    Nothing may be there.
+
+    Raises:
+        UsageError: The name is empty.
+    """
+    path = expand_path(run)
+    named_run = RUNS / path
+    return named_run if not is_file(path / CONFIG_FILE) and is_file(named_run / CONFIG_FILE) else path
+
+
 def find_run(run: str | Path) -> Path:
-    """Return the folder of a run.
+    """Return the folder of a run, by its path or by its name under runs/.
 
     Raises:
         UsageError: There is no run in it.
     """
-    folder = expand_path(run)
+    folder = locate_run(run)
     if not is_file(folder / CONFIG_FILE):
         runs = [str(path.parent) for path in sorted(RUNS.glob(f"*/{CONFIG_FILE}"))] if is_folder(RUNS) else []
         near = get_close_matches(str(folder), runs, n=3, cutoff=0.3)

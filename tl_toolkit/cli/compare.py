@@ -122,16 +122,15 @@ def _print(found: "Comparison") -> None:
     if names:
         console.print_blank()
         rows = [[_label(name), *(_figure(name, result) for result in found.results)] for name in names]
-        title = f"On the same {found.images:,} {found.where}" if found.reference else "As each run was judged"
-        console.print_table(["95 % interval in brackets", *letters], rows, title, numbers=len(letters))
+        where = f"On the same {found.images:,} {found.where}" if found.reference else "As each run was judged"
+        console.print_table(["figure", *letters], rows, f"{where}, with 95 % intervals", numbers=len(letters))
     for result in found.results:
         if result.test and found.reference and result is not found.reference:
             _print_differences(result, found.reference, names)
     console.print_blank()
     if len(found.results) > 2 and found.reference:
         console.print_line(f"Each run is compared with {found.reference.letter}, the first one.")
-    for sentence in found.sentences:
-        console.print_line(sentence)
+    console.print_rows([("verdict", sentence) for sentence in found.sentences])
     if not found.reference:
         console.print_line("No test is possible: the figures above may be of different images.")
 

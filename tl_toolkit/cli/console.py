@@ -164,6 +164,26 @@ def print_table(
     console.print(table)
 
 
+def fitting_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str]) -> list[str]:
+    """Return the headings of a table without columns that are empty, or for which the terminal has no room.
+
+    Args:
+        columns: Headings.
+        rows: Cells.
+        optional: Columns that may be left out, the first one first.
+    """
+    widths = {
+        column: max(Text(printable(cell)).cell_len for cell in (column, *cells))
+        for column, *cells in zip(columns, *rows, strict=True)
+        if any(cells)
+    }
+    for column in optional:
+        if sum(widths.values()) + GAP * (len(widths) - 1) <= _out.width:
+            break
+        widths.pop(column, None)
+    return list(widths)
+
+
 def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print each row as a block, with one line per cell."""
     for number, row in enumerate(rows):

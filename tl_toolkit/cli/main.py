@@ -26,6 +26,7 @@ from tl_toolkit.cli import (
     plot,
     predict,
     rank,
+    runs,
 )
 from tl_toolkit.errors import ReportedElsewhereError, RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.system import allocator
@@ -144,6 +145,7 @@ app.command()(options.with_flowing_help(compare.compare))
 app.command(cls=export.ExportCommand)(options.with_flowing_help(export.export))
 app.command()(options.with_flowing_help(rank.rank))
 app.command()(options.with_flowing_help(plot.plot))
+app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")

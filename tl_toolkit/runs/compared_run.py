@@ -22,7 +22,10 @@ FACTS = ("arch", "weights", "data", "task", "classes", "train_images", "val_imag
 
 CIRCUMSTANCES = ("device", "precision", "threads")
 
-UNIMPORTANT = ("out", "workers", "checkpoint_every", "download", "report", "tensorboard", "save", "cache_size")
+UNIMPORTANT = (
+    "out", "workers", "checkpoint_every", "download", "data_root", "report", "tensorboard", "save", "feature_cache",
+    "cache_size",
+)  # fmt: skip
 """Settings that neither the weights nor their results depend on."""
 
 MAX_VALUE = 40

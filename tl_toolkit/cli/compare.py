@@ -122,8 +122,9 @@ def _print(found: "Comparison") -> None:
     if names:
         console.print_blank()
         rows = [[_label(name), *(_figure(name, result) for result in found.results)] for name in names]
-        where = f"On the same {found.images:,} {found.where}" if found.reference else "As each run was judged"
-        console.print_table(["figure", *letters], rows, f"{where}, with 95 % intervals", numbers=len(letters))
+        same = f"On the same {found.images:,} {found.where}, with 95 % intervals"
+        where = same if found.reference else "As each run was judged by itself"
+        console.print_table(["figure", *letters], rows, where, numbers=len(letters))
     for result in found.results:
         if result.test and found.reference and result is not found.reference:
             _print_differences(result, found.reference, names)

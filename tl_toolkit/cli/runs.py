@@ -1,5 +1,6 @@
 """``tl runs``, ``tl runs show`` and ``tl runs rm``."""
 
+import os
 import shlex
 import sys
 from datetime import datetime
@@ -25,6 +26,9 @@ LISTED = ("run", "date", "arch", "data", "tune", "classes", "val", "test", "time
 
 NARROW = ("tune", "classes", "arch", "data", "size", "time", "date", "val")
 """Columns that a narrow terminal has no room for, the first one first: the usual name has date, network and data."""
+
+MAX_STATE = 80
+"""Characters of a state; `tl runs show` and --json have all of them."""
 
 LIST = "list"
 
@@ -81,15 +85,18 @@ def list_(
         console.print_json([_plain(run) for run in runs])
         return
     if not runs:
-        other = plural(len(found), "other run")
-        of_all = f"none with these filters, {other}" if found else "none yet: tl finetune --data FOLDER trains one"
-        console.print_rows([("runs", f"{display_path(place)}: {of_all}")])
+        none = f"none of {plural(len(found), 'folder')} is such a run" if found else "none yet"
+        console.print_rows([("runs", f"{display_path(place)}: {none}")])
+        if not found:
+            console.print_commands([["tl", "finetune", "--data", "FOLDER"]])
         return
     rows = [_row(run) for run in runs]
-    columns = console.fitting_columns(LISTED, rows, NARROW)
+    tested = any(run.score("test") is not None for run in runs)
+    columns = console.fitting_columns(LISTED, rows, [name for name in NARROW if tested or name != "val"])
     kept = [LISTED.index(column) for column in columns]
-    text = f"{display_path(place)}: {plural(len(runs), 'run')}, {format_size(sum(run.size for run in runs))}"
-    console.print_table(columns, [[row[index] for index in kept] for row in rows], text)
+    size = format_size(sum(run.size for run in runs))
+    title = f"{display_path(place)}: {plural(len(runs), 'folder')}, {size}"
+    console.print_table(columns, [[row[index] for index in kept] for row in rows], title)
 
 
 def _check_folder(place: Path) -> None:
@@ -109,7 +116,8 @@ def _check_folder(place: Path) -> None:
 
 
 def _row(run: "ListedRun") -> list[str]:
-    state = run.state if run.state == "finished" else f"{run.state}: {run.detail}"
+    detail = run.detail.replace(f"{run.path}{os.sep}", "").partition("\n")[0]
+    state = run.state if run.state == "finished" else f"{run.state}: {detail}"
     return [
         run.path.name,
         _date(run),
@@ -121,7 +129,7 @@ def _row(run: "ListedRun") -> list[str]:
         _scored(run, "test"),
         "" if run.seconds is None else format_seconds(run.seconds),
         format_size(run.size),
-        state,
+        state if len(state) <= MAX_STATE else f"{state[: MAX_STATE - 3]}...",
     ]
 
 

@@ -12,6 +12,7 @@ from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.events import Callback, DecisionEvent, WarningEvent, log_event
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import load
+from tl_toolkit.io.own_files import MODEL_FILE
 from tl_toolkit.metrics.base import SCORE_OF
 from tl_toolkit.metrics.paired_figures import Estimate, ModelFigures, compare_figures
 from tl_toolkit.metrics.paired_tests import holm
@@ -21,7 +22,7 @@ from tl_toolkit.metrics.shared_images import SharedImages, match_images, subset
 from tl_toolkit.metrics.verdict import Verdict, judge
 from tl_toolkit.runs.compared_run import ComparedRun, differing, read_compared
 from tl_toolkit.runs.judging import Judged, judge_by_run, judge_on
-from tl_toolkit.text import plural
+from tl_toolkit.text import named, plural
 from tl_toolkit.training.threads import torch_threads
 
 FIGURES: Mapping[Task, tuple[str, ...]] = {
@@ -194,7 +195,7 @@ def _compared(
             verdicts[index] = judge(tests[index], score, images, p, len(corrected))
     elif len(judged) == 1:
         [only] = judged
-        reasons.setdefault(only, "no other run can be judged.")
+        reasons.setdefault(only, "no other run can be judged on the same images.")
     results = [
         RunResult(
             chr(ord("A") + index),
@@ -226,7 +227,7 @@ def _comparable(judged: Mapping[int, Judged], reasons: dict[int, str]) -> list[i
         if not len(match_images([own.predictions for own in together], [own.class_names for own in together])):
             reasons[index] = (
                 f"none of its {len(each.predictions):,} {each.where} is among those of the other runs. Judge the "
-                "models on images that none has learned from: --data DATA"
+                f"models on images that none has learned from: {named('data', 'DATA')}"
             )
             continue
         compared.append(index)
@@ -255,7 +256,7 @@ def _warn(judged: Mapping[str, Judged], shared: SharedImages, callback: Callback
         callback(
             WarningEvent(
                 f"The runs have only {images} in common, of up to {most:,}: they divided their data differently. To "
-                "judge the models on more: --data DATA"
+                f"judge the models on more: {named('data', 'DATA')}"
             )
         )
     for (place, each), own in zip(judged.items(), shared.indices, strict=True):
@@ -305,7 +306,7 @@ def _own_figures(run: ComparedRun, split: str | None) -> dict[str, Estimate]:
 
 def _names(runs: Sequence[ComparedRun]) -> dict[str, str]:
     """Return what sentences call each run, by its letter: the name of its folder, if no other one has it."""
-    short = [Path(run.place).name for run in runs]
+    short = [run.place if Path(run.place).name == MODEL_FILE else Path(run.place).name for run in runs]
     return {
         chr(ord("A") + index): name if short.count(name) == 1 else runs[index].place for index, name in enumerate(short)
     }

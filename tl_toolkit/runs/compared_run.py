@@ -17,10 +17,11 @@ from tl_toolkit.runs.folder import find_run, locate_run
 from tl_toolkit.runs.predictions_file import PREDICTIONS_FILE, read_predictions
 from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary
 
-FACTS = ("arch", "weights", "data", "task", "classes", "train_images", "val_images", "test_images")
+FACTS = ("arch", "weights", "data", "task", "classes")
 """Of a summary, in the place of settings such as `arch: auto`."""
 
 CIRCUMSTANCES = ("device", "precision", "threads")
+"""As they turned out to be; the settings are mostly "auto"."""
 
 UNIMPORTANT = (
     "out", "workers", "checkpoint_every", "download", "data_root", "report", "tensorboard", "save", "feature_cache",
@@ -65,17 +66,23 @@ class ComparedRun:
 
     def facts(self) -> dict[str, str]:
         """Return what the run was trained with and from, in words by name."""
-        found: dict[str, Any] = dict(self.settings)
+        found = {name: value for name, value in self.settings.items() if name not in CIRCUMSTANCES}
         if metadata := self.metadata:
             found |= {"arch": metadata.architecture, "weights": metadata.weights, "head": metadata.head}
             found |= {"task": metadata.task, "classes": len(metadata.class_names), "input": _input(metadata.input_spec)}
         found |= {name: self.summary[name] for name in (*FACTS, *CIRCUMSTANCES) if name in self.summary}
+        if self.summary:
+            found["images"] = ", ".join(f"{self.summary[f'{split}_images']} {split}" for split in self._splits())
         if isinstance(found.get("data"), str):
             found["data"] = display_data(found["data"])
-        ordered = [*FACTS, *(name for name in found if name not in (*FACTS, *CIRCUMSTANCES)), *CIRCUMSTANCES]
+        first = (*FACTS, "images")
+        ordered = [*first, *(name for name in found if name not in (*first, *CIRCUMSTANCES)), *CIRCUMSTANCES]
         versions = self.summary.get("versions") or (self.metadata.versions if self.metadata else {})
         plain = {name: _shown(found[name]) for name in ordered if name in found and name not in UNIMPORTANT}
         return plain | {f"{name} version": str(version) for name, version in versions.items()}
+
+    def _splits(self) -> list[str]:
+        return [split for split in ("train", "val", "test") if self.summary.get(f"{split}_images")]
 
     def saved_predictions(self, split: str) -> Predictions | None:
         """Return what the finished run kept of a split; None if it kept nothing.
@@ -120,11 +127,13 @@ def read_compared(place: str) -> ComparedRun:
 
 
 def differing(runs: Sequence[ComparedRun]) -> list[tuple[str, list[str]]]:
-    """Return the settings and facts that are not the same for all runs, with the values of each."""
+    """Return the settings and facts that differ between runs, with the values of each."""
     facts = [run.facts() for run in runs]
     names = dict.fromkeys(name for found in facts for name in found)
-    rows = [(name, [found.get(name, "not known") for found in facts]) for name in names]
-    return [(name, [shortened(value) for value in values]) for name, values in rows if len(set(values)) > 1]
+    known = {name: {found[name] for found in facts if name in found} for name in names}
+    return [
+        (name, [shortened(found.get(name, "not known")) for found in facts]) for name in names if len(known[name]) > 1
+    ]
 
 
 def shortened(value: str) -> str:

@@ -65,8 +65,8 @@ def _is_default(name: str, value: object) -> bool:
     """Return whether a setting has its default, which for a folder is written as an absolute path."""
     defaults = FinetuneConfig().to_dict()
     if name == "data_root" and isinstance(value, str):
-        return Path(value).name == defaults[name]
-    return name in defaults and value == defaults[name]
+        return Path(value).name == str(defaults[name])
+    return name in defaults and bool(value == defaults[name])
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:

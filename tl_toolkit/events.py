@@ -32,6 +32,10 @@ class TrainingProgress:
     images_per_second: float
     exact: bool = False
     """Whether an image is right only if all of its labels are."""
+    learning_rate: float | None = None
+    """Of the first parameter group; None for L-BFGS, which searches for the length of each step."""
+    budget_seconds: float | None = None
+    """Seconds until the time budget ends fine-tuning; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,13 @@ Record = StepRecord | EvalRecord
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierRecords:
+    """What a run that resumes recorded before it was stopped, oldest first."""
+
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionEvent:
     """A decision of the toolkit.
 
@@ -177,7 +188,7 @@ class FileWritten:
     what: str
 
 
-Event = DecisionEvent | WarningEvent | TaskProgress | TrainingProgress | Record | FileWritten
+Event = DecisionEvent | WarningEvent | TaskProgress | TrainingProgress | EarlierRecords | Record | FileWritten
 Callback = Callable[[Event], None]
 
 
@@ -185,7 +196,7 @@ def log_event(event: Event) -> None:
     """Pass an event to Python's logging, which is silent unless configured: the default callback."""
     if isinstance(event, WarningEvent):
         log.warning(event.message)
-    elif not isinstance(event, TaskProgress | TrainingProgress):
+    elif not isinstance(event, TaskProgress | TrainingProgress | EarlierRecords):
         log.info("%s", event)
 
 

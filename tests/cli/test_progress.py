@@ -10,6 +10,7 @@ from tests.helpers.events import eval_record
 from tl_toolkit.cli.progress import ProgressDisplay
 from tl_toolkit.events import (
     DecisionEvent,
+    EarlierRecords,
     EvalRecord,
     Event,
     FileWritten,
@@ -72,13 +73,6 @@ def test_progress_display_without_a_terminal_prints_choices_warnings_and_each_ep
     assert draw(EVENTS) == HISTORY
 
 
-def test_progress_display_in_a_terminal_leaves_the_same_history_and_no_bar():
-    shown = without_escapes(draw(EVENTS, terminal=True))
-    lines = [line.rstrip() for line in shown.splitlines() if not any(bar in line for bar in "━╸╺")]
-    assert [line for line in lines if line.strip()] == [line for line in HISTORY.splitlines() if line]
-    assert "features   ━" in shown
-
-
 def test_progress_display_in_a_terminal_shows_the_best_val_so_far_in_green():
     shown = draw(EVENTS, terminal=True)
     assert re.findall(r"\x1b\[32mval +(\S+) %\x1b\[0m", shown) == ["70.0", "100.0"]
@@ -88,7 +82,14 @@ def test_progress_display_in_a_terminal_shows_the_best_val_so_far_in_green():
 def test_progress_display_in_a_terminal_fits_into_its_width(width: int):
     shown = without_escapes(draw(EVENTS, width=width, terminal=True))
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
-    assert ("245 images/s" in shown) == (width == 80)
+    assert ("62.5 %  245 images/s" in shown) == (width == 80)
+
+
+def test_progress_display_of_a_resumed_run_shows_in_green_what_is_better_than_before():
+    earlier = EarlierRecords((_record("tune", 1, 3, 1.0, 0.5, 0.7, 9.0),))
+    events = [earlier, *(_record("tune", epoch, 3, 1.0, 0.5, val, 9.0) for epoch, val in ((2, 0.65), (3, 0.75)))]
+    assert re.findall(r"\x1b\[32mval +(\S+) %\x1b\[0m", draw(events, terminal=True)) == ["75.0"]
+    assert len(draw(events).splitlines()) == 3  # Two epochs, and an empty line.
 
 
 def test_progress_display_at_60_columns_wraps_a_reason_between_words_below_the_value():

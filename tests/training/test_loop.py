@@ -170,3 +170,12 @@ def test_fit_with_a_closure_clips_the_gradient_of_each_step():
         steps.append(float((module.weight - before).norm().detach()))
     assert steps[0] > 0.05
     assert 0 < steps[1] < 1e-5
+
+
+def test_fit_reports_the_learning_rate_of_the_step_that_comes_next(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    reports = [event for event in run(make_stage(nn.Linear(3, 3), epochs=2)) if isinstance(event, TrainingProgress)]
+    rates = [report.learning_rate for report in reports]
+    assert len(rates) == 4  # At the end of an epoch there is an evaluation.
+    assert rates[0] == 0.1
+    assert rates[1:] == sorted(rates[1:], reverse=True)

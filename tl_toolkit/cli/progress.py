@@ -1,4 +1,4 @@
-"""The display of a run: its decisions, a bar for the current task, a line for each epoch."""
+"""The display of a run: its decisions, a line for each epoch, and in a terminal what happens now."""
 
 import time
 from collections.abc import Callable
@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Literal, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.text import Text
 
 from tl_toolkit.cli.console import BEST, GAP, NAME_WIDTH, percent, print_blank, print_row, print_warning
+from tl_toolkit.cli.live import NARROW, LiveView, can_redraw
+from tl_toolkit.cli.training_view import EPOCH_WIDTH
 from tl_toolkit.events import (
     PROBE,
     DecisionEvent,
+    EarlierRecords,
     EvalRecord,
     Event,
     FileWritten,
@@ -26,18 +27,12 @@ from tl_toolkit.io.files import format_seconds
 
 Part = Literal["preparing", "choices", "warnings", "training"]
 
-NARROW = 80
-"""Below this width bars are short, and speeds are left out."""
-
-EPOCH_WIDTH = 5
-"""Width of an epoch such as 12/12."""
-
 LINE_SECONDS = 30.0
-"""Without a bar, a line reports progress at least this often."""
+"""Where nothing can be redrawn, a line reports progress at least this often."""
 
 
 class ProgressDisplay:
-    """A callback that displays events: in a terminal a bar for the current task, and lines that stay.
+    """A callback that displays events: lines that stay, and in a terminal what happens now below them.
 
     Args:
         console: Where to print.
@@ -54,16 +49,8 @@ class ProgressDisplay:
         self.verbose = verbose
         self.written: list[tuple[Path, str]] = []
         self._clock = clock
-        self._bars = Bars(
-            TextColumn("{task.description}", style="bold"),
-            BarColumn(bar_width=8 if console.width < NARROW else 20),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,  # The lines stay, the bar does not.
-            disable=quiet or not console.is_terminal,
-        )
-        self._bar: TaskID | None = None
+        self._redraws = not quiet and can_redraw(console)
+        self._live = LiveView(console, clock, self._redraws)
         self._task = ""
         self._task_start = (0.0, 0.0)  # Time and progress when the task was first reported.
         self._last_line = clock()
@@ -72,11 +59,11 @@ class ProgressDisplay:
         self._best_val = 0.0
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        self._live.start()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._bars.stop()
+        self._live.stop()
         if self._part and not (self.quiet or error):
             print_blank(self.console)
 
@@ -96,10 +83,16 @@ class ProgressDisplay:
                 print_row(self.console, event.what, event.value, event.why)
         elif isinstance(event, TaskProgress):
             numbers = f"{event.done:,}" + (f" of {event.total:,}" if event.total else "") + f" {event.unit}"
-            self._show_progress(event.task, event.done, event.total, numbers)
+            self._live.show_task(event.task, event.done, event.total, numbers)
+            self._report_now_and_then(event.task, event.done, event.total, numbers)
+        elif isinstance(event, EarlierRecords):
+            self._live.add_earlier(event.records)
+            evaluations = [record for record in event.records if isinstance(record, EvalRecord)]
+            self._best_val = max((record.score for record in evaluations), default=0.0)
         elif isinstance(event, TrainingProgress):
+            self._live.show_training(event)
             done = event.epoch - 1 + event.step / event.steps
-            self._show_progress(event.stage, done, event.epochs, self._numbers(event).plain)
+            self._report_now_and_then(event.stage, done, event.epochs, self._numbers(event).plain)
         elif isinstance(event, StepRecord):
             numbers = f"loss {event.train_loss:.3f}  {_train(event)} {percent(event.train_accuracy):>7}"
             self._line(event.stage, Text(f"step {event.step:,}  {numbers}  lr {event.learning_rate:.3g}"))
@@ -112,7 +105,8 @@ class ProgressDisplay:
         if not passing or self._line_is_due():
             self._line(record.stage, self._numbers(record))
             self._best_val = max(self._best_val, record.score)
-        self._show_progress(record.stage, record.step / record.steps, record.epochs, self._numbers(record).plain)
+        self._live.show_training(record)
+        self._report_now_and_then(record.stage, record.step / record.steps, record.epochs, self._numbers(record).plain)
 
     def _numbers(self, event: TrainingProgress | EvalRecord) -> Text:
         """Format epoch, loss and accuracies for a line or a bar; the best val so far is green."""
@@ -133,21 +127,16 @@ class ProgressDisplay:
             text.append(f"  {event.images_per_second:,.0f} images/s")
         return text
 
-    def _show_progress(self, task: str, done: float, total: int | None, numbers: str) -> None:
-        """Move the task's bar, which replaces the previous one; without bars, print a line now and then."""
+    def _report_now_and_then(self, task: str, done: float, total: int | None, numbers: str) -> None:
+        """Where nothing can be redrawn, print a line if the last one was long ago."""
         if task != self._task:
             self._task, self._task_start = task, (self._clock(), done)
-            if self._bar is not None:
-                self._bars.remove_task(self._bar)
-            self._bar = self._bars.add_task(task.ljust(NAME_WIDTH), total=total, numbers=numbers)
-        assert self._bar is not None  # Made with the task.
-        self._bars.update(self._bar, completed=done, total=total, numbers=numbers)
         if self._line_is_due():
             self._line(task, Text(f"{numbers}{self._time_left(done, total)}"))
 
     def _line_is_due(self) -> bool:
-        """Whether there is no bar, and the last line was long ago."""
-        return self._bars.disable and self._clock() - self._last_line >= LINE_SECONDS
+        """Whether nothing can be redrawn, and the last line was long ago."""
+        return not self._redraws and self._clock() - self._last_line >= LINE_SECONDS
 
     def _time_left(self, done: float, total: int | None) -> str:
         """Estimate the time left for a task from its pace so far; empty where it is unknown."""

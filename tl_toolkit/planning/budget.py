@@ -61,6 +61,10 @@ class TimeBudget:
         """Return the seconds until fine-tuning must end."""
         return self.seconds - self.elapsed - self.reserve
 
+    def seconds_left(self) -> float | None:
+        """Return the seconds until fine-tuning must end, at least 0; None without a limit."""
+        return max(0.0, self.remaining()) if self.is_set else None
+
     def is_spent(self) -> bool:
         """Return whether fine-tuning must end now, by the clock of the first process."""
         return self.is_set and first_decides(self.remaining() <= 0)

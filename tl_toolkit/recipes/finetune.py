@@ -247,7 +247,15 @@ def _train_and_save(
         with stop.handle_signals(), open_board(board_folder) as board:
             sinks = [board.add] if board else []
             recorder = RunRecorder(
-                folder, context, plan.metadata, threads.count, stop, sinks, checkpoint, budget.is_spent
+                folder,
+                context,
+                plan.metadata,
+                threads.count,
+                stop,
+                sinks,
+                checkpoint,
+                budget.is_spent,
+                budget.seconds_left,
             )
             features = _train(plan, threads, recorder, stop, folder, budget, checkpoint)
             network = context.network

@@ -1,5 +1,6 @@
 """Recording a run while it trains, so that nothing is lost when it ends early."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from tl_toolkit.errors import RunInterruptedError
-from tl_toolkit.events import PROBE, Callback, DecisionEvent, EvalRecord, Record, TrainingProgress
+from tl_toolkit.events import PROBE, Callback, DecisionEvent, EarlierRecords, EvalRecord, Record, TrainingProgress
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, MODEL_FILE
 from tl_toolkit.model_file import ModelMetadata, save_model
 from tl_toolkit.runs.checkpoint import Checkpoint
@@ -62,6 +63,7 @@ class RunRecorder:
         sinks: Receive every record.
         resume_from: The checkpoint that the run resumes from.
         out_of_time: Whether fine-tuning must end now.
+        budget_seconds: The seconds until then; None without a time budget.
 
     Attributes:
         records: Every evaluation so far.
@@ -78,6 +80,7 @@ class RunRecorder:
         sinks: Sequence[Callable[[Record], None]],
         resume_from: Checkpoint | None,
         out_of_time: Callable[[], bool],
+        budget_seconds: Callable[[], float | None],
     ) -> None:
         size = resume_from.metrics_bytes if resume_from else 0
         with together():
@@ -88,12 +91,15 @@ class RunRecorder:
         self._folder, self._metadata, self._threads = folder, metadata, threads
         self._module, self._config, self._val_images = context.network.module, context.config, len(context.splits.val)
         self._stop, self._sinks, self._out_of_time = stop, sinks, out_of_time
+        self._budget_seconds = budget_seconds
         self._started = time.perf_counter() - (resume_from.seconds if resume_from else 0.0)
         self._best_weights = resume_from.weights_of_best() if resume_from else {}
         self._best_is_written = self._best_is_current = False
         self._last_time, self._last_step, self._cost = time.perf_counter(), -1, 0.0
         for record in earlier:
             self._send(record)
+        if earlier:
+            context.callback(EarlierRecords(tuple(earlier)))
 
     @property
     def seconds(self) -> float:
@@ -136,9 +142,10 @@ class RunRecorder:
                     callback(DecisionEvent("stopped", what, self._why_over()))
                     break
                 continue
-            callback(event)
             if isinstance(event, TrainingProgress):
+                callback(dataclasses.replace(event, budget_seconds=self._budget_seconds()))
                 continue
+            callback(event)
             if is_first():
                 append_metrics(self._folder, event.to_dict())
             self._send(event)

@@ -222,13 +222,19 @@ def _training_progress(stage: Stage, progress: StageProgress) -> TrainingProgres
     done = progress.step - (epoch - 1) * steps
     speed = window.images / window.seconds
     exact = stage.task == "multi-label"
-    return TrainingProgress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, speed, exact)
+    rate = None if isinstance(stage.optimizer, torch.optim.LBFGS) else _learning_rate(stage)
+    return TrainingProgress(stage.name, epoch, stage.epochs, done, steps, loss, accuracy, speed, exact, rate)
+
+
+def _learning_rate(stage: Stage) -> float:
+    """Return the rate of the first parameter group."""
+    return float(stage.schedule.get_last_lr()[0])
 
 
 def _step_record(stage: Stage, progress: StageProgress) -> StepRecord:
     epoch = progress.epoch(len(stage.train))
     loss, accuracy = _compute_finite(progress.since_log.meter, stage.name, epoch)
-    rate, exact = float(stage.schedule.get_last_lr()[0]), stage.task == "multi-label"
+    rate, exact = _learning_rate(stage), stage.task == "multi-label"
     return StepRecord(stage.name, epoch, progress.step, loss, accuracy, rate, exact)
 
 
@@ -258,7 +264,7 @@ def _evaluate(stage: Stage, progress: StageProgress, device: torch.device) -> Ev
         train_accuracy=train_accuracy,
         val_loss=scores.loss,
         val_accuracy=scores.accuracy,
-        learning_rate=float(stage.schedule.get_last_lr()[0]),
+        learning_rate=_learning_rate(stage),
         images=window.images,
         seconds=window.seconds,
         images_per_second=window.images / train_seconds,

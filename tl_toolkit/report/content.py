@@ -74,6 +74,7 @@ class Confusion:
     counts: Mapping[tuple[int, int], int]
     images: Mapping[tuple[int, int], Sequence[ShownImage]]
     pairs: Sequence[tuple[str, str, int]]
+    pair_images: Sequence[Sequence[ShownImage]] = ()
 
 
 @dataclass(frozen=True)

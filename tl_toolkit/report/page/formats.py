@@ -8,14 +8,19 @@ MISSING = "–"
 """Stands where there is nothing to compute a figure from."""
 
 
+def is_known(number: float | None) -> bool:
+    """Return whether there is a number."""
+    return number is not None and math.isfinite(number)
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share such as "95.4 %"."""
-    return MISSING if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %" if share is not None and math.isfinite(share) else MISSING
 
 
 def value(figure: Figure) -> str:
     """Return a figure without its interval."""
-    if figure.value is None or math.isnan(figure.value):
+    if figure.value is None or not math.isfinite(figure.value):
         return MISSING
     if figure.format == "percent":
         return percent(figure.value)
@@ -24,9 +29,14 @@ def value(figure: Figure) -> str:
 
 def interval(figure: Figure) -> str:
     """Return the interval of a figure, such as "(91 to 98 %)"; nothing where it has none."""
-    if figure.value is None or figure.low is None or figure.high is None:
+    if not is_known(figure.value) or figure.low is None or figure.high is None:
         return ""
     if figure.format == "percent":
         return f"({100 * figure.low:.0f} to {percent(figure.high, 0)})"
     digits = 0 if figure.format == "count" else 2
     return f"({figure.low:,.{digits}f} to {figure.high:,.{digits}f})"
+
+
+def on_scale(share: float) -> str:
+    """Return where a share lies on a scale that is as wide as its element."""
+    return f"{100 * min(max(share, 0.0), 1.0):.2f}%"

@@ -269,7 +269,7 @@ def content_of_many_classes(count: int = 10_000) -> ReportContent:
     return dataclasses.replace(
         example_content(),
         classes=example_classes(names),
-        confusion=Confusion((), {}, {}, pairs),
+        confusion=Confusion((), {}, {}, pairs, [[shown(k, k + 1, seed, names) for seed in range(2)] for k in range(3)]),
         map_points=example_points(names[:500], each=4),
         missing=[("Confusion matrix", f"{count:,} classes are too many to draw")],
     )

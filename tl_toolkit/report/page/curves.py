@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tl_toolkit.report.content import Epoch
 from tl_toolkit.report.page.charts import Chart, Stop, draw_line, finite, horizontal, padded, vertical
-from tl_toolkit.report.page.formats import MISSING, percent
+from tl_toolkit.report.page.formats import number, percent
 
 
 def curve_charts(epochs: Sequence[Epoch], score_name: str) -> list[Chart]:
@@ -28,7 +28,7 @@ def curve_charts(epochs: Sequence[Epoch], score_name: str) -> list[Chart]:
 
     def chart(key: str, title: str, pairs: Sequence[tuple[float | None, float | None]], y_is_share: bool) -> Chart:
         y = score if y_is_share else loss
-        text = _share if y_is_share else _number
+        text = percent if y_is_share else number
         names = ("train accuracy" if y_is_share else "train", score_name if y_is_share else "val")
         shown = ("train", "val")
         drawn = [
@@ -48,7 +48,16 @@ def curve_charts(epochs: Sequence[Epoch], score_name: str) -> list[Chart]:
         if best is not None:
             mark = (x.at(at[best]), y.at(scores[best][1]), f"best {percent(scores[best][1])}")
         return Chart(
-            key, title, label, "epoch", x.ticks(lambda value: f"{value:g}"), ticks, stops, drawn, bands=stages, mark=mark
+            key,
+            title,
+            label,
+            "epoch",
+            x.ticks(lambda value: f"{value:g}"),
+            ticks,
+            stops,
+            drawn,
+            bands=stages,
+            mark=mark,
         )
 
     return [chart("loss", "Loss", losses, False), chart("score", score_name[:1].upper() + score_name[1:], scores, True)]
@@ -71,11 +80,3 @@ def _positions(epochs: Sequence[Epoch]) -> tuple[list[float], list[tuple[float, 
 def _best(scores: Sequence[tuple[float | None, float]]) -> int | None:
     known = [k for k, (_, val) in enumerate(scores) if math.isfinite(val)]
     return max(known, key=lambda k: scores[k][1]) if known else None
-
-
-def _number(value: float | None) -> str:
-    return MISSING if value is None or not math.isfinite(value) else f"{value:.4f}"
-
-
-def _share(value: float | None) -> str:
-    return percent(value)

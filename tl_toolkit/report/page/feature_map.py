@@ -68,9 +68,7 @@ def feature_map(points: Sequence[MapPoint]) -> FeatureMap | None:
             arm = f"{2 * CROSS:g}"
             wrong[k] += f"M{x - CROSS:g} {y - CROSS:g}l{arm} {arm}m0-{arm}l-{arm} {arm}"
         placed.append([x, y, k, printable(point.name), int(point.right)])
-    classes = [
-        MapClass(name, class_color(k), counts[name], right[k], wrong[k]) for k, name in enumerate(names)
-    ]
+    classes = [MapClass(name, class_color(k), counts[name], right[k], wrong[k]) for k, name in enumerate(names)]
     return FeatureMap(classes, placed, sum(not point.right for point in points), len(names) <= NAMED)
 
 

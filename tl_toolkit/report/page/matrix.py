@@ -35,6 +35,12 @@ class Matrix:
     rows: Sequence[Sequence[Cell]]
     small: bool
 
+    @property
+    def style(self) -> str:
+        """What the style sheet reckons the size of cells from."""
+        longest = max(len(name) for name in self.names)
+        return f":root{{--classes:{len(self.names)};--longest:{longest}}}"
+
 
 EMPTY = Cell(0, "")
 

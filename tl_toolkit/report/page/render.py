@@ -45,7 +45,7 @@ def render(content: ReportContent) -> str:
     calibration = calibration_charts(content.calibration) if content.calibration else []
     points = feature_map(content.map_points)
     cells = images_of_cells(confusion, pictures) if confusion else {}
-    style = _source(environment, "style.css") + (f":root{{--classes:{len(matrix.names)}}}" if matrix else "")
+    style = _source(environment, "style.css") + (matrix.style if matrix else "")
     script = "".join(_source(environment, f"script/{name}.js") for name in SCRIPTS)
 
     def data() -> dict[str, Any]:
@@ -90,8 +90,14 @@ def _environment() -> "jinja2.Environment":
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        percent=formats.percent, value=formats.value, interval=formats.interval, on_scale=formats.on_scale
+        number=formats.number,
+        percent=formats.percent,
+        value=formats.value,
+        interval=formats.interval,
+        on_scale=formats.on_scale,
+        scale_start=formats.scale_start,
     )
+    environment.tests["known"] = formats.is_known
     return environment
 
 
@@ -123,7 +129,9 @@ def _sections(content: ReportContent) -> list[tuple[str, str]]:
 
 
 def _stops(chart: Chart) -> list[dict[str, Any]]:
-    return [{"x": stop.x, "title": printable(stop.title), "values": stop.values, "dots": stop.dots} for stop in chart.stops]
+    return [
+        {"x": stop.x, "title": printable(stop.title), "values": stop.values, "dots": stop.dots} for stop in chart.stops
+    ]
 
 
 def _rows(content: ReportContent) -> Sequence[Sequence[Any]]:

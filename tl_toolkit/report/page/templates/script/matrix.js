@@ -39,8 +39,8 @@ if (matrixBox) {
     at = [i, j];
     const cell = cells[i][j];
     cell.tabIndex = 0;
-    cell.focus();
-    cell.scrollIntoView({ block: "nearest", inline: "nearest" });
+    cell.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
+    cell.focus({ preventScroll: true });
   }
 
   /** The next cell on the way; with `skip`, the next one that has images. */

@@ -20,7 +20,7 @@ function hideTip() {
   tip.hidden = true;
 }
 
-addEventListener("scroll", hideTip, { passive: true });
+for (const moved of ["wheel", "touchmove"]) addEventListener(moved, hideTip, { passive: true });
 addEventListener("keydown", (event) => {
   if (event.key === "Escape") hideTip();
 });

@@ -68,6 +68,7 @@ class Confusion:
         counts: Images by (true class, predicted class), without those that are 0.
         images: Some images of a cell, in the order of their probability.
         pairs: The most frequent mistakes: true class, predicted class, number of images.
+        pair_images: Some images of each of these pairs, in the same order.
     """
 
     class_names: Sequence[str]

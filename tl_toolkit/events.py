@@ -192,6 +192,27 @@ Event = DecisionEvent | WarningEvent | TaskProgress | TrainingProgress | Earlier
 Callback = Callable[[Event], None]
 
 
+class KeptWarnings:
+    """A callback that keeps warnings and passes all events on.
+
+    Args:
+        callback: Receives the events.
+
+    Attributes:
+        messages: The warnings so far, each once.
+    """
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+        self.messages: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on."""
+        if isinstance(event, WarningEvent) and event.message not in self.messages:
+            self.messages.append(event.message)
+        self._callback(event)
+
+
 def log_event(event: Event) -> None:
     """Pass an event to Python's logging, which is silent unless configured: the default callback."""
     if isinstance(event, WarningEvent):

@@ -1,5 +1,6 @@
 """The splits of a run: what can be read of a source, divided, with the classes checked."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tl_toolkit.data.fingerprints import content_fingerprints, digest_cache
 from tl_toolkit.data.images import ARRAYS
 from tl_toolkit.data.quality.class_sizes import imbalance, singleton_classes
 from tl_toolkit.data.quality.duplicate_policy import apply_duplicate_policy, report_duplicates
+from tl_toolkit.data.quality.image_facts import ImageFacts, image_facts
 from tl_toolkit.data.quality.label_counts import train_label_warnings
 from tl_toolkit.data.quality.readability import ExcludedImage, check_splits, readability_cache
 from tl_toolkit.data.samples import Samples
@@ -51,6 +53,7 @@ class Splits:
         val_from_train: Whether val was taken out of train, rather than being the data's own.
         known_files: Whether to take the contents of unchanged files from the cache.
         class_names: In the order of the targets.
+        image_facts: Sizes and modes of all readable images of the data; None if they were not looked at.
     """
 
     train: Samples
@@ -62,6 +65,7 @@ class Splits:
     val_from_train: bool = False
     known_files: bool = False
     class_names: tuple[str, ...] = ()
+    image_facts: ImageFacts | None = None
 
     @property
     def present(self) -> dict[str, Samples]:
@@ -113,7 +117,8 @@ def prepare_splits(source: Source, config: FinetuneConfig, min_size: int, callba
     if source.task == "multi-class":
         _check_every_class_has_images(readable["train"], source, bad)
     whole, dropped = apply_duplicate_policy(readable, source.class_names, config.duplicates, callback)
-    splits = _divide(whole, source, config, bad, dropped)
+    facts = image_facts(info for result in checked.values() for info in result.results.values())
+    splits = dataclasses.replace(_divide(whole, source, config, bad, dropped), image_facts=facts)
     if source.task == "multi-class":
         _check_every_class_remains(splits, source.class_names)
     else:

@@ -15,21 +15,26 @@ WRITING_SECONDS = 2.5
 """Reserve for writing the model and drawing the curves, which includes importing matplotlib."""
 
 
+REPORT_SECONDS = 3.5
+"""Reserve for the report, which reads images again."""
+
+
 class TimeBudget:
     """The time that a run may take.
 
     Args:
         seconds: Seconds in total; None for no limit.
         started: `time.perf_counter()` when the run began, minus the seconds that it took before it was resumed.
+        report: Whether the run ends with a report.
 
     Attributes:
         reserve: Seconds for evaluation and writing at the end.
     """
 
-    def __init__(self, seconds: float | None, started: float) -> None:
+    def __init__(self, seconds: float | None, started: float, report: bool = False) -> None:
         self.seconds = math.inf if seconds is None else seconds
         self.started = started
-        self.reserve = WRITING_SECONDS
+        self.reserve = WRITING_SECONDS + (REPORT_SECONDS if report else 0.0)
 
     @property
     def elapsed(self) -> float:

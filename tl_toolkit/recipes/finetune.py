@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tl_toolkit.config.checks import AUTO
 from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
 from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import RunInterruptedError, ToolkitError, UsageError
-from tl_toolkit.events import PROBE, Callback, DecisionEvent, log_event
+from tl_toolkit.events import PROBE, Callback, DecisionEvent, KeptWarnings, log_event
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import load
@@ -109,8 +109,9 @@ def finetune(
     """
     started = started or usage()
     config, data = settings_and_data(config, data, settings)
-    with _joined(config.device, callback) as callback, torch_threads(config.threads) as threads:
-        budget = TimeBudget(config.budget_seconds, started.time)
+    with _joined(config.device, callback) as shown, torch_threads(config.threads) as threads:
+        callback = KeptWarnings(shown)
+        budget = TimeBudget(config.budget_seconds, started.time, config.report)
         with together():
             if is_first():
                 check_new_folder(config.out)
@@ -129,7 +130,7 @@ def finetune(
         with _locked(folder):
             if is_first():
                 write_config(folder, plan.context.config.to_yaml(), threads.count)
-            return _train_and_save(plan, threads, folder, budget)
+            return _train_and_save(plan, threads, folder, budget, callback.messages)
 
 
 @report_worker_deaths()
@@ -168,7 +169,7 @@ def resume(
         changes, data = {**changes, "data": str(data)}, None
     with contextlib.ExitStack() as stack:
         device = read_config_file(find_run(run) / CONFIG_FILE).get("device", AUTO) if launched().is_first else AUTO
-        callback = stack.enter_context(_joined(device, callback))
+        callback = KeptWarnings(stack.enter_context(_joined(device, callback)))
         folder = locate_run(run)
         stack.enter_context(_locked(folder))
         config, checkpoint, finished = _read_run(folder, changes)
@@ -180,7 +181,8 @@ def resume(
         if finished and not checkpoint:
             raise UsageError(f"{folder} cannot be trained for longer: it has no {CHECKPOINT_FILE}.")
         previous_threads = checkpoint.threads if checkpoint else None
-        budget = TimeBudget(config.budget_seconds, started.time - (checkpoint.seconds if checkpoint else 0.0))
+        before = checkpoint.seconds if checkpoint else 0.0
+        budget = TimeBudget(config.budget_seconds, started.time - before, config.report)
         threads = stack.enter_context(torch_threads(config.threads, previous_threads))
         plan = plan_run(config, data, callback, trust, budget)
         if checkpoint:
@@ -193,7 +195,7 @@ def resume(
         if is_first():
             write_config(folder, plan.context.config.to_yaml(), threads.count)
             (folder / SUMMARY_FILE).unlink(missing_ok=True)  # The run is no longer finished.
-        return _train_and_save(plan, threads, folder, budget, checkpoint)
+        return _train_and_save(plan, threads, folder, budget, callback.messages, checkpoint)
 
 
 @contextlib.contextmanager
@@ -230,9 +232,14 @@ def _read_run(folder: Path, changes: dict[str, Any]) -> tuple[FinetuneConfig, Ch
 
 
 def _train_and_save(
-    plan: RunPlan, threads: Threads, folder: Path, budget: TimeBudget, checkpoint: Checkpoint | None = None
+    plan: RunPlan,
+    threads: Threads,
+    folder: Path,
+    budget: TimeBudget,
+    warnings: Sequence[str],
+    checkpoint: Checkpoint | None = None,
 ) -> Run:
-    """Train, score and save, from the beginning or from a checkpoint.
+    """Train, score and save, from the beginning or from a checkpoint; `warnings` are kept in the summary.
 
     Raises:
         RunInterruptedError: The user or the system asked the run to stop.
@@ -271,7 +278,7 @@ def _train_and_save(
             summary: dict[str, Any] = {}
             with together():
                 if is_first():
-                    summary = save_results(context, folder, model, recorder, scores, threads.count, board)
+                    summary = save_results(context, folder, model, recorder, scores, threads.count, board, warnings)
             summary = broadcast(summary)
     except KeyboardInterrupt:
         raise RunInterruptedError("Stopped at once.", resume_command(folder)) from None

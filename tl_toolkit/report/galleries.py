@@ -8,13 +8,13 @@ from itertools import zip_longest
 
 import torch
 
+from tl_toolkit.data.targets import name_target
 from tl_toolkit.metrics.confusion import confusion_counts, most_confused
 from tl_toolkit.metrics.lists import confident_mistakes, least_certain
 from tl_toolkit.metrics.logits import predicted_labels, probabilities
 from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.report.content import Confusion, ShownImage
 from tl_toolkit.report.pictures import Pictures, Place
-from tl_toolkit.data.targets import name_target
 
 SHOWN = 24
 """Images in a gallery."""
@@ -144,4 +144,6 @@ def cell_places(split: str, cells: Mapping[Cell, Sequence[int]]) -> Iterator[Pla
 def short_names(names: Sequence[str], folder: str) -> list[str]:
     """Return names without the folder that they are in."""
     prefix = folder.rstrip("/\\")
-    return [name[len(prefix) + 1 :] if prefix and name.startswith((prefix + "/", prefix + "\\")) else name for name in names]
+    return [
+        name[len(prefix) + 1 :] if prefix and name.startswith((prefix + "/", prefix + "\\")) else name for name in names
+    ]

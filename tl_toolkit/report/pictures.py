@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from PIL import Image
 
-from tl_toolkit.data.images import fingerprint_image, is_path, open_image, read_file
+from tl_toolkit.data.images import fingerprint_image, open_image, read_file
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import DataError, DownloadError, ImageError
 from tl_toolkit.io.reader_threads import readers
@@ -65,7 +66,7 @@ class FoundImages:
             return self.samples.open(place, channels, min_size)
         name, content = self.samples.name(place), self.samples.read(place)
         try:
-            content = read_file(content) if is_path(content) else content
+            content = read_file(content) if isinstance(content, str | Path) else content
         except (OSError, ValueError) as error:
             raise ImageError(name, UNREADABLE) from error
         found = fingerprint_image(content)
@@ -169,7 +170,9 @@ def _read_each(
     """
     try:
         if images.samples.are_encoded:
-            images.samples.images.read_ahead([place for index in indices if (place := images.places[index]) is not None])
+            images.samples.images.read_ahead(
+                [place for index in indices if (place := images.places[index]) is not None]
+            )
             return readers().start(draw, indices).outcomes()
         return [_outcome(draw, index) for index in indices]
     except (DataError, DownloadError) as error:

@@ -119,12 +119,16 @@ def data_of(material: RunMaterial) -> list[tuple[str, str]]:
     rows = [("images", _split_sizes(summary)), ("val", summary.get("val_origin", ""))]
     for split, counts in (summary.get("images_by_class") or {}).items():
         rows.append((f"classes of {split}", _class_sizes(counts, names)))
-    rows += _image_sizes(summary.get("image_sizes") or {})
+    rows += _image_facts(summary.get("image_facts") or {})
     if summary:
         bad, dropped = summary.get("bad_images", []), summary.get("dropped_images", [])
         rows.append(("could not be read", _count(len(bad), "left out; see bad_images.csv")))
         rows.append(("copies left out", _count(len(dropped), "see bad_images.csv")))
-        rows += [(f"{split} also in what it learned from", seen) for split in ("val", "test") if (seen := _seen(summary, split))]
+        rows += [
+            (f"{split} also in what it learned from", seen)
+            for split in ("val", "test")
+            if (seen := _seen(summary, split))
+        ]
     return [(name, value) for name, value in rows if value]
 
 
@@ -145,13 +149,16 @@ def _class_sizes(counts: Sequence[int], names: Sequence[str]) -> str:
     return f"{text}; {empty:,} without an image" if empty else text
 
 
-def _image_sizes(sizes: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if not sizes:
+def _image_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not facts:
         return []
-    low, middle, high = (" × ".join(map(str, sizes[name])) for name in ("smallest", "median", "largest"))
-    text = f"{middle} pixels" if low == high else f"from {low} to {high} pixels, the median {middle}"
-    modes = ", ".join(f"{mode} {count:,}" for mode, count in sizes["modes"].items())
-    return [("sizes", text), ("modes", modes)]
+    rows = []
+    for side, (low, middle, high) in facts["sizes"].items():
+        spread = (
+            f"from {low:,.0f} to {high:,.0f} pixels, the median {middle:,.0f}" if low < high else f"{low:,.0f} pixels"
+        )
+        rows.append((side, spread))
+    return [*rows, ("modes", ", ".join(f"{mode} {count:,}" for mode, count in facts["modes"].items()))]
 
 
 def _count(count: int, note: str) -> str:
@@ -180,7 +187,9 @@ def commands_of(material: RunMaterial) -> list[tuple[str, str]]:
         )
         rows.append(("Train it again, in Python with the same dataset", script))
     else:
-        rows.append(("Train it again: on a CPU like this one, to the same bits", f"tl finetune --config {config}{bound}"))
+        rows.append(
+            ("Train it again: on a CPU like this one, to the same bits", f"tl finetune --config {config}{bound}")
+        )
     return [
         *rows,
         ("Name the classes of images", f"tl predict --model {run} IMAGE"),

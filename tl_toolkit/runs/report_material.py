@@ -11,7 +11,8 @@ from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.report.pictures import FoundImages
 from tl_toolkit.report.tables import SplitMetrics
-from tl_toolkit.runs.suspicious_labels import SuspiciousLabel
+from tl_toolkit.runs.suspicious_labels import SuspiciousLabel, read_suspicious
+from tl_toolkit.stages.context import RunContext
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,29 @@ class RunMaterial:
     def settings(self) -> Mapping[str, Any]:
         """The settings of the run, by name."""
         return self.metadata.training
+
+
+def finished_material(
+    context: RunContext,
+    folder: Path,
+    model: ImageClassifier,
+    summary: Mapping[str, Any],
+    records: Sequence[EvalRecord],
+    predictions: Mapping[str, Predictions],
+) -> RunMaterial:
+    """Return what is known at the end of a run, where nothing needs to be found again."""
+    splits = context.splits
+    split = "test" if splits.test else "val"
+    return RunMaterial(
+        folder,
+        model.metadata,
+        summary,
+        records,
+        context.config.to_yaml(),
+        split,
+        SplitMetrics.of_summary(summary, split),
+        predictions.get(split),
+        {name: FoundImages.all_of(samples) for name, samples in splits.present.items()},
+        read_suspicious(folder),
+        model,
+    )

@@ -10,6 +10,7 @@ import torch
 
 from tl_toolkit.config.choices import Task
 from tl_toolkit.data.seen_images import note_refit, seen_in_split
+from tl_toolkit.data.targets import count_classes
 from tl_toolkit.events import EvalRecord, FileWritten, WarningEvent
 from tl_toolkit.export.base import export_format
 from tl_toolkit.export.weights import export
@@ -29,6 +30,8 @@ from tl_toolkit.runs.folder import (
 )
 from tl_toolkit.runs.predictions_file import PREDICTIONS_FILE, save_predictions
 from tl_toolkit.runs.recorder import RunRecorder
+from tl_toolkit.runs.report_file import report_run
+from tl_toolkit.runs.report_material import finished_material
 from tl_toolkit.runs.summary import write_summary
 from tl_toolkit.stages.context import RunContext
 from tl_toolkit.system.versions import package_versions
@@ -66,6 +69,7 @@ def save_results(
     scores: RunScores,
     threads: int,
     board: TensorBoard | None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write what a finished run adds to its folder, and report the files.
 
@@ -77,6 +81,7 @@ def save_results(
         scores: How the model does.
         threads: The number of threads that the run computed with.
         board: TensorBoard, if it is on.
+        warnings: What the user was warned of.
 
     Returns:
         The content of summary.json.
@@ -88,9 +93,14 @@ def save_results(
         _show_on_board(board, model, context, scores)
     seen = {f"{split}_images_seen": seen_in_split(note, split) for split in ("val", "test")}
     summary = _summarize(context, folder, recorder, scores, seen, threads)
+    summary |= {**_data_facts(context), "warnings": list(warnings)}
     metrics = {key: summary[key] for key in METRICS[context.task]}
     model.metadata = dataclasses.replace(model.metadata, metrics=metrics, split_note=note)
     _write_files(context, folder, model, summary, recorder.records, scores.predictions)
+    if context.config.report:
+        report_run(
+            finished_material(context, folder, model, summary, recorder.records, scores.predictions), context.callback
+        )
     return summary
 
 
@@ -150,6 +160,17 @@ def _summarize(
         "bad_images": [dataclasses.asdict(image) for image in splits.bad],
         "dropped_images": [dataclasses.asdict(image) for image in splits.dropped],
         "versions": package_versions(),
+    }
+
+
+def _data_facts(context: RunContext) -> dict[str, Any]:
+    """Return what the data are: how val was made, the images of each class, sizes and modes."""
+    splits, facts = context.splits, context.splits.image_facts
+    by_class = {name: count_classes(each.targets, context.classes) for name, each in splits.present.items()}
+    return {
+        "val_origin": splits.val_origin,
+        "images_by_class": {name: list(counts) for name, counts in by_class.items()},
+        "image_facts": dataclasses.asdict(facts) if facts else None,
     }
 
 

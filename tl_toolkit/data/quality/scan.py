@@ -1,8 +1,7 @@
 """Looking at data before training: what is in it, and what would make its figures wrong."""
 
 import dataclasses
-import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from tl_toolkit.data.quality.duplicates import (
     ordered,
     with_content_hashes,
 )
+from tl_toolkit.data.quality.image_facts import image_facts
 from tl_toolkit.data.quality.label_counts import label_warnings
 from tl_toolkit.data.quality.near_duplicates import ENOUGH, SMALLEST, PerceptualHash, near_pairs, perceptual_hash
 from tl_toolkit.data.quality.readability import ExcludedImage, check_splits, scan_splits
@@ -141,19 +141,19 @@ def inspect_data(source: Source, callback: Callback) -> DatasetInfo:
     scanned = check_splits(source.splits, callback)
     infos = [info for result in scanned.values() for info in result.results.values()]
     counts = _class_counts(source, {split: result.readable for split, result in scanned.items()})
-    modes = dict(Counter(info.mode for info in infos).most_common())
+    facts = image_facts(infos)
     images = {split: len(result.readable) for split, result in scanned.items()}
     oddities = [*source.notes, *_size_warnings(source, counts, images)]
-    if len(modes) > 1:
-        (main, _), *others = modes.items()
+    if len(facts.modes) > 1:
+        (main, _), *others = facts.modes.items()
         rare = ", ".join(f"{mode} {count:,}" for mode, count in others)
         oddities.append(f"Not all images are {main}: {rare}. They are converted.")
     return DatasetInfo(
         name=source.name,
         class_names=source.class_names,
         splits={split: SplitCounts(images[split], sizes) for split, sizes in counts.items()},
-        sizes={side: _spread([getattr(info, side) for info in infos]) for side in ("width", "height")},
-        modes=modes,
+        sizes=facts.sizes,
+        modes=facts.modes,
         oddities=tuple(oddities),
         bad_images=tuple(image for result in scanned.values() for image in result.bad),
         task=source.task,
@@ -217,10 +217,6 @@ def _size_warnings(source: Source, counts: Mapping[str, Sequence[int]], images: 
 
 def _class_counts(source: Source, splits: Mapping[str, Samples]) -> dict[str, tuple[int, ...]]:
     return {split: count_classes(samples.targets, len(source.class_names)) for split, samples in splits.items()}
-
-
-def _spread(values: list[int]) -> tuple[float, float, float]:
-    return (min(values), statistics.median(values), max(values)) if values else (0, 0, 0)
 
 
 def _perceptual_hash(samples: Samples, index: int) -> PerceptualHash | None:

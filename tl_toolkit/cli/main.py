@@ -26,6 +26,7 @@ from tl_toolkit.cli import (
     plot,
     predict,
     rank,
+    report,
     runs,
 )
 from tl_toolkit.errors import ReportedElsewhereError, RunInterruptedError, ToolkitError, UsageError
@@ -145,6 +146,7 @@ app.command()(options.with_flowing_help(compare.compare))
 app.command(cls=export.ExportCommand)(options.with_flowing_help(export.export))
 app.command()(options.with_flowing_help(rank.rank))
 app.command()(options.with_flowing_help(plot.plot))
+app.command()(options.with_flowing_help(report.report))
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

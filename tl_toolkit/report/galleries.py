@@ -16,8 +16,8 @@ from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.report.content import Confusion, ShownImage
 from tl_toolkit.report.pictures import Pictures, Place
 
-SHOWN = 24
-"""Images in a gallery."""
+SHOWN, UNCERTAIN = 24, 12
+"""Images in a gallery, and in that of the least certain ones."""
 
 PER_MISTAKE, PER_HIT = 6, 3
 """Images in a cell of the confusion matrix: of a mistake, and of a class that is right."""
@@ -61,7 +61,7 @@ class SplitImages:
 
     def uncertain(self) -> list[int]:
         """Return the images that the model is least certain of."""
-        return least_certain(self.predictions, self.temperature, SHOWN)
+        return least_certain(self.predictions, self.temperature, UNCERTAIN)
 
     def describe(
         self, index: int, pictures: Pictures | None, heat_map: bytes | None = None, note: str = ""

@@ -109,14 +109,14 @@ class ClassTable:
 
 
 def class_table(
-    metrics: SplitMetrics, class_names: Sequence[str], train_images: Sequence[int] = ()
+    metrics: SplitMetrics, class_names: Sequence[str], train_images: Mapping[str, int] | None = None
 ) -> ClassTable | None:
     """Return the figures of each class, or of the worst ones if there are very many.
 
     Args:
         metrics: Of the split.
         class_names: In the order of the model.
-        train_images: How many images of each class the model learned from; empty where that is not known.
+        train_images: How many images of each class the model learned from; empty or None where that is not known.
 
     Returns:
         None if the split has no figures of single classes.
@@ -129,10 +129,10 @@ def class_table(
     if train_images:
         columns.append("train images")
     rows = []
-    for index, class_name in enumerate(class_names):
+    for class_name in class_names:
         figures = [_class_figure(metrics.values, name, class_name) for name in names]
         if train_images:
-            figures.append(Figure("train images", train_images[index], format="count"))
+            figures.append(Figure("train images", train_images.get(class_name), format="count"))
         rows.append((class_name, figures))
     if len(rows) <= MAX_ROWS:
         return ClassTable(columns, rows)

@@ -1,6 +1,6 @@
 """Collecting what a report shows from what is known of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tl_toolkit.events import TRAINED, EvalRecord
 from tl_toolkit.metrics.base import SCORE_OF
@@ -82,10 +82,10 @@ def _split_text(material: RunMaterial) -> str:
     return f"{material.split}, {material.metrics.images:,} images" if material.metrics else material.split
 
 
-def _train_images(material: RunMaterial) -> Sequence[int]:
+def _train_images(material: RunMaterial) -> Mapping[str, int]:
     """Return how many images of each class the model learned from; empty where that is not known."""
-    counts = (material.summary.get("images_by_class") or {}).get("train", ())
-    return counts if len(counts) == len(material.class_names) else ()
+    counts: Mapping[str, int] = (material.summary.get("images_by_class") or {}).get("train", {})
+    return counts
 
 
 def _split_images(material: RunMaterial, missing: Missing) -> SplitImages | None:
@@ -95,7 +95,7 @@ def _split_images(material: RunMaterial, missing: Missing) -> SplitImages | None
         return None
     if unknown := int((~predictions.logits.isfinite().all(dim=1)).sum()):
         missing.append((f"{unknown:,} of the images", "their logits are not finite; they are in no list"))
-    names = short_names(predictions.names, str(material.settings.get("data", "")))
+    names = short_names(predictions.names, material.data)
     temperature = metadata.temperature
     return SplitImages(material.split, predictions, metadata.class_names, temperature, metadata.thresholds, names)
 

@@ -2,7 +2,7 @@
 
 import datetime
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ FEW_CLASSES = 8
 
 def title_of(material: RunMaterial) -> str:
     """Return the title: the network and the data."""
-    data = str(material.settings.get("data", ""))
+    data = material.data
     short = data.removeprefix(PYTHON_PREFIX) if ":" in data else Path(data).name
     return f"{_network_name(material)} on {short or 'unknown data'}"
 
@@ -37,21 +37,23 @@ def _network_name(material: RunMaterial) -> str:
 
 def sentence_of(material: RunMaterial, headline: Figure) -> str:
     """Return the result in a sentence, with its interval."""
-    what, split = f"The {_network_name(material)}", material.split
     if headline.value is None:
-        return f"{what} was trained, but nothing says how well it does."
-    images = f"{material.metrics.images:,} {split} images" if material.metrics else f"the {split} images"
-    share, interval = percent(headline.value), ""
+        return "Nothing says how well the model does."
+    split, images = material.split, material.metrics.images if material.metrics else 0
+    figure, interval = percent(headline.value), ""
     if headline.low is not None and headline.high is not None:
-        interval = f" (95 % interval: {percent(headline.low)} to {percent(headline.high)})"
-    if headline.label == "mAP":
-        result = f"{what} has a mean average precision of {share} on {images}{interval}."
+        interval = f" (95 % interval {100 * headline.low:.0f} to {100 * headline.high:.0f} %)"
+    if headline.label != "accuracy":
+        result = f"The mean average precision on {images:,} {split} images is {figure}{interval}."
+    elif images:
+        right = f"{round(headline.value * images):,} of {images:,} {split} images"
+        result = f"The model is right for {right}: {figure}{interval}."
     else:
-        result = f"{what} is right for {share} of {images}{interval}."
+        result = f"The best accuracy on {split} while training is {figure}."
     if not material.summary:
         return f"{result} The run is not finished: this is its best model so far."
     if split == "val":
-        return f"{result} The weights were chosen by these images, so new ones may do a little worse."
+        return f"{result} The weights were chosen by these images, so on new ones it may do a little worse."
     return result
 
 
@@ -115,10 +117,10 @@ def _date(folder: Path) -> str:
 
 def data_of(material: RunMaterial) -> list[tuple[str, str]]:
     """Return facts of the data, as far as the run noted them."""
-    summary, names = material.summary, material.class_names
+    summary = material.summary
     rows = [("images", _split_sizes(summary)), ("val", summary.get("val_origin", ""))]
     for split, counts in (summary.get("images_by_class") or {}).items():
-        rows.append((f"classes of {split}", _class_sizes(counts, names)))
+        rows.append((f"classes of {split}", _class_sizes(counts)))
     rows += _image_facts(summary.get("image_facts") or {})
     if summary:
         bad, dropped = summary.get("bad_images", []), summary.get("dropped_images", [])
@@ -137,16 +139,17 @@ def _split_sizes(summary: Mapping[str, Any]) -> str:
     return ", ".join(f"{split} {count:,}" for split, count in sizes if count)
 
 
-def _class_sizes(counts: Sequence[int], names: Sequence[str]) -> str:
-    if len(counts) != len(names) or not counts:
+def _class_sizes(counts: Mapping[str, int]) -> str:
+    """Return the sizes of classes, the largest first; of many, the largest and the smallest."""
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    if not ranked:
         return ""
-    order = sorted(range(len(counts)), key=lambda index: -counts[index])
-    if len(counts) <= FEW_CLASSES:
-        return ", ".join(f"{names[index]} {counts[index]:,}" for index in order)
-    largest, smallest = order[0], order[-1]
-    text = f"from {counts[smallest]:,} ({names[smallest]}) to {counts[largest]:,} ({names[largest]}) images"
-    empty = sum(not count for count in counts)
-    return f"{text}; {empty:,} without an image" if empty else text
+    if len(ranked) <= FEW_CLASSES:
+        return ", ".join(f"{name} {count:,}" for name, count in ranked)
+    (most, high), (least, low) = ranked[0], ranked[-1]
+    empty = sum(not count for _, count in ranked)
+    without = f"; {empty:,} have no image" if empty else ""
+    return f"from {low:,} ({least}) to {high:,} ({most}) images{without}"
 
 
 def _image_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -174,7 +177,7 @@ def _seen(summary: Mapping[str, Any], split: str) -> str:
 
 def commands_of(material: RunMaterial) -> list[tuple[str, str]]:
     """Return how to train the model again and how to use it."""
-    run, data = shlex.quote(str(material.folder)), str(material.settings.get("data", ""))
+    run, data = shlex.quote(str(material.folder)), material.data
     threads = material.summary.get("threads")
     config = shlex.quote(str(material.folder / CONFIG_FILE))
     bound = f" --threads {threads}" if threads else ""

@@ -76,23 +76,26 @@ def suspicious_places(material: RunMaterial, missing: list[tuple[str, str]]) -> 
         missing.append(("suspicious labels", "the run did not look for them"))
         return []
     first = material.suspicious[:SHOWN]
+    names = short_names([each.image for each in first], material.data)
     where = {split: _by_name(material, split) for split in {each.split for each in first}}
-    return [(each, where[each.split].get(each.image)) for each in first]
+    return [(each, where[each.split].get(name)) for each, name in zip(first, names, strict=True)]
 
 
 def _by_name(material: RunMaterial, split: str) -> dict[str, Place]:
+    """Return the place of each image by its name below the data, wherever these are now."""
     images = material.images.get(split)
     if images is None:
         return {}
-    places = ((index, place) for index, place in enumerate(images.places) if place is not None)
-    return {images.samples.name(place): (split, index) for index, place in places}
+    found = [(index, place) for index, place in enumerate(images.places) if place is not None]
+    names = short_names([images.samples.name(place) for _, place in found], material.data_now or material.data)
+    return {name: (split, index) for name, (index, _) in zip(names, found, strict=True)}
 
 
 def suspicious_gallery(material: RunMaterial, suspects: Sequence[Suspect], pictures: Pictures) -> Gallery | None:
     """Return the gallery of suspicious labels; None if the run did not look for them."""
     if material.suspicious is None:
         return None
-    names = short_names([each.image for each, _ in suspects], str(material.settings.get("data", "")))
+    names = short_names([each.image for each, _ in suspects], material.data)
     shown = [
         ShownImage(
             name,

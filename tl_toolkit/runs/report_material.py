@@ -33,6 +33,7 @@ class RunMaterial:
         model: For heat maps; None to draw none.
         missing: What could not be found, and why.
         warnings: What is to be said of how the material was found.
+        data_now: The folder or name of the data, if they have moved; empty for that of the settings.
     """
 
     folder: Path
@@ -48,6 +49,12 @@ class RunMaterial:
     model: ImageClassifier | None = None
     missing: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
+    data_now: str = ""
+
+    @property
+    def data(self) -> str:
+        """The folder or name of the data that the run was trained on."""
+        return str(self.settings.get("data", ""))
 
     @property
     def class_names(self) -> Sequence[str]:

@@ -166,10 +166,12 @@ def _summarize(
 def _data_facts(context: RunContext) -> dict[str, Any]:
     """Return what the data are: how val was made, the images of each class, sizes and modes."""
     splits, facts = context.splits, context.splits.image_facts
-    by_class = {name: count_classes(each.targets, context.classes) for name, each in splits.present.items()}
+    by_class = {split: count_classes(each.targets, context.classes) for split, each in splits.present.items()}
     return {
         "val_origin": splits.val_origin,
-        "images_by_class": {name: list(counts) for name, counts in by_class.items()},
+        "images_by_class": {
+            split: dict(zip(context.source.class_names, counts, strict=True)) for split, counts in by_class.items()
+        },
         "image_facts": dataclasses.asdict(facts) if facts else None,
     }
 

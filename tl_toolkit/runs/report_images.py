@@ -1,0 +1,92 @@
+"""Finding the images of a run again: by name where they were, by name below a folder that moved, else by content."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from tl_toolkit.data.fingerprints import content_fingerprints, digest_cache
+from tl_toolkit.data.samples import Samples
+from tl_toolkit.data.sources.base import Source
+from tl_toolkit.io.row_cache import cache_folder
+from tl_toolkit.metrics.predictions import Predictions
+from tl_toolkit.model_file import SplitFingerprints
+from tl_toolkit.report.galleries import short_names
+from tl_toolkit.report.pictures import FoundImages
+from tl_toolkit.text import plural
+
+NONE_FOUND = "none of them is in the data any more"
+
+
+class _Finder:
+    """Looks images up in a split of the data.
+
+    Args:
+        samples: The split.
+        root: The folder or name of the data now.
+        old_root: The folder or name of the data when they were trained on.
+    """
+
+    def __init__(self, samples: Samples, root: str, old_root: str) -> None:
+        self._samples, self._root, self._old_root = samples, root, old_root
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self._samples.names())}
+
+    @cached_property
+    def _by_short_name(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(short_names(list(self._by_name), self._root))}
+
+    @cached_property
+    def _by_content(self) -> dict[bytes, int]:
+        prints = content_fingerprints(self._samples, digest_cache(cache_folder()))
+        return {found: place for place, found in enumerate(prints) if found}
+
+    def find(self, names: Sequence[str], contents: Sequence[bytes | None]) -> list[int | None]:
+        """Return the place of each image; None for one that is not there."""
+        places = [self._by_name.get(name) for name in names]
+        if self._root != self._old_root and None in places:
+            moved = short_names(names, self._old_root)
+            by_short = (self._by_short_name.get(name) for name in moved)
+            places = [place if place is not None else other for place, other in zip(places, by_short, strict=True)]
+        if None in places and any(contents):
+            known = (self._by_content.get(content) if content else None for content in contents)
+            places = [place if place is not None else other for place, other in zip(places, known, strict=True)]
+        return places
+
+
+def find_images(
+    predictions: Mapping[str, Predictions], source: Source, note: SplitFingerprints | None, root: str, old_root: str
+) -> dict[str, FoundImages]:
+    """Return where the images of predictions are, and all images of other splits.
+
+    A picture is checked when it is read, so that no image is shown for another.
+
+    Args:
+        predictions: By split.
+        source: The data, as they are now.
+        note: The contents of the run's splits, from the model file.
+        root: The folder or name of the data now.
+        old_root: The same when they were trained on.
+    """
+    found = {}
+    for split in ("train", "val", "test"):
+        samples = source.splits.get(split, source.splits.get("train"))
+        if samples is None:
+            continue
+        of_split = predictions.get(split)
+        if of_split is not None:
+            contents = list(of_split.contents) or [None] * len(of_split)
+            places = _Finder(samples, root, old_root).find(of_split.names, contents)
+            found[split] = FoundImages(samples, places, contents)
+        else:
+            known = note.fingerprints(split) if note else frozenset()
+            found[split] = FoundImages(samples, range(len(samples)), known=known)
+    return found
+
+
+def describe_lost(images: FoundImages) -> str:
+    """Return how many images of predictions are no longer in the data; empty if none is."""
+    lost = sum(place is None for place in images.places)
+    if not lost:
+        return ""
+    return NONE_FOUND if lost == len(images.places) else f"{lost:,} of {plural(len(images.places), 'image')} are gone"

@@ -1,22 +1,27 @@
 """The parts of a report that need more than predictions: heat maps of the model, and suspicious labels of any split."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 
 from tl_toolkit.errors import DownloadError, ImageError, ModelError
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.inference.heat_maps import heat_map
+from tl_toolkit.inference.heat_maps import heat_maps
 from tl_toolkit.report.content import Gallery, ShownImage
 from tl_toolkit.report.galleries import SHOWN, short_names
-from tl_toolkit.report.pictures import Pictures, Place, encode, shrink
+from tl_toolkit.report.pictures import FoundImages, Pictures, Place, encode, shrink
 from tl_toolkit.runs.report_material import RunMaterial
 from tl_toolkit.runs.suspicious_labels import SuspiciousLabel
+from tl_toolkit.text import plural
 
 MAPS = 12
 """Mistakes that get a heat map."""
 
 MAP_SIDE = 128
 """Pixels of the short side of a heat map."""
+
+AT_ONCE, SHORTEST = 4, 1e-3
+"""Mistakes explained at a time, after which the time is looked at; seconds that one takes at least."""
 
 Suspect = tuple[SuspiciousLabel, Place | None]
 
@@ -36,34 +41,49 @@ class Drawer:
         self._model, self._deadline = model, deadline
         self._maps: dict[int, bytes] = {}
         self._why = "" if model else "there is no model to ask"
+        self._seconds = 0.0  # That an image took; 0 before the first one.
         self.method = ""
 
     def draw(self, material: RunMaterial, indices: Sequence[int], pictures: Pictures) -> dict[int, bytes]:
         """Return the heat maps of images of the split, by index, for the class that each was taken for."""
         images = material.images.get(material.split)
-        if self._model is None or images is None:
+        if images is None:
             return {}
-        spec = self._model.input_spec
-        kept = {}
-        for index in indices[:MAPS]:
-            if index not in self._maps:
-                if pictures.get(material.split, index) is None:
-                    continue
-                if time.monotonic() >= self._deadline:
-                    self._why = "there was no time for them"
-                    break
-                try:
-                    found = heat_map(self._model, images.open(index, spec.channels, spec.min_decode_size))
-                except (ImageError, DownloadError):
-                    continue
-                except (ModelError, RuntimeError, NotImplementedError) as error:  # Of layers that have no gradient.
-                    self._why = f"this network gives none: {str(error).splitlines()[0]}"
-                    break
-                self.method = found.method
-                self._maps[index] = encode(shrink(found.overlay(), MAP_SIDE))
-            if pictures.take(len(self._maps[index])):
-                kept[index] = self._maps[index]
-        return kept
+        shown = [index for index in indices[:MAPS] if pictures.get(material.split, index) is not None]
+        new = [index for index in shown if index not in self._maps]
+        while new and self._model is not None and not self._why:
+            fits = self._count_in_time()
+            if not fits:
+                self._why = f"there was time for {plural(len(self._maps), 'image')}"
+                break
+            self._draw(self._model, images, new[:fits])
+            new = new[fits:]
+        room = (index for index in shown if index in self._maps and pictures.take(len(self._maps[index])))
+        return {index: self._maps[index] for index in room}
+
+    def _count_in_time(self) -> int:
+        """Return how many images to explain next: the first alone, to see how long one takes."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            return 0
+        return min(AT_ONCE, int(left / self._seconds)) if self._seconds else 1
+
+    def _draw(self, model: ImageClassifier, images: FoundImages, indices: Sequence[int]) -> None:
+        """Draw the heat maps of a few images."""
+        started, spec = time.monotonic(), model.input_spec
+        opened = {}
+        for index in indices:
+            with contextlib.suppress(ImageError, DownloadError):
+                opened[index] = images.open(index, spec.channels, spec.min_decode_size)
+        try:
+            found = heat_maps(model, list(opened.values()))
+        except (ModelError, RuntimeError, NotImplementedError) as error:  # Of layers that have no gradient.
+            self._why = f"this network gives none: {str(error).splitlines()[0]}"
+            return
+        for index, each in zip(opened, found, strict=True):
+            self.method = each.method
+            self._maps[index] = encode(shrink(each.overlay(), MAP_SIDE))
+        self._seconds = max((time.monotonic() - started) / len(indices), SHORTEST)
 
     def missing(self) -> list[tuple[str, str]]:
         """Return why heat maps are missing, if any are."""

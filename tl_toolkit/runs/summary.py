@@ -75,6 +75,31 @@ class _SummaryWithStages(_Summary, kw_only=True):
             raise ValueError(f"its best_stage {format_value(self.best_stage)} is not one of its stages")
 
 
+class _ImageFacts(msgspec.Struct):
+    sizes: dict[str, tuple[float, float, float]]
+    modes: dict[str, Count]
+
+
+class _ReportedFacts(msgspec.Struct):
+    """What else a report shows; earlier versions wrote less of it."""
+
+    arch: str = ""
+    device: str = ""
+    precision: str = ""
+    threads: Count = 0
+    refit_on_val: bool = False
+    val_origin: str = ""
+    train_images: Count = 0
+    val_images_seen: Count | None = None
+    test_images_seen: Count | None = None
+    images_by_class: dict[str, dict[str, Count]] = {}
+    image_facts: _ImageFacts | None = None
+    warnings: list[str] = []
+    dropped_images: list[Any] = []
+    val_intervals: dict[str, tuple[float, float]] = {}
+    test_intervals: dict[str, tuple[float, float]] | None = None
+
+
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
     """Write summary.json."""
     path = folder / SUMMARY_FILE
@@ -93,6 +118,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         summary: dict[str, Any] = convert(parse_json(path.read_text(encoding="utf-8")), JsonObject)
         kind = _SummaryWithStages if "stages" in summary else _Summary
         convert(summary, _TaskSummary if "task" in summary else kind)
+        convert(summary, _ReportedFacts)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tl_toolkit.recipes.finetune import finetune as finetune
     from tl_toolkit.recipes.finetune import resume as resume
     from tl_toolkit.recipes.rank import rank as rank
+    from tl_toolkit.recipes.report import write_report as write_report
 
 _MODULES = {
     "FinetuneConfig": "config.finetune",
@@ -44,6 +45,7 @@ _MODULES = {
     "open_source": "data.sources.base",
     "rank": "recipes.rank",
     "resume": "recipes.finetune",
+    "write_report": "recipes.report",
 }
 __all__ = ["__version__", *_MODULES]
 

@@ -41,10 +41,10 @@ def report(
     check_early(run=folder, data=data, file=out)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
-        from tl_toolkit.recipes.report import report as write
+        from tl_toolkit.recipes.report import write_report
 
     with ProgressDisplay(console.status_console(to_stderr=True)) as display:
-        path = write(folder, out=out, data=data, device=device, threads=threads, callback=display)
+        path = write_report(folder, out=out, data=data, device=device, threads=threads, callback=display)
     if as_json:
         console.print_json({"run": str(folder), "report": str(path)})
     else:

@@ -8,7 +8,7 @@ from tl_toolkit.cli import console
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import TRAINED
 from tl_toolkit.io.files import display_path, format_seconds
-from tl_toolkit.runs.folder import BAD_IMAGES_FILE, newest_run
+from tl_toolkit.runs.folder import BAD_IMAGES_FILE, REPORT_FILE, newest_run
 from tl_toolkit.text import join_names, plural
 
 
@@ -41,8 +41,15 @@ def print_results(
     if verbose and written:
         console.print_table(["file", "content"], [[path.name, what] for path, what in written])
         console.print_blank()
-    console.print_rows([("run", display_path(folder))])
+    console.print_rows(_places(folder))
     console.print_commands(_next_commands(folder))
+
+
+def _places(folder: Path) -> list[tuple[str, str]]:
+    """Return where the run and its report are."""
+    report = folder / REPORT_FILE
+    rows = [("run", display_path(folder))]
+    return [*rows, ("report", display_path(report))] if report.is_file() else rows
 
 
 def _print_accuracy(folder: Path, summary: Mapping[str, Any], total: float | None) -> None:

@@ -126,7 +126,7 @@ def finetune(
                 folder = create_run_folder(config.out, plan.context.network.arch.name, plan.context.source.name)
         folder = broadcast(folder)
         report_choices(plan, threads, folder)
-        warn_if_busy(plan.context.setup, threads, callback, started)
+        warn_if_busy(plan.context.setup, threads, shown, started)  # Of the speed, not of the results.
         with _locked(folder):
             if is_first():
                 write_config(folder, plan.context.config.to_yaml(), threads.count)
@@ -169,7 +169,8 @@ def resume(
         changes, data = {**changes, "data": str(data)}, None
     with contextlib.ExitStack() as stack:
         device = read_config_file(find_run(run) / CONFIG_FILE).get("device", AUTO) if launched().is_first else AUTO
-        callback = KeptWarnings(stack.enter_context(_joined(device, callback)))
+        shown = stack.enter_context(_joined(device, callback))
+        callback = KeptWarnings(shown)
         folder = locate_run(run)
         stack.enter_context(_locked(folder))
         config, checkpoint, finished = _read_run(folder, changes)
@@ -191,7 +192,7 @@ def resume(
         callback(DecisionEvent("resume", display_path(folder), where_it_resumes(checkpoint, plan.stages)))
         report_choices(plan, threads, folder)
         warn_if_threads_changed(plan.context.setup, threads, callback, previous_threads)
-        warn_if_busy(plan.context.setup, threads, callback, started)
+        warn_if_busy(plan.context.setup, threads, shown, started)
         if is_first():
             write_config(folder, plan.context.config.to_yaml(), threads.count)
             (folder / SUMMARY_FILE).unlink(missing_ok=True)  # The run is no longer finished.

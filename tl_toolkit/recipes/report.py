@@ -25,10 +25,10 @@ from tl_toolkit.inference.scoring import check_task
 from tl_toolkit.io.files import check_is_new, display_data, expand_path, is_file
 from tl_toolkit.io.own_files import CONFIG_FILE, METRICS_FILE
 from tl_toolkit.report.tables import SplitMetrics
-from tl_toolkit.runs.folder import find_run
+from tl_toolkit.runs.folder import REPORT_FILE, find_run
 from tl_toolkit.runs.metrics_log import read_metrics
 from tl_toolkit.runs.predictions_file import read_predictions
-from tl_toolkit.runs.report_file import DESCRIPTION, REPORT_FILE, write_report
+from tl_toolkit.runs.report_file import DESCRIPTION, write_page
 from tl_toolkit.runs.report_images import describe_lost, find_images
 from tl_toolkit.runs.report_material import RunMaterial
 from tl_toolkit.runs.report_predictions import FoundPredictions, compute_predictions, describe_differences
@@ -42,7 +42,7 @@ SECONDS = 30.0
 
 
 @report_worker_deaths()
-def report(
+def write_report(
     run: str | Path,
     *,
     out: str | Path | None = None,
@@ -76,7 +76,7 @@ def report(
         material = read_material(folder, data, device, callback)
         for what in material.warnings:
             callback(WarningEvent(what))
-        write_report(material, path, SECONDS)
+        write_page(material, path, SECONDS)
     callback(FileWritten(path, DESCRIPTION))
     return path
 

@@ -24,6 +24,7 @@ LAST_FILE = "last.safetensors"
 BAD_IMAGES_FILE = "bad_images.csv"
 CURVES_FILE = "curves.png"
 TENSORBOARD_FOLDER = "tensorboard"
+REPORT_FILE = "report.html"
 
 
 def create_run_folder(out: str | None, arch: str, data: str) -> Path:

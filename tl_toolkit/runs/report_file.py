@@ -7,11 +7,11 @@ from pathlib import Path
 from tl_toolkit.events import Callback, FileWritten, WarningEvent
 from tl_toolkit.io.files import display_path, write_text
 from tl_toolkit.report.pictures import Pictures
+from tl_toolkit.runs.folder import REPORT_FILE
 from tl_toolkit.runs.report_content import collect
 from tl_toolkit.runs.report_galleries import Drawer
 from tl_toolkit.runs.report_material import RunMaterial
 
-REPORT_FILE = "report.html"
 DESCRIPTION = "results, mistakes, data and settings, for a browser"
 
 MAX_BYTES = 5_000_000
@@ -29,7 +29,7 @@ SECONDS = 3.0
 log = logging.getLogger("tl_toolkit")
 
 
-def write_report(material: RunMaterial, path: Path, seconds: float = SECONDS) -> Path:
+def write_page(material: RunMaterial, path: Path, seconds: float = SECONDS) -> Path:
     """Write or replace the report of a run.
 
     Args:
@@ -59,7 +59,7 @@ def report_run(material: RunMaterial, callback: Callback) -> None:
     """Write the report at the end of a run, whose results are on the disk; a failure is a warning."""
     path = material.folder / REPORT_FILE
     try:
-        write_report(material, path)
+        write_page(material, path)
     except Exception as error:  # No picture, and no library that draws it, may cost a finished run.
         log.debug("The report failed.", exc_info=True)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from tl_toolkit.report.content import Calibration, ReliabilityBin
+from tl_toolkit.metrics.calibration import ReliabilityBin
+from tl_toolkit.report.content import Calibration
 from tl_toolkit.report.page.charts import Bar, Chart, Stop, draw_line, horizontal, padded, vertical
 from tl_toolkit.report.page.formats import percent
 from tl_toolkit.text import plural

@@ -172,7 +172,7 @@ def _data_facts(context: RunContext) -> dict[str, Any]:
         "images_by_class": {
             split: dict(zip(context.source.class_names, counts, strict=True)) for split, counts in by_class.items()
         },
-        "image_facts": dataclasses.asdict(facts) if facts else None,
+        "image_facts": facts.to_dict() if facts else None,
     }
 
 

@@ -4,6 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from tl_toolkit.data.images import ImageInfo
 
@@ -19,6 +20,10 @@ class ImageFacts:
 
     sizes: dict[str, tuple[float, float, float]]
     modes: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"sizes": {side: list(spread) for side, spread in self.sizes.items()}, "modes": dict(self.modes)}
 
 
 def image_facts(infos: Iterable[ImageInfo]) -> ImageFacts:

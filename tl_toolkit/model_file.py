@@ -18,6 +18,7 @@ from tl_toolkit.config.choices import Loss, Task
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.json_validation import convert
+from tl_toolkit.io.packed_tensors import PackedTensor
 from tl_toolkit.io.safetensors_file import load_checked, save_checked
 from tl_toolkit.text import MAX_SHOWN, format_value
 
@@ -101,6 +102,39 @@ class SplitFingerprints:
 
 
 @dataclass(frozen=True)
+class NoveltyNote:
+    """What tells images that are unlike those of training; `inference/novelty.py` computes and reads it.
+
+    Attributes:
+        layer: Name of the module whose inputs are the features (N, D).
+        train_images: Images that the statistics are of.
+        val_images: Images that the threshold was chosen on.
+        flagged: Number of those above it.
+        threshold: Images with a higher novelty are unknown.
+        weights: What the distance and the highest logit are multiplied by, and what is added to their sum.
+        means: Mean feature of each class (classes, D); where that is too large, its place in `basis` (classes, Q).
+        centre: Mean of the means (D).
+        basis: Orthonormal rows (Q, D); None where the means are whole.
+        directions: Orthonormal rows (R, D), in which the features of a class vary most.
+        variances: The variance in each of these directions.
+        rest: The variance in each of all others.
+    """
+
+    layer: str
+    train_images: int
+    val_images: int
+    flagged: int
+    threshold: float
+    weights: tuple[float, float, float]
+    means: PackedTensor
+    centre: PackedTensor
+    basis: PackedTensor | None
+    directions: PackedTensor
+    variances: tuple[float, ...]
+    rest: float
+
+
+@dataclass(frozen=True)
 class ModelMetadata:
     """Everything about a model but its tensors: the header of the file.
 
@@ -122,7 +156,9 @@ class ModelMetadata:
         task: Whether an image has one class ("multi-class"), several labels ("multi-label") or shares of classes
             ("soft").
         thresholds: Probability from which an image is given each label, of multi-label models; empty for 0.5 each.
-        temperature: What logits are divided by before they become probabilities, chosen on val.
+        temperature: What logits are divided by before they become probabilities, chosen on val; 1 in files of earlier
+            versions, and where nothing was chosen.
+        novelty: What tells images that are unlike those of training; None where it is not known.
     """
 
     architecture: str
@@ -142,6 +178,7 @@ class ModelMetadata:
     task: Task = "multi-class"
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    novelty: NoveltyNote | None = None
 
     @property
     def outputs(self) -> int:
@@ -153,6 +190,7 @@ class ModelMetadata:
         note = {"split_note": json.dumps(self.split_note.to_dict())} if self.split_note else {}
         labels = {} if self.task == "multi-class" else {"task": self.task, "thresholds": json.dumps(self.thresholds)}
         calibrated = {"temperature": json.dumps(self.temperature)} if self.temperature != 1 else {}
+        novelty = {"novelty": json.dumps(dataclasses.asdict(self.novelty))} if self.novelty else {}
         return {
             "format": FORMAT,
             "format_version": LABELS_VERSION if self.task == "multi-label" else FORMAT_VERSION,
@@ -172,6 +210,7 @@ class ModelMetadata:
             "versions": json.dumps(dict(self.versions)),
             **labels,
             **calibrated,
+            **novelty,
             **note,
         }
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from tl_toolkit.inference.classifier import BATCH, FailedPrediction, Prediction
+from tl_toolkit.inference.classifier import BATCH
+from tl_toolkit.inference.prediction import FailedPrediction, Prediction
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.recipes.predict import find_images, predict_stream
 

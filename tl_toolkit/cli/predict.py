@@ -1,16 +1,13 @@
 """``tl predict``."""
 
-import csv
 import glob
-import io
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,22 +22,20 @@ from tl_toolkit.cli.options import (
     ThreadsOption,
     TrustOption,
 )
+from tl_toolkit.cli.prediction_format import Format, PredictionFormat
 from tl_toolkit.errors import MAX_SUGGESTIONS, UsageError
 from tl_toolkit.io.files import atomic_file, display_path
 from tl_toolkit.io.reader_threads import call_with_stall_guard
-from tl_toolkit.text import join_names
+from tl_toolkit.text import join_names, plural
 
 if TYPE_CHECKING:
-    from tl_toolkit.inference.classifier import FailedPrediction, ImageClassifier, Prediction
+    from tl_toolkit.inference.classifier import ImageClassifier
+    from tl_toolkit.inference.prediction import FailedPrediction, Prediction
     from tl_toolkit.report.image_grid import LabelledImage
 
     Result = Prediction | FailedPrediction
 
-Format = Literal["table", "json", "jsonl", "csv"]
 STDIN = "-"
-
-ALWAYS_SHOWN = ("image", "class", "probability", "labels")
-"""Columns that the table always has; empty other columns are left out."""
 
 
 def predict(
@@ -64,6 +59,14 @@ def predict(
         Format | None, typer.Option("--format", "-f", help="How to print.", show_default="as --out ends, or table")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    abstain_below: Annotated[
+        float | None,
+        typer.Option(help='Say "not sure" where the likeliest class has a lower probability.', show_default=False),
+    ] = None,
+    no_calibration: Annotated[
+        bool,
+        typer.Option("--no-calibration", help="Give the probabilities that the network gives, before calibration."),
+    ] = False,
     grid: Annotated[
         Path | None,
         typer.Option(
@@ -78,10 +81,14 @@ def predict(
 ) -> None:
     """Name the likeliest classes of images, or of several labels those that are there.
 
-    A probability says how sure the network is among the classes that it knows.
-    There is no "none of these": a model of ants and bees calls a flower one of
-    the two, perhaps at 100 %. It is not calibrated either: of images at 90 %,
-    more or fewer than nine in ten may be right.
+    A probability says how sure the network is among the classes that it knows. It
+    is calibrated on the run's val images: of images like them at 90 %, about nine
+    in ten are right. There is no "none of these": a model of ants and bees calls a
+    flower one of the two, perhaps at 100 %. But an image is marked as unlike the
+    training images if it is farther from them than 95 % of val.
+
+    Models of earlier versions, and those of several labels, are not calibrated and
+    mark nothing.
     """
     chosen = _format(output, out)
     _check_files(images, out, grid)
@@ -103,6 +110,9 @@ def predict(
     loaded = load(place, device=device, precision=precision, trust=trust)
     if threshold is not None:
         loaded = loaded.with_threshold(threshold)
+    if no_calibration:
+        loaded = loaded.without_calibration()
+    loaded.check_abstaining(abstain_below)
     status = console.status_console(to_stderr=True)
     console.print_row(status, "model", display_path(place), "" if model else "the newest run")
     if chosen == "table":
@@ -112,13 +122,15 @@ def predict(
         _draw_own_images(loaded, place, grid)
         return
     counter = ResultCounter(_max_images() if grid else 0)
-    several = loaded.task == "multi-label"
-    _write(counter.count(predict_stream(loaded, chain([first], paths), top_k)), chosen, out, several)
+    results = counter.count(predict_stream(loaded, chain([first], paths), top_k, abstain_below))
+    judged = ("abstained",) * (abstain_below is not None) + ("novelty", "unknown") * (loaded.novelty is not None)
+    _write(results, chosen, out, PredictionFormat(several=loaded.task == "multi-label", judged=judged))
     if grid is not None and counter.first:
         from tl_toolkit.report.sample_images import predicted_images
 
         which = "all" if counter.done == len(counter.first) else "the first"
         _draw(predicted_images(loaded, counter.first), grid, which)
+    _print_counts(counter, abstain_below)
     if counter.failed:
         console.print_warning(f"{counter.failed} could not be read.")
         raise typer.Exit(UNREADABLE)
@@ -133,20 +145,34 @@ class ResultCounter:
 
     def __init__(self, max_kept: int) -> None:
         self._max_kept = max_kept
-        self.done = self.failed = 0
+        self.done = self.failed = self.unknown = self.abstained = 0
         self.first: list[Prediction] = []
 
     def count(self, results: "Iterable[Result]") -> "Iterator[Result]":
         """Yield the same results."""
-        from tl_toolkit.inference.classifier import FailedPrediction
+        from tl_toolkit.inference.prediction import FailedPrediction
 
         for result in results:
             self.done += 1
             if isinstance(result, FailedPrediction):
                 self.failed += 1
-            elif len(self.first) < self._max_kept:
-                self.first.append(result)
+            else:
+                self.unknown += bool(result.unknown)
+                self.abstained += bool(result.abstained)
+                if len(self.first) < self._max_kept:
+                    self.first.append(result)
             yield result
+
+
+def _print_counts(counter: ResultCounter, abstain_below: float | None) -> None:
+    """Print how many images are unlike those of training, and how many got no answer, on stderr."""
+    status, predicted = console.status_console(to_stderr=True), counter.done - counter.failed
+    if counter.unknown:
+        images = f"{counter.unknown:,} of {plural(predicted, 'image')}"
+        console.print_row(status, "unknown", images, "unlike the training images; the classes may be wrong")
+    if counter.abstained:
+        images = f"{counter.abstained:,} of {plural(predicted, 'image')}"
+        console.print_row(status, "not sure", images, f"the likeliest class is below {console.percent(abstain_below)}")
 
 
 def _max_images() -> int:
@@ -209,15 +235,15 @@ def _nothing_in(images: list[str]) -> str:
     return f"There is no image in {join_names(images)}."
 
 
-def _write(results: "Iterator[Result]", output: Format, out: Path | None, several: bool) -> None:
+def _write(results: "Iterator[Result]", output: Format, out: Path | None, style: PredictionFormat) -> None:
     undecodable = "surrogateescape" if output == "csv" else console.UNDECODABLE_IN_JSON
     if out is not None:
         with atomic_file(out) as temporary, temporary.open("w", encoding="utf-8", errors=undecodable) as file:
-            file.writelines(_lines(results, output, several))
+            file.writelines(style.lines(results, output))
     elif output == "table":
-        _print_table(results, several)
+        style.print_table(results)
     else:
-        console.write_lines(_lines(results, output, several), undecodable)
+        console.write_lines(style.lines(results, output), undecodable)
 
 
 def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
@@ -272,68 +298,3 @@ def _paths(images: Iterable[str]) -> Iterator[str]:
             yield from (line for line in lines if line.strip())
         else:
             yield name
-
-
-def _lines(results: "Iterable[Result]", output: Format, several: bool) -> Iterator[str]:
-    if output == "jsonl":
-        yield from (json.dumps(result.to_dict(), ensure_ascii=False) + "\n" for result in results)
-    elif output == "json":
-        yield "["
-        for index, result in enumerate(results):
-            yield (",\n" if index else "\n") + json.dumps(result.to_dict(), ensure_ascii=False)
-        yield "\n]\n"
-    elif several:
-        yield _csv_line(["path", "labels", "probabilities", "error"])
-        yield from (_csv_line(_label_cells(result.to_dict())) for result in results)
-    else:
-        columns = ["path", "class_name", "probability", "error"]
-        yield _csv_line(columns)
-        for result in results:
-            yield _csv_line([result.to_dict().get(key, "") for key in columns])
-
-
-def _label_cells(plain: dict[str, Any]) -> list[str]:
-    """Return the cells of a CSV line; labels and probabilities are JSON lists, which a table for training may hold."""
-    if "labels" not in plain:
-        return [plain["path"], "", "", plain["error"]]
-    lists = ([each[key] for each in plain["labels"]] for key in ("class_name", "probability"))
-    return [plain["path"], *(json.dumps(each, ensure_ascii=False) for each in lists), ""]
-
-
-def _csv_line(cells: list[Any]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerow(cells)
-    return text.getvalue()
-
-
-def _print_table(results: "Iterable[Result]", several: bool) -> None:
-    if several:
-        _print_labels(results)
-        return
-    rows = []
-    for plain in (result.to_dict() for result in results):
-        others = [_with_percent(each) for each in plain.get("top_k", [])[1:]]
-        likeliest = [plain.get("class_name", ""), console.percent(plain.get("probability"))]
-        rows.append([plain["path"], *likeliest, ", ".join(others), plain.get("error", "")])
-    _print_used(["image", "class", "probability", "next likeliest", "error"], rows)
-
-
-def _print_labels(results: "Iterable[Result]") -> None:
-    """Print the labels of each image, best first, and the likeliest of those that it is not given."""
-    rows = []
-    for plain in (result.to_dict() for result in results):
-        given, top = plain.get("labels", []), plain.get("top_k", [])
-        labels = ", ".join(_with_percent(each) for each in given) or ("none" if "labels" in plain else "")
-        others = ", ".join(_with_percent(each) for each in top if each not in given)
-        rows.append([plain["path"], labels, others, plain.get("error", "")])
-    _print_used(["image", "labels", "next likeliest", "error"], rows)
-
-
-def _with_percent(label: dict[str, Any]) -> str:
-    return f"{label['class_name']} {console.percent(label['probability'])}"
-
-
-def _print_used(columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table without the columns that are empty."""
-    used = [index for index, name in enumerate(columns) if name in ALWAYS_SHOWN or any(row[index] for row in rows)]
-    console.print_table([columns[index] for index in used], [[row[index] for index in used] for row in rows])

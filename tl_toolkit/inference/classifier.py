@@ -1,8 +1,8 @@
 """A trained model with its class names and its preprocessing, ready to predict."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, overload
 
 import torch
@@ -12,69 +12,19 @@ from tl_toolkit.config.choices import Task
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
 from tl_toolkit.errors import UsageError
+from tl_toolkit.inference.novelty import NoveltyDetector
+from tl_toolkit.inference.prediction import ClassProbability, Prediction
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.reader_threads import readers
 from tl_toolkit.metrics.logits import predicted_labels, probabilities, ranked_classes
-from tl_toolkit.model_file import ModelMetadata
+from tl_toolkit.model_file import ModelMetadata, NoveltyNote
 from tl_toolkit.text import named
 from tl_toolkit.training.device import DeviceSetup
+from tl_toolkit.training.evaluation import recorded_inputs
 
 DEFAULT_TOP_K = 5
 BATCH = 32
 """Images to decode and run at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassProbability:
-    """A class and its probability."""
-
-    class_name: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The likeliest classes of one image.
-
-    Attributes:
-        path: The image's path, or a name such as "image 0".
-        top_k: Classes and probabilities, best first.
-        labels: Of a model of several labels an image, those whose probability is at least their threshold, best first;
-            perhaps none, and perhaps more than `top_k`. None for other models.
-    """
-
-    path: str
-    top_k: tuple[ClassProbability, ...]
-    labels: tuple[ClassProbability, ...] | None = None
-
-    @property
-    def class_name(self) -> str:
-        """The likeliest class."""
-        return self.top_k[0].class_name
-
-    @property
-    def probability(self) -> float:
-        """The probability of the likeliest class."""
-        return self.top_k[0].probability
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        top = [asdict(each) for each in self.top_k]
-        if self.labels is not None:
-            return {"path": self.path, "labels": [asdict(each) for each in self.labels], "top_k": top}
-        return {"path": self.path, **top[0], "top_k": top}
-
-
-@dataclass(frozen=True, slots=True)
-class FailedPrediction:
-    """An image that cannot be read, and why."""
-
-    path: str
-    error: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
 
 
 class ImageClassifier:
@@ -94,6 +44,7 @@ class ImageClassifier:
         self.metadata = metadata
         self.compute = compute
         self.head_modules = head_modules
+        self._detector: tuple[NoveltyNote, NoveltyDetector] | None = None
         self._to_pixels = EvalTransform(metadata.input_spec)
         self.normalize = Normalize(metadata.input_spec).to(compute.device)
 
@@ -129,13 +80,35 @@ class ImageClassifier:
             )
         if not 0 <= threshold <= 1:
             raise UsageError(f"{named('threshold')} is a probability from 0 to 1, not {threshold:g}.")
-        metadata = dataclasses.replace(self.metadata, thresholds=(threshold,) * len(self.class_names))
+        return self._with(thresholds=(threshold,) * len(self.class_names))
+
+    def without_calibration(self) -> "ImageClassifier":
+        """Return the same model with the probabilities that the network gives, without a temperature."""
+        return self._with(temperature=1.0)
+
+    def _with(self, **changes: Any) -> "ImageClassifier":
+        """Return the same model with other metadata."""
+        metadata = dataclasses.replace(self.metadata, **changes)
         return ImageClassifier(self.module, metadata, self.compute, self.head_modules)
 
     @property
     def head(self) -> nn.Module | None:
         """The first module of the head, whose inputs are the features of an image; None where it is not known."""
         return self.module.get_submodule(self.head_modules[0]) if self.head_modules else None
+
+    @property
+    def novelty(self) -> NoveltyDetector | None:
+        """Tells images that are unlike those of training; None where the model file says nothing of them.
+
+        Raises:
+            ModelFileError: What it says is damaged.
+        """
+        note = self.metadata.novelty
+        if note is None or self.head is None:
+            return None
+        if self._detector is None or self._detector[0] is not note:
+            self._detector = note, NoveltyDetector.of(note)
+        return self._detector[1]
 
     @property
     def input_spec(self) -> InputSpec:
@@ -174,13 +147,37 @@ class ImageClassifier:
         Raises:
             ImageError: An image cannot be read.
         """
+        return self.outputs(images, with_features=False)[0]
+
+    def outputs(
+        self, images: torch.Tensor | Sequence[ImageLike], with_features: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Compute the logits of images, and what arrives at the head on the way.
+
+        Args:
+            images: See `logits`.
+            with_features: Whether to keep what arrives at the head.
+
+        Returns:
+            Logits as `logits` gives them, and features (N, D), float32 on the CPU; None where they are not wanted, or
+            nothing is known of those of training.
+
+        Raises:
+            ImageError: An image cannot be read.
+        """
         if not isinstance(images, torch.Tensor):
             parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-            return torch.cat([self.logits(self._inputs(part)) for part in parts])
-        with self.compute.inference():
+            logits, features = zip(*(self.outputs(self._inputs(part), with_features) for part in parts), strict=True)
+            known = [rows for rows in features if rows is not None]
+            return torch.cat(logits), torch.cat(known) if known else None
+        with contextlib.ExitStack() as stack:
+            recorded = []
+            if with_features and self.novelty and self.head:
+                recorded = stack.enter_context(recorded_inputs(self.head))
+            stack.enter_context(self.compute.inference())
             batch = images.to(self.compute.device).contiguous(memory_format=self.compute.memory_format)
-            logits: torch.Tensor = self.module(batch)
-        return logits.float().cpu()
+            computed: torch.Tensor = self.module(batch)
+        return computed.float().cpu(), recorded[-1].cpu() if recorded else None
 
     def _inputs(self, images: Sequence[ImageLike]) -> torch.Tensor:
         """Return the network's input (N, C, H, W); threads read files."""
@@ -191,35 +188,82 @@ class ImageClassifier:
         return normalized
 
     @overload
-    def predict(self, images: ImageLike, top_k: int = DEFAULT_TOP_K) -> Prediction: ...
+    def predict(
+        self, images: ImageLike, top_k: int = DEFAULT_TOP_K, abstain_below: float | None = None
+    ) -> Prediction: ...
     @overload
-    def predict(self, images: list[ImageLike], top_k: int = DEFAULT_TOP_K) -> list[Prediction]: ...
-    def predict(self, images: ImageLike | list[ImageLike], top_k: int = DEFAULT_TOP_K) -> Prediction | list[Prediction]:
+    def predict(
+        self, images: list[ImageLike], top_k: int = DEFAULT_TOP_K, abstain_below: float | None = None
+    ) -> list[Prediction]: ...
+    def predict(
+        self, images: ImageLike | list[ImageLike], top_k: int = DEFAULT_TOP_K, abstain_below: float | None = None
+    ) -> Prediction | list[Prediction]:
         """Name the likeliest classes, and of several labels an image those that are there.
 
         Args:
             images: An image, a path, or a list of them.
             top_k: Number of classes to name.
+            abstain_below: Probability that the likeliest class must have for an answer, between 0 and 1; else the
+                prediction says that it `abstained`.
 
         Raises:
             ImageError: An image cannot be read.
+            UsageError: `abstain_below` is not a probability, or the model gives an image several labels.
         """
+        self.check_abstaining(abstain_below)
         batch = images if isinstance(images, list) else [images]
         names = [str(image) if is_path(image) else f"image {index}" for index, image in enumerate(batch)]
-        predictions = self.to_predictions(self.logits(batch), names, top_k) if batch else []
+        predictions = self.to_predictions(*self.outputs(batch), names, top_k, abstain_below) if batch else []
         return predictions if isinstance(images, list) else predictions[0]
 
-    def to_predictions(self, logits: torch.Tensor, names: Sequence[str], top_k: int) -> list[Prediction]:
-        """Return the predictions of images with these logits and names."""
+    def check_abstaining(self, below: float | None) -> None:
+        """Refuse a probability below which there is to be no answer, if it is none or the model has no use for it.
+
+        Raises:
+            UsageError: It is not from 0 to 1, or the model gives an image several labels.
+        """
+        if below is not None and self.task == "multi-label":
+            raise UsageError(
+                f"{named('abstain_below')} is for models that name one class of an image; this one gives it the labels "
+                f"whose probability is high enough: see {named('threshold')}."
+            )
+        if below is not None and not 0 <= below <= 1:
+            raise UsageError(f"{named('abstain_below')} is a probability from 0 to 1, not {below:g}.")
+
+    def to_predictions(
+        self,
+        logits: torch.Tensor,
+        features: torch.Tensor | None,
+        names: Sequence[str],
+        top_k: int,
+        abstain_below: float | None = None,
+    ) -> list[Prediction]:
+        """Return the predictions of images.
+
+        Args:
+            logits: See `outputs`.
+            features: See `outputs`.
+            names: Of the images.
+            top_k: Number of classes to name.
+            abstain_below: See `predict`.
+        """
         best = ranked_classes(logits, top_k)
-        shares = probabilities(logits, self.metadata.loss)
+        shares = probabilities(logits / self.metadata.temperature, self.metadata.loss)
         labels = self._labels(logits, shares)
+        detector = self.novelty if features is not None else None
+        novelty = detector.novelty(features, logits).tolist() if detector and features is not None else []
         predictions = []
         for image, (name, indices, row) in enumerate(
             zip(names, best.tolist(), shares.gather(1, best).tolist(), strict=True)
         ):
             top = (ClassProbability(self.class_names[index], share) for index, share in zip(indices, row, strict=True))
-            predictions.append(Prediction(name, tuple(top), labels[image]))
+            found = Prediction(name, tuple(top), labels[image])
+            if abstain_below is not None:
+                found = dataclasses.replace(found, abstained=not row[0] >= abstain_below)
+            if detector:
+                unknown = novelty[image] > detector.threshold
+                found = dataclasses.replace(found, novelty=novelty[image], unknown=unknown)
+            predictions.append(found)
         return predictions
 
     def _labels(self, logits: torch.Tensor, shares: torch.Tensor) -> Sequence[tuple[ClassProbability, ...] | None]:

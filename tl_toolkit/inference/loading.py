@@ -48,8 +48,7 @@ def load(
     if kind == "safetensors":
         module, metadata, head_modules = _read(file)
     else:
-        module, metadata = _read_full_model(file, trust)
-        head_modules = ()
+        module, metadata, head_modules = _read_full_model(file, trust)
     return ImageClassifier(module, metadata, select_device(device, precision, module), head_modules)
 
 
@@ -119,8 +118,8 @@ def _read(file: Path) -> tuple[nn.Module, ModelMetadata, tuple[str, ...]]:
     return module, metadata, head_modules
 
 
-def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata]:
-    """Load a pickled network and the metadata that it carries."""
+def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata, tuple[str, ...]]:
+    """Load a pickled network and the metadata that it carries; return the name of its head too, if they have it."""
     module = load_pickled(file, trust)
     header = metadata_of(module)
     if not isinstance(module, nn.Module) or not header:
@@ -141,4 +140,6 @@ def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata]
         raise ModelFileError(f"{file} does not take the images that it describes: {error}") from error
     if shape != (1, metadata.outputs):
         raise ModelFileError(f"{file} gives {shape} for one image; expected (1, {metadata.outputs}), as it says.")
-    return module, metadata
+    layer = metadata.novelty.layer if metadata.novelty else ""
+    head_modules = (layer,) if layer in dict(module.named_modules()) else ()
+    return module, metadata, head_modules

@@ -22,6 +22,9 @@ from tl_toolkit.model_file import NoveltyNote
 FALSE_ALARMS = 0.05
 """Share of the images of known classes that may be taken for unknown."""
 
+SMALLEST_EXACT = math.ceil(1 / FALSE_ALARMS) - 1
+"""With fewer images in val, even the highest novelty among them is exceeded more often than `FALSE_ALARMS`."""
+
 DIRECTIONS = 32
 
 MAX_VALUES = 2**18

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tl_toolkit.errors import DataError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.files import expand_path, is_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard
-from tl_toolkit.metrics.base import Scores, Thresholds
+from tl_toolkit.metrics.base import METRICS, Scores, Thresholds
 from tl_toolkit.metrics.predictions import PredictionKeeper
 from tl_toolkit.text import join_names, plural
 from tl_toolkit.training.evaluation import evaluate_batches
@@ -37,6 +37,7 @@ def score(
     workers: int | None,
     thresholds: Thresholds = None,
     keeper: PredictionKeeper | None = None,
+    metrics: Iterable[str] = METRICS,
 ) -> Scores:
     """Compute loss and metrics of a model on samples whose targets are the model's own.
 
@@ -46,6 +47,7 @@ def score(
         workers: Worker processes that decode; None for the default.
         thresholds: In place of the model's own; see `Metric`.
         keeper: Receives logits, targets and features.
+        metrics: Names of the metrics to compute; by default all.
     """
     dataset = eval_images(samples, model.input_spec)
     loader = dealt_eval_loader(dataset, BATCH, default_num_workers(len(dataset)) if workers is None else workers)
@@ -61,6 +63,7 @@ def score(
             len(model.class_names),
             model.compute.device,
             Criterion(model.metadata.loss),
+            metrics,
             task=model.task,
             thresholds=model.thresholds if thresholds is None else thresholds,
             temperature=model.metadata.temperature,

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import load
 from tl_toolkit.io.files import display_path
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE
+from tl_toolkit.metrics.base import Scores
+from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.model_file import save_model
 from tl_toolkit.planning.advance import fit_to_budget
 from tl_toolkit.planning.budget import TimeBudget
@@ -52,7 +55,8 @@ from tl_toolkit.runs.resuming import (
     where_it_resumes,
 )
 from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary
-from tl_toolkit.stages.build import build_stage, stage_fingerprint
+from tl_toolkit.stages.build import build_stage, find_features, stage_fingerprint
+from tl_toolkit.stages.novelty import learn_novelty
 from tl_toolkit.stages.refit import can_refit, refit_head
 from tl_toolkit.stages.scoring import score_split, score_val
 from tl_toolkit.stages.sweep import sweep_probe
@@ -268,7 +272,7 @@ def _train_and_save(
             features = _train(plan, threads, recorder, stop, folder, budget, checkpoint)
             network = context.network
             model = ImageClassifier(network.module, plan.metadata, context.setup, network.head_modules)
-            val, of_val = score_val(model, splits.val, features, workers, context.callback)
+            val, of_val = _score_val(plan, model, features, recorder.best_record.stage, budget)
             refitted = can_refit(context, plan.stages[0], recorder.best_record.stage)
             if refitted:  # val is scored before the refit, since the head then learns from it.
                 refit_head(context, plan.stages[0])
@@ -284,6 +288,25 @@ def _train_and_save(
     except KeyboardInterrupt:
         raise RunInterruptedError("Stopped at once.", resume_command(folder)) from None
     return Run(folder, summary, model)
+
+
+def _score_val(
+    plan: RunPlan, model: ImageClassifier, features: FeatureExtractor | None, best_stage: str, budget: TimeBudget
+) -> tuple[Scores, Predictions]:
+    """Score the model on val, and choose there its temperature or thresholds, and what it calls unknown.
+
+    Returns:
+        The scores, and what they were computed from.
+    """
+    context, workers = plan.context, plan.context.images.workers
+    started = time.perf_counter()
+    val, of_val = score_val(model, context.splits.val, features, workers, context.callback)
+    each = (time.perf_counter() - started) / len(of_val)
+    affordable = broadcast(max(0.0, budget.remaining()) / each)
+    if features is None and best_stage == PROBE:  # The network is again that of the probe, whose features are stored.
+        features = find_features(context, context.network.head_modules)
+    learn_novelty(context, model, features, of_val, affordable)
+    return val, of_val
 
 
 def _train(

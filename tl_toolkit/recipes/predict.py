@@ -12,7 +12,8 @@ import torch
 from tl_toolkit.data.sources.listing import images_below
 from tl_toolkit.errors import ImageError
 from tl_toolkit.events import Callback, WarningEvent, log_event
-from tl_toolkit.inference.classifier import BATCH, FailedPrediction, ImageClassifier, Prediction
+from tl_toolkit.inference.classifier import BATCH, ImageClassifier
+from tl_toolkit.inference.prediction import FailedPrediction, Prediction
 from tl_toolkit.io.files import is_folder
 from tl_toolkit.io.reader_threads import ReadTask, call_with_stall_guard, readers
 
@@ -53,13 +54,16 @@ def _images_in(folder: Path, callback: Callback) -> list[str]:
     return images
 
 
-def predict_stream(model: ImageClassifier, paths: Iterable[str], top_k: int) -> Iterator[Prediction | FailedPrediction]:
+def predict_stream(
+    model: ImageClassifier, paths: Iterable[str], top_k: int, abstain_below: float | None = None
+) -> Iterator[Prediction | FailedPrediction]:
     """Predict in the order of the paths, decoding the next batches while a GPU works on this one.
 
     Args:
         model: A model from `load`.
         paths: Image files; only a few batches of them are held at once.
         top_k: Number of classes to name.
+        abstain_below: See `ImageClassifier.predict`.
 
     Yields:
         A Prediction for each image, or a FailedPrediction if it cannot be read.
@@ -70,13 +74,17 @@ def predict_stream(model: ImageClassifier, paths: Iterable[str], top_k: int) -> 
     while batch := list(islice(iterator, BATCH)):
         ahead.append((batch, readers().start(model.to_pixels, batch)))
         if len(ahead) > batches_ahead:
-            yield from _predict_batch(model, *ahead.popleft(), top_k)
+            yield from _predict_batch(model, *ahead.popleft(), top_k, abstain_below)
     while ahead:
-        yield from _predict_batch(model, *ahead.popleft(), top_k)
+        yield from _predict_batch(model, *ahead.popleft(), top_k, abstain_below)
 
 
 def _predict_batch(
-    model: ImageClassifier, paths: list[str], reading: ReadTask[str, torch.Tensor], top_k: int
+    model: ImageClassifier,
+    paths: list[str],
+    reading: ReadTask[str, torch.Tensor],
+    top_k: int,
+    abstain_below: float | None,
 ) -> Iterator[Prediction | FailedPrediction]:
     outcomes = reading.outcomes()
     decoded = [pixels for pixels in outcomes if isinstance(pixels, torch.Tensor)]
@@ -84,6 +92,6 @@ def _predict_batch(
     if decoded:
         images = model.normalize(torch.stack(decoded).to(model.compute.device))
         names = [path for path, pixels in zip(paths, outcomes, strict=True) if isinstance(pixels, torch.Tensor)]
-        predictions = iter(model.to_predictions(model.logits(images), names, top_k))
+        predictions = iter(model.to_predictions(*model.outputs(images), names, top_k, abstain_below))
     for path, outcome in zip(paths, outcomes, strict=True):
         yield FailedPrediction(path, outcome.reason) if isinstance(outcome, ImageError) else next(predictions)

@@ -11,7 +11,8 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.splits import stratified_sample
 from tl_toolkit.data.targets import name_target, target_of
 from tl_toolkit.errors import ImageError
-from tl_toolkit.inference.classifier import ImageClassifier, Prediction
+from tl_toolkit.inference.classifier import ImageClassifier
+from tl_toolkit.inference.prediction import Prediction
 from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.report.image_grid import MAX_IMAGES, LabelledImage
 

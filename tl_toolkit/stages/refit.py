@@ -46,7 +46,7 @@ def refit_head(context: RunContext, probe: StageConfig) -> None:
     splits, callback = context.splits, context.callback
     merged = _merge(splits.train, splits.val)
     value = f"the head, on {len(merged):,} images of train and val"
-    callback(DecisionEvent("refit", value, "model selection is done; val accuracy is from before the refit"))
+    callback(DecisionEvent("refit", value, "model selection is done; what val says is from before the refit"))
 
     def warn(event: Event) -> None:
         if isinstance(event, WarningEvent):

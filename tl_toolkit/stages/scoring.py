@@ -1,6 +1,9 @@
 """Scoring the model of a run on its splits."""
 
 import dataclasses
+from collections.abc import Iterable
+
+import torch
 
 from tl_toolkit.data.fingerprints import content_fingerprints
 from tl_toolkit.data.samples import Samples
@@ -8,8 +11,11 @@ from tl_toolkit.events import Callback, DecisionEvent
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.inference import scoring
 from tl_toolkit.inference.classifier import ImageClassifier
-from tl_toolkit.metrics.base import Scores, Thresholds
+from tl_toolkit.metrics.base import METRICS, ScoreMeter, Scores, Thresholds
+from tl_toolkit.metrics.calibration import calibration_error
 from tl_toolkit.metrics.predictions import PredictionKeeper, Predictions
+from tl_toolkit.text import plural
+from tl_toolkit.training.calibration import MIN_IMAGES, fit_temperature
 from tl_toolkit.training.evaluation import evaluate_batches
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.thresholds import choose_thresholds
@@ -38,9 +44,26 @@ def score_split(
     """
     names = samples.names()
     keeper = PredictionKeeper(names)
-    scores = _score(model, split, samples, features, workers, thresholds, keeper)
+    scores = _score(model, split, samples, features, workers, keeper, thresholds)
     contents = content_fingerprints(samples)
     return scores, keeper.predictions(names, contents, model.metadata.loss, model.task)
+
+
+def predict_split(
+    model: ImageClassifier, split: str, samples: Samples, features: FeatureExtractor | None, workers: int
+) -> Predictions:
+    """Return what the model gives for images of a split, without names, and without computing what is frozen again.
+
+    Args:
+        model: The run's model.
+        split: "train", "val" or "test".
+        samples: Images of the split, not necessarily all.
+        features: See `score_split`.
+        workers: See `score_split`.
+    """
+    keeper = PredictionKeeper()
+    _score(model, split, samples, features, workers, keeper, metrics=())
+    return keeper.predictions((), (), model.metadata.loss, model.task)
 
 
 def _score(
@@ -49,11 +72,12 @@ def _score(
     samples: Samples,
     features: FeatureExtractor | None,
     workers: int,
-    thresholds: Thresholds,
     keeper: PredictionKeeper,
+    thresholds: Thresholds = None,
+    metrics: Iterable[str] = METRICS,
 ) -> Scores:
     if features is None:
-        return scoring.score(model, samples, workers, thresholds, keeper)
+        return scoring.score(model, samples, workers, thresholds, keeper, metrics)
     prefix = features.prefix  # Of the same network; features that are not stored run through it too.
     batches = features.eval_batches(split, samples, deal=True)
     with prefix.bypassed(), model.compute.inference():
@@ -64,6 +88,7 @@ def _score(
             len(model.class_names),
             model.compute.device,
             Criterion(model.metadata.loss),
+            metrics,
             task=model.task,
             thresholds=model.thresholds if thresholds is None else thresholds,
             temperature=model.metadata.temperature,
@@ -76,10 +101,10 @@ def _score(
 def score_val(
     model: ImageClassifier, samples: Samples, features: FeatureExtractor | None, workers: int, callback: Callback
 ) -> tuple[Scores, Predictions]:
-    """Score the saved model on val, after choosing the thresholds of several labels an image there.
+    """Score the saved model on val, and choose there how it answers: a temperature, or thresholds of several labels.
 
     Args:
-        model: The run's model; its metadata gets the thresholds.
+        model: The run's model; its metadata gets the temperature or the thresholds.
         samples: The images of val.
         features: See `score_split`.
         workers: See `score_split`.
@@ -89,7 +114,8 @@ def score_val(
         The scores, and what they were computed from.
     """
     if model.task != "multi-label":
-        return score_split(model, "val", samples, features, workers)
+        scores, predictions = score_split(model, "val", samples, features, workers)
+        return _calibrate(model, scores, predictions, callback), predictions
     scores, predictions = score_split(model, "val", samples, features, workers, choose_thresholds)
     chosen = scores.values["threshold"]
     assert isinstance(chosen, tuple)
@@ -98,3 +124,26 @@ def score_val(
     value = f"{min(thresholds):.0%} to {max(thresholds):.0%}"
     callback(DecisionEvent("thresholds", value, "the best F1 of each label on val, few images count less"))
     return scores, predictions
+
+
+def _calibrate(model: ImageClassifier, scores: Scores, predictions: Predictions, callback: Callback) -> Scores:
+    """Choose the temperature, tell it, and return the scores with it."""
+    reason = ""
+    if len(predictions) < MIN_IMAGES:
+        reason = f"val has {plural(len(predictions), 'image')}, and a temperature needs {MIN_IMAGES}"
+    elif not bool(predictions.logits.isfinite().all()):
+        reason = "what the network gives for val is not finite"
+    if reason:
+        callback(DecisionEvent("calibration", "none", reason))
+        return scores
+    temperature = fit_temperature(predictions.logits, predictions.targets, predictions.loss)
+    model.metadata = dataclasses.replace(model.metadata, temperature=temperature)
+    images = f"{len(predictions):,} images of val"
+    why = f"the likeliest on {images}"
+    if model.task == "multi-class":
+        before, after = (calibration_error(predictions, each) for each in (1.0, temperature))
+        why = f"on {images}, whose calibration error it takes from {100 * before:.1f} to {100 * after:.1f} %"
+    callback(DecisionEvent("calibration", f"temperature {temperature:.2f}", why))
+    meter = ScoreMeter(len(model.class_names), torch.device("cpu"), task=model.task, temperature=temperature)
+    meter.update(torch.tensor(scores.loss), predictions.logits, predictions.targets)
+    return dataclasses.replace(meter.compute(), loss=scores.loss)

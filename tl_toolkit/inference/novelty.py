@@ -3,9 +3,9 @@
 The distance is Mahalanobis' to the nearest class mean with one covariance for all classes (Lee et al. 2018,
 arXiv:1807.03888), of features of length 1: their direction says more than their length (Sehwag et al. 2021,
 arXiv:2103.12051). The covariance is free in the few directions in which a class varies most, and the same in all
-others, which is small enough for a model file and possible with few images. The highest logit adds what the head knows:
-both together tell classes that were left out of training from the others better than each alone
-(tests/benchmarks/NOTES.md).
+others, which is small enough for a model file and possible with few images. The highest logit (Hendrycks et al. 2022,
+arXiv:1911.11132) adds what the head knows, and both together tell classes that were left out of training from the
+others better than each alone (tests/benchmarks/NOTES.md).
 """
 
 import math
@@ -24,6 +24,10 @@ FALSE_ALARMS = 0.05
 
 SMALLEST_EXACT = math.ceil(1 / FALSE_ALARMS) - 1
 """With fewer images in val, even the highest novelty among them is exceeded more often than `FALSE_ALARMS`."""
+
+LOGIT_WEIGHT = 0.5
+"""Beside the distance, both divided by their standard deviations on val. With as much weight as the distance, the
+highest logit hides from a model of two classes some of what is plainly neither."""
 
 DIRECTIONS = 32
 
@@ -149,10 +153,18 @@ class NoveltyDetector:
         Args:
             features: What arrives at the head (N, D).
             logits: (N, classes), or (N, 1) where one logit stands for two classes.
+
+        Raises:
+            ModelFileError: The statistics are of other features.
         """
+        if features.shape[1:] != self.distances.means.shape[1:]:
+            expected, found = self.distances.means.shape[1], tuple(features.shape)
+            raise ModelFileError(
+                f"The model file's statistics are of features with {expected} values, but the head takes {found}."
+            )
         distance, logit, offset = self.weights
-        found = distance * self.distances.nearest(features.cpu()) + logit * highest(logits.cpu()) + offset
-        return found.nan_to_num(nan=math.inf)
+        novelty = distance * self.distances.nearest(features.cpu()) + logit * highest(logits.cpu()) + offset
+        return novelty.nan_to_num(nan=math.inf)
 
     @classmethod
     def of(cls, note: NoveltyNote) -> Self:
@@ -203,8 +215,8 @@ def fit_novelty(
     means, centre, basis, distances = _packed(fit_distances(train_features, train_classes))
     parts = distances.nearest(val_features), highest(val_logits)
     (near, near_spread), (sure, sure_spread) = ((float(part.mean()), _spread(part)) for part in parts)
-    both = (parts[0] - near) / near_spread - (parts[1] - sure) / sure_spread
-    total = _spread(both)
+    sure_spread /= LOGIT_WEIGHT
+    total = _spread((parts[0] - near) / near_spread - (parts[1] - sure) / sure_spread)
     weights = 1 / (near_spread * total), -1 / (sure_spread * total), (sure / sure_spread - near / near_spread) / total
     ranked = NoveltyDetector(distances, weights, math.inf).novelty(val_features, val_logits).sort().values
     place = min(len(ranked), math.ceil((len(ranked) + 1) * (1 - FALSE_ALARMS)))

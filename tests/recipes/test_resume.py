@@ -12,7 +12,7 @@ import torch
 import tl_toolkit as tl
 from tests.helpers.runs import TIMES, assert_same_run, metrics, stop_after
 from tl_toolkit.errors import RunInterruptedError, UsageError
-from tl_toolkit.events import DecisionEvent, Event
+from tl_toolkit.events import DecisionEvent, EarlierRecords, Event
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, LOCK_FILE
 from tl_toolkit.planning import advance
 from tl_toolkit.recipes.finetune import Run
@@ -63,8 +63,11 @@ def test_resume_of_a_stopped_run_ends_with_the_same_bits(name: str, settings: di
     assert tl.load(out).class_names == ("0", "1", "7")  # the best so far
     with pytest.raises(RunInterruptedError):
         tl.resume(out, callback=stop_after(2))
-    resumed = tl.resume(out)
+    before, events = metrics(out), list[Event]()
+    resumed = tl.resume(out, callback=events.append)
     assert_same_run(resumed.path, whole.path)
+    earlier = [event for event in events if isinstance(event, EarlierRecords)]
+    assert [[record.step for record in event.records] for event in earlier] == [[line["step"] for line in before]]
     kept = {"run", "model", *TIMES}
     assert {key: value for key, value in resumed.summary.items() if key not in kept} == {
         key: value for key, value in whole.summary.items() if key not in kept

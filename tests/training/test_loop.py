@@ -8,12 +8,14 @@ from torch import nn
 from tests.helpers.events import eval_record
 from tests.helpers.stages import CPU, make_stage, separable_features
 from tl_toolkit.errors import TrainingError
-from tl_toolkit.events import EvalRecord, StepRecord
+from tl_toolkit.events import EvalRecord, StepRecord, TrainingProgress
 from tl_toolkit.features.batches import EvalFeatures
+from tl_toolkit.training import loop
 from tl_toolkit.training.device import select_device
 from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, fit
 from tl_toolkit.training.losses import Criterion
 from tl_toolkit.training.mixing import Mixing
+from tl_toolkit.training.optimizers import make_optimizer
 from tl_toolkit.training.schedules import make_schedule
 
 
@@ -174,8 +176,22 @@ def test_fit_with_a_closure_clips_the_gradient_of_each_step():
 
 def test_fit_reports_the_learning_rate_of_the_step_that_comes_next(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
-    reports = [event for event in run(make_stage(nn.Linear(3, 3), epochs=2)) if isinstance(event, TrainingProgress)]
-    rates = [report.learning_rate for report in reports]
-    assert len(rates) == 4  # At the end of an epoch there is an evaluation.
-    assert rates[0] == 0.1
-    assert rates[1:] == sorted(rates[1:], reverse=True)
+    stage = make_stage(nn.Linear(3, 3), epochs=2)
+    events = fit(stage, select_device("cpu", "fp32").accelerator(), StageProgress(CPU))
+    reports = [event for event in events if isinstance(event, TrainingProgress)]
+    assert [(report.epoch, report.step) for report in reports] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    rates = [report.learning_rate for report in reports if report.learning_rate]
+    assert rates[0] == pytest.approx(0.1)  # After a step of warmup.
+    assert rates == sorted(rates, reverse=True)
+    assert len(set(rates)) == 4
+
+
+def test_fit_by_lbfgs_reports_no_learning_rate(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    module = nn.Linear(3, 3)
+    optimizer = make_optimizer("lbfgs", module, (), 1.0, 1.0, 0.003, 0.9)
+    stage = dataclasses.replace(
+        make_stage(module), optimizer=optimizer, schedule=make_schedule(optimizer, "constant", 15, 0.0)
+    )
+    events = fit(stage, select_device("cpu", "fp32").accelerator(), StageProgress(CPU))
+    assert {event.learning_rate for event in events if isinstance(event, TrainingProgress)} == {None}

@@ -28,6 +28,7 @@ from tl_toolkit.runs.folder import (
     TENSORBOARD_FOLDER,
     write_bad_images,
 )
+from tl_toolkit.runs.model_card import write_model_card
 from tl_toolkit.runs.predictions_file import PREDICTIONS_FILE, save_predictions
 from tl_toolkit.runs.recorder import RunRecorder
 from tl_toolkit.runs.report_file import report_run
@@ -234,4 +235,5 @@ def _write_files(
     report(folder / CHECKPOINT_FILE, longer)
     if config.tensorboard:
         report(folder / TENSORBOARD_FOLDER, f"tensorboard --logdir {folder}")
+    report(write_model_card(context, folder, model, summary), "the model card, for you to complete")
     report(write_summary(folder, summary), "the results")

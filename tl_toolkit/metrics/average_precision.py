@@ -5,7 +5,7 @@ import math
 from tl_toolkit.config.choices import Task
 from tl_toolkit.metrics.base import Derived, Metric
 from tl_toolkit.metrics.class_scores import ClassScores
-from tl_toolkit.metrics.intervals import Interval, share_interval
+from tl_toolkit.metrics.intervals import Interval, for_few_images, share_interval
 from tl_toolkit.metrics.label_scores import LabelMetric, LabelScores
 from tl_toolkit.metrics.one_vs_rest import mean_of_known
 
@@ -46,7 +46,8 @@ class MeanAveragePrecision(Derived[LabelScores | ClassScores]):
         """Return the interval from the standard error."""
         value = self.derive(source)
         if isinstance(source, ClassScores):
-            variance = source.ranks.average_precision_variance
+            known = int((~source.ranks.average_precision.isnan()).sum())
+            variance = for_few_images(source.ranks.average_precision_variance, source.images, known)
         else:
             variance = (label_precision_error(source) or 0.0) ** 2
         return None if value is None else share_interval(value, variance, source.images)

@@ -14,7 +14,7 @@ import torch
 from tl_toolkit.config.choices import Task
 from tl_toolkit.metrics.base import Derived, Metric
 from tl_toolkit.metrics.class_scores import ClassMetric, ClassScores
-from tl_toolkit.metrics.intervals import Interval, share_interval, wilson
+from tl_toolkit.metrics.intervals import Interval, for_few_images, share_interval, wilson
 from tl_toolkit.metrics.label_scores import LabelScores
 
 
@@ -65,11 +65,7 @@ class MeanOfClasses(Derived[ClassScores | LabelScores]):
         return None if math.isnan(value) else value
 
     def derive_interval(self, source: ClassScores | LabelScores) -> Interval | None:
-        """Return the interval from the variance over resampled images.
-
-        The mean over few images of each class varies more than over resamples of them, as a standard deviation divided
-        by n does.
-        """
+        """Return the interval from the variance over resampled images."""
         value, variance = self.derive(source), counts_variance(source, self.of_counts)
         return None if value is None else share_interval(value, variance, source.images)
 
@@ -91,9 +87,7 @@ class MeanOfClasses(Derived[ClassScores | LabelScores]):
 
 
 def counts_variance(source: ClassScores | LabelScores, of_counts: Callable[[torch.Tensor], torch.Tensor]) -> float:
-    """Return the variance of a figure over resampled images.
-
-    It is larger than theirs by the images over those that are left when each class has lost one, at most twice.
+    """Return the variance of a figure over resampled images, `for_few_images`.
 
     Args:
         source: The scores of the split.
@@ -101,8 +95,8 @@ def counts_variance(source: ClassScores | LabelScores, of_counts: Callable[[torc
     """
     values, images = of_counts(source.resampled_counts), source.images
     known = values[~values.isnan()]
-    present = int((source.counts[2] > 0).sum())
-    return float(known.var(correction=0)) * images / max(images - present, images / 2) if len(known) else 0.0
+    variance = float(known.var(correction=0)) if len(known) else 0.0
+    return for_few_images(variance, images, int((source.counts[2] > 0).sum()))
 
 
 class MacroPrecision(MeanOfClasses):

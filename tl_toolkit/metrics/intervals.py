@@ -63,6 +63,20 @@ def share_interval(value: float, variance: float, most: float) -> Interval:
     return wilson(value * images, images)
 
 
+def for_few_images(variance: float, images: int, classes: int) -> float:
+    """Return a variance that was estimated within classes, as it is expected for other images.
+
+    A class of 3 images differs from their own mean less than from the truth, as in the variance of a sample, which is
+    divided by n - 1: so it grows by the images over those that are left when each class has lost one, at most twice.
+
+    Args:
+        variance: Of these images.
+        images: Number of images.
+        classes: Number of classes that have images.
+    """
+    return variance * images / max(images - classes, images / 2)
+
+
 def mean_interval(values: torch.Tensor, guessed: float, seed: int = SEED) -> Interval:
     """Return the interval of the mean of a value of each image that is 0 or more, such as the loss.
 

@@ -7,11 +7,11 @@ from tl_toolkit.metrics.intervals import SEED, TAILS, Interval, mean_interval
 
 BINS = 15
 
-STEPS, RESAMPLES = 121, 400
+STEPS, RESAMPLES = 61, 400
 """How many multiples of the differences that are seen are tried, and how often each is drawn."""
 
 FAR, FARTHEST = 6, 20
-"""Standard errors beyond what is seen up to which multiples are tried, and the largest one."""
+"""Standard errors from what is seen up to which multiples are tried, and the largest one."""
 
 
 class CalibrationError(ClassMetric):
@@ -74,9 +74,9 @@ def calibration_interval(images: torch.Tensor, confident: torch.Tensor, hits: to
 
     The error is biased upwards: of images that are right exactly as often as the model says, some bins have more and
     some less by chance. Percentiles of a bootstrap add this bias once more instead of removing it. So this tries models
-    whose bins are off by a multiple of what is seen, in the same or in the other direction, draws the right images of
-    each many times, and keeps those of which what is seen is not among the 2.5 % lowest or highest: a test that is
-    inverted, as in Carpenter (1999, "Test inversion bootstrap confidence intervals").
+    whose bins are off by a multiple of what is seen, draws the right images of each many times, and keeps those of
+    which what is seen is not among the 2.5 % lowest or highest: a test that is inverted, as in Carpenter (1999, "Test
+    inversion bootstrap confidence intervals").
 
     Args:
         images: Of each bin (bins).
@@ -86,12 +86,10 @@ def calibration_interval(images: torch.Tensor, confident: torch.Tensor, hits: to
     there = images > 0
     images, confident, hits = images[there], confident[there], hits[there]
     promised = confident / images
-    seen = (hits + promised) / (images + 1)  # Of one image nothing is sure, so one more as promised is added.
-    figure, rounding = float((hits - confident).abs().sum()), 1e-9
-    far = FAR * float((images * seen * (1 - seen)).sum().sqrt()) / max(figure, rounding)
-    most = min(FARTHEST, 1 + far)
-    tried = torch.linspace(max(0.0, 1 - far), most, STEPS // 2 + 1, dtype=torch.float64)
-    steps = torch.cat([-tried.flip(0)[:-1], tried])[:, None] if far > 1 else tried[:, None]
+    seen = (hits + 0.5) / (images + 1)  # Nothing is sure, as that a model is never wrong after 30 right images.
+    scale = float((images * (seen - promised).abs()).sum())
+    far = FAR * float((images * seen * (1 - seen)).sum().sqrt()) / max(scale, 1e-9)
+    steps = torch.linspace(max(0.0, 1 - far), min(FARTHEST, 1 + far), STEPS, dtype=torch.float64)[:, None]
     shares = (promised + steps * (seen - promised)).clamp(0, 1)
     errors = ((shares - promised).abs() * images).sum(dim=1) / images.sum()
     generator = torch.Generator().manual_seed(SEED)
@@ -99,6 +97,7 @@ def calibration_interval(images: torch.Tensor, confident: torch.Tensor, hits: to
         images.expand(RESAMPLES, len(steps), -1).contiguous(), shares.expand(RESAMPLES, -1, -1).contiguous(), generator
     )
     found = (drawn - confident).abs().sum(dim=2)
+    figure, rounding = float((hits - confident).abs().sum()), 1e-9
     as_high, as_low = (each.double().mean(dim=0) for each in (found >= figure - rounding, found <= figure + rounding))
     chance = torch.minimum(as_high, as_low)
     kept = errors[chance >= min(TAILS[0], float(chance.max()))]

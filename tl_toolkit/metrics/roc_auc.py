@@ -1,7 +1,7 @@
 """Area under the ROC curve of each class against the rest, and its mean."""
 
 from tl_toolkit.metrics.class_scores import ClassMetric, ClassScores
-from tl_toolkit.metrics.intervals import Interval, share_interval
+from tl_toolkit.metrics.intervals import Interval, for_few_images, share_interval
 from tl_toolkit.metrics.one_vs_rest import as_tuple, mean_of_known
 
 
@@ -27,7 +27,8 @@ class RocAuc(ClassMetric):
         value = self.derive(source)
         known = int((~source.ranks.roc_auc.isnan()).sum())
         most = source.images * max(1, known / 2)
-        return None if value is None else share_interval(value, source.ranks.roc_auc_variance, most)
+        variance = for_few_images(source.ranks.roc_auc_variance, source.images, known)
+        return None if value is None else share_interval(value, variance, most)
 
 
 class ClassRocAuc(ClassMetric):

@@ -121,6 +121,8 @@ class Epoch:
     train_accuracy: float | None
     val_score: float
     learning_rate: float
+    kept: bool = False
+    """Whether the model has the weights of this evaluation."""
 
 
 @dataclass(frozen=True)

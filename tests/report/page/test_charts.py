@@ -43,7 +43,7 @@ def test_pad_equal_values_gives_a_range() -> None:
     assert padded([0.99, 1.0], 0, 1)[1] == 1
 
 
-def test_draw_curves_counts_epochs_over_stages_and_marks_the_best() -> None:
+def test_draw_curves_counts_epochs_over_stages_and_marks_what_is_kept() -> None:
     loss, score = curve_charts(report.example_epochs(), "accuracy")
 
     assert [name for _, _, name in score.bands] == ["linear-probe", "full"]
@@ -51,8 +51,9 @@ def test_draw_curves_counts_epochs_over_stages_and_marks_the_best() -> None:
     assert loss.stops[10].title == "full, epoch 1"
     assert loss.stops[10].x > loss.stops[9].x
     assert score.mark is not None
-    assert score.mark[2] == "best 94.0 %"
-    assert loss.mark is None
+    assert loss.mark is not None
+    assert score.mark[2] == "kept 89.4 %"
+    assert score.mark[:2] == (score.stops[-1].x, score.stops[-1].dots[1])
 
 
 def test_draw_curves_of_diverged_run_draws_what_is_finite() -> None:

@@ -1,6 +1,5 @@
 """The learning curves of the page."""
 
-import math
 from collections.abc import Sequence
 
 from tl_toolkit.report.content import Epoch
@@ -43,10 +42,8 @@ def curve_charts(epochs: Sequence[Epoch], score_name: str) -> list[Chart]:
             stops.append(Stop(x.at(at[i]), titles[i], [(name, text(value)) for name, value in known], dots))
         label = f"{title} over {len(epochs)} evaluations: {names[1]} is {text(pairs[-1][1])} at the end."
         ticks = y.ticks(lambda value: f"{100 * value:g} %") if y_is_share else y.ticks(lambda value: f"{value:g}")
-        best = _best(scores) if y_is_share else None
-        mark = None
-        if best is not None:
-            mark = (x.at(at[best]), y.at(scores[best][1]), f"best {percent(scores[best][1])}")
+        kept = [(x.at(at[i]), pairs[i][1]) for i, epoch in enumerate(epochs) if epoch.kept]
+        mark = next(((place, y.at(value), f"kept {text(value)}") for place, value in kept if finite([value])), None)
         return Chart(
             key,
             title,
@@ -75,8 +72,3 @@ def _positions(epochs: Sequence[Epoch]) -> tuple[list[float], list[tuple[float, 
         at.append(start + epoch.epoch)
         bands[-1] = (start, at[-1], epoch.stage)
     return at, bands
-
-
-def _best(scores: Sequence[tuple[float | None, float]]) -> int | None:
-    known = [k for k, (_, val) in enumerate(scores) if math.isfinite(val)]
-    return max(known, key=lambda k: scores[k][1]) if known else None

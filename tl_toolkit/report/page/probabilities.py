@@ -33,8 +33,8 @@ def _reliability(key: str, title: str, bins: Sequence[ReliabilityBin]) -> Chart:
             continue
         left, right = x.at(each.low) + 1, x.at(each.high) - 1
         top, sure = y.at(each.accuracy), y.at(each.confidence)
-        bars.append(Bar(left, top, right - left, y.at(0) - top, "right"))
-        bars.append(Bar(left, min(top, sure), right - left, abs(top - sure), "gap"))
+        bars.append(Bar(left, max(top, sure), right - left, y.at(0) - max(top, sure), "right"))
+        bars.append(Bar(left, min(top, sure), right - left, abs(top - sure), "over" if top > sure else "under"))
         values = [
             ("right", percent(each.accuracy)),
             ("mean probability", percent(each.confidence)),

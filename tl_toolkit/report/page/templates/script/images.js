@@ -31,7 +31,8 @@ function cardOf(image) {
     caption.append(sure);
   }
   if (image.note) caption.append(make("span", "note", image.note));
-  const name = make("span", "name", image.name);
+  const name = make("span", "name");
+  name.append(make("bdi", "", image.name));
   name.title = image.name;
   caption.append(name);
   card.append(frame, caption);

@@ -1,5 +1,7 @@
 """Someone who reads a page in a browser and notes what it does."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +9,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 HEIGHT = 900
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+LAUNCH = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+"""Arguments of Chromium, whose sandbox does not work for root."""
+
+
+def find_chromium() -> str | None:
+    """The system's Chromium; None if there is none."""
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 
 class Reader:

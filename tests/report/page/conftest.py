@@ -1,21 +1,18 @@
 """A browser for the tests of the page: one for the session, the system's Chromium."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from tests.helpers.browser import Reader
+from tests.helpers.browser import CHROMIUM, LAUNCH, Reader, find_chromium
 from tl_toolkit.report.content import ReportContent
 from tl_toolkit.report.page.render import render
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,13 +35,11 @@ def browser() -> Iterator["Browser"]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         unavailable('playwright is not installed: pip install -e ".[dev]"')
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    found = find_chromium()
     if found is None:
         unavailable(f"no Chromium on the PATH: none of {', '.join(CHROMIUM)}")
-    # Chromium's sandbox does not work for root.
-    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=arguments)
+        started = playwright.chromium.launch(executable_path=found, args=LAUNCH)
         yield started
         started.close()
 

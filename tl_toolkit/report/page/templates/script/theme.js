@@ -65,8 +65,11 @@ new Set(links.keys()).forEach((id) => {
       else inView.delete(id);
       const current = [...links.keys()].find((each) => inView.has(each));
       for (const [each, link] of links) {
-        if (each === current) link.setAttribute("aria-current", "true");
-        else link.removeAttribute("aria-current");
+        if (each !== current) link.removeAttribute("aria-current");
+        else if (!link.hasAttribute("aria-current")) {
+          link.setAttribute("aria-current", "true");
+          link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - 40;
+        }
       }
     },
     { rootMargin: "-20% 0px -60% 0px" },

@@ -1,0 +1,39 @@
+"""Takes the picture of a report: `python -m tests.report_picture RUN/report.html PICTURE.png`.
+
+Chromium draws the page 1440 pixels wide; the picture has its first sections, and the images of the most frequent
+mistake at the side.
+"""
+
+import io
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tests.helpers.browser import LAUNCH, Reader, find_chromium
+
+WIDTH, HEIGHT = 1440, 1560
+COLORS = 128
+MAX_BYTES = 200_000
+
+
+def take_picture(report: Path) -> bytes:
+    """Return a PNG of the beginning of a report."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=LAUNCH)
+        reader = Reader(browser, report.resolve(), WIDTH, "light")
+        reader.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+        shot = reader.page.screenshot()
+        browser.close()
+    image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(COLORS)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    picture = take_picture(source)
+    assert len(picture) < MAX_BYTES, f"{len(picture):,} bytes are too many for a README"
+    target.write_bytes(picture)

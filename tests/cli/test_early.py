@@ -35,6 +35,11 @@ MISTAKES = {
     "data check nothere": f"There is no folder 'nothere'. {KINDS}",
     "data get mnst": "No torchvision dataset is named 'mnst'. Did you mean mnist or kmnist? "
     "`tl data get --help` lists them.",
+    "compare nowhere elsewhere": "nowhere is not a run folder: it has no config.yaml. Give a folder that `tl finetune` "
+    "wrote.",
+    "runs nowhere": "There is no folder 'nowhere'. `tl runs` lists the runs of this folder.",
+    "runs show nowhere": "nowhere is not a run folder: it has no config.yaml. Give a folder that `tl finetune` wrote.",
+    "runs rm nowhere": "nowhere is not a run folder: it has no config.yaml. Give a folder that `tl finetune` wrote.",
     "plot nowhere": "nowhere is not a run folder with metrics: there is no nowhere/metrics.jsonl.",
 }
 RUN_ALL = """

@@ -20,7 +20,23 @@ OWN_FLAGS = ["--config", "--resume", "--verbose", "--quiet", "--json", "--trust"
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["finetune"], ["predict"], ["evaluate"], ["export"], ["plot"], ["rank"], ["models"], ["data"], ["cache"]],
+    [
+        [],
+        ["finetune"],
+        ["predict"],
+        ["evaluate"],
+        ["compare"],
+        ["export"],
+        ["plot"],
+        ["rank"],
+        ["runs"],
+        ["runs", "list"],
+        ["runs", "show"],
+        ["runs", "rm"],
+        ["models"],
+        ["data"],
+        ["cache"],
+    ],
 )
 def test_help_of_every_command_imports_no_torch(command: list[str]):
     code = (
@@ -55,7 +71,7 @@ def test_help_of_finetune_shows_the_settings_that_most_people_use():
     assert "[default: 0]" in shown  # Of the seed, although 0 == False.
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "rank", "plot"])
+@pytest.mark.parametrize("command", ["predict", "evaluate", "compare", "export", "rank", "plot"])
 def test_help_of_every_other_command_is_short(command: str):
     assert len(flags_in(run_tl(command, "--help").stdout)) <= 15
 
@@ -68,7 +84,7 @@ def test_help_of_predict_says_what_a_probability_means():
     assert "marked as unlike the training images" in shown
 
 
-@pytest.mark.parametrize("command", ["finetune", "predict", "evaluate", "export", "rank", "plot"])
+@pytest.mark.parametrize("command", ["finetune", "predict", "evaluate", "compare", "export", "rank", "plot"])
 def test_help_of_a_command_fills_the_lines_of_a_narrow_terminal(command: str):
     narrow = CliRunner(env={"COLUMNS": "60", "NO_COLOR": "1"})
     shown = narrow.invoke(app, [command, "--help"]).stdout.partition("╭")[0]

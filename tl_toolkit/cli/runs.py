@@ -225,7 +225,7 @@ def rm(
     total = format_size(sum(plan.size for plan in removals))
     what = f"{plural(len(removals), 'run')}, {total}"
     if not yes:
-        if not sys.stdin.isatty():
+        if not can_ask():
             raise UsageError(f"Nothing was removed: {what}. Nobody can be asked without a terminal; say --yes.")
         console.print_table(["run", "files", "size"], rows, numbers=2)
     for plan in removals:
@@ -237,3 +237,8 @@ def rm(
     for plan in removals:
         remove_run(plan)
     console.print_result(f"Removed {what}.")
+
+
+def can_ask() -> bool:
+    """Return whether someone at a terminal can answer."""
+    return sys.stdin.isatty()

@@ -193,9 +193,6 @@ def _compared(
         corrected = holm([each.differences[score].p for each in found[1:]])
         for index, p in zip(compared[1:], corrected, strict=True):
             verdicts[index] = judge(tests[index], score, images, p, len(corrected))
-    elif len(judged) == 1:
-        [only] = judged
-        reasons.setdefault(only, "no other run can be judged on the same images.")
     results = [
         RunResult(
             chr(ord("A") + index),

@@ -1,6 +1,7 @@
 """The images that a report shows: which ones, and what it says of each."""
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,9 +142,12 @@ def cell_places(split: str, cells: Mapping[Cell, Sequence[int]]) -> Iterator[Pla
             yield from ((split, index) for index in turn if index is not None)
 
 
-def short_names(names: Sequence[str], folder: str) -> list[str]:
-    """Return names without the folder that they are in."""
-    prefix = folder.rstrip("/\\")
-    return [
-        name[len(prefix) + 1 :] if prefix and name.startswith((prefix + "/", prefix + "\\")) else name for name in names
-    ]
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return names to show: of files, without the folder that all of them are in."""
+    if not names or not all(map(os.path.isabs, names)):
+        return list(names)
+    try:
+        common = os.path.commonpath([os.path.dirname(name) for name in names])  # noqa: PTH120  # quicker
+    except ValueError:  # On several drives.
+        return list(names)
+    return [name[len(common) :].lstrip("/\\") for name in names]

@@ -37,7 +37,10 @@ def collect(material: RunMaterial, pictures: Pictures, drawer: Drawer) -> Report
     headline = _headline(material)
     table = class_table(material.metrics, material.class_names, _train_images(material)) if material.metrics else None
     if table is None:
-        missing.append(("figures of each class", "the run did not note them, and its images are not at hand"))
+        why = "the run did not note them, and its images are not at hand"
+        if material.metadata.task == "soft":
+            why = "an image has shares of the classes, not one class"
+        missing.append(("figures of each class", why))
     elif table.left_out:
         listed = f"the {MAX_ROWS:,} worst of {len(material.class_names):,} are listed; `tl evaluate --json` has all"
         missing.append(("other classes", listed))
@@ -95,7 +98,7 @@ def _split_images(material: RunMaterial, missing: Missing) -> SplitImages | None
         return None
     if unknown := int((~predictions.logits.isfinite().all(dim=1)).sum()):
         missing.append((f"{unknown:,} of the images", "their logits are not finite; they are in no list"))
-    names = short_names(predictions.names, material.data)
+    names = short_names(predictions.names)
     temperature = metadata.temperature
     return SplitImages(material.split, predictions, metadata.class_names, temperature, metadata.thresholds, names)
 

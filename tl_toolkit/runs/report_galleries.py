@@ -10,6 +10,7 @@ from tl_toolkit.inference.heat_maps import heat_maps
 from tl_toolkit.report.content import Gallery, ShownImage
 from tl_toolkit.report.galleries import SHOWN, short_names
 from tl_toolkit.report.pictures import FoundImages, Pictures, Place, encode, shrink
+from tl_toolkit.runs.report_images import name_below
 from tl_toolkit.runs.report_material import RunMaterial
 from tl_toolkit.runs.suspicious_labels import SuspiciousLabel
 from tl_toolkit.text import plural
@@ -40,7 +41,7 @@ class Drawer:
     def __init__(self, model: ImageClassifier | None, deadline: float) -> None:
         self._model, self._deadline = model, deadline
         self._maps: dict[int, bytes] = {}
-        self._why = "" if model else "there is no model to ask"
+        self._why = ""
         self._seconds = 0.0  # That an image took; 0 before the first one.
         self.method = ""
 
@@ -66,7 +67,7 @@ class Drawer:
         left = self._deadline - time.monotonic()
         if left <= 0:
             return 0
-        return min(AT_ONCE, int(left / self._seconds)) if self._seconds else 1
+        return int(min(AT_ONCE, left / self._seconds)) if self._seconds else 1
 
     def _draw(self, model: ImageClassifier, images: FoundImages, indices: Sequence[int]) -> None:
         """Draw the heat maps of a few images."""
@@ -96,9 +97,8 @@ def suspicious_places(material: RunMaterial, missing: list[tuple[str, str]]) -> 
         missing.append(("suspicious labels", "the run did not look for them"))
         return []
     first = material.suspicious[:SHOWN]
-    names = short_names([each.image for each in first], material.data)
     where = {split: _by_name(material, split) for split in {each.split for each in first}}
-    return [(each, where[each.split].get(name)) for each, name in zip(first, names, strict=True)]
+    return [(each, where[each.split].get(name_below(each.image, material.data))) for each in first]
 
 
 def _by_name(material: RunMaterial, split: str) -> dict[str, Place]:
@@ -107,15 +107,15 @@ def _by_name(material: RunMaterial, split: str) -> dict[str, Place]:
     if images is None:
         return {}
     found = [(index, place) for index, place in enumerate(images.places) if place is not None]
-    names = short_names([images.samples.name(place) for _, place in found], material.data_now or material.data)
-    return {name: (split, index) for name, (index, _) in zip(names, found, strict=True)}
+    root = material.data_now or material.data
+    return {name_below(images.samples.name(place), root): (split, index) for index, place in found}
 
 
 def suspicious_gallery(material: RunMaterial, suspects: Sequence[Suspect], pictures: Pictures) -> Gallery | None:
     """Return the gallery of suspicious labels; None if the run did not look for them."""
     if material.suspicious is None:
         return None
-    names = short_names([each.image for each, _ in suspects], material.data)
+    names = short_names([each.image for each, _ in suspects])
     shown = [
         ShownImage(
             name,

@@ -9,7 +9,6 @@ from tl_toolkit.data.sources.base import Source
 from tl_toolkit.io.row_cache import cache_folder
 from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.model_file import SplitFingerprints
-from tl_toolkit.report.galleries import short_names
 from tl_toolkit.report.pictures import FoundImages
 from tl_toolkit.text import plural
 
@@ -33,25 +32,37 @@ class _Finder:
         return {name: place for place, name in enumerate(self._samples.names())}
 
     @cached_property
-    def _by_short_name(self) -> dict[str, int]:
-        return {name: place for place, name in enumerate(short_names(list(self._by_name), self._root))}
+    def _by_name_below(self) -> dict[str, int]:
+        return {name_below(name, self._root): place for name, place in self._by_name.items()}
+
+    @cached_property
+    def _contents(self) -> list[bytes | None]:
+        return content_fingerprints(self._samples, digest_cache(cache_folder()))
 
     @cached_property
     def _by_content(self) -> dict[bytes, int]:
-        prints = content_fingerprints(self._samples, digest_cache(cache_folder()))
-        return {found: place for place, found in enumerate(prints) if found}
+        return {found: place for place, found in enumerate(self._contents) if found}
 
     def find(self, names: Sequence[str], contents: Sequence[bytes | None]) -> list[int | None]:
         """Return the place of each image; None for one that is not there."""
+        if not self._samples.are_encoded and any(self._contents):
+            # Pixels in memory are numbered within their split, and val may have been taken out of train.
+            return [self._by_content.get(content) if content else None for content in contents]
         places = [self._by_name.get(name) for name in names]
         if self._root != self._old_root and None in places:
-            moved = short_names(names, self._old_root)
-            by_short = (self._by_short_name.get(name) for name in moved)
-            places = [place if place is not None else other for place, other in zip(places, by_short, strict=True)]
+            below = (self._by_name_below.get(name_below(name, self._old_root)) for name in names)
+            places = [place if place is not None else other for place, other in zip(places, below, strict=True)]
         if None in places and any(contents):
-            known = (self._by_content.get(content) if content else None for content in contents)
-            places = [place if place is not None else other for place, other in zip(places, known, strict=True)]
+            same = (self._by_content.get(content) if content else None for content in contents)
+            places = [place if place is not None else other for place, other in zip(places, same, strict=True)]
         return places
+
+
+def name_below(name: str, root: str) -> str:
+    """Return the name of an image below the folder of its data; the name itself if it is not there."""
+    prefix = root.rstrip("/\\")
+    inside = bool(prefix) and name.startswith((f"{prefix}/", f"{prefix}\\"))
+    return name[len(prefix) + 1 :] if inside else name
 
 
 def find_images(

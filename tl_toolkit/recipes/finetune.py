@@ -29,6 +29,7 @@ from tl_toolkit.planning.budget import TimeBudget
 from tl_toolkit.planning.choices import report_choices
 from tl_toolkit.planning.cost import check_budget
 from tl_toolkit.planning.run_plan import RunPlan, plan_run, settings_and_data
+from tl_toolkit.report.feature_map import with_map
 from tl_toolkit.report.tensorboard import open_board
 from tl_toolkit.runs.checkpoint import Checkpoint
 from tl_toolkit.runs.contention import SlowdownMonitor, warn_if_busy, warn_if_threads_changed
@@ -55,6 +56,7 @@ from tl_toolkit.runs.resuming import (
     where_it_resumes,
 )
 from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary
+from tl_toolkit.runs.suspicious_labels import save_suspicious, tell_unchecked
 from tl_toolkit.stages.build import build_stage, find_features, stage_fingerprint
 from tl_toolkit.stages.novelty import learn_novelty
 from tl_toolkit.stages.refit import can_refit, refit_head
@@ -279,6 +281,7 @@ def _train_and_save(
             test, predictions = None, {"val": of_val}
             if splits.test:
                 test, predictions["test"] = score_split(model, "test", splits.test, features, workers)
+            predictions = {split: with_map(found) for split, found in predictions.items()}
             scores = RunScores(val, test, refitted, predictions)
             summary: dict[str, Any] = {}
             with together():
@@ -328,6 +331,8 @@ def _train(
     callback = SlowdownMonitor(context.callback, threads, folder) if on_cpu else context.callback
     features = None
     first = checkpoint.stage if checkpoint else 0
+    if plan.stages[0].name != PROBE:
+        tell_unchecked(context, f"{named('tune', context.config.tune)} trains no linear probe")
     try:
         for number, planned in enumerate(plan.stages[first:], start=first):
             resume_from = checkpoint if checkpoint and number == first else None
@@ -352,6 +357,8 @@ def _train(
                 stage_context = StageContext(number, built.config, built.stage, fingerprint)
                 with stop.checked_after_steps():
                     recorder.consume(fit(built.stage, context.accelerator, progress), stage_context, callback)
+                if config.name == PROBE and is_first():
+                    save_suspicious(context, built, folder)
     except BaseException:
         with contextlib.suppress(ToolkitError):  # Keep what was learned, and raise the original error.
             recorder.write_best()

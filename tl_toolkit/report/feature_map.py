@@ -1,16 +1,21 @@
 """A map of features in two dimensions, in which images that look alike to a network lie close together."""
 
+import dataclasses
 from typing import Literal
 
 import torch
 
 from tl_toolkit.errors import UsageError
+from tl_toolkit.metrics.predictions import Predictions
 
 Projection = Literal["pca", "umap"]
 
 SEED = 0
 SAMPLE = 5_000
 """Images that the axes are found on; all are projected."""
+
+DIRECTIONS, ITERATIONS = 8, 8
+"""Of the randomized decomposition (Halko et al. 2011), of which the first two directions are kept."""
 
 NEIGHBOURS = 15
 """umap-learn's default: of how many neighbours each image keeps the distances."""
@@ -37,6 +42,13 @@ def project(features: torch.Tensor, method: Projection = "pca") -> torch.Tensor:
     return points
 
 
+def with_map(predictions: Predictions) -> Predictions:
+    """Return predictions with the map of their features by PCA; as they are if the features were not kept."""
+    if predictions.features is None or not len(predictions):
+        return predictions
+    return dataclasses.replace(predictions, map=project(predictions.features))
+
+
 def _pca(rows: torch.Tensor) -> torch.Tensor:
     """Return the coordinates on the first two principal axes; each axis points to where its largest entry is positive.
 
@@ -46,12 +58,14 @@ def _pca(rows: torch.Tensor) -> torch.Tensor:
     points = torch.zeros(len(rows), 2)
     if len(rows) < 2 or not rows.shape[1]:
         return points
-    centered = rows.double() - rows.double().mean(dim=0)
-    sample = centered[:: -(-len(centered) // SAMPLE)]
-    axes = torch.linalg.svd(sample, full_matrices=False).Vh[:2]
+    centered = rows - rows.mean(dim=0)
+    sample = centered[:: -(-len(centered) // SAMPLE)].double()
+    with torch.random.fork_rng(devices=()):  # The decomposition begins with random directions.
+        torch.manual_seed(SEED)
+        axes = torch.svd_lowrank(sample, q=min(DIRECTIONS, *sample.shape), niter=ITERATIONS)[2].T[:2].float()
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     axes = axes * torch.where(largest < 0, -1.0, 1.0)
-    points[:, : len(axes)] = (centered @ axes.T).float()
+    points[:, : len(axes)] = centered @ axes.T
     return points
 
 

@@ -5,10 +5,16 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from tl_toolkit.data.targets import class_indices
 from tl_toolkit.errors import ToolkitError
-from tl_toolkit.io.files import write_csv
+from tl_toolkit.events import DecisionEvent, FileWritten
+from tl_toolkit.io.files import display_path, write_csv
+from tl_toolkit.stages.build import BuiltStage
+from tl_toolkit.stages.context import RunContext
+from tl_toolkit.stages.label_check import CheckedLabels, check_probe_labels
 
 SUSPICIOUS_FILE = "suspicious_labels.csv"
+SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +26,8 @@ class SuspiciousLabel:
         image: Its path or its number.
         given: The class that the data say.
         suggested: The class that the other images say.
-        given_probability: Of the given class, by a probe that was not trained on this image.
+        given_probability: Of the given class, by a probe that was not trained on this image; the list is sorted by it.
         suggested_probability: Of the suggested class.
-        score: What the list is sorted by, lowest first: the probability of the given class less that of the suggested
-            one, between -1 and 1.
     """
 
     split: str
@@ -32,7 +36,47 @@ class SuspiciousLabel:
     suggested: str
     given_probability: float
     suggested_probability: float
-    score: float
+
+
+def save_suspicious(context: RunContext, built: BuiltStage, folder: Path) -> None:
+    """Check the labels of train and val, write those that look wrong, and tell how many there are.
+
+    Args:
+        context: What the stages of the run share.
+        built: The probe; its block is open.
+        folder: The run folder.
+
+    Raises:
+        ToolkitError: The list cannot be written.
+    """
+    checked = check_probe_labels(context, built)
+    if isinstance(checked, str):
+        tell_unchecked(context, checked)
+        return
+    found = _named(checked, context.source.class_names)
+    path = write_suspicious(folder, found)
+    context.callback(FileWritten(path, "images whose labels look wrong"))
+    of = f"{checked.check.found:,} of {checked.check.judged:,} look wrong"
+    where = f"by the other images: {display_path(path)}" if found else "by the other images"
+    context.callback(DecisionEvent("labels", of if found else "none looks wrong", where, detail=not found))
+    for label in found[:SHOWN]:
+        looks = f"looks like {label.suggested} ({100 * label.suggested_probability:.0f} %)"
+        context.callback(DecisionEvent("labels", label.image, f"given {label.given}, {looks}", detail=True))
+
+
+def tell_unchecked(context: RunContext, reason: str) -> None:
+    """Tell why the labels are not checked."""
+    context.callback(DecisionEvent("labels", "not checked", reason, detail=True))
+
+
+def _named(checked: CheckedLabels, class_names: Sequence[str]) -> list[SuspiciousLabel]:
+    found = []
+    for issue in checked.check.issues:
+        split, samples, index = checked.place(issue.index)
+        given, suggested = class_names[class_indices(samples.targets)[index]], class_names[issue.suggested]
+        probabilities = issue.given_probability, issue.suggested_probability
+        found.append(SuspiciousLabel(split, samples.name(index), given, suggested, *probabilities))
+    return found
 
 
 def write_suspicious(folder: Path, found: Sequence[SuspiciousLabel]) -> Path:
@@ -69,5 +113,4 @@ def _read_row(row: dict[str, str]) -> SuspiciousLabel:
         row["suggested"],
         float(row["given_probability"]),
         float(row["suggested_probability"]),
-        float(row["score"]),
     )

@@ -1,7 +1,7 @@
 """Cross-validated accuracy of a linear probe on stored features; of several labels, mean average precision."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,19 +76,52 @@ def cross_validate(
     Raises:
         DataError: Each group alone has images of a class.
     """
-    features = features.float()
-    folds = assign_group_folds(targets, groups, task) if groups else assign_folds(targets, task)
-    decay = LBFGS_LABELS_DECAY if task == "multi-label" else LBFGS_DEFAULTS.weight_decay
-    held_out = [folds == fold for fold in range(FOLDS) if bool((folds == fold).any())]
     meter = ScoreMeter(max(2, outputs), features.device, TRAINING_METRICS[task], task)
-    for fold in held_out:
-        logits = _probe_logits(features, targets, fold, outputs, criterion, decay)
-        meter.update(torch.zeros(()), logits, targets[fold])
+    for held_out, logits in held_out_logits(features, targets, outputs, criterion, task, groups):
+        meter.update(torch.zeros(()), logits, targets[held_out])
     scores = meter.compute()
     mean, error = (scores.values.get(f"mean_average_precision{end}") for end in ("", "_error"))
     assert not isinstance(mean, tuple)
     assert not isinstance(error, tuple)
     return CrossValidation(scores.accuracy, scores.images, mean, error)
+
+
+def held_out_logits(
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    outputs: int,
+    criterion: Criterion,
+    task: Task = "multi-class",
+    groups: Sequence[str] = (),
+    steps: int = STEPS,
+    learned: torch.Tensor | None = None,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Train a probe on all folds but one, and yield what it gives for the images of that fold, for each fold.
+
+    Args:
+        features: See `cross_validate`.
+        targets: See `cross_validate`.
+        outputs: See `cross_validate`.
+        criterion: See `cross_validate`.
+        task: See `cross_validate`.
+        groups: See `cross_validate`.
+        steps: L-BFGS steps for each fold.
+        learned: Which images the probes may learn from (N); by default all.
+
+    Yields:
+        Which images are in the fold (N), and their logits.
+
+    Raises:
+        DataError: Each group alone has images of a class.
+    """
+    features = features.float()
+    folds = assign_group_folds(targets, groups, task) if groups else assign_folds(targets, task)
+    decay = LBFGS_LABELS_DECAY if task == "multi-label" else LBFGS_DEFAULTS.weight_decay
+    for fold in range(FOLDS):
+        held_out = folds == fold
+        if bool(held_out.any()):
+            trained = ~held_out if learned is None else ~held_out & learned
+            yield held_out, _probe_logits(features, targets, held_out, trained, outputs, criterion, decay, steps)
 
 
 def assign_folds(targets: torch.Tensor, task: Task = "multi-class") -> torch.Tensor:
@@ -129,16 +162,18 @@ def _probe_logits(
     features: torch.Tensor,
     targets: torch.Tensor,
     held_out: torch.Tensor,
+    trained: torch.Tensor,
     outputs: int,
     criterion: Criterion,
     decay: float,
+    steps: int,
 ) -> torch.Tensor:
-    """Train a probe on all images but the held-out ones, and return its logits of these."""
+    """Train a probe on some images, and return its logits of the held-out ones."""
     head = nn.Linear(features.shape[1], outputs, device=features.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     optimizer = LBFGSWithDecay(list(head.parameters()), decay)
-    inputs, labels = features[~held_out], targets[~held_out]
+    inputs, labels = features[trained], targets[trained]
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
@@ -146,7 +181,7 @@ def _probe_logits(
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.step(closure)
     with torch.no_grad():
         logits: torch.Tensor = head(features[held_out])

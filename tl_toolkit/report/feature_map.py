@@ -59,9 +59,9 @@ def _pca(rows: torch.Tensor) -> torch.Tensor:
     if len(rows) < 2 or not rows.shape[1]:
         return points
     centered = rows - rows.mean(dim=0)
-    sample = centered[:: -(-len(centered) // SAMPLE)].double()
     with torch.random.fork_rng(devices=()):  # The decomposition begins with random directions.
         torch.manual_seed(SEED)
+        sample = centered[torch.randperm(len(centered))[:SAMPLE]].double()
         axes = torch.svd_lowrank(sample, q=min(DIRECTIONS, *sample.shape), niter=ITERATIONS)[2].T[:2].float()
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     axes = axes * torch.where(largest < 0, -1.0, 1.0)
@@ -79,7 +79,7 @@ def _umap(rows: torch.Tensor) -> torch.Tensor:
         import umap
     except ImportError as error:
         raise UsageError(
-            "A map by UMAP needs umap-learn: pip install 'tl_toolkit[umap]'. PCA needs nothing."
+            "A map by UMAP needs umap-learn: pip install 'tl_toolkit[umap]'. PCA needs nothing more."
         ) from error
     if len(rows) <= NEIGHBOURS:  # Too few to have neighbours.
         return _pca(rows)

@@ -142,6 +142,15 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_set
     return tl.finetune(data=tiny_data, out=out, save=("state-dict", "full-model"), **tiny_settings)
 
 
+@pytest.fixture(scope="session")
+def judged_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Run:
+    """A finished run with enough images in val for a temperature and for unknown images; no test changes it."""
+    out = tmp_path_factory.mktemp("judged") / "run"
+    network = {"arch": "timm:test_resnet", "weights": "none", "image_size": 32}
+    settings = {"tune": "linear-probe", "val_split": 0.4, "save": ("state-dict", "full-model")}
+    return tl.finetune(data=tiny_data, out=out, **network, **settings)
+
+
 @pytest.fixture
 def write_weights(tmp_path: Path) -> Callable[[torch.nn.Module, str], Path]:
     """Saves a module's state_dict to a file of that name."""

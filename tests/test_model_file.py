@@ -8,7 +8,15 @@ from safetensors.torch import save_file
 
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
-from tl_toolkit.model_file import ModelMetadata, SplitFingerprints, read_metadata, read_weights, save_model
+from tl_toolkit.io.packed_tensors import PackedTensor
+from tl_toolkit.model_file import (
+    ModelMetadata,
+    NoveltyNote,
+    SplitFingerprints,
+    read_metadata,
+    read_weights,
+    save_model,
+)
 
 METADATA = ModelMetadata(
     "torchvision:resnet18",
@@ -178,3 +186,23 @@ def test_file_of_several_labels_with_values_that_make_no_sense_says_so(field: st
     with pytest.raises(ModelFileError) as raised:
         ModelMetadata.from_metadata({**LABELS.to_metadata(), field: value})
     assert str(raised.value) == message
+
+
+def test_metadata_with_a_temperature_and_statistics_read_back_is_the_same(tmp_path: Path):
+    packed = PackedTensor((1, 2), "AAAAAA==")
+    note = NoveltyNote("fc", 9, 20, 1, 1.5, (2.0, -0.5, 0.25), packed, packed, None, packed, (0.5,), 0.1)
+    metadata = dataclasses.replace(METADATA, temperature=0.5, novelty=note)
+    save_model(tmp_path / "model.safetensors", {"a": torch.zeros(1)}, metadata)
+    assert read_metadata(tmp_path / "model.safetensors") == metadata
+
+
+def test_metadata_without_a_temperature_and_statistics_is_as_earlier_versions_wrote_it():
+    assert not {"temperature", "novelty"} & METADATA.to_metadata().keys()
+
+
+@pytest.mark.parametrize("value", ["[]", "null1", '{"layer": "fc"}'])
+def test_read_metadata_with_damaged_statistics_raises(tmp_path: Path, value: str):
+    path = tmp_path / "damaged.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {**METADATA.to_metadata(), "novelty": value})
+    with pytest.raises(ModelFileError, match="its header is damaged"):
+        read_metadata(path)

@@ -159,6 +159,11 @@ def _limits(facts: CardFacts) -> list[str]:
         lines.append(
             '- There is no "none of these": an image of anything else gets one of these classes too, perhaps at 100 %.'
         )
+    if metadata.novelty:
+        lines.append(
+            "- `tl predict` marks images unlike those of training as unknown: not all of them, and some that are not. "
+            f"On val it marked {metadata.novelty.flagged:,} of {plural(metadata.novelty.val_images, 'image')}."
+        )
     lines.append(
         "- The figures below hold for images like those they were measured on. For other cameras, places, times or "
         "people they are unknown: measure them with `tl evaluate` on labelled images of your own."
@@ -181,12 +186,11 @@ def _data(facts: CardFacts) -> list[str]:
         for index, name in enumerate(names[:MOST_CLASSES])
     ]
     lines += _table(("class", *splits), rows, numbers=len(splits))
-    if len(names) > MOST_CLASSES:
-        lines += ["", f"{len(names) - MOST_CLASSES:,} more classes are in the header of the model file."]
-        lines += [
-            f"In {split}, a class has {min(counts):,} to {max(counts):,} images."
-            for split, counts in facts.images_by_class.items()
+    if (more := len(names) - MOST_CLASSES) > 0:
+        sizes = [
+            f"- In {split}, a class has {min(n):,} to {max(n):,} images." for split, n in facts.images_by_class.items()
         ]
+        lines += ["", f"The header of the model file names {more:,} more.", "", *sizes]
     return [*lines, "", *_faults(summary)]
 
 
@@ -288,7 +292,8 @@ def _worst_classes(facts: CardFacts) -> list[str]:
 def _calibration(metadata: ModelMetadata) -> str:
     if metadata.temperature == 1:
         return "Probabilities are not calibrated (temperature 1)."
-    return f"Probabilities are calibrated on val: logits are divided by {metadata.temperature:.3f} before they become probabilities."
+    divided = f"logits are divided by {metadata.temperature:.3f} before they become probabilities"
+    return f"Probabilities are calibrated on val: {divided}."
 
 
 def _to_complete(facts: CardFacts) -> list[str]:

@@ -83,9 +83,9 @@ def figures(found: Scores) -> dict[str, float]:
     return {name: value for name, value in values.items() if isinstance(value, float)} | {"loss": found.loss}
 
 
-def simulate(model: Model, images: int, repeats: int) -> dict[str, tuple[float, float]]:
+def simulate(model: Model, images: int, repeats: int, seed: int) -> dict[str, tuple[float, float]]:
     """Return how often the interval of each figure held the truth, and its mean width."""
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     truth = figures(scores(*model.images(TRUTH_IMAGES, generator), intervals=False))
     found = defaultdict(list)
     for _ in range(repeats):
@@ -111,8 +111,8 @@ def main() -> None:
         table.add_column(heading, justify="right")
     lowest: Mapping[str, list[float]] = defaultdict(list)
     for images in SIZES:
-        for model in MODELS:
-            held = simulate(model, images, arguments.repeats)
+        for number, model in enumerate(MODELS):
+            held = simulate(model, images, arguments.repeats, seed=1000 * images + number)
             for name, (share, _) in held.items():
                 lowest[name].append(share)
             cells = [f"{100 * held[name][0]:.1f} ({held[name][1]:.3f})" for name in FIGURES]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shlex
 import sys
@@ -25,6 +26,9 @@ NAME_WIDTH, GAP = 10, 2
 
 UNWRAPPED = 10_000
 """Columns outside a terminal: a line stays one line, so that it can be searched."""
+
+WIDE = 3
+"""Percentage points of an interval that needs no decimals."""
 
 READABLE, LONG_WORD, NARROWEST = 16, 24, 8
 """Minimum widths of a table's text column: READABLE where there is room, and its longest word up to LONG_WORD (a longer
@@ -236,6 +240,25 @@ def print_worst_classes(
 def percent(share: float | None) -> str:
     """Format 0.9833 as 98.3 %, and None as an empty string."""
     return "" if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def percent_with_interval(share: float | None, interval: Sequence[float] | None) -> str:
+    """Format 0.954 as 95.4 % (91 to 98 %), without what is not known."""
+    return f"{percent(share)} ({percents(interval)})" if share is not None and interval else percent(share)
+
+
+def percents(interval: Sequence[float]) -> str:
+    """Format an interval of shares as 91 to 98 %, with decimals where it is narrow."""
+    low, high = (100 * end for end in interval)
+    digits = 0 if high - low >= WIDE else 1
+    return f"{low:.{digits}f} to {high:.{digits}f} %"
+
+
+def numbers(interval: Sequence[float]) -> str:
+    """Format an interval of numbers as 0.08 to 0.21, with the decimals that its width needs."""
+    low, high = interval
+    digits = min(4, max(0, 1 - math.floor(math.log10(high - low)))) if high > low else 4
+    return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _column_widths(rows: Sequence[Sequence[str]], first_number: int, room: int) -> list[int]:

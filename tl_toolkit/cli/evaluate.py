@@ -1,23 +1,25 @@
 """``tl evaluate``."""
 
-import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
+from tl_toolkit.cli.evaluation import as_csv, as_json, print_evaluation, whole_figures
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import (
     UNREADABLE,
     DataArgument,
     DeviceOption,
-    JsonOption,
+    FormatOption,
+    JsonFormatOption,
     ModelOption,
     PrecisionOption,
     ThreadsOption,
     TrustOption,
     WorkersOption,
+    chosen_format,
     flags_set,
     only_data,
     with_source_flags,
@@ -25,9 +27,6 @@ from tl_toolkit.cli.options import (
 from tl_toolkit.config.choices import KINDS
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import display_data, display_path
-
-if TYPE_CHECKING:
-    from tl_toolkit.recipes.evaluate import Evaluation
 
 
 @with_source_flags
@@ -48,19 +47,22 @@ def evaluate(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trust: TrustOption = False,
-    as_json: JsonOption = False,
+    output: FormatOption = None,
+    json_format: JsonFormatOption = False,
     **reading: Any,
 ) -> None:
-    """Evaluate a model on labelled images: loss, top-1, top-5 and the accuracy of each class.
+    """Evaluate a model on labelled images: figures with 95 % intervals.
 
-    With several labels an image: mean average precision (mAP), F1, and the
-    figures of each label.
+    Top-1, top-5, balanced accuracy, F1, ROC AUC, calibration and loss; precision
+    and recall of each class; which classes are taken for which; and how many more
+    answers are right if only sure ones count. With several labels an image: mean
+    average precision (mAP), F1, and the figures of each label.
 
     Classes are matched by name. Of its own training data, a model is evaluated
     on what it has not seen. If it learned from some of the images, their share
     is shown.
     """
-    data = only_data(images, data)
+    data, chosen = only_data(images, data), chosen_format(output, json_format)
     from tl_toolkit.runs.folder import newest_run
 
     place = model or str(newest_run())
@@ -84,68 +86,13 @@ def evaluate(
         settings = {**learned_with, **flags_set(reading)}
         source = open_labelled(spec, SourceOptions.from_settings(settings, download_progress(display)))
         result = evaluate(loaded, source, split, workers=workers, threads=threads, callback=display)
-    if as_json:
-        console.print_json(_plain(result, place, spec))
+    if chosen == "json":
+        console.print_json(as_json(result, place, spec))
+    elif chosen == "csv":
+        console.write_lines(as_csv(result), "surrogateescape")
+        display(DecisionEvent("of all", whole_figures(result), ""))
     else:
-        _print(result)
+        print_evaluation(result, loaded.metadata.temperature)
     if result.bad_images:
         console.print_bad_images([(image.path, image.reason) for image in result.bad_images])
         raise typer.Exit(UNREADABLE)
-
-
-def _plain(result: "Evaluation", model: str, data: str) -> dict[str, Any]:
-    return {
-        "model": model,
-        "data": data,
-        "split": result.split,
-        "split_of_run": result.of_run,
-        "images": result.scores.images,
-        "seen_images": result.seen,
-        "left_out_images": result.left_out,
-        **result.metrics,
-        "bad_images": [dataclasses.asdict(image) for image in result.bad_images],
-    }
-
-
-def _print(result: "Evaluation") -> None:
-    from tl_toolkit.metrics.base import METRICS, SCORE_OF
-
-    scores = result.scores
-    seen = "not known"
-    if result.seen is not None:
-        count = f"{result.seen:,} ({console.percent(result.seen / scores.images)})" if result.seen else "none"
-        seen = f"{count} in training"
-    headline = SCORE_OF[scores.task]
-    if scores.task == "multi-label":
-        error = scores.values["mean_average_precision_error"]
-        spread = f" ± {100 * error:.1f}" if isinstance(error, float) else ""
-        console.print_accuracy(f"{console.percent(scores.score)}{spread} on {scores.images:,} images", "mAP")
-    else:
-        console.print_accuracy(f"{console.percent(scores.accuracy)} of {scores.images:,} images")
-    rows = [("images", f"{result.data}, {result.title}"), ("seen", seen)]
-    columns, by_class = ["class" if result.class_accuracy else "label"], _rows_by_class(result)
-    for name, value in scores.values.items():
-        metric = METRICS.get(name)
-        if isinstance(value, tuple):
-            columns.append(metric.label)
-            for class_name, row in by_class.items():
-                row.append(_format(result.metrics[name].get(class_name), metric.format))
-        elif value is not None and name not in (headline, f"{headline}_error"):
-            rows.append((metric.label, _format(value, metric.format)))
-    console.print_rows([*rows, ("loss", _format(scores.loss, "number"))])
-    if len(columns) > 1:
-        console.print_blank()
-        console.print_table(columns, by_class.values(), numbers=len(columns) - 1)
-
-
-def _rows_by_class(result: "Evaluation") -> dict[str, list[str]]:
-    """Return the beginning of a table's row for each class that has images, or for each label."""
-    names = result.class_accuracy or result.metrics.get("threshold", {})
-    return {name: [name] for name in names}
-
-
-def _format(value: float | None, how: str) -> str:
-    """Return a metric's value for people; nothing for None."""
-    if how == "count" and value is not None:
-        return f"{value:,.0f}"
-    return console.percent(value) if value is None or how == "percent" else f"{value:.4f}"

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperOption
@@ -52,6 +52,9 @@ ThreadsOption = Annotated[
 ]
 DataSpec = Annotated[str, typer.Argument(metavar="DATA", help=f"Images: {KINDS}.")]
 DataArgument = Annotated[str | None, typer.Argument(metavar="DATA", help=f"Images: {KINDS}; same as --data.")]
+Format = Literal["table", "json", "csv"]
+FormatOption = Annotated[Format | None, typer.Option("--format", "-f", help="How to print.", show_default="table")]
+JsonFormatOption = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
 
@@ -94,6 +97,17 @@ def only_data(argument: str | None, flag: str | None) -> str | None:
             f"Images are named twice, {format_value(argument)} and --data {format_value(flag)}: leave out one."
         )
     return flag if argument is None else argument
+
+
+def chosen_format(output: Format | None, json_format: bool) -> Format:
+    """Return the format named by --format or by --json.
+
+    Raises:
+        UsageError: They name two.
+    """
+    if json_format and output not in (None, "json"):
+        raise UsageError(f"--json is short for --format json, and --format {output} is another: leave out one.")
+    return "json" if json_format else output or "table"
 
 
 def flags_set(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The results of a run in the terminal: the accuracy, then the stages, then the next commands."""
+"""The results of a run in the terminal: how it was made, then what it reached and where it is."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ def print_results(
         total: Seconds that the command took; None where it trained nothing.
         verbose: Print the accuracy of every class, and all files.
     """
-    _print_accuracy(folder, summary, total)
+    _print_run(folder, summary, total)
     stages = _best_by_stage(summary)
     if len(stages) > 1:
         _print_stages(stages, summary["best_stage"], *_score(summary)[:2])
@@ -41,6 +41,7 @@ def print_results(
     if verbose and written:
         console.print_table(["file", "content"], [[path.name, what] for path, what in written])
         console.print_blank()
+    _print_scores(summary)
     console.print_rows(_places(folder))
     console.print_commands(_next_commands(folder))
 
@@ -52,19 +53,29 @@ def _places(folder: Path) -> list[tuple[str, str]]:
     return [*rows, ("report", display_path(report))] if report.is_file() else rows
 
 
-def _print_accuracy(folder: Path, summary: Mapping[str, Any], total: float | None) -> None:
-    score, name, of = _score(summary)
-    val = f"{console.percent(summary[f'val_{score}'])} {of} {summary['val_images']:,}"
-    tested = summary[f"test_{score}"] is not None
-    test = f"{console.percent(summary[f'test_{score}'])} {of} {summary['test_images']:,} test images"
-    console.print_accuracy(test if tested else f"{val} val images", name)
-    rows = [("val", f"{val} images")] if tested else []
+def _print_run(folder: Path, summary: Mapping[str, Any], total: float | None) -> None:
+    rows = []
     if "best_stage" in summary:  # Earlier versions did not write it.
         rows.append(("kept", _describe_best(summary)))
     rows.append(("time", format_seconds(summary["seconds"]) + (f", {format_seconds(total)} in all" if total else "")))
     if bad := len(summary["bad_images"]):
         rows.append(("left out", f"{plural(bad, 'image')}: {display_path(folder / BAD_IMAGES_FILE)}"))
     console.print_rows(rows)
+
+
+def _print_scores(summary: Mapping[str, Any]) -> None:
+    """Print the figure that the run chose by of val and test, with their intervals; the last one is highlighted."""
+    key, name, of = _score(summary)
+    splits = [split for split in ("val", "test") if summary[f"{split}_{key}"] is not None]
+    for split in splits:
+        interval = (summary.get(f"{split}_intervals") or {}).get(key)  # Earlier versions did not write it.
+        figure = console.percent_with_interval(summary[f"{split}_{key}"], interval)
+        figure = f"{figure} {of} {plural(summary[f'{split}_images'], 'image')}"
+        figure = figure if name == "accuracy" else f"{name} {figure}"
+        if split == splits[-1]:
+            console.print_accuracy(figure, split)
+        else:
+            console.print_rows([(split, figure)])
 
 
 def _score(summary: Mapping[str, Any]) -> tuple[str, str, str]:

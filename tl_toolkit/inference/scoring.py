@@ -69,7 +69,7 @@ def score(
             temperature=model.metadata.temperature,
             keeper=keeper,
             head=model.head,
-            intervals=True,
+            intervals=bool(metrics),
         )
 
 

@@ -20,7 +20,7 @@ class CalibrationError(ClassMetric):
     The images are put in 15 bins of the same width by this probability; the figure is the mean difference between a
     bin's mean probability and its share of right images, weighted by images (Guo, Pleiss, Sun and Weinberger 2017, "On
     calibration of modern neural networks"). It is above 0 by chance even where probabilities are exact, and the more so
-    the fewer the images: the interval takes that into account, and may lie below the figure.
+    the fewer the images: the interval takes that into account, and most of it may lie below the figure.
     """
 
     label = "calibration error"
@@ -76,7 +76,8 @@ def calibration_interval(images: torch.Tensor, confident: torch.Tensor, hits: to
     some less by chance. Percentiles of a bootstrap add this bias once more instead of removing it. So this tries models
     whose bins are off by a multiple of what is seen, draws the right images of each many times, and keeps those of
     which what is seen is not among the 2.5 % lowest or highest: a test that is inverted, as in Carpenter (1999, "Test
-    inversion bootstrap confidence intervals").
+    inversion bootstrap confidence intervals"). Where what is seen is little even for exact probabilities, the upper end
+    is what is seen.
 
     Args:
         images: Of each bin (bins).
@@ -101,4 +102,4 @@ def calibration_interval(images: torch.Tensor, confident: torch.Tensor, hits: to
     as_high, as_low = (each.double().mean(dim=0) for each in (found >= figure - rounding, found <= figure + rounding))
     chance = torch.minimum(as_high, as_low)
     kept = errors[chance >= min(TAILS[0], float(chance.max()))]
-    return float(kept.min()), float(kept.max())
+    return float(kept.min()), max(float(kept.max()), figure / float(images.sum()))

@@ -31,6 +31,7 @@ class Evaluation:
         left_out: Number of images of such data outside the split.
         seen: Number of images that the model learned from; None where unknown.
         predictions: What the scores were computed from, image by image.
+        class_names: In the order of the logits.
     """
 
     data: str
@@ -42,6 +43,7 @@ class Evaluation:
     left_out: int
     seen: int | None
     predictions: Predictions
+    class_names: tuple[str, ...]
 
     @property
     def class_accuracy(self) -> dict[str, float]:
@@ -104,5 +106,14 @@ def evaluate(
     metrics = scores.to_dict(model.class_names)
     predictions = keeper.predictions(names, (), model.metadata.loss, model.task)
     return Evaluation(
-        source.name, name, scores, metrics, checked.bad, chosen.of_run, chosen.left_out, seen, predictions
+        source.name,
+        name,
+        scores,
+        metrics,
+        checked.bad,
+        chosen.of_run,
+        chosen.left_out,
+        seen,
+        predictions,
+        model.class_names,
     )

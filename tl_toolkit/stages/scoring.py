@@ -94,7 +94,7 @@ def _score(
             temperature=model.metadata.temperature,
             keeper=keeper,
             head=model.head,
-            intervals=True,
+            intervals=bool(metrics),
         )
 
 
@@ -130,7 +130,14 @@ def _calibrate(model: ImageClassifier, scores: Scores, predictions: Predictions,
     """Give the model its temperature, and return the scores with it."""
     temperature = choose_temperature(predictions, callback)
     model.metadata = dataclasses.replace(model.metadata, temperature=temperature)
-    meter = ScoreMeter(len(model.class_names), torch.device("cpu"), task=model.task, temperature=temperature)
+    meter = ScoreMeter(
+        len(model.class_names),
+        torch.device("cpu"),
+        task=model.task,
+        temperature=temperature,
+        loss=predictions.loss,
+        image_losses=Criterion(predictions.loss).of_each,
+    )
     meter.update(torch.tensor(scores.loss), predictions.logits, predictions.targets)
     return dataclasses.replace(meter.compute(), loss=scores.loss)
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from tl_toolkit.metrics.calibration import ReliabilityBin
 
+MAX_DRAWN = 120
+"""Classes of a confusion matrix that is drawn; cells of more would be too small to hit."""
+
 
 @dataclass(frozen=True)
 class Figure:

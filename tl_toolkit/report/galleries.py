@@ -14,7 +14,7 @@ from tl_toolkit.metrics.confusion import confusion_counts, most_confused
 from tl_toolkit.metrics.lists import confident_mistakes, least_certain
 from tl_toolkit.metrics.logits import predicted_labels, probabilities
 from tl_toolkit.metrics.predictions import Predictions
-from tl_toolkit.report.content import Confusion, ShownImage
+from tl_toolkit.report.content import MAX_DRAWN, Confusion, ShownImage
 from tl_toolkit.report.pictures import Pictures, Place
 
 SHOWN, UNCERTAIN = 24, 12
@@ -22,9 +22,6 @@ SHOWN, UNCERTAIN = 24, 12
 
 PER_MISTAKE, PER_HIT = 6, 3
 """Images in a cell of the confusion matrix: of a mistake, and of a class that is right."""
-
-MAX_DRAWN = 100
-"""A matrix of more classes is not drawn."""
 
 MAX_PAIRS = 30
 """The most frequent mistakes that are listed."""

@@ -6,8 +6,8 @@ from tl_toolkit.events import TRAINED, EvalRecord
 from tl_toolkit.metrics.base import SCORE_OF
 from tl_toolkit.metrics.calibration import calibration_error, coverage_curve, reliability_bins
 from tl_toolkit.metrics.predictions import Predictions
-from tl_toolkit.report.content import Calibration, Confusion, Epoch, Figure, Gallery, MapPoint, ReportContent
-from tl_toolkit.report.galleries import MAX_DRAWN, SplitImages, cell_places, confusion_of, short_names
+from tl_toolkit.report.content import MAX_DRAWN, Calibration, Confusion, Epoch, Figure, Gallery, MapPoint, ReportContent
+from tl_toolkit.report.galleries import SplitImages, cell_places, confusion_of, short_names
 from tl_toolkit.report.pictures import Pictures
 from tl_toolkit.report.tables import MAX_ROWS, SCORE_NAMES, class_table
 from tl_toolkit.runs.report_facts import commands_of, data_of, facts_of, sentence_of, title_of
@@ -56,7 +56,7 @@ def collect(material: RunMaterial, pictures: Pictures, drawer: Drawer) -> Report
         class_columns=table.columns if table else (),
         classes=table.rows if table else (),
         score_name=material.records[0].score_name if material.records else "accuracy",
-        epochs=_epochs(material.records),
+        epochs=_epochs(material.records, material.summary.get("best_stage")),
         stages=_stages(material.records),
         confusion=confusion,
         calibration=_calibration(images, missing),
@@ -187,8 +187,9 @@ def _map_point(images: SplitImages, predictions: Predictions, index: int) -> Map
     return MapPoint(x, y, name, images.short_names[index], bool(predictions.right[index]))
 
 
-def _epochs(records: Sequence[EvalRecord]) -> list[Epoch]:
-    """Return the evaluations while training; of very many, every so many, and the last of each stage."""
+def _epochs(records: Sequence[EvalRecord], best_stage: str | None) -> list[Epoch]:
+    """Return the evaluations while training; of very many, every so many, the last of each stage and the one kept."""
+    kept = best_records(records).get(best_stage or "")
     step = -(-len(records) // MAX_EPOCHS) if records else 1
     ends = {record.stage: place for place, record in enumerate(records)}.values()
     return [
@@ -200,9 +201,10 @@ def _epochs(records: Sequence[EvalRecord]) -> list[Epoch]:
             record.train_accuracy if record.score_name == "accuracy" else None,
             record.score,
             record.learning_rate,
+            record is kept,
         )
         for place, record in enumerate(records)
-        if place % step == 0 or place in ends
+        if place % step == 0 or place in ends or record is kept
     ]
 
 

@@ -4,11 +4,11 @@ import math
 import pytest
 
 from tests.helpers import report
-from tl_toolkit.report.content import Calibration, Confusion, Epoch, MapPoint
+from tl_toolkit.report.content import MAX_DRAWN, Calibration, Confusion, Epoch, MapPoint
 from tl_toolkit.report.page.charts import Axis, draw_line, padded, round_values
 from tl_toolkit.report.page.curves import curve_charts
 from tl_toolkit.report.page.feature_map import HEIGHT, WIDTH, class_color, feature_map
-from tl_toolkit.report.page.matrix import MAX_CLASSES, draw_matrix
+from tl_toolkit.report.page.matrix import draw_matrix
 from tl_toolkit.report.page.probabilities import calibration_charts
 
 
@@ -114,6 +114,6 @@ def test_draw_matrix_shades_rows_and_strengthens_mistakes() -> None:
     assert [cell.count for cell in found.rows[1]] == [0, 0]
 
 
-@pytest.mark.parametrize("classes", [0, MAX_CLASSES + 1])
+@pytest.mark.parametrize("classes", [0, MAX_DRAWN + 1])
 def test_draw_matrix_of_none_or_too_many_classes_is_none(classes: int) -> None:
     assert draw_matrix(Confusion([str(k) for k in range(classes)], {}, {}, ())) is None

@@ -42,8 +42,8 @@ def curve_charts(epochs: Sequence[Epoch], score_name: str) -> list[Chart]:
             stops.append(Stop(x.at(at[i]), titles[i], [(name, text(value)) for name, value in known], dots))
         label = f"{title} over {len(epochs)} evaluations: {names[1]} is {text(pairs[-1][1])} at the end."
         ticks = y.ticks(lambda value: f"{100 * value:g} %") if y_is_share else y.ticks(lambda value: f"{value:g}")
-        kept = [(x.at(at[i]), pairs[i][1]) for i, epoch in enumerate(epochs) if epoch.kept]
-        mark = next(((place, y.at(value), f"kept {text(value)}") for place, value in kept if finite([value])), None)
+        kept = [(x.at(at[i]), value) for i, epoch in enumerate(epochs) if epoch.kept for value in finite([pairs[i][1]])]
+        mark = next(((place, y.at(value), f"kept {text(value)}") for place, value in kept), None)
         return Chart(
             key,
             title,

@@ -4,13 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tl_toolkit.report.content import Confusion
+from tl_toolkit.report.content import MAX_DRAWN, Confusion
 
 LEVELS = 10
 """Shades of a cell."""
-
-MAX_CLASSES = 120
-"""A matrix of more classes is not drawn: its cells would be too small to hit."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ EMPTY = Cell(0, "")
 def draw_matrix(confusion: Confusion) -> Matrix | None:
     """Return the matrix; None if there are too many classes."""
     names = confusion.class_names
-    if not 0 < len(names) <= MAX_CLASSES:
+    if not 0 < len(names) <= MAX_DRAWN:
         return None
     totals = [0] * len(names)
     for (truth, _), count in confusion.counts.items():

@@ -31,7 +31,7 @@ from tl_toolkit.runs.predictions_file import read_predictions
 from tl_toolkit.runs.report_file import DESCRIPTION, write_page
 from tl_toolkit.runs.report_images import describe_lost, find_images
 from tl_toolkit.runs.report_material import RunMaterial
-from tl_toolkit.runs.report_predictions import FoundPredictions, compute_predictions, describe_differences
+from tl_toolkit.runs.report_predictions import FoundPredictions, compute_predictions, describe_differences, shown_split
 from tl_toolkit.runs.summary import read_summary
 from tl_toolkit.runs.suspicious_labels import read_suspicious
 from tl_toolkit.text import named
@@ -94,7 +94,7 @@ def read_material(folder: Path, data: Any, device: str, callback: Callback) -> R
     source, why = _open_data(model, config, data, callback)
     root = str(data) if isinstance(data, str | Path) else config.data
     found = _find(folder, summary, model, source, (root, config.data), callback)
-    split = "test" if "test" in found.predictions or "test" in found.metrics else "val"
+    split = shown_split(found.predictions, found.metrics)
     missing = list(found.problems)
     if source is None:
         missing.append(("pictures", why))
@@ -143,7 +143,10 @@ def _find(
         return FoundPredictions(predictions, metrics, {})
     if predictions:
         images = find_images(predictions, source, model.metadata.split_note, *roots)
-        lost = [(f"pictures of {split}", lost) for split in predictions if (lost := describe_lost(images[split]))]
+        split = shown_split(predictions, metrics)
+        lost = [(f"pictures of {split}", why)] if (why := describe_lost(images.get(split))) else []
+        if lost:
+            callback(WarningEvent(f"Pictures of {split} are missing: {why}."))
         return FoundPredictions(predictions, metrics, images, lost)
     images = find_images({}, source, model.metadata.split_note, *roots)
     computed = compute_predictions(model, summary, source, callback)

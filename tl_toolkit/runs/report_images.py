@@ -12,8 +12,6 @@ from tl_toolkit.model_file import SplitFingerprints
 from tl_toolkit.report.pictures import FoundImages
 from tl_toolkit.text import plural
 
-NONE_FOUND = "none of them is in the data any more"
-
 
 class _Finder:
     """Looks images up in a split of the data.
@@ -95,9 +93,14 @@ def find_images(
     return found
 
 
-def describe_lost(images: FoundImages) -> str:
-    """Return how many images of predictions are no longer in the data; empty if none is."""
-    lost = sum(place is None for place in images.places)
+def describe_lost(images: FoundImages | None) -> str:
+    """Return how many images of predictions are no longer in the data; empty if none is. None has no such split."""
+    if images is None:
+        return "the data have no such split"
+    lost, count = sum(place is None for place in images.places), len(images.places)
     if not lost:
         return ""
-    return NONE_FOUND if lost == len(images.places) else f"{lost:,} of {plural(len(images.places), 'image')} are gone"
+    which = "none" if lost == count else f"{lost:,}"
+    verb = "is" if lost in (1, count) else "are"
+    gone = "in the data any more" if lost == count else "not in the data any more"
+    return f"{which} of its {plural(count, 'image')} {verb} {gone}"

@@ -44,6 +44,11 @@ class FoundPredictions:
     differences: Sequence[str] = ()
 
 
+def shown_split(predictions: Mapping[str, Predictions], metrics: Mapping[str, SplitMetrics]) -> str:
+    """Return the split that a report is of: test if anything is known of it, else val."""
+    return "test" if "test" in predictions or "test" in metrics else "val"
+
+
 def compute_predictions(
     model: ImageClassifier, summary: Mapping[str, Any], source: Source, callback: Callback
 ) -> FoundPredictions:

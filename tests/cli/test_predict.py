@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.helpers.terminal import run_tl
 from tl_toolkit.recipes.finetune import Run
@@ -137,3 +138,61 @@ def test_predict_with_nothing_to_do_says_what_it_needs(tiny_run: Run, in_folder:
     ):
         done = run_tl("predict", "-m", tiny_run.path, *arguments)
         assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    path = tmp_path / "noise.png"
+    Image.effect_noise((32, 32), 100).convert("RGB").save(path)
+    return path
+
+
+def test_predict_marks_an_image_unlike_those_of_training(judged_run: Run, tiny_data: Path, noise: Path):
+    known = min((tiny_data / "test" / "1").iterdir())
+    done = run_tl("predict", known, noise, "-m", judged_run.path)
+    marked = [line for line in done.stdout.splitlines() if "unlike the training images" in line]
+    assert (done.exit_code, len(marked)) == (0, 1)
+    assert "noise.png" in marked[0]
+    assert "%" in marked[0]
+    assert "unknown     1 of 2 images  unlike the training images; the classes may be wrong" in done.stderr
+
+
+def test_predict_abstains_in_a_table_and_says_how_often(judged_run: Run, tiny_data: Path):
+    image = min((tiny_data / "test" / "1").iterdir())
+    done = run_tl("predict", image, "-m", judged_run.path, "--abstain-below", 1)
+    [row] = [line for line in done.stdout.splitlines() if image.name in line]
+    plain = judged_run.model.predict(image)
+    assert done.exit_code == 0
+    assert "not sure" in row
+    assert ", ".join(f"{each.class_name} {100 * each.probability:.1f} %" for each in plain.top_k) in row
+    assert "not sure    1 of 1 image  the likeliest class is below 100.0 %" in done.stderr
+
+
+def test_predict_csv_has_what_is_judged_after_the_other_columns(judged_run: Run, tiny_data: Path, noise: Path):
+    missing = noise.with_name("missing.png")
+    done = run_tl("predict", noise, missing, "-m", judged_run.path, "-f", "csv", "--abstain-below", 0)
+    rows = list(csv.reader(io.StringIO(done.stdout)))
+    assert rows[0] == ["path", "class_name", "probability", "error", "abstained", "novelty", "unknown"]
+    assert rows[1][3:5] + rows[1][6:] == ["", "false", "true"]
+    assert rows[2] == [str(missing), "", "", "No such file or directory", "", "", ""]
+
+
+def test_predict_json_of_an_abstained_image_still_has_its_classes(judged_run: Run, noise: Path):
+    done = run_tl("predict", noise, "-m", judged_run.path, "-f", "json", "--abstain-below", 1)
+    [result] = json.loads(done.stdout)
+    assert (result["abstained"], result["unknown"], len(result["top_k"])) == (True, True, 3)
+    assert done.exit_code == 0
+
+
+def test_predict_no_calibration_gives_the_networks_own_probabilities(judged_run: Run, noise: Path):
+    done = run_tl("predict", noise, "-m", judged_run.path, "-f", "json", "--no-calibration")
+    expected = judged_run.model.logits([noise]).softmax(dim=1).amax()
+    assert json.loads(done.stdout)[0]["probability"] == pytest.approx(float(expected), abs=1e-5)
+    calibrated = json.loads(run_tl("predict", noise, "-m", judged_run.path, "-f", "json").stdout)
+    assert calibrated[0]["probability"] != pytest.approx(float(expected), abs=1e-3)
+
+
+def test_predict_abstaining_below_more_than_1_is_a_usage_error(judged_run: Run, noise: Path):
+    done = run_tl("predict", noise, "-m", judged_run.path, "--abstain-below", 80)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "Error: --abstain-below is a probability from 0 to 1, not 80.\n"

@@ -195,3 +195,69 @@ def test_load_of_weights_without_class_names_says_what_can_be_done(tmp_path: Pat
     save_file({"a": torch.zeros(1)}, tmp_path / "other.bin")
     with pytest.raises(ModelFileError, match=r"it has no class names\. Weights alone can be trained with: tl finetune"):
         tl.load(tmp_path / "other.bin")
+
+
+def noise(count: int) -> list[Image.Image]:
+    pixels = torch.randint(0, 256, (count, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return [Image.fromarray(each.numpy()) for each in pixels]
+
+
+def test_predict_marks_noise_as_unknown_and_keeps_its_probability(judged_run: Run, tiny_data: Path):
+    model = judged_run.model
+    assert [each.unknown for each in model.predict(noise(5))] == [True] * 5
+    known = model.predict([str(path) for path in some_images(tiny_data)])
+    assert sum(bool(each.unknown) for each in known) <= 1
+    [plain] = [each.to_dict() for each in model.predict(noise(1))]
+    assert list(plain) == ["path", "class_name", "probability", "novelty", "unknown", "top_k"]
+    assert plain["novelty"] > model.metadata.novelty.threshold
+
+
+def test_predict_abstains_below_a_probability_and_still_names_the_classes(judged_run: Run, tiny_data: Path):
+    images = [str(path) for path in some_images(tiny_data)]
+    probabilities = [each.probability for each in judged_run.model.predict(images)]
+    limit = sorted(probabilities)[2]
+    found = judged_run.model.predict(images, abstain_below=limit)
+    assert [each.abstained for each in found] == [probability < limit for probability in probabilities]
+    assert sum(bool(each.abstained) for each in found) == 2
+    assert [len(each.top_k) for each in found] == [3] * len(images)
+
+
+@pytest.mark.parametrize("below", [-0.1, 1.1, float("nan")])
+def test_predict_abstaining_below_what_is_no_probability_raises(below: float, judged_run: Run):
+    with pytest.raises(UsageError, match=f"abstain_below is a probability from 0 to 1, not {below:g}"):
+        judged_run.model.predict(noise(1), abstain_below=below)
+
+
+def test_model_files_of_every_form_know_unknown_images(judged_run: Run, tmp_path: Path):
+    expected = [each.to_dict() for each in judged_run.model.predict(noise(3))]
+    shutil.copy(judged_run.path / "model.safetensors", tmp_path / "copy.safetensors")
+    for path in (tmp_path / "copy.safetensors", judged_run.path / "full_model.pt"):
+        loaded = tl.load(path)
+        assert loaded.metadata.temperature == judged_run.model.metadata.temperature != 1
+        assert [each.to_dict() for each in loaded.predict(noise(3))] == expected
+
+
+def test_state_dict_of_a_calibrated_model_has_the_networks_own_weights(judged_run: Run):
+    exported = torch.load(judged_run.path / "state_dict.pt", weights_only=True)
+    trained = judged_run.model.module.state_dict()
+    assert exported.keys() == trained.keys()
+    assert all(torch.equal(value, trained[key]) for key, value in exported.items())
+
+
+def test_full_model_whose_statistics_name_no_layer_of_it_marks_nothing(judged_run: Run, tmp_path: Path):
+    module = load_pickled(judged_run.path / "full_model.pt")
+    note = json.loads(module.tl_card["novelty"]) | {"layer": "elsewhere"}
+    module.tl_card = module.tl_card | {"novelty": json.dumps(note)}
+    torch.save(module, tmp_path / "odd.pt")
+    assert tl.load(tmp_path / "odd.pt").predict(noise(1)[0]).unknown is None
+
+
+def test_logits_of_a_model_that_knows_unknown_images_are_the_networks_own(judged_run: Run):
+    model, images = judged_run.model, noise(3)
+    batch = torch.stack([model.transform(image) for image in images])
+    with torch.inference_mode():
+        expected = model.module(batch).float()
+    assert torch.allclose(model.logits(images), expected, atol=1e-2)
+    assert model.outputs(batch, with_features=False)[1] is None
+    assert model.outputs(batch)[1].shape == (3, model.head.in_features)
+    assert not model.head._forward_pre_hooks

@@ -15,8 +15,9 @@ from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.report.card_metadata import data_name, hub_dataset
+from tl_toolkit.report.card_text import plain, without_folders
 from tl_toolkit.report.card_usage import usage
-from tl_toolkit.report.model_card import CardFacts, model_card, plain
+from tl_toolkit.report.model_card import CardFacts, model_card
 
 VERSIONS = {"python": "3.12.1", "torch": "2.11.0", "tl_toolkit": "0.1.0"}
 
@@ -331,3 +332,19 @@ def test_code_of_the_model_card_builds_the_network(architecture: str, settings: 
     found: dict[str, Any] = {}
     exec(code, found)  # load_state_dict is strict.
     assert found["model"].state_dict().keys() == module.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("val has 6 images only: see --val-split.", "val has 6 images only: see --val-split."),
+        ("Passed over /home/jane d/photos/runs/: written by tl.", "Passed over photos/runs/: written by tl."),
+        ("Passed over /home/jane/runs/, /mnt/b/: written", "Passed over runs/, b/: written"),
+        ("2 of 3 images and/or labels (1/2 each)", "2 of 3 images and/or labels (1/2 each)"),
+        ("3 copies:\n  /home/jane/1.jpg", "3 copies:"),
+        ("In ~/photos/cat.jpg and C:\\photos\\dog.jpg", "In cat.jpg and dog.jpg"),
+        ("Fetched https://example.org/cat.jpg", "Fetched https://example.org/cat.jpg"),
+    ],
+)
+def test_without_folders_leaves_names_of_files(message: str, shown: str):
+    assert without_folders(message, "/home/jane d/photos") == shown

@@ -12,16 +12,14 @@ from tl_toolkit.io.own_files import CONFIG_FILE
 from tl_toolkit.metrics.base import METRICS, SCORE_OF
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.report.card_metadata import base_model, data_name, header
+from tl_toolkit.report.card_text import percent, plain, table, without_folders
 from tl_toolkit.report.card_usage import usage
-from tl_toolkit.text import plural, printable
+from tl_toolkit.text import plural
 
 MODEL_CARD_FILE = "model_card.md"
 
 MOST_CLASSES, WORST_CLASSES = 50, 10
 """Classes that are listed; more are counted."""
-
-MARKDOWN = re.compile(r"[\\`*_\[\]<>#|~&$!]")
-"""Signs with a meaning in Markdown or its tables, anywhere in a line."""
 
 HEADS = {
     "swap": "a new Linear layer in place of the classifier",
@@ -35,8 +33,6 @@ OF_THE_MACHINE = {"device", "workers", "threads", "streaming", "download", "feat
 OUTPUTS = {"checkpoint_every", "tensorboard", "report", "save"}
 NOT_LISTED = TOLD_ELSEWHERE | PLACES | OF_THE_MACHINE | OUTPUTS
 """Settings that do not describe how it learned, or that the card tells elsewhere."""
-
-Table = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ def model_card(facts: CardFacts) -> str:
         ("Evaluation", _evaluation(facts)),
         (
             "Versions",
-            _table(("package", "version"), [(plain(k), plain(v)) for k, v in facts.summary["versions"].items()]),
+            table(("package", "version"), [(plain(k), plain(v)) for k, v in facts.summary["versions"].items()]),
         ),
         ("For you to complete", _to_complete(facts)),
     )
@@ -98,11 +94,6 @@ def model_card(facts: CardFacts) -> str:
     for title, body in sections:
         lines += ["", f"## {title}", "", *body]
     return "\n".join(lines) + "\n"
-
-
-def plain(text: object) -> str:
-    """Return a text that Markdown shows as it is, on one line."""
-    return MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(str(text)))
 
 
 def _first_sentence(facts: CardFacts) -> str:
@@ -135,7 +126,7 @@ def _description(facts: CardFacts) -> list[str]:
         ("input", f"{spec.height} x {spec.width} pixels, {plural(spec.channels, 'channel')}"),
         ("output", _output(metadata)),
     ]
-    return _table(("", ""), [(name, plain(value)) for name, value in rows])
+    return table(("", ""), [(name, plain(value)) for name, value in rows])
 
 
 def _output(metadata: ModelMetadata) -> str:
@@ -173,7 +164,7 @@ def _limits(facts: CardFacts) -> list[str]:
             "- There was no test split. The figures are of val, by which the best weights were chosen: on new images "
             "of the same kind they may be somewhat worse."
         )
-    lines += [f"- {plain(message)}" for message in summary.get("warnings", ())]
+    lines += [f"- {plain(without_folders(message, summary['data']))}" for message in summary.get("warnings", ())]
     return lines
 
 
@@ -185,7 +176,7 @@ def _data(facts: CardFacts) -> list[str]:
         (plain(name), *(f"{facts.images_by_class[split][index]:,}" for split in splits))
         for index, name in enumerate(names[:MOST_CLASSES])
     ]
-    lines += _table(("class", *splits), rows, numbers=len(splits))
+    lines += table(("class", *splits), rows, numbers=len(splits))
     if (more := len(names) - MOST_CLASSES) > 0:
         sizes = [
             f"- In {split}, a class has {min(n):,} to {max(n):,} images." for split, n in facts.images_by_class.items()
@@ -241,14 +232,14 @@ def _procedure(facts: CardFacts) -> list[str]:
         ("time", format_seconds(summary["seconds"])),
         ("energy", "not measured"),
     ]
-    lines = _table(("", ""), [(name, plain(value)) for name, value in rows])
+    lines = table(("", ""), [(name, plain(value)) for name, value in rows])
     stages = [
-        (stage, TRAINED.get(stage, ""), _percent(best[f"val_{score}"]), f"{best['epoch']:g}")
+        (stage, TRAINED.get(stage, ""), percent(best[f"val_{score}"]), f"{best['epoch']:g}")
         for stage, best in summary["stages"].items()
     ]
-    lines += ["", *_table(("stage", "trains", f"best {score.replace('_', ' ')} on val", "at epoch"), stages, numbers=2)]
+    lines += ["", *table(("stage", "trains", f"best {score.replace('_', ' ')} on val", "at epoch"), stages, numbers=2)]
     lines += ["", "Settings that differ from the default:", ""] if (settings := _settings(metadata)) else []
-    lines += _table(("setting", "value"), settings) if settings else ["", "All settings are the defaults."]
+    lines += table(("setting", "value"), settings) if settings else ["", "All settings are the defaults."]
     return [*lines, "", f"`tl finetune --config {CONFIG_FILE}` trains it again, with the same images."]
 
 
@@ -269,7 +260,7 @@ def _evaluation(facts: CardFacts) -> list[str]:
         if all(isinstance(summary.get(f"{split}_{name}"), int | float) for split in facts.splits):
             label = "loss" if name == "loss" else METRICS.get(name).label
             rows.append((plain(label), *(_with_interval(name, summary, split) for split in facts.splits)))
-    lines = _table(("", *facts.splits), rows, numbers=len(facts.splits))
+    lines = table(("", *facts.splits), rows, numbers=len(facts.splits))
     if any(summary.get(f"{split}_intervals") for split in facts.splits):
         lines += ["", "In brackets: the 95 % confidence interval."]
     return [*lines, *_worst_classes(facts), "", _calibration(metadata)]
@@ -283,10 +274,10 @@ def _worst_classes(facts: CardFacts) -> list[str]:
     if not names:
         return []
     counts = dict(zip(facts.metadata.class_names, facts.images_by_class[facts.evaluated], strict=True))
-    rows = [(plain(name), f"{counts[name]:,}", _percent(found[name])) for name in names]
+    rows = [(plain(name), f"{counts[name]:,}", percent(found[name])) for name in names]
     figure = "average precision" if what == "label" else "accuracy"
-    table = _table((what, "images", figure), rows, numbers=2)
-    return ["", f"Those it does worst on, of {len(found):,}, on {facts.evaluated}:", "", *table]
+    listed = table((what, "images", figure), rows, numbers=2)
+    return ["", f"Those it does worst on, of {len(found):,}, on {facts.evaluated}:", "", *listed]
 
 
 def _calibration(metadata: ModelMetadata) -> str:
@@ -316,16 +307,6 @@ def _with_interval(name: str, summary: Mapping[str, Any], split: str) -> str:
     shape = "number" if name == "loss" else METRICS.get(name).format
     interval = (summary.get(f"{split}_intervals") or {}).get(name)
     if shape == "percent":
-        return _percent(value) + (f" ({interval[0] * 100:.0f} to {interval[1] * 100:.0f} %)" if interval else "")
+        return percent(value) + (f" ({interval[0] * 100:.0f} to {interval[1] * 100:.0f} %)" if interval else "")
     shown = f"{value:,}" if shape == "count" else f"{value:.3f}"
     return shown + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
-
-
-def _table(columns: Sequence[str], rows: Table, numbers: int = 0) -> list[str]:
-    """Return a Markdown table whose last columns are numbers."""
-    rules = ["---"] * (len(columns) - numbers) + ["---:"] * numbers
-    return [f"| {' | '.join(row)} |" for row in (columns, rules, *rows)]

@@ -51,7 +51,7 @@ results = {}
 for line in json.loads(sys.argv[1]):
     done = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, line.split())
     results[line] = done.exit_code, done.stderr
-slow = sorted({"torch", "torchvision", "timm", "matplotlib", "numpy"} & set(sys.modules))
+slow = sorted({"torch", "torchvision", "timm", "matplotlib", "numpy", "jinja2"} & set(sys.modules))
 print(json.dumps([results, slow]))
 """
 

@@ -41,8 +41,9 @@ OWN_FLAGS = ["--config", "--resume", "--verbose", "--quiet", "--json", "--trust"
 def test_help_of_every_command_imports_no_torch(command: list[str]):
     code = (
         "import sys\nfrom tl_toolkit.cli.main import app\n"
+        "heavy = {'torch', 'timm', 'torchvision', 'matplotlib', 'numpy', 'jinja2'}\n"
         "try: app([*sys.argv[1:], '--help'])\n"
-        "finally: print('HEAVY', sorted({'torch', 'timm', 'torchvision', 'matplotlib', 'numpy'} & set(sys.modules)))"
+        "finally: print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
     assert "Usage:" in done.stdout

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tl_toolkit.input_spec import InputSpec as InputSpec
     from tl_toolkit.models.build import build_model as build_model
     from tl_toolkit.planning.ranking import RankedNetwork as RankedNetwork
+    from tl_toolkit.recipes.compare import compare as compare
     from tl_toolkit.recipes.evaluate import evaluate as evaluate
     from tl_toolkit.recipes.finetune import Run as Run
     from tl_toolkit.recipes.finetune import finetune as finetune
@@ -39,6 +40,7 @@ _MODULES = {
     "Run": "recipes.finetune",
     "ToolkitError": "errors",
     "build_model": "models.build",
+    "compare": "recipes.compare",
     "evaluate": "recipes.evaluate",
     "finetune": "recipes.finetune",
     "load": "inference.loading",

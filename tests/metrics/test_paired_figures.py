@@ -1,6 +1,7 @@
 """Figures of several models on the same images, against scikit-learn, and in simulations with a known truth."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from sklearn import metrics as sklearn
 from tl_toolkit.config.choices import Loss
 from tl_toolkit.metrics import paired_figures
 from tl_toolkit.metrics.intervals import wilson
-from tl_toolkit.metrics.paired_figures import Estimate, compare_figures
+from tl_toolkit.metrics.paired_figures import Estimate, bootstrap_differences, compare_figures
 from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.metrics.resampled import image_losses, statistics
 from tl_toolkit.training.losses import Criterion
@@ -97,7 +98,7 @@ def test_image_losses_have_the_mean_of_the_criterion(loss: Loss, outputs: int, s
     targets = torch.randint(max(2, outputs), (20,), generator=generator)
     rows = torch.rand(20, outputs, generator=generator).softmax(dim=1)
     predictions = Predictions(logits, rows if soft else targets, [""] * 20, (), loss, "soft" if soft else "multi-class")
-    mean = float(image_losses(predictions).mean())
+    mean = float(image_losses(logits, predictions.targets, loss).mean())
     assert mean == pytest.approx(float(Criterion(loss)(logits, predictions.targets)), abs=1e-6)
 
 
@@ -138,24 +139,31 @@ def test_compare_figures_of_classes_in_another_order_is_the_same():
         )
 
 
-@pytest.mark.parametrize("make", [made_up, made_up_labels], ids=["classes", "labels"])
-def test_compare_figures_of_equally_good_models_finds_a_difference_in_about_one_of_twenty(make, monkeypatch):
+SIMULATED = [
+    (lambda trial, seed: made_up(120 + trial % 7, 3, 1.0, seed), FIGURES),
+    (lambda trial, seed: made_up(80 + trial % 7, 20, 2.5, seed), FIGURES),  # Four images of a class.
+    (lambda trial, seed: made_up_labels(120 + trial % 7, 3, 1.0, seed), LABEL_FIGURES),
+]
+
+
+@pytest.mark.parametrize(("make", "names"), SIMULATED, ids=["classes", "few images", "labels"])
+def test_differences_of_equally_good_models_are_found_in_about_one_of_twenty(
+    make: Callable[[int, int], Predictions], names: Sequence[str], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(paired_figures, "RESAMPLES", 400)
-    names = FIGURES if make is made_up else LABEL_FIGURES
-    found = dict.fromkeys(names, 0)
-    for trial in range(150):
-        models = [make(120 + trial % 7, 3, 1.0, seed) for seed in (2 * trial, 2 * trial + 1)]
-        for name, difference in compare_figures(models, names, [None, None])[1].differences.items():
+    found, trials = dict.fromkeys(names, 0), 200
+    for trial in range(trials):
+        models = [make(trial, 2 * trial), make(trial, 2 * trial + 1)]
+        for name, difference in bootstrap_differences(models, names, [None, None])[1].items():
             found[name] += difference.p < 0.05
-    assert max(found.values()) <= 0.05 * 150 + 2 * (0.05 * 0.95 * 150) ** 0.5, found
+    assert max(found.values()) <= 0.05 * trials + 2 * (0.05 * 0.95 * trials) ** 0.5, found
 
 
-def test_compare_figures_of_labels_finds_a_better_model():
+def test_differences_of_labels_find_a_better_model():
     found = 0
     for trial in range(20):
         models = [made_up_labels(150, 3, skill, 2 * trial + place) for place, skill in enumerate((1.0, 2.0))]
-        _, second = compare_figures(models, LABEL_FIGURES, [None, None])
-        found += second.differences["mean_average_precision"].p < 0.05
+        found += bootstrap_differences(models, LABEL_FIGURES, [None, None])[1]["mean_average_precision"].p < 0.05
     assert found >= 18
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch.nn import functional
 
+from tl_toolkit.config.choices import Loss
 from tl_toolkit.metrics.label_scores import rank
 from tl_toolkit.metrics.logits import predicted_labels
 from tl_toolkit.metrics.predictions import Predictions
@@ -38,7 +39,7 @@ def statistics(
     known: dict[str, Callable[[], Statistic]] = {
         "accuracy": lambda: _mean_of(predictions.right),
         "subset_accuracy": lambda: _mean_of(are_all_right(predictions, thresholds)),
-        "loss": lambda: _mean_of(image_losses(predictions)),
+        "loss": lambda: _mean_of(image_losses(predictions.logits, predictions.targets, predictions.loss)),
         "balanced_accuracy": lambda: _balanced_accuracy(predictions),
         "macro_f1": lambda: _label_f1(predictions, thresholds, True) if of_labels else _macro_f1(predictions),
         "micro_f1": lambda: _label_f1(predictions, thresholds, False),
@@ -47,12 +48,17 @@ def statistics(
     return {name: known[name]() for name in names}
 
 
-def image_losses(predictions: Predictions) -> torch.Tensor:
-    """Return the loss of each image (N), as `training.losses.Criterion` defines it, without label smoothing."""
-    logits, targets = predictions.logits, predictions.targets
+def image_losses(logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Return the loss of each image (N), as `training.losses.Criterion` defines it, without label smoothing.
+
+    Args:
+        logits: (N, classes), or (N, 1) of two classes.
+        targets: (N) or (N, classes), as in `Predictions`.
+        loss: The training loss.
+    """
     if logits.shape[1] == 1:
         return functional.binary_cross_entropy_with_logits(logits[:, 0], targets.float(), reduction="none")
-    if predictions.loss == "cross-entropy":
+    if loss == "cross-entropy":
         return functional.cross_entropy(logits, targets, reduction="none")
     if targets.ndim == 2:
         return functional.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").sum(dim=1)

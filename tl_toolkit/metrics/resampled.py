@@ -1,6 +1,7 @@
 """Figures of a model on resampled images, for the bootstrap."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch.nn import functional
@@ -127,28 +128,47 @@ def _label_f1(predictions: Predictions, thresholds: torch.Tensor | None, macro: 
 
 def _mean_average_precision(predictions: Predictions) -> Statistic:
     """Return the mean average precision of the labels that have images; see `label_scores.average_precision`."""
-    logits, labels = predictions.logits, predictions.targets > 0
-    _, _, last = rank(logits, labels)
-    order = logits.sort(dim=0, descending=True).indices
     columns = [
-        (order[:, label], labels[order[:, label], label].double(), last[:, label])
-        for label in labels.any(0).nonzero()[:, 0].tolist()
+        _RankedLabel.of(logits, labels)
+        for logits, labels in zip(predictions.logits.T, predictions.targets.T > 0, strict=True)
     ]
 
     def statistic(weights: torch.Tensor) -> torch.Tensor:
-        precisions, images = zip(*(_average_precision(weights, *column) for column in columns), strict=True)
-        return _mean_where(torch.stack(precisions, dim=1), torch.stack(images, dim=1))
+        counts = weights.float()  # Sums of whole numbers below 2^24 are exact.
+        precisions, images = zip(*(column.average_precision(counts) for column in columns), strict=True)
+        return _mean_where(torch.stack(precisions, dim=1).double(), torch.stack(images, dim=1))
 
     return statistic
 
 
-def _average_precision(
-    weights: torch.Tensor, order: torch.Tensor, hits: torch.Tensor, last: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a label's average precision and images in each resample (B)."""
-    ranked = weights[:, order]
-    ranked_hits = ranked * hits
-    found = ranked_hits.cumsum(dim=1)
-    precision = (found / ranked.cumsum(dim=1).clamp(min=1))[:, last]
-    images = found[:, -1]
-    return (ranked_hits * precision).sum(dim=1) / images.clamp(min=1), images
+class _RankedLabel(NamedTuple):
+    """The images of a label by their score, best first.
+
+    Attributes:
+        order: Image at each place (N).
+        hits: Places of the images that have the label (K).
+        ends: For each of these the last place with the same score (K).
+        hits_at_ends: The number of them up to that place, less 1 (K).
+    """
+
+    order: torch.Tensor
+    hits: torch.Tensor
+    ends: torch.Tensor
+    hits_at_ends: torch.Tensor
+
+    @classmethod
+    def of(cls, logits: torch.Tensor, labels: torch.Tensor) -> Self:
+        """Rank images by their logits (N), of which some have the label (N)."""
+        order = logits.argsort(descending=True)
+        hits = labels[order].nonzero()[:, 0]
+        ends = rank(logits[:, None], labels[:, None])[2][:, 0][hits]
+        return cls(order, hits, ends, torch.searchsorted(hits, ends, right=True) - 1)
+
+    def average_precision(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the average precision and the images with the label in each resample (B), from (B, N)."""
+        ranked = counts[:, self.order]
+        of_hits = ranked[:, self.hits]
+        found = of_hits.cumsum(dim=1)[:, self.hits_at_ends]
+        precision = found / ranked.cumsum(dim=1)[:, self.ends].clamp(min=1)
+        images = of_hits.sum(dim=1)
+        return (of_hits * precision).sum(dim=1) / images.clamp(min=1), images

@@ -183,8 +183,8 @@ def test_collect_of_names_that_break_html_shows_them_as_text(tmp_path: Path):
 
 
 def test_collect_shows_suspicious_labels_with_their_pictures():
-    found = [SuspiciousLabel("val", "image 3", "ants", "bees", 0.01, 0.97, -0.96)]
-    found += [SuspiciousLabel("train", "gone.png", "cats", "ants", 0.1, 0.8, -0.7)]
+    found = [SuspiciousLabel("val", "image 3", "ants", "bees", 0.01, 0.97)]
+    found += [SuspiciousLabel("train", "gone.png", "cats", "ants", 0.1, 0.8)]
     content = content_of(material_of(predictions_of(TARGETS, 3), NAMES, suspicious=found))
     [labels] = [each for each in content.galleries if each.title == "Suspicious labels"]
     first, second = labels.images
@@ -230,8 +230,12 @@ def test_curves_of_very_many_evaluations_keep_the_last_of_each_stage():
         for stage in ("probe", "tune")
         for step in range(1, 1_001)
     ]
-    content = content_of(material_of(predictions_of(TARGETS, 3), NAMES, records=records))
-    assert len(content.epochs) <= 402
+    records = [dataclasses.replace(each, epoch=2, val_accuracy=0.9) if each.step == 777 else each for each in records]
+    material = material_of(predictions_of(TARGETS, 3), NAMES, records=records)
+    summary = {**material.summary, "best_stage": "tune", "best_epoch": 2}
+    content = content_of(dataclasses.replace(material, summary=summary))
+    assert len(content.epochs) <= 403
+    assert [(each.stage, each.epoch) for each in content.epochs if each.kept] == [("tune", 0.777)]
     assert [each.epoch for each in content.epochs if each.stage == "probe"][-1] == 1.0
     assert [stage for stage, _, _ in content.stages] == ["probe", "tune"]
 

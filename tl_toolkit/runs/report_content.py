@@ -56,7 +56,7 @@ def collect(material: RunMaterial, pictures: Pictures, drawer: Drawer) -> Report
         class_columns=table.columns if table else (),
         classes=table.rows if table else (),
         score_name=material.records[0].score_name if material.records else "accuracy",
-        epochs=_epochs(material.records, material.summary.get("best_stage")),
+        epochs=_epochs(material),
         stages=_stages(material.records),
         confusion=confusion,
         calibration=_calibration(images, missing),
@@ -187,25 +187,36 @@ def _map_point(images: SplitImages, predictions: Predictions, index: int) -> Map
     return MapPoint(x, y, name, images.short_names[index], bool(predictions.right[index]))
 
 
-def _epochs(records: Sequence[EvalRecord], best_stage: str | None) -> list[Epoch]:
-    """Return the evaluations while training; of very many, every so many, the last of each stage and the one kept."""
-    kept = best_records(records).get(best_stage or "")
+def _epochs(material: RunMaterial) -> list[Epoch]:
+    """Return the evaluations while training; of very many every so many, the last of each stage and the one kept."""
+    records = material.records
     step = -(-len(records) // MAX_EPOCHS) if records else 1
     ends = {record.stage: place for place, record in enumerate(records)}.values()
+    kept = _kept(material)
     return [
         Epoch(
-            record.stage,
-            record.step / record.steps,
-            record.train_loss,
-            record.val_loss,
-            record.train_accuracy if record.score_name == "accuracy" else None,
-            record.score,
-            record.learning_rate,
-            record is kept,
+            stage=record.stage,
+            epoch=record.step / record.steps,
+            train_loss=record.train_loss,
+            val_loss=record.val_loss,
+            train_accuracy=record.train_accuracy if record.score_name == "accuracy" else None,
+            val_score=record.score,
+            learning_rate=record.learning_rate,
+            kept=record is kept,
         )
         for place, record in enumerate(records)
         if place % step == 0 or place in ends or record is kept
     ]
+
+
+def _kept(material: RunMaterial) -> EvalRecord | None:
+    """Return the evaluation whose weights the model has: the best one of the epoch that the summary names."""
+    place = material.summary.get("best_stage"), material.summary.get("best_epoch")
+    kept = None
+    for record in material.records:
+        if (record.stage, record.epoch) == place and record.improves_on(kept):
+            kept = record
+    return kept
 
 
 def _stages(records: Sequence[EvalRecord]) -> list[tuple[str, str, float]]:

@@ -108,7 +108,7 @@ def test_collect_of_ten_thousand_classes_summarises_them(tmp_path: Path):
     assert len(content.classes) == 1_000
     told = missing(content)
     assert told["confusion matrix"] == (
-        "10,000 classes are too many to draw, the limit is 100; the most frequent mistakes are listed"
+        "10,000 classes are too many to draw, the limit is 120; the most frequent mistakes are listed"
     )
     assert told["other classes"] == "the 1,000 worst of 10,000 are listed; `tl evaluate --json` has all"
     path = write_page(material_of(predictions_of(targets, classes, seed=1), names), tmp_path / "report.html")

@@ -111,18 +111,11 @@ def test_pictures_stop_at_their_bytes_and_count_the_rest():
     pictures = all_of(FoundImages.all_of(Samples(ArrayImages(noise), [0] * 100)), max_bytes=50_000)
     shown = [picture for index in range(100) if (picture := pictures.get("test", index))]
     assert 0 < sum(map(len, shown)) <= 50_000
-    assert len(shown) + pictures.left_out == 100
+    assert len(shown) + pictures.no_room == 100
 
 
 def test_pictures_after_their_time_are_left_out():
     samples = Samples(ArrayImages(colours(40)), [0] * 40)
     pictures = all_of(FoundImages.all_of(samples), seconds=time.monotonic() - 1)
-    assert pictures.left_out == 40
+    assert pictures.no_time == 40
     assert pictures.get("test", 0) is None
-
-
-def test_take_leaves_room_for_no_more_than_there_is():
-    pictures = Pictures({}, 3, 100, math.inf)
-    assert pictures.take(60)
-    assert not pictures.take(60)
-    assert pictures.take(40)

@@ -88,7 +88,8 @@ class Pictures:
         deadline: `time.monotonic()` from which on no more images are read.
 
     Attributes:
-        left_out: Number of images that were asked for after the bytes or the time were spent.
+        no_room: Number of images that were asked for when the bytes were spent.
+        no_time: Number of images that were asked for when the time was over.
         problems: Number of images that could not be shown, by the reason.
     """
 
@@ -96,15 +97,18 @@ class Pictures:
         self._images, self._channels, self._deadline = images, channels, deadline
         self._bytes_left = max_bytes
         self._pictures: dict[Place, bytes | None] = {}
-        self.left_out = 0
+        self.no_room = self.no_time = 0
         self.problems: Counter[str] = Counter()
 
     def read(self, places: Iterable[Place]) -> None:
         """Read images in this order, as long as there is room and time."""
         wanted = [place for place in dict.fromkeys(places) if place not in self._pictures and place[0] in self._images]
         for start in range(0, len(wanted), CHUNK):
-            if self._bytes_left <= 0 or time.monotonic() >= self._deadline:
-                self.left_out += len(wanted) - start
+            if self._bytes_left <= 0:
+                self.no_room += len(wanted) - start
+                return
+            if time.monotonic() >= self._deadline:
+                self.no_time += len(wanted) - start
                 return
             self._read_chunk(wanted[start : start + CHUNK])
 
@@ -119,17 +123,10 @@ class Pictures:
                     self.problems[_reason(found)] += 1
                 elif len(picture) > self._bytes_left:
                     self._bytes_left, picture = 0, None
-                    self.left_out += 1
+                    self.no_room += 1
                 else:
                     self._bytes_left -= len(picture)
                 self._pictures[split, index] = picture
-
-    def take(self, count: int) -> bool:
-        """Take bytes for another picture; return whether they were left."""
-        if count > self._bytes_left:
-            return False
-        self._bytes_left -= count
-        return True
 
     def get(self, split: str, index: int) -> bytes | None:
         """Return the picture of an image; None if it was not read."""

@@ -11,9 +11,10 @@ from tl_toolkit.report.galleries import SplitImages, cell_places, confusion_of, 
 from tl_toolkit.report.pictures import Pictures
 from tl_toolkit.report.tables import MAX_ROWS, SCORE_NAMES, class_table
 from tl_toolkit.runs.report_facts import commands_of, data_of, facts_of, sentence_of, title_of
-from tl_toolkit.runs.report_galleries import Drawer, suspicious_gallery, suspicious_places
+from tl_toolkit.runs.report_galleries import MORE_TIME, Drawer, suspicious_gallery, suspicious_places
 from tl_toolkit.runs.report_material import RunMaterial
 from tl_toolkit.system.versions import package_versions
+from tl_toolkit.text import plural
 from tl_toolkit.training.plan import best_records
 
 MAX_EPOCHS = 400
@@ -113,9 +114,9 @@ def _images(
     cells = images.cells() if images and images.predictions.task != "multi-label" else {}
     pictures.read((material.split, index) for index in mistakes)
     pictures.read(place for _, place in suspicious if place)
-    maps = drawer.draw(material, mistakes, pictures)
     pictures.read(cell_places(material.split, cells))
     pictures.read((material.split, index) for index in uncertain)
+    maps = drawer.draw(material, mistakes, pictures)
     galleries = []
     if images:
         shown = [images.describe(index, pictures, maps.get(index)) for index in mistakes]
@@ -128,9 +129,13 @@ def _images(
     if (labels := suspicious_gallery(material, suspicious, pictures)) is not None:
         galleries.append(labels)
     missing += drawer.missing()
-    missing += [(f"pictures of {count:,} images", f"each {reason}") for reason, count in pictures.problems.items()]
-    if pictures.left_out:
-        missing.append((f"pictures of {pictures.left_out:,} images", "there was no room or no time for them"))
+    missing += [
+        (f"pictures of {plural(count, 'image')}", f"each {reason}") for reason, count in pictures.problems.items()
+    ]
+    if pictures.no_room:
+        missing.append((f"pictures of {plural(pictures.no_room, 'image')}", "there was no room for them"))
+    if pictures.no_time:
+        missing.append((f"pictures of {plural(pictures.no_time, 'image')}", f"there was no time for them; {MORE_TIME}"))
     if not images:
         return None, galleries
     if images.predictions.task == "multi-label":

@@ -24,6 +24,8 @@ MAP_SIDE = 128
 AT_ONCE, SHORTEST = 4, 1e-3
 """Mistakes explained at a time, after which the time is looked at; seconds that one takes at least."""
 
+MORE_TIME = "`tl report` takes more"
+
 Suspect = tuple[SuspiciousLabel, Place | None]
 
 
@@ -55,12 +57,11 @@ class Drawer:
         while new and self._model is not None and not self._why:
             fits = self._count_in_time()
             if not fits:
-                self._why = f"there was time for {plural(len(self._maps), 'image')}"
+                self._why = f"there was time for {plural(len(self._maps), 'image')}; {MORE_TIME}"
                 break
             self._draw(self._model, images, new[:fits])
             new = new[fits:]
-        room = (index for index in shown if index in self._maps and pictures.take(len(self._maps[index])))
-        return {index: self._maps[index] for index in room}
+        return {index: self._maps[index] for index in shown if index in self._maps}
 
     def _count_in_time(self) -> int:
         """Return how many images to explain next: the first alone, to see how long one takes."""

@@ -74,6 +74,13 @@ def predict(
             "the model's own data: test, or others that it has not seen."
         ),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw which parts of the images speak for their likeliest class to this .png, .pdf or .svg file.",
+            show_default=False,
+        ),
+    ] = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -91,7 +98,7 @@ def predict(
     mark nothing.
     """
     chosen = _format(output, out)
-    _check_files(images, out, grid)
+    _check_files(images, out, grid, explain)
     from tl_toolkit.runs.folder import newest_run
 
     place = model or str(newest_run())
@@ -121,7 +128,7 @@ def predict(
         assert grid is not None  # Else there would be IMAGES.
         _draw_own_images(loaded, place, grid)
         return
-    counter = ResultCounter(_max_images() if grid else 0)
+    counter = ResultCounter(_max_images() if grid or explain else 0)
     results = counter.count(predict_stream(loaded, chain([first], paths), top_k, abstain_below))
     judged = ("abstained",) * (abstain_below is not None) + ("novelty", "unknown") * (loaded.novelty is not None)
     _write(results, chosen, out, PredictionFormat(several=loaded.task == "multi-label", judged=judged))
@@ -130,6 +137,8 @@ def predict(
 
         which = "all" if counter.done == len(counter.first) else "the first"
         _draw(predicted_images(loaded, counter.first), grid, which)
+    if explain is not None and counter.first:
+        _draw_explained(loaded, counter, explain)
     _print_counts(counter, abstain_below)
     if counter.failed:
         console.print_warning(f"{counter.failed} could not be read.")
@@ -181,7 +190,7 @@ def _max_images() -> int:
     return MAX_IMAGES
 
 
-def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) -> None:
+def _check_files(images: list[str] | None, out: Path | None, grid: Path | None, explain: Path | None) -> None:
     """Refuse what cannot be read or written, before any work."""
     if not images and grid is None:
         raise UsageError(
@@ -190,14 +199,19 @@ def _check_files(images: list[str] | None, out: Path | None, grid: Path | None) 
         )
     if not images and out is not None:
         raise UsageError("--out is for the results of IMAGES: say which.")
+    if not images and explain is not None:
+        raise UsageError("--explain is for IMAGES: say which.")
     _check_exist(images or [])
-    for path in (out, grid):
+    for path in (out, grid, explain):
         if path is not None and path.exists():
             raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another name.")
-    if grid is not None:
-        from tl_toolkit.report.figures import figure_format
+    if grid is not None and grid == explain:
+        raise UsageError(f"--grid and --explain are two pictures, and both are to be {grid}. Choose another name.")
+    for path in (grid, explain):
+        if path is not None:
+            from tl_toolkit.report.figures import check_figure_file
 
-        figure_format(grid)
+            check_figure_file(path)
 
 
 def _check_exist(images: list[str]) -> None:
@@ -265,6 +279,18 @@ def _draw_own_images(model: "ImageClassifier", place: str, grid: Path) -> None:
     pictures = sample_images(model, samples, seed)
     report_seen_images(model.metadata, samples, callback)
     _draw(pictures, grid, f"{chosen.title}, {source.name},")
+
+
+def _draw_explained(model: "ImageClassifier", counter: ResultCounter, path: Path) -> None:
+    """Draw the images beside what speaks for their likeliest class."""
+    from tl_toolkit.report.explained_images import explained_images
+    from tl_toolkit.report.figures import save_figure
+    from tl_toolkit.report.image_grid import image_grid
+
+    pictures, method = explained_images(model, counter.first)
+    save_figure(image_grid(pictures, columns=2, proportions=2.0), path)
+    which = "" if counter.done == len(pictures) + counter.failed else f"the first {len(pictures)} images; "
+    console.print_row(console.status_console(to_stderr=True), "explained", display_path(path), f"{which}{method}")
 
 
 def _draw(pictures: "list[LabelledImage]", grid: Path, which: str) -> None:

@@ -11,7 +11,8 @@ from torch import nn
 from tl_toolkit.config.choices import Task
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
-from tl_toolkit.errors import UsageError
+from tl_toolkit.errors import UnknownNameError, UsageError
+from tl_toolkit.inference.heat_maps import HeatMap, heat_maps
 from tl_toolkit.inference.novelty import NoveltyDetector
 from tl_toolkit.inference.prediction import ClassProbability, Prediction
 from tl_toolkit.input_spec import InputSpec
@@ -215,6 +216,29 @@ class ImageClassifier:
         names = [str(image) if is_path(image) else f"image {index}" for index, image in enumerate(batch)]
         predictions = self.to_predictions(*self.outputs(batch), names, top_k, abstain_below) if batch else []
         return predictions if isinstance(images, list) else predictions[0]
+
+    @overload
+    def explain(self, images: ImageLike, class_name: str | None = None) -> HeatMap: ...
+    @overload
+    def explain(self, images: list[ImageLike], class_name: str | None = None) -> list[HeatMap]: ...
+    def explain(self, images: ImageLike | list[ImageLike], class_name: str | None = None) -> HeatMap | list[HeatMap]:
+        """Return which parts of images speak for a class; see `heat_maps`.
+
+        Args:
+            images: An image, a path, or a list of them.
+            class_name: The class; by default the likeliest one of each image.
+
+        Raises:
+            ImageError: An image cannot be read.
+            UnknownNameError: The model has no such class.
+            ModelError: The network's weights are not finite.
+        """
+        batch = images if isinstance(images, list) else [images]
+        if class_name is not None and class_name not in self.class_names:
+            raise UnknownNameError("class", class_name, self.class_names)
+        chosen = None if class_name is None else [self.class_names.index(class_name)] * len(batch)
+        found = heat_maps(self, batch, chosen)
+        return found if isinstance(images, list) else found[0]
 
     def check_abstaining(self, below: float | None) -> None:
         """Refuse a probability below which there is to be no answer, if it is none or the model has no use for it.

@@ -14,7 +14,7 @@ from torch.nn import functional
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform
 from tl_toolkit.errors import ModelError
-from tl_toolkit.inference.map_layers import Score, find_map_layer, map_and_gradient
+from tl_toolkit.inference.map_layers import MapLayer, Score, find_map_layer, map_and_gradient
 from tl_toolkit.io.reader_threads import readers
 from tl_toolkit.metrics.logits import predicted_classes
 
@@ -101,58 +101,64 @@ def heat_maps(
     def open_one(image: ImageLike) -> Image.Image:
         return open_image(image, spec.channels, min_size=spec.min_decode_size)
 
+    model.module.eval()
+    layer: MapLayer | None = None
     found: list[HeatMap] = []
     for start in range(0, len(images), BATCH):
         part = images[start : start + BATCH]
         are_paths = all(is_path(image) for image in part)
         opened = readers().start(open_one, part).results() if are_paths else [open_one(image) for image in part]
         pixels = torch.stack([transform(image) for image in opened])
-        values, classes, method = _explain(
-            model, pixels, None if class_indices is None else class_indices[start : start + BATCH]
-        )
+        inputs = model.normalize(pixels.to(model.compute.device)).float()
+        with torch.autocast(inputs.device.type, enabled=False):
+            inputs = inputs.contiguous(memory_format=model.compute.memory_format)
+            classes = _likeliest(model.module, inputs) if class_indices is None else class_indices[start:][: len(part)]
+            if not start:
+                layer = find_map_layer(model.module, inputs[:1], _score_of(classes[:1]))
+            values = _explain(model.module, inputs, _score_of(classes), layer)
+        method = f"Grad-CAM of {layer}" if layer else "SmoothGrad of the input"
         seen = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         for index, image in enumerate(opened):
-            visible = transform.visible_share(image)
-            found.append(HeatMap(values[index], seen[index], visible, classes[index], method))
+            found.append(
+                HeatMap(values[index], seen[index], transform.visible_share(image), int(classes[index]), method)
+            )
     return found
 
 
-def _explain(
-    model: "ImageClassifier", pixels: torch.Tensor, class_indices: Sequence[int] | None
-) -> tuple[NDArray[np.float32], list[int], str]:
-    """Return the maps (N, H, W) of pixels (N, C, H, W), their classes, and how they were computed."""
-    module, device = model.module.eval(), model.compute.device
-    inputs = model.normalize(pixels.to(device)).float().contiguous(memory_format=model.compute.memory_format)
-    with torch.autocast(device.type, enabled=False):
-        with torch.no_grad():
-            logits = module(inputs)
-        if not bool(torch.isfinite(logits).all()):
-            raise ModelError("The network's logits are not finite, so nothing can be said of what they depend on.")
-        classes = predicted_classes(logits) if class_indices is None else torch.as_tensor(class_indices, device=device)
-        score = _score_of(classes)
-        layer = find_map_layer(module, inputs[:1], _score_of(classes[:1]))
-        if layer:
-            maps, gradients = map_and_gradient(module, inputs, score, layer)
-            weights = gradients.mean(dim=(2, 3), keepdim=True)
-            warm = (weights * maps).sum(dim=1).relu()
-            method = f"Grad-CAM of {layer}"
-        else:
-            warm, method = _smooth_gradients(module, inputs, score), "SmoothGrad of the input"
+def _likeliest(module: nn.Module, inputs: torch.Tensor) -> list[int]:
+    with torch.no_grad():
+        chosen: list[int] = predicted_classes(module(inputs)).tolist()
+    return chosen
+
+
+def _explain(module: nn.Module, inputs: torch.Tensor, score: Score, layer: MapLayer | None) -> NDArray[np.float32]:
+    """Return the maps (N, H, W), from 0 to 1.
+
+    Raises:
+        ModelError: The gradients are not finite.
+    """
+    if layer:
+        maps, gradients = map_and_gradient(module, inputs, score, layer)
+        weights = gradients.mean(dim=(2, 3), keepdim=True)
+        warm = (weights * maps).sum(dim=1).relu()
+    else:
+        warm = _smooth_gradients(module, inputs, score)
     if not bool(torch.isfinite(warm).all()):
-        raise ModelError("The gradients of the network's logits are not finite.")
+        raise ModelError("The network's logits or their gradients are not finite, so nothing can be said of them.")
     spread = functional.interpolate(warm[:, None], size=inputs.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     strongest = spread.flatten(1).amax(dim=1)[:, None, None]
-    values = torch.where(strongest > 0, spread / strongest, 0.0)
-    return values.cpu().numpy(), classes.tolist(), method
+    values: NDArray[np.float32] = torch.where(strongest > 0, spread / strongest, 0.0).cpu().numpy()
+    return values
 
 
-def _score_of(classes: torch.Tensor) -> Score:
+def _score_of(classes: Sequence[int]) -> Score:
     """Return a function that takes the logit of each image's class; a single logit speaks for the second class."""
 
     def score(logits: torch.Tensor) -> torch.Tensor:
+        chosen = torch.tensor(classes, device=logits.device)
         if logits.shape[1] == 1:
-            return torch.where(classes == 1, logits[:, 0], -logits[:, 0])
-        return logits.gather(1, classes[:, None])[:, 0]
+            return torch.where(chosen == 1, logits[:, 0], -logits[:, 0])
+        return logits.gather(1, chosen[:, None])[:, 0]
 
     return score
 

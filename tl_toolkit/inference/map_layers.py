@@ -194,6 +194,7 @@ def _parts_outside_attention(module: nn.Module) -> list[tuple[str, nn.Module]]:
         if not name or any(name.startswith(attention) for attention in inside):
             continue
         parts.append((name, part))
-        if "attention" in type(part).__name__.lower() or type(part).__name__.lower().endswith("attn"):
+        kind = type(part).__name__.lower()
+        if "attention" in kind or kind.endswith("attn") or name.rpartition(".")[2] in ("attn", "self_attn"):
             inside.append(f"{name}.")
     return parts

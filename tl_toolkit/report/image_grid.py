@@ -23,17 +23,21 @@ class LabelledImage:
         predicted: The likeliest class, or the labels that the image is given.
         probability: Its probability; None for labels.
         truth: The true class or labels, where they are known.
+        name: File name to show; empty for none.
     """
 
     image: Image.Image
     predicted: str
     probability: float | None
     truth: str | None
+    name: str = ""
 
     @property
     def title(self) -> str:
         """The prediction, with a sign and the truth where it is known."""
         predicted = _short(self.predicted) + ("" if self.probability is None else f" {self.probability:.0%}")
+        if self.name:
+            predicted = f"{_short(self.name, 2 * MAX_NAME)}\n{predicted}"
         if self.truth is None:
             return predicted
         return f"✓ {predicted}" if self.truth == self.predicted else f"✗ {predicted}\nis {_short(self.truth)}"
@@ -46,17 +50,21 @@ class LabelledImage:
         return CORRECT if self.truth == self.predicted else WRONG
 
 
-def image_grid(images: Sequence[LabelledImage]) -> Figure:
+def image_grid(images: Sequence[LabelledImage], columns: int = COLUMNS, proportions: float = 1.0) -> Figure:
     """Draw images in rows; a wrong prediction has a red frame and shows the true class.
 
     Args:
         images: At least one.
+        columns: Images in a row.
+        proportions: Width by height of the room for an image.
     """
-    columns = min(COLUMNS, len(images))
+    columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(columns * INCHES_EACH, rows * (INCHES_EACH + 0.35)), layout="constrained")
+    titles = 0.35 + 0.2 * any(image.name for image in images)
+    size = columns * INCHES_EACH * proportions, rows * (INCHES_EACH + titles)
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, image in zip(panels, images, strict=False):
+    for image, axes in zip(images, panels, strict=False):  # In this order, or zip takes a panel too many.
         axes.imshow(image.image, cmap="gray" if image.image.mode == "L" else None)
         axes.set_title(image.title, fontsize="small", color=image.color, parse_math=False)
         axes.set_xticks([])
@@ -69,6 +77,6 @@ def image_grid(images: Sequence[LabelledImage]) -> Figure:
     return figure
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = MAX_NAME) -> str:
     readable = name.encode(errors="replace").decode()
-    return readable if len(readable) <= MAX_NAME else f"{readable[: MAX_NAME - 1]}…"
+    return readable if len(readable) <= most else f"{readable[: most - 1]}…"

@@ -1,6 +1,5 @@
 """What a run chooses on val, and what its model file then does with it."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
 from tl_toolkit.events import DecisionEvent, Event
 from tl_toolkit.metrics.calibration import calibration_error
-from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.model_file import read_metadata
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs.predictions_file import read_predictions
@@ -43,6 +41,17 @@ def test_finetune_writes_the_temperature_that_val_has(judged_run: Run):
     expected = fit_temperature(kept["val"].logits, kept["val"].targets, kept["val"].loss)
     assert expected != 1
     assert read_metadata(judged_run.path / "model.safetensors").temperature == pytest.approx(expected)
+
+
+def test_summary_has_the_figures_of_the_calibrated_probabilities(judged_run: Run):
+    kept, temperature = read_predictions(judged_run.path), judged_run.model.metadata.temperature
+    assert kept is not None
+    for split in ("val", "test"):
+        error = calibration_error(kept[split], temperature)
+        assert judged_run.summary[f"{split}_calibration_error"] == pytest.approx(error, abs=1e-6)
+        assert {"loss", "accuracy", "calibration_error"} <= judged_run.summary[f"{split}_intervals"].keys()
+    loss = torch.nn.functional.cross_entropy(kept["val"].logits, kept["val"].targets)
+    assert judged_run.summary["val_loss"] == pytest.approx(float(loss), abs=1e-5)
 
 
 def test_finetune_says_what_the_temperature_is_worth(train: Any):
@@ -136,12 +145,3 @@ def test_statistics_of_a_network_that_trained_whole_are_of_its_last_weights(trai
     assert features is not None
     share = float((detector.novelty(features, logits) > detector.threshold).double().mean())
     assert share < 0.2  # Of other weights, nearly every image would be far away.
-
-
-def test_calibrate_of_logits_that_are_no_numbers_says_so(judged_run: Run):
-    events: list[Event] = []
-    from tl_toolkit.stages import scoring
-
-    predictions = Predictions(torch.full((20, 3), math.nan), torch.zeros(20, dtype=torch.long), [])
-    assert scoring.choose_temperature(predictions, events.append) == 1
-    assert said(events, "calibration") == [("none", "what the network gives for val is not finite")]

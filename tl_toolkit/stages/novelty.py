@@ -8,6 +8,7 @@ import torch
 
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.targets import are_rows, class_indices
+from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import DecisionEvent
 from tl_toolkit.features.extractor import FeatureExtractor
 from tl_toolkit.inference.classifier import ImageClassifier
@@ -50,11 +51,15 @@ def learn_novelty(
     """
     chosen, reason = _choose_images(context, features is not None, of_val, affordable)
     reason = _why_not(model, of_val) or reason
-    if reason or of_val.features is None:
+    of_train = None
+    if not reason:
+        try:
+            of_train = predict_split(model, "train", chosen, features, context.images.workers)
+        except TrainingError as error:  # The run is finished without it.
+            reason = str(error)
+    if of_train is None or of_train.features is None or of_val.features is None:
         context.callback(DecisionEvent("unknown", "not flagged", reason))
         return
-    of_train = predict_split(model, "train", chosen, features, context.images.workers)
-    assert of_train.features is not None  # As of val.
     known = of_train.features.isfinite().all(dim=1)
     layer, classes = model.head_modules[0], true_classes(of_train.targets)
     note = fit_novelty(layer, of_train.features[known], classes[known], of_val.features, of_val.logits)
@@ -75,8 +80,8 @@ def _why_not(model: ImageClassifier, of_val: Predictions) -> str:
         return "it is not known what arrives at the head"
     if len(of_val) < MIN_IMAGES:
         return f"val has {plural(len(of_val), 'image')}, and a threshold needs {MIN_IMAGES}"
-    if not bool(of_val.logits.isfinite().all() and of_val.features.isfinite().all()):
-        return "what the network gives for val is not finite"
+    if not bool(of_val.features.isfinite().all()):
+        return "a feature of val is not a finite number"
     return ""
 
 

@@ -114,8 +114,7 @@ def score_val(
         The scores, and what they were computed from.
     """
     if model.task != "multi-label":
-        scores, predictions = score_split(model, "val", samples, features, workers)
-        return _calibrate(model, scores, predictions, callback), predictions
+        return _score_calibrated(model, samples, features, workers, callback)
     scores, predictions = score_split(model, "val", samples, features, workers, choose_thresholds)
     chosen = scores.values["threshold"]
     assert isinstance(chosen, tuple)
@@ -126,8 +125,13 @@ def score_val(
     return scores, predictions
 
 
-def _calibrate(model: ImageClassifier, scores: Scores, predictions: Predictions, callback: Callback) -> Scores:
-    """Give the model its temperature, and return the scores with it."""
+def _score_calibrated(
+    model: ImageClassifier, samples: Samples, features: FeatureExtractor | None, workers: int, callback: Callback
+) -> tuple[Scores, Predictions]:
+    """Give the model the temperature that val has, and return the scores of val with it, from one pass."""
+    keeper, criterion = PredictionKeeper(), Criterion(model.metadata.loss)
+    passed = _score(model, "val", samples, features, workers, keeper, metrics=())
+    predictions = keeper.predictions(samples.names(), content_fingerprints(samples), criterion.loss, model.task)
     temperature = choose_temperature(predictions, callback)
     model.metadata = dataclasses.replace(model.metadata, temperature=temperature)
     meter = ScoreMeter(
@@ -135,11 +139,11 @@ def _calibrate(model: ImageClassifier, scores: Scores, predictions: Predictions,
         torch.device("cpu"),
         task=model.task,
         temperature=temperature,
-        loss=predictions.loss,
-        image_losses=Criterion(predictions.loss).of_each,
+        loss=criterion.loss,
+        image_losses=criterion.of_each,
     )
-    meter.update(torch.tensor(scores.loss), predictions.logits, predictions.targets)
-    return dataclasses.replace(meter.compute(), loss=scores.loss)
+    meter.update(torch.tensor(passed.loss), predictions.logits, predictions.targets)
+    return dataclasses.replace(meter.compute(), loss=passed.loss), predictions
 
 
 def choose_temperature(predictions: Predictions, callback: Callback) -> float:
@@ -152,12 +156,8 @@ def choose_temperature(predictions: Predictions, callback: Callback) -> float:
         predictions: What the model gives for val.
         callback: Called with the decision.
     """
-    reason = ""
     if len(predictions) < MIN_IMAGES:
         reason = f"val has {plural(len(predictions), 'image')}, and a temperature needs {MIN_IMAGES}"
-    elif not bool(predictions.logits.isfinite().all()):
-        reason = "what the network gives for val is not finite"
-    if reason:
         callback(DecisionEvent("calibration", "none", reason))
         return 1.0
     temperature = fit_temperature(predictions.logits, predictions.targets, predictions.loss)

@@ -8,6 +8,7 @@ arXiv:1911.11132) adds what the head knows, and both together tell classes that 
 others better than each alone (tests/benchmarks/NOTES.md).
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Self
@@ -60,8 +61,12 @@ class ClassDistances:
 
     def nearest(self, features: torch.Tensor) -> torch.Tensor:
         """Return the distance to the nearest mean (N) of features (N, D)."""
-        features, means = self._whiten(unit(features)), self._whiten(self.means)
-        return torch.cdist(features, means, compute_mode="use_mm_for_euclid_dist").amin(dim=1)
+        features = self._whiten(unit(features))
+        return torch.cdist(features, self._whitened_means, compute_mode="use_mm_for_euclid_dist").amin(dim=1)
+
+    @functools.cached_property
+    def _whitened_means(self) -> torch.Tensor:
+        return self._whiten(self.means)
 
     def _whiten(self, features: torch.Tensor) -> torch.Tensor:
         """Return features (N, D) in coordinates in which a class varies by 1 in every direction."""

@@ -66,3 +66,10 @@ def test_curve_leaves_a_gap_where_a_value_is_not_finite():
     curve.add(0.5, math.nan)
     curve.add(0.75, 2.0)
     assert sparkline(curve.values(), 4) == "▁ █ "
+
+
+def test_curve_with_a_value_that_is_not_finite_keeps_the_others_of_its_part():
+    curve = Curve()
+    for number, value in enumerate([1.0, math.nan, 3.0], start=1):
+        curve.add(number / 1000, value)
+    assert curve.values()[0] == 2.0

@@ -10,6 +10,7 @@ The table has the share of the intervals that hold the truth, and their mean wid
 """
 
 import argparse
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -62,6 +63,7 @@ MODELS = [
 ]
 
 
+@functools.cache
 def distance(classes: int, accuracy: float) -> float:
     """Return the distance of the means that gives an accuracy."""
     rows = torch.randn(100_000, classes, generator=torch.Generator().manual_seed(0))
@@ -83,10 +85,12 @@ def figures(found: Scores) -> dict[str, float]:
     return {name: value for name, value in values.items() if isinstance(value, float)} | {"loss": found.loss}
 
 
-def simulate(model: Model, images: int, repeats: int, seed: int) -> dict[str, tuple[float, float]]:
+def simulate(
+    model: Model, images: int, repeats: int, seed: int, truth_images: int = TRUTH_IMAGES
+) -> dict[str, tuple[float, float]]:
     """Return how often the interval of each figure held the truth, and its mean width."""
     generator = torch.Generator().manual_seed(seed)
-    truth = figures(scores(*model.images(TRUTH_IMAGES, generator), intervals=False))
+    truth = figures(scores(*model.images(truth_images, generator), intervals=False))
     found = defaultdict(list)
     for _ in range(repeats):
         for name, (low, high) in scores(*model.images(images, generator)).intervals.items():

@@ -9,6 +9,11 @@ import torch
 CHUNK = 2**21
 """Probabilities that are ranked at once."""
 
+ROUNDING = 12
+"""Bits of a probability that do not count, of 53: equal ones may differ in the last, by the order of a sum."""
+
+LARGEST = 2**62
+
 
 @dataclass(frozen=True)
 class OneVsRest:
@@ -55,11 +60,11 @@ def one_vs_rest(
     precision = auc.clone()
     influence = torch.zeros(2, len(true), dtype=torch.float64)
     for columns in torch.split(ranked, at_once) if len(ranked) else ():
-        scores = probabilities_of(columns).T.contiguous()
+        scores = _rounded(probabilities_of(columns).T.contiguous())
         of_class = torch.arange(int(images[columns].max())).expand(len(columns), -1)
         there = of_class < images[columns, None]
         own_images = order[(starts[columns, None] + of_class).clamp(max=len(true) - 1)]
-        own = scores.gather(1, own_images).masked_fill(~there, float("inf")).sort(dim=1).values
+        own = scores.gather(1, own_images).masked_fill(~there, LARGEST).sort(dim=1).values
         found = _rank(scores, own, there, true == columns[:, None])
         auc[columns], precision[columns] = found[0], found[1]
         influence[0] += found[2]
@@ -68,14 +73,19 @@ def one_vs_rest(
     return OneVsRest(auc, precision, *variances)
 
 
+def _rounded(probabilities: torch.Tensor) -> torch.Tensor:
+    """Return integers in the order of numbers from 0 to 1, float64, the same for numbers that are nearly equal."""
+    return (probabilities.view(torch.int64) + 2 ** (ROUNDING - 1)) >> ROUNDING
+
+
 def _rank(
     scores: torch.Tensor, own: torch.Tensor, there: torch.Tensor, positive: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Place all images among those of the class.
 
     Args:
-        scores: Of some classes (K, N).
-        own: The scores of each class's own images, ascending (K, P), filled up with infinity.
+        scores: Of some classes (K, N), integers.
+        own: The scores of each class's own images, ascending (K, P), filled up with `LARGEST`.
         there: Which of `own` are no filling (K, P).
         positive: Which images are of each class (K, N).
 

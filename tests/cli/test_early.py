@@ -40,6 +40,8 @@ MISTAKES = {
     "runs nowhere": "There is no folder 'nowhere'. `tl runs` lists the runs of this folder.",
     "runs show nowhere": "nowhere is not a run folder: it has no config.yaml. Give a folder that `tl finetune` wrote.",
     "runs rm nowhere": "nowhere is not a run folder: it has no config.yaml. Give a folder that `tl finetune` wrote.",
+    "report nowhere": "nowhere is not a run folder: it has no config.yaml. Give a folder that `tl finetune` wrote.",
+    "report nowhere --data nothere": f"There is no folder 'nothere'. {KINDS}",
     "plot nowhere": "nowhere is not a run folder with metrics: there is no nowhere/metrics.jsonl.",
 }
 RUN_ALL = """

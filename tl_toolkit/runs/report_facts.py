@@ -198,14 +198,17 @@ def commands_of(material: RunMaterial) -> list[tuple[str, str]]:
         ("Name the classes of images", f"tl predict --model {run} IMAGE"),
         ("Evaluate it on other labelled images", f"tl evaluate --model {run} DATA"),
         ("Export plain PyTorch weights", f"tl export {run} --to state-dict --out model.pt"),
-        ("Use it in Python", _snippet(material.folder)),
+        ("Use it in Python", _snippet(material)),
     ]
 
 
-def _snippet(folder: Path) -> str:
+def _snippet(material: RunMaterial) -> str:
+    result = "prediction.class_name, prediction.probability"
+    if material.metadata.task == "multi-label":
+        result = "[label.class_name for label in prediction.labels]"
     return (
         "import tl_toolkit as tl\n\n"
-        f"model = tl.load({str(folder)!r})\n"
+        f"model = tl.load({str(material.folder)!r})\n"
         'prediction = model.predict("image.jpg")\n'
-        "print(prediction.class_name, prediction.probability)"
+        f"print({result})"
     )

@@ -196,3 +196,41 @@ def test_predict_abstaining_below_more_than_1_is_a_usage_error(judged_run: Run, 
     done = run_tl("predict", noise, "-m", judged_run.path, "--abstain-below", 80)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == "Error: --abstain-below is a probability from 0 to 1, not 80.\n"
+
+
+def test_predict_explain_draws_each_image_beside_its_heat_map(tiny_run: Run, tiny_data: Path, in_folder: Path):
+    (in_folder / "bad.png").touch()
+    folder = tiny_data / "test" / "1"
+    done = run_tl("predict", folder, "bad.png", "--explain", "why.png", "-m", tiny_run.path, "-f", "csv")
+    assert done.exit_code == 3  # An image cannot be read; the others are drawn.
+    assert len(done.stdout.splitlines()) == 8
+    assert re.search(
+        r"explained +why\.png +Grad-CAM of layer\d, \d x \d places; the crop of the input hides", done.stderr
+    )
+    with Image.open(in_folder / "why.png") as image:
+        assert image.width > 800  # Two pairs beside each other.
+
+
+def test_predict_explain_works_with_a_full_model(tiny_run: Run, tiny_data: Path, in_folder: Path):
+    image = min((tiny_data / "test" / "1").iterdir())
+    done = run_tl("predict", image, "--explain", "why.svg", "-m", tiny_run.path / "full_model.pt")
+    assert done.exit_code == 0, done.output
+    assert image.name in (in_folder / "why.svg").read_text()
+
+
+def test_predict_explain_refuses_what_it_cannot_draw(tiny_run: Run, tiny_data: Path, in_folder: Path):
+    (in_folder / "old.png").touch()
+    (in_folder / "bad.png").touch()
+    image = min((tiny_data / "test" / "1").iterdir())
+    for arguments, message in (
+        (["--explain", "a.png"], "Say which images"),
+        (["--explain", "a.png", "--grid", "b.png"], "--explain is for IMAGES: say which."),
+        ([image, "--explain", "old.png"], "old.png exists; nothing is ever overwritten"),
+        ([image, "--explain", "a.gif"], "A plot ends in .png, .pdf, .svg, but a.gif does not."),
+        ([image, "--explain", "no/a.png"], "There is no folder no for a.png."),
+        ([image, "--explain", "a.png", "--grid", "a.png"], "--grid and --explain are two pictures"),
+    ):
+        done = run_tl("predict", "-m", tiny_run.path, *arguments)
+        assert (done.exit_code, message in " ".join(done.stderr.split())) == (2, True), done.stderr
+    done = run_tl("predict", "bad.png", "--explain", "a.png", "-m", tiny_run.path)
+    assert (done.exit_code, (in_folder / "a.png").exists()) == (3, False)

@@ -16,6 +16,7 @@ IMAGE = Image.new("RGB", (20, 30), "navy")
         (LabelledImage(IMAGE, "cat", 0.981, "cat"), "✓ cat 98%"),
         (LabelledImage(IMAGE, "cat", 0.5, "a very long name of a class"), "✗ cat 50%\nis a very long name of a…"),
         (LabelledImage(IMAGE, "caf\udce9", 1.0, None), "caf? 100%"),
+        (LabelledImage(IMAGE, "cat", 0.981, None, "IMG_1.jpg"), "IMG_1.jpg\ncat 98%"),
     ],
 )
 def test_title_of_an_image_names_prediction_and_truth(image: LabelledImage, title: str):
@@ -35,3 +36,8 @@ def test_image_grid_of_names_in_any_script_is_written(tmp_path: Path):
     save_figure(image_grid([LabelledImage(IMAGE.convert("L"), "写真 $x_$", 0.5, "Biene 🐝")]), tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as image:
         assert image.format == "PNG"
+
+
+def test_image_grid_has_no_axes_around_empty_panels():
+    panels = image_grid([LabelledImage(IMAGE, "cat", 0.9, None)] * 3, columns=2, proportions=2.0).axes
+    assert [axes.axison for axes in panels] == [True, True, True, False]

@@ -107,6 +107,21 @@ def test_predict_of_one_class_an_image_with_a_threshold_says_what_it_is_for(tiny
     assert "Error: --threshold is for models that give an image several labels" in done.stderr
 
 
+def test_predict_of_several_labels_refuses_to_abstain_and_marks_nothing(tiles: Path):
+    done = run_tl("predict", "-m", tiles / "run", tiles / "0161.png", "--abstain-below", 0.5)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert " ".join(done.stderr.split()) == (
+        "Error: --abstain-below is for models that name one class of an image; this one gives it the labels whose "
+        "probability is high enough: see --threshold."
+    )
+    assert (
+        "unknown     not flagged  an image without labels is not an unknown one\n"
+        in (tiles / "printed.txt").read_text()
+    )
+    [result] = json.loads(run_tl("predict", "-m", tiles / "run", tiles / "0161.png", "-f", "json").stdout)
+    assert list(result) == ["path", "labels", "top_k"]
+
+
 def test_predict_draws_labels_beside_the_true_ones(tiles: Path, tmp_path: Path):
     done = run_tl("predict", "-m", tiles / "run", "--grid", tmp_path / "grid.png")
     assert done.exit_code == 0, done.output

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,6 +102,20 @@ def test_finetune_of_one_logit_calibrates_and_knows_unknown_images(train: Any, t
     assert run.model.metadata.one_logit
     assert run.model.metadata.temperature != 1
     assert [value for value, _ in said(events, "unknown")] == ["features of 36 training images"]
+
+
+def test_finetune_of_soft_labels_calibrates_towards_their_shares(train: Any, tiny_data: Path):
+    source = tl.open_source(tiny_data)
+    samples = source.splits["train"]
+    pixels = np.stack([np.asarray(samples.open(index, 3).resize((32, 32))) for index in range(len(samples))])
+    rows = np.full((len(samples), 3), 0.1, np.float32)
+    rows[np.arange(len(samples)), samples.targets] = 0.8
+    run, events = train(data=(pixels, rows), task="soft")
+    [(value, why)] = said(events, "calibration")
+    assert value == f"temperature {run.model.metadata.temperature:.2f}"
+    assert why == "the likeliest on 24 images of val"
+    assert run.model.metadata.novelty is not None
+    assert run.model.predict(pixels[0], abstain_below=1.0).abstained
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "bce"])

@@ -107,6 +107,14 @@ def test_time_budget_counts_from_where_it_began(monkeypatch: pytest.MonkeyPatch)
     assert not free.is_set and not free.is_spent() and not free.used(0.25)
 
 
+def test_seconds_left_are_those_until_fine_tuning_ends_and_never_negative(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(time, "perf_counter", lambda: 130.0)
+    limited = TimeBudget(100.0, 100.0)
+    assert limited.seconds_left() == 70 - limited.reserve
+    assert TimeBudget(20.0, 100.0).seconds_left() == 0
+    assert TimeBudget(None, 100.0).seconds_left() is None
+
+
 def test_check_budget_keeps_in_reserve_what_the_end_will_take(context: RunContext, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cost, "time_stage", lambda *_: StageCost(10, 1, 20))
     limited = TimeBudget(60.0, time.perf_counter())

@@ -11,6 +11,8 @@ from tl_toolkit.cli.results import print_results
 SUMMARY: dict[str, Any] = {
     "val_accuracy": 0.9477,
     "val_images": 153,
+    "val_intervals": {"accuracy": [0.9002, 0.9733], "loss": [0.1, 0.3]},
+    "test_intervals": None,
     "test_accuracy": None,
     "test_images": 0,
     "best_stage": "probe",
@@ -40,9 +42,11 @@ def shown(folder: Path, capsys: pytest.CaptureFixture[str], verbose: bool = Fals
     return "".join(f"{line.rstrip()}\n" for line in capsys.readouterr().out.splitlines())
 
 
-def test_print_results_begins_with_the_result_and_ends_with_commands(run: Path, capsys: pytest.CaptureFixture[str]):
+TEST = {"accuracy": [0.9905, 0.9974]}
+
+
+def test_print_results_ends_with_the_result_and_commands(run: Path, capsys: pytest.CaptureFixture[str]):
     assert shown(run, capsys) == """
-accuracy    94.8 % of 153 val images
 kept        probe, epoch 12
 time        22 s, 36 s in all
 
@@ -55,6 +59,7 @@ class  accuracy
 ants     92.9 %
 bees     96.4 %
 
+val         94.8 % (90 to 97 %) of 153 images
 run         runs/one
 next        tl predict IMAGE
             tl predict --grid grid.png
@@ -63,12 +68,13 @@ next        tl predict IMAGE
 
 
 def test_print_results_with_a_test_split_judges_by_it(run: Path, capsys: pytest.CaptureFixture[str]):
-    text = shown(run, capsys, test_accuracy=0.995, test_images=1797, refit_on_val=True)
-    assert text.startswith(
-        "accuracy    99.5 % of 1,797 test images\n"
-        "val         94.8 % of 153 images\n"
-        "kept        probe, epoch 12, then solved once more on train and val\n"
-    )
+    text = shown(run, capsys, test_accuracy=0.995, test_images=1797, refit_on_val=True, test_intervals=TEST)
+    assert text.startswith("kept        probe, epoch 12, then solved once more on train and val\n")
+    assert (
+        "\nval         94.8 % (90 to 97 %) of 153 images\n"
+        "test        99.5 % (99.1 to 99.7 %) of 1,797 images\n"
+        "run         runs/one\n"
+    ) in text
 
 
 def test_print_results_of_stages_that_all_paid_says_nothing_of_it(run: Path, capsys: pytest.CaptureFixture[str]):
@@ -92,9 +98,15 @@ def test_print_results_of_runs_of_earlier_versions_shows_what_they_recorded(
 ):
     text = shown(run, capsys, stages={"probe": 0.9477, "last-stage": 0.9412})
     assert re.search(r"last-stage  the last stage +94\.1 %\n", text)
-    older = {name: value for name, value in SUMMARY.items() if not re.match("best_|stages|refit", name)}
+    older = {
+        name: value
+        for name, value in SUMMARY.items()
+        if not re.match("best_|stages|refit|val_intervals|test_intervals", name)
+    }
     print_results(run, older, [])
-    assert capsys.readouterr().out.startswith("accuracy    94.8 % of 153 val images\ntime        22 s\n\nclass")
+    printed = capsys.readouterr().out
+    assert printed.startswith("time        22 s\n\nclass")
+    assert "\nval         94.8 % of 153 images\nrun " in printed
 
 
 def test_print_results_of_a_run_elsewhere_names_it_in_every_command(run: Path, capsys: pytest.CaptureFixture[str]):
@@ -121,3 +133,24 @@ def test_print_results_shows_what_was_left_out_and_when_verbose_every_class_and_
     every = shown(run, capsys, verbose=True, class_accuracy=classes)
     assert every.count("50.0 %") == 9
     assert "model.safetensors  the weights\n" in every
+
+
+def test_print_results_of_several_labels_shows_mean_average_precision(run: Path, capsys: pytest.CaptureFixture[str]):
+    stages = {"probe": {"val_mean_average_precision": 0.453, "epoch": 12}}
+    interval = {"mean_average_precision": [0.4312, 0.4781]}
+    task = {"task": "multi-label", "val_average_precision": {"cat": 0.4, "dog": 0.5}, "stages": stages}
+    text = shown(
+        run,
+        capsys,
+        val_mean_average_precision=0.453,
+        test_mean_average_precision=None,
+        val_intervals=interval,
+        **task,
+    )
+    assert "\nval         mAP 45.3 % (43 to 48 %) on 153 images\n" in text
+
+
+def test_print_results_shows_the_report_that_there_is(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert "report" not in shown(run, capsys)
+    (run / "report.html").touch()
+    assert "153 images\nrun         runs/one\nreport      runs/one/report.html\nnext " in shown(run, capsys)

@@ -69,8 +69,9 @@ def test_metric_of_each_class_is_a_column(digits: Path, tmp_path: Path, monkeypa
     result = tl.evaluate(run.model, digits)
     assert list(result.metrics["target_logit"]) == ["0", "1"]
     shown = CliRunner().invoke(app, ["evaluate", "--model", str(run.path), "--data", str(digits)]).stdout
-    table = [line.split() for line in shown.splitlines()[-3:]]
-    assert table[0] == ["class", "accuracy", "mean", "logit", "of", "the", "target"]
+    lines = [line.split() for line in shown.splitlines()]
+    heading = ["class", "images", "precision", "recall", "F1", "mean", "logit", "of", "the", "target"]
+    table = lines[lines.index(heading) :][:3]
     for row in table[1:]:
         assert row[-1] == f"{result.metrics['target_logit'][row[0]]:.4f}"
 

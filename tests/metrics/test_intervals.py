@@ -52,8 +52,8 @@ def test_interval_of_equal_losses_is_not_empty_where_one_more_may_be_large():
 
 @pytest.mark.parametrize("model", [Model(2, 0.9, 1.0), Model(3, 0.9, 2.0)], ids=["exact", "too sure"])
 def test_intervals_hold_the_truth_about_as_often_as_they_promise(model: Model):
-    held = simulate(model, images=100, repeats=80, seed=1, truth_images=100_000)
+    held = simulate(model, images=100, repeats=40, seed=1, truth_images=50_000)
     assert {"accuracy", "macro_f1", "roc_auc", "brier_score", "calibration_error", "loss"} <= held.keys()
     for name, (share, width) in held.items():
-        assert share >= 0.88, name  # 95 % less three standard errors of 80 repeats.
+        assert share >= 0.84, name  # 95 % less three standard errors of 40 repeats.
         assert width < 0.7, name

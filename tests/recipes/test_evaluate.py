@@ -8,7 +8,7 @@ import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
 from tl_toolkit.data.image_sets import DatasetImages, FileImages
 from tl_toolkit.data.samples import Samples
-from tl_toolkit.errors import DataError, UnknownNameError, UsageError
+from tl_toolkit.errors import DataError, TrainingError, UnknownNameError, UsageError
 from tl_toolkit.events import DecisionEvent, Event
 from tl_toolkit.inference.scoring import remap_targets
 from tl_toolkit.recipes.finetune import Run
@@ -41,6 +41,35 @@ def test_evaluate_leaves_out_what_cannot_be_read_and_says_so(tiny_run: Run, tmp_
     result = tl.evaluate(tiny_run.model, folder)
     assert result.scores.images == 6
     assert [Path(image.path).name for image in result.bad_images] == ["bad.png"]
+
+
+def test_evaluate_keeps_what_the_scores_were_computed_from(tiny_run: Run, tiny_data: Path):
+    result = tl.evaluate(tiny_run.model, tiny_data)
+    assert len(result.predictions) == 18
+    assert result.class_names == ("0", "1", "7")
+    assert float(result.predictions.right.double().mean()) == pytest.approx(result.scores.accuracy)
+    assert Path(result.predictions.names[0]).is_file()
+
+
+def test_evaluate_of_logits_that_are_not_finite_names_the_first_image(
+    tiny_run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    forward = tiny_run.model.module.forward
+
+    def broken(images: torch.Tensor) -> torch.Tensor:
+        logits = forward(images).clone()
+        logits[1, 0] = float("nan")
+        logits[3, 1] = float("inf")
+        return logits
+
+    monkeypatch.setattr(tiny_run.model.module, "forward", broken)
+    with pytest.raises(TrainingError) as caught:
+        tl.evaluate(tiny_run.model, tiny_data, callback=lambda _: None)
+    name = sorted((tiny_data / "test" / "0").iterdir())[1]
+    assert str(caught.value) == (
+        f"The network gives no finite numbers (NaN or infinity) for 2 of 18 images, the first of them {name}. "
+        'Large weights may overflow in bf16: try precision="fp32", and look at this image.'
+    )
 
 
 def test_evaluate_of_a_misspelt_split_suggests_the_right_one(tiny_run: Run, tiny_data: Path):

@@ -32,14 +32,19 @@ from tl_toolkit.planning import run_plan
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.training import device, loop
 
+METRICS_OF_CLASSES = [
+    "accuracy", "top5_accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "mean_average_precision",
+    "macro_f1", "weighted_precision", "weighted_recall", "weighted_f1", "roc_auc", "calibration_error", "brier_score",
+    "class_images", "class_precision", "class_accuracy", "class_f1", "class_roc_auc", "class_average_precision",
+]  # fmt: skip
 SUMMARY_KEYS = [
     "run", "model", "arch", "weights", "data", "classes", "class_names", "head", "loss", "tune", "seed", "epochs",
     "train_images", "val_images", "test_images", "val_images_seen", "test_images_seen",
-    "val_loss", "val_accuracy", "val_top5_accuracy", "val_class_accuracy",
-    "test_loss", "test_accuracy", "test_top5_accuracy", "test_class_accuracy",
+    "val_loss", *(f"val_{name}" for name in METRICS_OF_CLASSES),
+    "test_loss", *(f"test_{name}" for name in METRICS_OF_CLASSES), "val_intervals", "test_intervals",
     "class_accuracy", "best_stage", "best_epoch", "refit_on_val", "stages",
     "train_loss", "seconds", "images_per_second", "precision", "device", "threads", "bad_images",
-    "dropped_images", "versions",
+    "dropped_images", "versions", "val_origin", "images_by_class", "image_facts", "warnings",
 ]  # fmt: skip
 
 

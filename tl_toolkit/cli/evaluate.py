@@ -90,7 +90,7 @@ def evaluate(
         console.print_json(as_json(result, place, spec))
     elif chosen == "csv":
         console.write_lines(as_csv(result), "surrogateescape")
-        display(DecisionEvent("of all", whole_figures(result), ""))
+        display(DecisionEvent("all images", whole_figures(result), ""))
     else:
         print_evaluation(result, loaded.metadata.temperature)
     if result.bad_images:

@@ -75,7 +75,8 @@ def one_vs_rest(
 
 def _rounded(probabilities: torch.Tensor) -> torch.Tensor:
     """Return integers in the order of numbers from 0 to 1, float64, the same for numbers that are nearly equal."""
-    return (probabilities.view(torch.int64) + 2 ** (ROUNDING - 1)) >> ROUNDING
+    rounded: torch.Tensor = (probabilities.view(torch.int64) + 2 ** (ROUNDING - 1)) >> ROUNDING
+    return rounded
 
 
 def _rank(

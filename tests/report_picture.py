@@ -1,7 +1,6 @@
 """Takes the picture of a report: `python -m tests.report_picture RUN/report.html PICTURE.png`.
 
-Chromium draws the page 1440 pixels wide; the picture has its first sections, and the images of the most frequent
-mistake at the side.
+Chromium draws the page 1440 pixels wide, with the sections of SECTIONS alone and the heat maps of the first gallery.
 """
 
 import io
@@ -13,9 +12,17 @@ from playwright.sync_api import sync_playwright
 
 from tests.helpers.browser import LAUNCH, Reader, find_chromium
 
-WIDTH, HEIGHT = 1440, 1560
-COLORS = 128
+WIDTH = 1440
+SECTIONS = ("result", "training", "confusion", "images")
+COLORS = 96
 MAX_BYTES = 200_000
+
+CHOOSE = """sections => {
+    for (const section of document.querySelectorAll("section")) section.hidden = !sections.includes(section.id);
+    for (const gallery of document.querySelectorAll(".gallery + .gallery")) gallery.hidden = true;
+    document.querySelector(".bar").hidden = true;
+    document.querySelector(".switch input").click();
+}"""
 
 
 def take_picture(report: Path) -> bytes:
@@ -23,8 +30,8 @@ def take_picture(report: Path) -> bytes:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=LAUNCH)
         reader = Reader(browser, report.resolve(), WIDTH, "light")
-        reader.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
-        shot = reader.page.screenshot()
+        reader.page.evaluate(CHOOSE, SECTIONS)
+        shot = reader.page.screenshot(full_page=True)
         browser.close()
     image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(COLORS)
     file = io.BytesIO()

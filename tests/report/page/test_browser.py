@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers import report
 from tests.helpers.browser import Reader
-from tl_toolkit.report.content import Confusion, Figure, ReportContent
+from tl_toolkit.report.content import Confusion, Figure, MapPoint, ReportContent
 from tl_toolkit.report.page.render import ROWS, render
 
 Read = Callable[..., Reader]
@@ -253,25 +253,45 @@ def test_point_at_chart_shows_values_there(read: Read, key: str) -> None:
     assert reader.page.locator(f'[data-chart="{key}"] .cursor circle').count() >= 1
 
 
-def test_map_names_the_nearest_image_and_lifts_a_class_out(read: Read) -> None:
-    content = report.example_content()
-    reader = read(content)
-    names = {point.name for point in content.map_points}
-    scatter = reader.page.locator(".scatter svg")
+def test_arrow_keys_on_map_go_to_the_nearest_image_on_the_way(read: Read) -> None:
+    places = [(0, 0), (2, 0.1), (1, 0), (0.4, 3), (0, 1)]
+    points = [MapPoint(x, y, "cat", f"{k}.jpg", k != 2) for k, (x, y) in enumerate(places)]
+    reader = read(dataclasses.replace(report.least_content(), map_points=points))
+    reader.page.locator(".scatter svg").focus()
 
-    scatter.focus()
-    reader.page.keyboard.press("ArrowRight")
-    first = reader.page.locator("#tip").inner_text().splitlines()
-    reader.page.keyboard.press("ArrowRight")
-    second = reader.page.locator("#tip").inner_text().splitlines()
-    reader.page.locator(".legend button").nth(1).click()
+    shown = []
+    for key in ("Right", "Right", "Right", "Right", "Left", "Left", "Up", "Down"):
+        reader.page.keyboard.press(f"Arrow{key}")
+        shown.append(reader.page.locator("#tip").inner_text().replace("\n", ", "))
 
-    assert first[0] == "ant"
-    assert {first[-1], second[-1]} <= names
-    assert first != second
-    assert scatter.locator(".faded").count() == 5
-    reader.page.locator(".legend button").nth(1).click()
-    assert scatter.locator(".faded").count() == 0
+    names = ["cat, 0.jpg", "cat, predicted wrongly, 2.jpg", "cat, 1.jpg"]
+    assert shown == [*names, names[2], names[1], names[0], "cat, 4.jpg", names[0]]
+    assert reader.page.locator("#spoken").text_content() == names[0]
+
+
+def test_point_at_map_names_the_nearest_image(read: Read) -> None:
+    points = [MapPoint(x, 0, "cat", f"{x}.jpg", True) for x in (-1, 0, 1)]
+    reader = read(dataclasses.replace(report.least_content(), map_points=points))
+
+    reader.page.locator(".scatter svg").hover()
+
+    assert reader.page.locator("#tip").inner_text() == "cat\n0.jpg"
+    reader.page.mouse.move(5, 5)
+    assert reader.page.locator("#tip").is_hidden()
+
+
+def test_choose_class_in_legend_lifts_it_out_of_the_others(read: Read) -> None:
+    reader = read(report.example_content())
+    button = reader.page.locator(".legend button").nth(1)
+    faded = reader.page.locator(".scatter .faded")
+
+    button.click()
+    assert faded.count() == 5
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+
+    assert faded.count() == 0
+    assert button.get_attribute("aria-pressed") == "false"
 
 
 def test_map_of_many_classes_offers_a_list_of_them(read: Read) -> None:

@@ -13,6 +13,12 @@ WIDTH, HEIGHT, MARGIN = 800.0, 560.0, 16.0
 NAMED = 20
 """Classes that the legend can hold; the reader of more chooses one from a list."""
 
+FIRST = (
+    *("0.55 0.16 255", "0.7 0.16 65", "0.62 0.12 165", "0.62 0.19 350"),
+    *("0.5 0.15 300", "0.72 0.12 215", "0.55 0.15 35", "0.7 0.14 110"),
+)
+"""Colours of the first classes in OKLCH, which differ for the colour-blind too."""
+
 GOLDEN_ANGLE = 137.508
 """Hues at this distance are as different as possible, however many there are."""
 
@@ -74,6 +80,8 @@ def feature_map(points: Sequence[MapPoint]) -> FeatureMap | None:
 
 def class_color(k: int) -> str:
     """Return the colour of a class, which is seen on white and on black."""
+    if k < len(FIRST):
+        return f"oklch({FIRST[k]})"
     return f"oklch({LIGHTNESS[k % 3]:g} 0.15 {(25 + GOLDEN_ANGLE * k) % 360:.0f})"
 
 

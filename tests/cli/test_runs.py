@@ -136,7 +136,7 @@ def test_show_of_a_finished_run_has_all_of_it(tiny_run: Run, in_folder: Path):
     assert "\nimage_size    32\n" in text
     assert "\ndata_root" not in text
     assert re.search(r"\nmodel\.safetensors +4\d\.\d MiB\n", text)
-    assert text.index("\nfile ") < text.index("\naccuracy ") < text.index("\nnext        tl predict -m ")
+    assert text.index("\nfile ") < text.index("\nkept ") < text.index("\nnext        tl predict -m ")
 
 
 def test_show_of_a_stopped_run_says_how_it_goes_on(runs: Path):

@@ -176,14 +176,14 @@ def _changed(folder: Path) -> float:
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of all files in a folder; links count nothing, nor what cannot be read."""
+    """Return the bytes of all files in a folder, following no link; what cannot be read counts nothing."""
     total = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
                     total += size_of(Path(entry.path))
-                elif not entry.is_symlink():
+                else:
                     total += entry.stat(follow_symlinks=False).st_size
     return total
 

@@ -103,3 +103,26 @@ def test_data_commands_show_the_progress_of_a_download(command: str, tmp_path: P
     done = run_tl("data", command, "torchvision:cifar10", "--download", "--data-root", tmp_path)
     assert (done.exit_code, events) == (1, [TaskProgress("download", 5, 10, "bytes")]), done.output
     assert "torchvision:cifar10 could not be downloaded" in done.stderr
+
+
+def test_data_check_with_labels_lists_images_in_the_wrong_folder(digits: Path, tmp_path: Path):
+    wrong = digits / "train" / "0" / "wrong.png"
+    min((digits / "train" / "1").iterdir()).rename(wrong)
+    done = run_tl("data", "check", digits, "--labels", "--csv", tmp_path / "found.csv")
+    assert done.exit_code == 0, done.output
+    assert "Labels that look wrong" in done.stdout
+    assert re.search(rf"{wrong} +0 +1 \(\d+\.\d %\)", done.stdout)
+    assert re.search(r"labels +\d+ of 36 look wrong +by the other images and tf_efficientnet_lite0", done.stderr)
+    rows = list(csv.DictReader((tmp_path / "found.csv").read_text().splitlines()))
+    found = {row["path"]: row for row in rows if row["problem"] == "label"}
+    assert (found[str(wrong)]["split"], found[str(wrong)]["class_name"]) == (
+        "train",
+        "0",
+    )  # Though val is taken from it.
+
+
+def test_data_check_with_labels_of_one_class_says_why_not(tmp_path: Path):
+    folder = copy_digits(tmp_path / "one", ["0"], 6)
+    done = run_tl("data", "check", folder, "--labels")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"labels +not checked", done.stderr)

@@ -24,6 +24,12 @@ def test_least_certain_images_have_the_closest_two_classes():
     assert least_certain(THREE, temperature=5.0, count=1) == [3]
 
 
+def test_least_certain_goes_by_the_margin_and_not_by_the_second_class_alone():
+    found = predictions([[0.6, 0.4, 1e-9], [0.36, 0.34, 0.30]], [0, 0])
+    logits = Predictions(found.logits.log(), found.targets, found.names)
+    assert least_certain(logits) == [1, 0]
+
+
 def test_lists_of_one_logit_take_it_for_two_classes():
     found = predictions([[-3.0], [0.2], [4.0], [1.0]], [0, 0, 0, 1])
     assert confident_mistakes(found) == [2, 1]

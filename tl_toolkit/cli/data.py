@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,11 @@ from tl_toolkit.cli.pack import pack
 from tl_toolkit.cli.split import split
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import display_path
+
+if TYPE_CHECKING:
+    from tl_toolkit.data.quality.scan import DataCheck, DataIssue
+    from tl_toolkit.data.sources.base import Source
+    from tl_toolkit.events import Callback
 
 WRONG = 1
 """Exit code of `tl data check` if images are in several splits or classes, or shards have other bytes."""
@@ -84,13 +89,18 @@ def info(
 def check(
     *,
     spec: DataSpec,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Look for wrong labels too, with a pretrained network that comes with tl.")
+    ] = False,
     csv: Annotated[Path | None, typer.Option(help="Write every image that something is wrong with.")] = None,
     as_json: JsonOption = False,
     **reading: Any,
 ) -> None:
     """Decode every image and report unreadable and identical ones, near duplicates, and classes of odd size.
 
-    Of packed shards, compare the checksums too.
+    Of packed shards, compare the checksums too. With --labels, also list images
+    that the network takes for another class than they are given, judged by all
+    other images.
     """
     if csv is not None and csv.exists():
         raise UsageError(f"{csv} exists; nothing is ever overwritten. Choose another name.")
@@ -106,25 +116,56 @@ def check(
     with ProgressDisplay(console.status_console(to_stderr=True)) as display:
         source = open_source(spec, SourceOptions.from_settings(flags_set(reading), download_progress(display)))
         found = check_data(source, display)
+        if labels:
+            found = dataclasses.replace(found, problems=(*found.problems, *_suspicious_labels(source, display)))
     if csv is not None:
         found.write(csv)
     if as_json:
         console.print_json(dataclasses.asdict(found))
     else:
-        counts = ", ".join(f"{images:,} {split}" for split, images in found.images.items())
-        classes = f"{len(found.class_names)} {TASK_CLASSES[found.task]}"
-        console.print_rows([("data", f"{found.name}, {classes}: {counts} images that can be read")])
-        console.print_bad_images([(image.path, image.reason) for image in found.unreadable], MAX_LISTED)
-        for warning in found.warnings:
-            console.print_warning(warning)
-        if not (found.unreadable or found.warnings):
-            console.print_rows([("problems", "none")])
-        if csv is not None:
-            console.print_rows([("report", f"{display_path(csv)}: {len(found.problems):,} images")])
+        _print_check(found, csv)
     if found.wrong:
         raise typer.Exit(WRONG)
     if found.unreadable:
         raise typer.Exit(UNREADABLE)
+
+
+def _print_check(found: "DataCheck", csv: Path | None) -> None:
+    """Print what is wrong with data, and what is odd."""
+    counts = ", ".join(f"{images:,} {split}" for split, images in found.images.items())
+    classes = f"{len(found.class_names)} {TASK_CLASSES[found.task]}"
+    console.print_rows([("data", f"{found.name}, {classes}: {counts} images that can be read")])
+    console.print_bad_images([(image.path, image.reason) for image in found.unreadable], MAX_LISTED)
+    for warning in found.warnings:
+        console.print_warning(warning)
+    wrong = [[image.path, image.class_name, image.reason] for image in found.problems if image.problem == "label"]
+    if wrong:
+        console.print_table(["image", "given", "looks like"], wrong[:MAX_LISTED], "Labels that look wrong")
+    if not (found.problems or found.warnings):
+        console.print_rows([("problems", "none")])
+    if csv is not None:
+        console.print_rows([("report", f"{display_path(csv)}: {len(found.problems):,} images")])
+
+
+def _suspicious_labels(source: "Source", callback: "Callback") -> "list[DataIssue]":
+    """Return the images whose labels look wrong."""
+    with loading():
+        from tl_toolkit.data.quality.scan import DataIssue
+        from tl_toolkit.recipes.check_labels import check_labels
+
+    return [
+        DataIssue(
+            "label",
+            0,
+            False,
+            False,
+            label.split,
+            label.given,
+            label.image,
+            f"{label.suggested} ({console.percent(label.suggested_probability)})",
+        )
+        for label in check_labels(source, callback)
+    ]
 
 
 @app.command()

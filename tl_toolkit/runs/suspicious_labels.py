@@ -53,7 +53,7 @@ def save_suspicious(context: RunContext, built: BuiltStage, folder: Path) -> Non
     if isinstance(checked, str):
         tell_unchecked(context, checked)
         return
-    found = _named(checked, context.source.class_names)
+    found = named_labels(checked, context.source.class_names)
     path = write_suspicious(folder, found)
     context.callback(FileWritten(path, "images whose labels look wrong"))
     of = f"{checked.check.found:,} of {checked.check.judged:,} look wrong"
@@ -69,10 +69,12 @@ def tell_unchecked(context: RunContext, reason: str) -> None:
     context.callback(DecisionEvent("labels", "not checked", reason, detail=True))
 
 
-def _named(checked: CheckedLabels, class_names: Sequence[str]) -> list[SuspiciousLabel]:
+def named_labels(checked: CheckedLabels, class_names: Sequence[str]) -> list[SuspiciousLabel]:
+    """Return what was found with the names of images and classes."""
     found = []
     for issue in checked.check.issues:
-        split, samples, index = checked.place(issue.index)
+        split, index = checked.place(issue.index)
+        samples = checked.splits[split]
         given, suggested = class_names[class_indices(samples.targets)[index]], class_names[issue.suggested]
         probabilities = issue.given_probability, issue.suggested_probability
         found.append(SuspiciousLabel(split, samples.name(index), given, suggested, *probabilities))

@@ -30,7 +30,7 @@ from tl_toolkit.data.targets import count_classes, name_target, target_of
 from tl_toolkit.events import Callback, DecisionEvent
 from tl_toolkit.io.files import write_csv
 
-Kind = Literal["unreadable", "identical", "near-duplicate"]
+Kind = Literal["unreadable", "identical", "near-duplicate", "label"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class DataIssue:
         split: Split of the image.
         class_name: Class of the image, or its labels.
         path: Its path, or its number.
-        reason: Why it cannot be read.
+        reason: Why it cannot be read, or what it looks like instead of its class.
     """
 
     problem: Kind

@@ -144,3 +144,14 @@ def test_evaluate_of_a_dataset_that_augments_its_images_gives_the_same_with_work
     torch.manual_seed(1)
     losses = [tl.evaluate(tiny_run.model, Noise(), workers=workers).scores.loss for workers in (0, 0, 2)]
     assert losses[0] == losses[1] == losses[2]
+
+
+def test_evaluate_of_val_says_that_the_temperature_was_chosen_there(judged_run: Run, tiny_data: Path):
+    events: list[Event] = []
+    chosen = DecisionEvent("calibration", "chosen on val", "its calibration error is a little low")
+    result = tl.evaluate(judged_run.model, tiny_data, "val", callback=events.append)
+    assert result.scores.values["calibration_error"] == pytest.approx(judged_run.summary["val_calibration_error"])
+    assert chosen in events
+    events.clear()
+    tl.evaluate(judged_run.model, tiny_data, "test", callback=events.append)
+    assert chosen not in events

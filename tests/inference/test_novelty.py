@@ -145,6 +145,7 @@ def test_note_of_thousands_of_classes_stays_small_and_tells_noise():
     [
         ({"means": PackedTensor((2, DIMS), "????")}, "a tensor is not base64"),
         ({"centre": PackedTensor.of(torch.zeros(3))}, "its tensors do not fit each other"),
+        ({"centre": PackedTensor.of(torch.zeros(()))}, "its centre is no vector"),
         ({"rest": 0.0}, "its variances are not positive"),
         ({"basis": PackedTensor.of(torch.zeros(3, 3))}, "statistics of the training images are damaged"),
     ],

@@ -9,9 +9,11 @@ import torch
 
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
+from tl_toolkit.errors import TrainingError
 from tl_toolkit.events import DecisionEvent, Event
 from tl_toolkit.metrics.calibration import calibration_error
 from tl_toolkit.model_file import read_metadata
+from tl_toolkit.planning.budget import TimeBudget
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs.predictions_file import read_predictions
 from tl_toolkit.stages import novelty
@@ -139,6 +141,26 @@ def test_finetune_that_cannot_take_enough_training_images_flags_nothing(train: A
     assert said(events, "unknown") == [
         ("not flagged", "it needs 4 training images of each class, and 11 images are the most")
     ]
+
+
+def test_finetune_without_time_for_training_images_flags_nothing(train: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(TimeBudget, "remaining", lambda _: 0.0)
+    run, events = train()
+    assert run.model.metadata.novelty is None
+    assert run.model.metadata.temperature != 1
+    assert said(events, "unknown") == [
+        ("not flagged", "it needs 4 training images of each class, and there is no time left")
+    ]
+
+
+def test_finetune_whose_training_images_cannot_be_judged_still_ends(train: Any, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise TrainingError("The network gives no finite numbers.")
+
+    monkeypatch.setattr(novelty, "predict_split", fail)
+    run, events = train()
+    assert run.model.metadata.novelty is None
+    assert said(events, "unknown") == [("not flagged", "The network gives no finite numbers.")]
 
 
 def test_finetune_takes_as_many_training_images_of_each_class(train: Any, monkeypatch: pytest.MonkeyPatch):

@@ -183,6 +183,8 @@ class NoveltyDetector:
             if note.basis:
                 means = means @ note.basis.unpack()
             variances = torch.tensor(note.variances)
+            if centre.ndim != 1:
+                raise ValueError("its centre is no vector")
             if directions.shape != (len(variances), len(centre)) or means.shape[1:] != centre.shape:
                 raise ValueError("its tensors do not fit each other")
             if not (len(means) and note.rest > 0 and bool((variances > 0).all())):

@@ -164,8 +164,10 @@ def test_model_card_of_a_run_without_test_says_that_val_chose_the_weights(tmp_pa
     assert [result.dataset_split for result in load(card, tmp_path).data.eval_results] == ["val"]
     assert "- There was no test split. The figures are of val, by which the best weights were chosen" in card
     assert "test" not in section(card, "Evaluation")[0]
-    calibrated = "Probabilities are calibrated on val: logits are divided by 1.500 before they become probabilities."
-    assert section(card, "Evaluation")[-1] == calibrated
+    assert section(card, "Evaluation")[-1] == (
+        "Probabilities are calibrated on val: logits are divided by 1.500 before they become probabilities. Figures of "
+        "probabilities on val itself are too good for it."
+    )
     assert "(model(transform(image)[None])[0] / 1.5).softmax(0)" in card
 
 

@@ -254,7 +254,7 @@ def _settings(metadata: ModelMetadata) -> list[tuple[str, str]]:
 
 
 def _evaluation(facts: CardFacts) -> list[str]:
-    metadata, summary = facts.metadata, facts.summary
+    summary = facts.summary
     rows = [("images", *(f"{summary[f'{split}_images']:,}" for split in facts.splits))]
     for name in ("loss", *METRICS):
         if all(isinstance(summary.get(f"{split}_{name}"), int | float) for split in facts.splits):
@@ -263,7 +263,7 @@ def _evaluation(facts: CardFacts) -> list[str]:
     lines = table(("", *facts.splits), rows, numbers=len(facts.splits))
     if any(summary.get(f"{split}_intervals") for split in facts.splits):
         lines += ["", "In brackets: the 95 % confidence interval."]
-    return [*lines, *_worst_classes(facts), "", _calibration(metadata)]
+    return [*lines, *_worst_classes(facts), "", _calibration(facts.metadata)]
 
 
 def _worst_classes(facts: CardFacts) -> list[str]:
@@ -284,7 +284,9 @@ def _calibration(metadata: ModelMetadata) -> str:
     if metadata.temperature == 1:
         return "Probabilities are not calibrated (temperature 1)."
     divided = f"logits are divided by {metadata.temperature:.3f} before they become probabilities"
-    return f"Probabilities are calibrated on val: {divided}."
+    return (
+        f"Probabilities are calibrated on val: {divided}. Figures of probabilities on val itself are too good for it."
+    )
 
 
 def _to_complete(facts: CardFacts) -> list[str]:

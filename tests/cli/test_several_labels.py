@@ -53,7 +53,7 @@ def test_evaluate_prints_mean_average_precision_then_each_label(tiles: Path):
     lines = done.stdout.splitlines()
     assert re.fullmatch(r"mAP +\d\d\.\d % \(\d\d to \d\d %\) on 40 images", lines[0])
     assert [line.split("  ")[0] for line in lines[1:9]] == [
-        "images", "seen", "", "figure", "macro F1", "micro F1", "all right", "loss",
+        "images", "seen", "", "figure", "micro F1", "macro F1", "all right", "loss",
     ]  # fmt: skip
     assert all(re.search(r"[\d.]+( %)? +[\d.]+ to [\d.]+( %)?$", line) for line in lines[5:9])
     assert lines[10].split() == ["label", "images", "AP", "precision", "recall", "F1", "threshold"]

@@ -52,7 +52,8 @@ def test_finetune_writes_a_run_folder_that_explains_itself(tiny_run: Run):
     names = {path.name for path in tiny_run.path.iterdir()}
     assert names == {
         "model.safetensors", "last.safetensors", "checkpoint.safetensors", "config.yaml", "metrics.jsonl",
-        "summary.json", "curves.png", "predictions.safetensors", "model_card.md", "state_dict.pt", "full_model.pt",
+        "summary.json", "curves.png", "predictions.safetensors", "report.html", "suspicious_labels.csv",
+        "model_card.md", "state_dict.pt", "full_model.pt",
         ".lock",
     }  # fmt: skip
     summary = json.loads((tiny_run.path / "summary.json").read_text())

@@ -244,7 +244,6 @@ def test_write_page_that_is_too_large_leaves_pictures_out(tmp_path: Path, monkey
     material = material_of(predictions_of(TARGETS, 3), NAMES)
     whole = write_page(material, tmp_path / "whole.html", math.inf).stat().st_size
     monkeypatch.setattr(report_file, "MAX_BYTES", whole - 1_000)
-    monkeypatch.setattr(report_file, "PICTURE_BYTES", 20_000)
     smaller = write_page(material, tmp_path / "smaller.html", math.inf)
     assert smaller.stat().st_size <= whole - 1_000
     assert "there was no room for them" in smaller.read_text(encoding="utf-8")

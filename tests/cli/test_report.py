@@ -1,13 +1,16 @@
 """``tl report``."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.helpers.terminal import run_tl
 from tl_toolkit.recipes.finetune import Run
+from tl_toolkit.runs import report_map
 
 
 @pytest.fixture
@@ -60,3 +63,28 @@ def test_report_without_the_images_says_how_to_name_them(folder: Path):
     assert done.exit_code == 0, done.output
     assert "There is no folder '/nowhere/photos'" in done.stderr
     assert "--data DATA says where they are." in done.stderr
+
+
+def test_report_with_a_map_by_umap_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[tuple[int, ...]] = []
+
+    def project(features: torch.Tensor, method: str) -> torch.Tensor:
+        seen.append((*features.shape, int(features.isfinite().all())))
+        return features[:, :2]
+
+    monkeypatch.setattr(report_map, "project", project)  # umap-learn compiles for half a minute.
+    done = run_tl("report", "runs/tiny", "--map", "umap")
+    assert done.exit_code == 0, done.output
+    assert seen == [(18, 512, 1)]
+    assert "by UMAP: neighbours stay neighbours" in (folder / "report.html").read_text()
+
+
+def test_report_with_a_map_by_umap_needs_the_images_and_the_package(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    config = (folder / "config.yaml").read_text()
+    [line] = [line for line in config.splitlines() if line.startswith("data: ")]
+    (folder / "config.yaml").write_text(config.replace(line, "data: /nowhere/photos"))
+    done = run_tl("report", "runs/tiny", "--map", "umap")
+    assert (done.exit_code, "Say where the images are with --data" in " ".join(done.stderr.split())) == (2, True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    done = run_tl("report", "runs/tiny", "--map", "umap")
+    assert (done.exit_code, "needs umap-learn" in done.stderr) == (2, True)

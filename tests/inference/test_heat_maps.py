@@ -173,6 +173,31 @@ def test_network_without_places_gets_gradients_of_its_input():
     assert np.array_equal(found.values, heat_map(classifier(perceptron), two_halves(0), 1).values)
 
 
+class WritesInPlace(nn.Module):
+    """A network that writes into its last map, as torchvision's DenseNet does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.last, self.head = nn.Conv2d(3, 8, 3, 4, 1), nn.Linear(8, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.last(images)
+        return self.head(nn.functional.relu_(maps).mean(dim=(2, 3)))
+
+
+def test_network_that_writes_into_its_last_map_has_the_map_from_before():
+    model = classifier(WritesInPlace())
+    found = heat_map(model, two_halves(0), 1)
+    assert found.method == "Grad-CAM of last, 16 x 16 places"
+    inputs = model.normalize(model.to_pixels(two_halves(0))[None])
+    maps = model.module.last(inputs).detach().requires_grad_()
+    model.module.head(maps.relu().mean(dim=(2, 3)))[0, 1].backward()
+    warm = (maps.grad.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).relu().detach()
+    spread = nn.functional.interpolate(warm, size=(SIDE, SIDE), mode="bilinear")[0, 0]
+    assert np.allclose(found.values, (spread / spread.max()).numpy(), atol=1e-5)
+
+
 def test_class_that_nothing_speaks_for_has_an_empty_map(network: ImageClassifier):
     flat = copy.deepcopy(network.module)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-import sys
+import importlib.util
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_project_finds_axes_on_a_sample_of_many_images(monkeypatch: pytest.Monke
     of_sample = project(rows)
     assert of_sample.shape == (600, 2)
     apart = torch.corrcoef(torch.stack([of_sample[:, 0].double(), exact(rows)[:, 0]]))[0, 1].abs()
-    assert apart > 0.99
+    assert apart > 0.95  # Of every sixth image, which would be of one cluster alone, it is 0.36.
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (2, 5), (7, 1), (3, 0), (0, 4)])
@@ -86,7 +86,7 @@ def test_umap_keeps_clusters_apart_and_repeats_itself():
 
 
 def test_umap_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "umap", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UsageError) as caught:
         project(clusters(), "umap")
     assert str(caught.value) == (

@@ -1,7 +1,7 @@
 """``tl report``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,6 +23,10 @@ def report(
     data: Annotated[
         str | None, typer.Option(help="Where the images are now.", show_default="what the run was trained on")
     ] = None,
+    map: Annotated[
+        Literal["pca", "umap"],
+        typer.Option(help="Projection of the map of all images; umap needs umap-learn and the images."),
+    ] = "pca",
     show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     threads: ThreadsOption = None,
     device: DeviceOption = "auto",
@@ -44,7 +48,7 @@ def report(
         from tl_toolkit.recipes.report import write_report
 
     with ProgressDisplay(console.status_console(to_stderr=True)) as display:
-        path = write_report(folder, out=out, data=data, device=device, threads=threads, callback=display)
+        path = write_report(folder, out=out, data=data, map=map, device=device, threads=threads, callback=display)
     if as_json:
         console.print_json({"run": str(folder), "report": str(path)})
     else:

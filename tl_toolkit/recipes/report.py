@@ -24,12 +24,14 @@ from tl_toolkit.inference.loading import load
 from tl_toolkit.inference.scoring import check_task
 from tl_toolkit.io.files import check_is_new, display_data, expand_path, is_file
 from tl_toolkit.io.own_files import CONFIG_FILE, METRICS_FILE
+from tl_toolkit.report.feature_map import Projection, check_projection
 from tl_toolkit.report.tables import SplitMetrics
 from tl_toolkit.runs.folder import REPORT_FILE, find_run
 from tl_toolkit.runs.metrics_log import read_metrics
 from tl_toolkit.runs.predictions_file import read_predictions
 from tl_toolkit.runs.report_file import DESCRIPTION, write_page
 from tl_toolkit.runs.report_images import describe_lost, find_images
+from tl_toolkit.runs.report_map import with_projection
 from tl_toolkit.runs.report_material import RunMaterial
 from tl_toolkit.runs.report_predictions import FoundPredictions, compute_predictions, describe_differences, shown_split
 from tl_toolkit.runs.summary import read_summary
@@ -47,6 +49,7 @@ def write_report(
     *,
     out: str | Path | None = None,
     data: Any = None,
+    map: Projection = "pca",
     device: str = "auto",
     threads: int | None = None,
     callback: Callback = log_event,
@@ -57,6 +60,7 @@ def write_report(
         run: The run folder.
         out: The file to write, which must not exist; by default report.html in the run folder, which is replaced.
         data: Where the images are, if they have moved; of a run on Python objects, the same objects.
+        map: How the map of the features is computed: "pca" or "umap"; see `project`.
         device: See `load`.
         threads: Number of cores; by default OMP_NUM_THREADS, else all that this process may use.
         callback: Receives decisions, warnings and progress.
@@ -65,15 +69,16 @@ def write_report(
         The path of the file.
 
     Raises:
-        UsageError: `run` is not a run folder, has no model yet, or `out` exists.
+        UsageError: `run` is not a run folder, has no model yet, or `out` exists; or the map cannot be computed so.
         ToolkitError: A file of the run is damaged, or the report cannot be written.
     """
+    check_projection(map)
     folder = find_run(run)
     path = expand_path(out) if out is not None else folder / REPORT_FILE
     if out is not None:
         check_is_new(path)
     with torch_threads(threads):
-        material = read_material(folder, data, device, callback)
+        material = with_projection(read_material(folder, data, device, callback), map, callback)
         for what in material.warnings:
             callback(WarningEvent(what))
         write_page(material, path, SECONDS)

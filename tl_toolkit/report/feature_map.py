@@ -1,6 +1,7 @@
 """A map of features in two dimensions, in which images that look alike to a network lie close together."""
 
 import dataclasses
+import importlib.util
 from typing import Literal
 
 import torch
@@ -9,6 +10,11 @@ from tl_toolkit.errors import UsageError
 from tl_toolkit.metrics.predictions import Predictions
 
 Projection = Literal["pca", "umap"]
+
+ABOUT: dict[Projection, str] = {
+    "pca": "What arrives at the head, projected on its two main directions (PCA).",
+    "umap": "What arrives at the head, by UMAP: neighbours stay neighbours, but distances between groups say little.",
+}
 
 SEED = 0
 SAMPLE = 5_000
@@ -40,6 +46,16 @@ def project(features: torch.Tensor, method: Projection = "pca") -> torch.Tensor:
     points = torch.full((len(rows), 2), torch.nan)
     points[finite] = _umap(rows[finite]) if method == "umap" else _pca(rows[finite])
     return points
+
+
+def check_projection(method: Projection) -> None:
+    """Refuse UMAP where it is not installed.
+
+    Raises:
+        UsageError: umap-learn is not installed.
+    """
+    if method == "umap" and importlib.util.find_spec("umap") is None:
+        raise UsageError("A map by UMAP needs umap-learn: pip install 'tl_toolkit[umap]'. PCA needs nothing more.")
 
 
 def with_map(predictions: Predictions) -> Predictions:
@@ -75,12 +91,9 @@ def _umap(rows: torch.Tensor) -> torch.Tensor:
     Args:
         rows: Finite features (N, D).
     """
-    try:
-        import umap
-    except ImportError as error:
-        raise UsageError(
-            "A map by UMAP needs umap-learn: pip install 'tl_toolkit[umap]'. PCA needs nothing more."
-        ) from error
+    check_projection("umap")
+    import umap
+
     if len(rows) <= NEIGHBOURS:  # Too few to have neighbours.
         return _pca(rows)
     reducer = umap.UMAP(n_components=2, n_neighbors=NEIGHBOURS, random_state=SEED, n_jobs=1)

@@ -7,6 +7,7 @@ from tl_toolkit.metrics.base import SCORE_OF
 from tl_toolkit.metrics.calibration import calibration_error, coverage_curve, reliability_bins
 from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.report.content import MAX_DRAWN, Calibration, Confusion, Epoch, Figure, Gallery, MapPoint, ReportContent
+from tl_toolkit.report.feature_map import ABOUT as ABOUT_MAP
 from tl_toolkit.report.galleries import SplitImages, cell_places, confusion_of, short_names
 from tl_toolkit.report.pictures import Pictures
 from tl_toolkit.report.tables import MAX_ROWS, SCORE_NAMES, class_table
@@ -63,7 +64,7 @@ def collect(material: RunMaterial, pictures: Pictures, drawer: Drawer) -> Report
         calibration=_calibration(images, missing),
         galleries=galleries,
         map_points=_map_points(images, missing),
-        map_about="What arrives at the head, projected on its two main directions (PCA)." if images else "",
+        map_about=ABOUT_MAP[material.projection] if images else "",
         data=data_of(material),
         warnings=[*material.warnings, *material.summary.get("warnings", ())],
         config=material.config,

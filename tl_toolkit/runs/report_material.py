@@ -9,6 +9,7 @@ from tl_toolkit.events import EvalRecord
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.metrics.predictions import Predictions
 from tl_toolkit.model_file import ModelMetadata
+from tl_toolkit.report.feature_map import Projection
 from tl_toolkit.report.pictures import FoundImages
 from tl_toolkit.report.tables import SplitMetrics
 from tl_toolkit.runs.suspicious_labels import SuspiciousLabel, read_suspicious
@@ -34,6 +35,7 @@ class RunMaterial:
         missing: What could not be found, and why.
         warnings: What is to be said of how the material was found.
         data_now: The folder or name of the data, if they have moved; empty for that of the settings.
+        projection: How the map of the features was computed.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class RunMaterial:
     missing: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
     data_now: str = ""
+    projection: Projection = "pca"
 
     @property
     def data(self) -> str:

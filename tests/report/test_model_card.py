@@ -269,10 +269,20 @@ def test_model_card_states_the_licence_of_the_weights_or_asks_for_it(
 ):
     card = load(model_card(facts_of(metadata_of("a", "b", weights_license=stated))), tmp_path)
     assert (card.data.license, card.data.license_name) == (license, name)
-    asked = f"is: {stated}" if stated else "is not known"
+    asked = f"is {stated}" if stated else "is not known"
     assert f"- The licence of this model: that of the pretrained weights {asked}" in section(
         card.text, "For you to complete"
     )
+
+
+def test_model_card_of_random_weights_asks_for_no_licence_of_theirs():
+    metadata = metadata_of(
+        "a", "b", weights="random (none asked for)", weights_license="", training={"weights": "none"}
+    )
+    card = model_card(facts_of(metadata))
+    assert "| pretrained weights | none: it was trained from random weights |" in card
+    assert "licence of these weights" not in card
+    assert "- The licence of this model" in section(card, "For you to complete")
 
 
 def test_model_card_says_what_is_not_known_and_what_was_left_out():

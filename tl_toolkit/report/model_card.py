@@ -59,6 +59,11 @@ class CardFacts:
         return [split for split in ("val", "test") if self.summary.get(f"{split}_loss") is not None]
 
     @property
+    def is_pretrained(self) -> bool:
+        """Whether training began with the weights of another."""
+        return self.metadata.training.get("weights") != "none"
+
+    @property
     def evaluated(self) -> str:
         """The split that the results are of: test if there is one."""
         return self.splits[-1]
@@ -112,15 +117,20 @@ def _first_sentence(facts: CardFacts) -> str:
 def _description(facts: CardFacts) -> list[str]:
     metadata, summary = facts.metadata, facts.summary
     spec, stage = metadata.input_spec, summary["best_stage"]
-    origin = metadata.weights or "none: trained from scratch"
-    if "://" not in origin and re.fullmatch(r"([A-Za-z]:)?[/\\].*", origin):
+    origin = metadata.weights
+    if re.fullmatch(r"([A-Za-z]:)?[/\\].*", origin):
         origin = "the file " + re.split(r"[/\\]", origin)[-1]  # Where it was is nobody's business.
     if base := base_model(metadata):
         origin += f" ({base} on the Hub)"
-    rows = [
-        ("network", f"{metadata.architecture}, {format_count(facts.parameters)} parameters"),
+    weights = [
         ("pretrained weights", origin),
         ("licence of these weights", metadata.weights_license or "not stated by their source"),
+    ]
+    if not facts.is_pretrained:
+        weights = [("pretrained weights", "none: it was trained from random weights")]
+    rows = [
+        ("network", f"{metadata.architecture}, {format_count(facts.parameters)} parameters"),
+        *weights,
         ("head", HEADS[metadata.head]),
         ("trained", f"{TRAINED.get(stage, stage)} ({stage}); see Training procedure"),
         ("input", f"{spec.height} x {spec.width} pixels, {plural(spec.channels, 'channel')}"),
@@ -292,13 +302,13 @@ def _calibration(metadata: ModelMetadata) -> str:
 def _to_complete(facts: CardFacts) -> list[str]:
     known = facts.metadata.weights_license
     licence = (
-        f"that of the pretrained weights is: {plain(known)}" if known else "that of the pretrained weights is not known"
+        f": that of the pretrained weights is {plain(known) if known else 'not known'}" if facts.is_pretrained else ""
     )
     return [
         "- Who made the model, and who answers questions about it",
         "- What it is meant for, and what it must not be used for",
         "- Where the images are from, who labelled them, their licence, and whether people in them agreed",
-        f"- The licence of this model: {licence}",
+        f"- The licence of this model{licence}",
         "- Groups, places or conditions in which it does worse",
     ]
 

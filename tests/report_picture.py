@@ -1,6 +1,7 @@
 """Takes the picture of a report: `python -m tests.report_picture RUN/report.html PICTURE.png`.
 
-Chromium draws the page 1440 pixels wide, with the sections of SECTIONS alone and the heat maps of the first gallery.
+Chromium draws the page 1440 pixels wide, with the sections of SECTIONS alone, without the list of facts, which names
+folders of this machine, and with the heat maps of the first gallery.
 """
 
 import io
@@ -14,13 +15,13 @@ from tests.helpers.browser import LAUNCH, Reader, find_chromium
 
 WIDTH = 1440
 SECTIONS = ("result", "training", "confusion", "images")
-COLORS = 96
+COLORS = 200
 MAX_BYTES = 200_000
 
 CHOOSE = """sections => {
     for (const section of document.querySelectorAll("section")) section.hidden = !sections.includes(section.id);
     for (const gallery of document.querySelectorAll(".gallery + .gallery")) gallery.hidden = true;
-    document.querySelector(".bar").hidden = true;
+    for (const other of document.querySelectorAll(".bar, #result .facts, .alert")) other.hidden = true;
     document.querySelector(".switch input").click();
 }"""
 

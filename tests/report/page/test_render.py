@@ -113,10 +113,12 @@ def test_render_holds_each_picture_once() -> None:
     page = render(dataclasses.replace(content, galleries=content.galleries[:1], confusion=confusion))
 
     assert shared.picture is not None
-    assert page.count(base64.b64encode(shared.picture).decode()) == 1
+    encoded = base64.b64encode(shared.picture).decode()
+    assert page.count(encoded) == 1
     data = data_of(page)
     assert data["pictures"] == {}
-    assert data["cells"]["0,1"][0]["picture"] is not None
+    number = data["cells"]["0,1"][0]["picture"]
+    assert f'<img id="picture-{number}" src="data:image/jpeg;base64,{encoded}"' in page
 
 
 def test_render_hostile_text_stays_text() -> None:

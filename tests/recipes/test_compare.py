@@ -206,6 +206,13 @@ def test_compare_of_a_run_without_predictions_and_model_says_what_is_missing(mak
     )
 
 
+def test_compare_of_a_run_that_is_trained_further_leaves_its_old_predictions(make: Callable[..., str]):
+    place = make("b", predictions())
+    (Path(place) / "summary.json").unlink()
+    found = compare([make("a", predictions()), place], split="test")
+    assert found.sentences == [f"b cannot be compared: {found.results[1].run.place} has no model yet."]
+
+
 def test_compare_of_a_damaged_run_says_which_file(make: Callable[..., str]):
     place = make("a", predictions())
     (Path(place) / "predictions.safetensors").write_bytes(b"half")

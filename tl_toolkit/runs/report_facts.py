@@ -196,6 +196,7 @@ def commands_of(material: RunMaterial) -> list[tuple[str, str]]:
     return [
         *rows,
         ("Name the classes of images", f"tl predict --model {run} IMAGE"),
+        ("See what in an image speaks for its class", f"tl predict --model {run} IMAGE --explain map.png"),
         ("Evaluate it on other labelled images", f"tl evaluate --model {run} DATA"),
         ("Export plain PyTorch weights", f"tl export {run} --to state-dict --out model.pt"),
         ("Use it in Python", _snippet(material)),

@@ -13,7 +13,7 @@ STEPS = 4
 """L-BFGS steps of each probe. With 3 and with 6 the lists of ants and bees were alike (tests/benchmarks/NOTES.md)."""
 
 MAX_OPERATIONS = 3e11
-"""Multiplications and additions of all probes: some 4 seconds of one core (2,914 images of Caltech-101 took 2.4). Of more
+"""Multiplications and additions of all probes: some 4 seconds of one core (2,914 images of Caltech-101: 2.4). Of more
 images, each probe learns from a part of every class; all are judged."""
 
 MIN_PER_CLASS = 5

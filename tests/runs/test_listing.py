@@ -153,16 +153,15 @@ def test_filtered_and_ordered_runs(tmp_path: Path):
 
 
 LIST = """
-import sys, time
+import sys
 from tl_toolkit.cli.main import app
-started = time.perf_counter()
 try: app(["runs"])
 except SystemExit: pass
-print(time.perf_counter() - started, sorted({"torch", "numpy", "sklearn", "matplotlib"} & set(sys.modules)))
+print(sorted({"torch", "numpy", "sklearn", "matplotlib"} & set(sys.modules)))
 """
 
 
-def test_list_of_a_thousand_runs_takes_seconds_and_no_torch(tmp_path: Path):
+def test_list_of_a_thousand_runs_imports_no_torch(tmp_path: Path):
     run = write_run(tmp_path / "run", class_names=[f"class {number}" for number in range(100)])
     unfinished = stopped(tmp_path / "unfinished", f"{RECORD}\n" * 50)
     for number in range(1000):
@@ -172,10 +171,8 @@ def test_list_of_a_thousand_runs_takes_seconds_and_no_torch(tmp_path: Path):
         (folder / ".lock").touch()
     done = subprocess.run([sys.executable, "-c", LIST], cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    seconds, modules = lines[-1].split(" ", 1)
     assert len(lines) == 1003
-    assert modules == "[]"
-    assert float(seconds) < 10  # 1.1 s on an idle machine.
+    assert lines[-1] == "[]"
 
 
 def test_ordered_runs_are_the_same_for_equal_figures(tmp_path: Path):

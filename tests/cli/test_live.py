@@ -14,8 +14,7 @@ import pyte
 import pytest
 from rich.console import Console
 
-from tests.cli.test_progress import EVENTS, HISTORY
-from tests.helpers.events import eval_record
+from tests.helpers.events import EVENTS, HISTORY, eval_record
 from tests.helpers.terminal import shown_on
 from tl_toolkit.cli.live import can_redraw
 from tl_toolkit.cli.progress import ProgressDisplay

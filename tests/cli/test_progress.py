@@ -1,59 +1,20 @@
 import io
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from tests.helpers.events import eval_record
+from tests.helpers.events import EVENTS, HISTORY, epoch_record
 from tl_toolkit.cli.progress import ProgressDisplay
 from tl_toolkit.events import (
     DecisionEvent,
     EarlierRecords,
-    EvalRecord,
     Event,
     FileWritten,
-    StepRecord,
     TaskProgress,
     TrainingProgress,
-    WarningEvent,
 )
-
-
-def _record(stage: str, epoch: int, epochs: int, loss: float, train: float, val: float, speed: float) -> EvalRecord:
-    values = {"train_loss": loss, "train_accuracy": train, "val_accuracy": val, "images_per_second": speed}
-    return eval_record(stage, epoch, epochs, **values)
-
-
-EVENTS: list[Event] = [
-    DecisionEvent("arch", "resnet18, 64 px", "best of 4 in a quick probe: 96.3 %"),
-    DecisionEvent("workers", "2", "by cores and images", detail=True),
-    WarningEvent("The bundled weights know far less than ImageNet's."),
-    TaskProgress("features", 64, 128),
-    _record("probe", 1, 2, 2.1, 0.2, 0.8, 9000.0),
-    _record("probe", 2, 2, 2.0, 0.3, 0.7, 9000.0),
-    TrainingProgress("tune", 1, 2, 5, 10, 1.5, 0.5, 250.0),
-    StepRecord("tune", 1, 7, 1.45, 0.5, 0.0123),
-    eval_record("tune", 1, 2, step=8, train_loss=1.5, train_accuracy=0.5, val_accuracy=0.5, images_per_second=245.0),
-    _record("tune", 1, 2, 1.4, 0.5, 0.625, 245.0),
-    _record("tune", 2, 2, 1.2, 0.6, 1.0, 245.0),
-    DecisionEvent("refit", "the head"),
-    FileWritten(Path("run/model.safetensors"), "the best weights"),
-]
-HISTORY = """
-arch        resnet18, 64 px  best of 4 in a quick probe: 96.3 %
-
-Warning: The bundled weights know far less than ImageNet's.
-
-probe         2/2  loss 2.000  train  30.0 %  val  70.0 %
-tune        step 7  loss 1.450  train  50.0 %  lr 0.0123
-tune          1/2  loss 1.500  train  50.0 %  val  50.0 %  at step 8
-tune          1/2  loss 1.400  train  50.0 %  val  62.5 %  245 images/s
-tune          2/2  loss 1.200  train  60.0 %  val 100.0 %  245 images/s
-refit       the head
-
-"""[1:]
 
 
 def draw(events: list[Event], width: int = 100, terminal: bool = False, **options: Any) -> str:
@@ -86,8 +47,8 @@ def test_progress_display_in_a_terminal_fits_into_its_width(width: int):
 
 
 def test_progress_display_of_a_resumed_run_shows_in_green_what_is_better_than_before():
-    earlier = EarlierRecords((_record("tune", 1, 3, 1.0, 0.5, 0.7, 9.0),))
-    events = [earlier, *(_record("tune", epoch, 3, 1.0, 0.5, val, 9.0) for epoch, val in ((2, 0.65), (3, 0.75)))]
+    earlier = EarlierRecords((epoch_record("tune", 1, 3, 1.0, 0.5, 0.7, 9.0),))
+    events = [earlier, *(epoch_record("tune", epoch, 3, 1.0, 0.5, val, 9.0) for epoch, val in ((2, 0.65), (3, 0.75)))]
     assert re.findall(r"\x1b\[32mval +(\S+) %\x1b\[0m", draw(events, terminal=True)) == ["75.0"]
     assert len(draw(events).splitlines()) == 3  # Two epochs, and an empty line.
 
@@ -151,7 +112,7 @@ def test_progress_display_prints_the_epochs_of_a_long_probe_every_half_minute():
     now = [0.0]
 
     def epochs() -> list[Event]:
-        return [_record("probe", epoch, 4, 1.0, 0.5, 0.5, 9.0) for epoch in range(1, 5)]
+        return [epoch_record("probe", epoch, 4, 1.0, 0.5, 0.5, 9.0) for epoch in range(1, 5)]
 
     console = Console(file=io.StringIO(), width=100, highlight=False)
     with ProgressDisplay(console, clock=lambda: now[0]) as display:

@@ -3,7 +3,9 @@
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -62,3 +64,10 @@ class Reader:
     def color(self, selector: str, name: str = "background-color") -> str:
         """The computed colour of an element."""
         return str(self.page.locator(selector).evaluate("(e, name) => getComputedStyle(e)[name]", name))
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test, or fail where a browser must be there."""
+    if os.environ.get("TL_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{reason}, but TL_REQUIRE_BROWSER is set")
+    pytest.skip(reason)

@@ -61,3 +61,12 @@ def resumable_stage(module: nn.Module, optimizer: str, checkpoint: Checkpoint | 
     done = checkpoint.state.step if checkpoint else 0
     schedule = make_schedule(made, "cosine", 9, 0.2, done)
     return dataclasses.replace(make_stage(module, epochs=3), optimizer=made, schedule=schedule, log_every=2)
+
+
+def cluster_features(sizes: list[int], spread: float = 1.0, width: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features around a centre for each class, in an order of their own."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.cat([torch.full((size,), target) for target, size in enumerate(sizes)])
+    targets = targets[torch.randperm(len(targets), generator=generator)]
+    centres = torch.randn(len(sizes), width, generator=generator)
+    return centres[targets] + spread * torch.randn(len(targets), width, generator=generator), targets

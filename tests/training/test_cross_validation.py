@@ -4,17 +4,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from torch import nn
 
+from tests.helpers.stages import cluster_features
 from tl_toolkit.training.cross_validation import FOLDS, CrossValidation, assign_folds, cross_validate
 from tl_toolkit.training.losses import Criterion
-
-
-def cluster_features(sizes: list[int], spread: float = 1.0, width: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features around a centre for each class, in an order of their own."""
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.cat([torch.full((size,), target) for target, size in enumerate(sizes)])
-    targets = targets[torch.randperm(len(targets), generator=generator)]
-    centres = torch.randn(len(sizes), width, generator=generator)
-    return centres[targets] + spread * torch.randn(len(targets), width, generator=generator), targets
 
 
 def naive_right(features: torch.Tensor, targets: torch.Tensor, held_out: torch.Tensor, classes: int) -> int:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.training.test_cross_validation import cluster_features
+from tests.helpers.stages import cluster_features
 from tl_toolkit.training import label_check
 from tl_toolkit.training.cross_validation import FOLDS, assign_folds, held_out_logits
 from tl_toolkit.training.label_check import check_labels, why_too_costly

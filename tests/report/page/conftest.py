@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.browser import CHROMIUM, LAUNCH, Reader, find_chromium
+from tests.helpers.browser import CHROMIUM, LAUNCH, Reader, find_chromium, unavailable
 from tl_toolkit.report.content import ReportContent
 from tl_toolkit.report.page.render import render
 
@@ -20,13 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and "browser" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("browser"))
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip the test, or fail where a browser must be there."""
-    if os.environ.get("TL_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"{reason}, but TL_REQUIRE_BROWSER is set")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import report
-from tests.helpers.browser import Reader
-from tests.report.page.conftest import unavailable
+from tests.helpers.browser import Reader, unavailable
 from tl_toolkit.report.content import Confusion, Figure, MapPoint, ReportContent
 from tl_toolkit.report.page.render import ROWS, render
 

@@ -13,7 +13,7 @@ import torch
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
 from tests.helpers.labels import tiled_digits, write_table
-from tests.helpers.materials import content_of
+from tests.helpers.materials import content_of, predictions_of
 from tests.helpers.processes import train
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import ToolkitError, UsageError
@@ -23,6 +23,7 @@ from tl_toolkit.recipes.report import read_material
 from tl_toolkit.report.content import Gallery, ReportContent
 from tl_toolkit.runs import report_file
 from tl_toolkit.runs.folder import REPORT_FILE
+from tl_toolkit.runs.predictions_file import save_predictions
 
 SMALL = {"arch": "timm:test_resnet", "weights": "none", "image_size": 32, "batch_size": 32, "threads": 1, "workers": 0}
 QUICK: dict[str, Any] = {**SMALL, "tune": "full", "epochs": 1}
@@ -239,6 +240,16 @@ def test_report_of_a_run_that_is_not_finished_says_so(stopped_run: Path):
     assert content.confusion is not None
     assert shown(content) > 0
     assert content.epochs
+
+
+def test_report_of_a_run_that_trains_on_leaves_the_predictions_of_its_earlier_end(folder: Path):
+    names = ["image of long ago"] * 4
+    old = predictions_of([0, 1, 2, 0], 3, names=names)
+    save_predictions(folder, {"test": old}, ("0", "1", "7"))
+    (folder / "summary.json").unlink()  # As resuming a finished run with more epochs does.
+    content = collected(folder)
+    assert content.split == "test, 18 images"
+    assert "image of long ago" not in {image.name for each in content.galleries for image in each.images}
 
 
 def test_report_of_a_run_without_a_model_says_how_to_go_on(stopped_run: Path):

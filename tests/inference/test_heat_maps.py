@@ -312,3 +312,10 @@ def explained_twice(tiny_run: Run, tiny_data: Path) -> Callable[[], np.ndarray]:
 
 def test_explaining_twice_gives_the_same_map(explained_twice: Callable[[], np.ndarray]):
     assert np.array_equal(explained_twice(), explained_twice())
+
+
+def test_noise_of_smooth_gradients_is_the_same_each_time():
+    torch.manual_seed(0)
+    perceptron = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 8), nn.Tanh(), nn.Linear(8, 2))
+    model = classifier(perceptron)
+    assert np.array_equal(heat_map(model, two_halves(0), 1).values, heat_map(model, two_halves(0), 1).values)

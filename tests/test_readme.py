@@ -70,7 +70,8 @@ def home(in_folder: Path, tiny_run: Run, tiny_data: Path, monkeypatch: pytest.Mo
     rows = [f"{path},{path.parent.name},patient {number // 2}" for number, path in enumerate(files)]
     (in_folder / "scans.csv").write_text("\n".join(["path,label,patient", *rows]) + "\n")
     (in_folder / "cat.png").write_bytes(min((tiny_data / "test" / "1").iterdir()).read_bytes())
-    shutil.copytree(tiny_run.path, in_folder / "runs" / "tiny", ignore=shutil.ignore_patterns("*.pt"))
+    for name in ("tiny", "other"):
+        shutil.copytree(tiny_run.path, in_folder / "runs" / name, ignore=shutil.ignore_patterns("*.pt"))
     return in_folder
 
 
@@ -98,7 +99,8 @@ def run_command(line: str, home: Path) -> None:
     words = shlex.split(line, comments=True)[1:]
     if words[0] == "finetune" and not {"--resume", "--config"} & set(words):
         words += ["--config", "tiny.yaml"]
-    words = [{"RUN": "runs/tiny", "20": "2"}.get(word, word) for word in words]  # 20 epochs would take long.
+    small = {"RUN": "runs/tiny", "OTHER_RUN": "runs/other", "20": "2"}  # 20 epochs would take long.
+    words = [small.get(word, word) for word in words]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, f"{line}\n{done.output}"
 
@@ -166,7 +168,7 @@ def test_parts_of_the_page_on_extending_work(in_folder: Path, tiny_run: Run, tin
 
 
 def test_pages_show_the_commands_and_snippets_that_are_tried():
-    assert len(commands(README)) == 9
+    assert len(commands(README)) == 12
     assert len(code_blocks(README, "python")) == 1
     assert all(len(commands(page)) == page.read_text(encoding="utf-8").count("\ntl ") for page in DOCS)
     assert all(len(transcripts(page)) == page.read_text(encoding="utf-8").count("\n$ tl ") for page in DOCS)

@@ -63,7 +63,7 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, choices: Iterable[str], hint: str = "", *, list_all: bool = False) -> None:
         known = list(dict.fromkeys(choices))
-        near = get_close_matches(name[:MAX_SHOWN], known, n=MAX_SUGGESTIONS, cutoff=0.5)
+        near = get_close_matches(name[:MAX_SHOWN], known, n=MAX_SUGGESTIONS, cutoff=0.55)
         message = f"No {kind} is named {format_value(name)}."
         if near:
             message += f" Did you mean {' or '.join(near)}?"

@@ -47,12 +47,18 @@ def test_finetune_in_a_long_process_counts_the_budget_from_the_command(
 def test_finetune_tells_choices_results_and_files(photos: Path, tmp_path: Path):
     done = run_tl("finetune", "--data", photos, "--out", tmp_path / "run", *TINY)
     assert done.exit_code == 0, done.output
-    for text in ("torchvision:resnet18, 32 px", "val is taken from train", "tune          1/1  loss", "accuracy "):
+    for text in (
+        "torchvision:resnet18, 32 px",
+        "val is taken from train",
+        "tune          1/1  loss",
+        "of 3 images\nrun  ",
+    ):
         assert text in done.stdout
     model = shlex.quote(str(tmp_path / "run"))
     assert done.stdout.endswith(
         f"""
 run         {tmp_path / "run"}
+report      {tmp_path / "run" / "report.html"}
 next        tl predict -m {model} IMAGE
             tl predict -m {model} --grid grid.png
             tl export {model} --to state-dict --out model.pt

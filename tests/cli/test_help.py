@@ -82,7 +82,7 @@ def test_help_of_predict_says_what_a_probability_means():
     assert "how sure the network is among the classes that it knows" in shown
     assert 'There is no "none of these"' in shown
     assert "It is calibrated on the run's val images" in shown
-    assert "marked as unlike the training images" in shown
+    assert "marked as unknown" in shown
 
 
 @pytest.mark.parametrize("command", ["finetune", "predict", "evaluate", "compare", "export", "rank", "plot"])

@@ -91,8 +91,8 @@ def predict(
     A probability says how sure the network is among the classes that it knows. It
     is calibrated on the run's val images: of images like them at 90 %, about nine
     in ten are right. There is no "none of these": a model of ants and bees calls a
-    flower one of the two, perhaps at 100 %. But an image is marked as unlike the
-    training images if it is farther from them than 95 % of val.
+    flower one of the two, perhaps at 100 %. But an image is marked as unknown if
+    it is farther from the training images than 95 % of val.
 
     Models of earlier versions, and those of several labels, are not calibrated and
     mark nothing.

@@ -19,7 +19,7 @@ Format = Literal["table", "json", "jsonl", "csv"]
 ALWAYS_SHOWN = ("image", "class", "probability", "labels")
 """Columns that the table always has; empty other columns are left out."""
 
-NOT_SURE, UNKNOWN = "not sure", "unlike the training images"
+NOT_SURE, UNKNOWN = "not sure", "unknown"
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class PredictionFormat:
             top, sure = plain.get("top_k", []), not plain.get("abstained")
             others = ", ".join(_with_percent(each) for each in top[sure:])
             likeliest = [plain.get("class_name", "") if sure else NOT_SURE, console.percent(plain.get("probability"))]
-            note = UNKNOWN if plain.get("unknown") else ""
-            rows.append([plain["path"], *likeliest, others, note, plain.get("error", "")])
-        _print_used(["image", "class", "probability", "next likeliest", "note", "error"], rows)
+            note = UNKNOWN if plain.get("unknown") else plain.get("error", "")
+            rows.append([plain["path"], *likeliest, others, note])
+        _print_used(["image", "class", "probability", "next likeliest", "note"], rows)
 
 
 def _cell(value: Any) -> Any:
@@ -94,7 +94,7 @@ def _print_labels(results: "Iterable[Result]") -> None:
         labels = ", ".join(_with_percent(each) for each in given) or ("none" if "labels" in plain else "")
         others = ", ".join(_with_percent(each) for each in top if each not in given)
         rows.append([plain["path"], labels, others, plain.get("error", "")])
-    _print_used(["image", "labels", "next likeliest", "error"], rows)
+    _print_used(["image", "labels", "next likeliest", "note"], rows)
 
 
 def _with_percent(label: dict[str, Any]) -> str:

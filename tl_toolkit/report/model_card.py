@@ -233,7 +233,7 @@ def _procedure(facts: CardFacts) -> list[str]:
     score = SCORE_OF[metadata.task]
     again = ", then solved once more on train and val together" if summary["refit_on_val"] else ""
     rows = [
-        ("policy", f"--tune {summary['tune']}"),
+        ("tune", summary["tune"]),
         ("kept", f"{summary['best_stage']}, epoch {summary['best_epoch']}, by val{again}"),
         ("loss", summary["loss"]),
         ("seed", summary["seed"]),

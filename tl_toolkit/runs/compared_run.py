@@ -97,7 +97,7 @@ class ComparedRun:
         if found is not None and found.logits.shape[1] != classes and (found.logits.shape[1], classes) != (1, 2):
             raise ToolkitError(
                 f"{self.folder / PREDICTIONS_FILE} has {found.logits.shape[1]} classes, but {SUMMARY_FILE} {classes}. "
-                f"Remove it, or compare the models on images: --data DATA."
+                "Remove it, and compare the models with `tl compare RUN RUN --data DATA`."
             )
         return found
 

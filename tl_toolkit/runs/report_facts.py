@@ -180,7 +180,7 @@ def commands_of(material: RunMaterial) -> list[tuple[str, str]]:
     run, data = shlex.quote(str(material.folder)), material.data
     threads = material.summary.get("threads")
     config = shlex.quote(str(material.folder / CONFIG_FILE))
-    bound = f" --threads {threads}" if threads else ""
+    train = f"tl finetune --config {config} --threads {threads}" if threads else f"tl finetune --config {config}"
     rows = []
     if data.startswith(PYTHON_PREFIX):
         script = (
@@ -190,9 +190,7 @@ def commands_of(material: RunMaterial) -> list[tuple[str, str]]:
         )
         rows.append(("Train it again, in Python with the same dataset", script))
     else:
-        rows.append(
-            ("Train it again: on a CPU like this one, to the same bits", f"tl finetune --config {config}{bound}")
-        )
+        rows.append(("Train it again: on a CPU like this one, to the same bits", train))
     return [
         *rows,
         ("Name the classes of images", f"tl predict --model {run} IMAGE"),

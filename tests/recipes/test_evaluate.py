@@ -148,7 +148,7 @@ def test_evaluate_of_a_dataset_that_augments_its_images_gives_the_same_with_work
 
 def test_evaluate_of_val_says_that_the_temperature_was_chosen_there(judged_run: Run, tiny_data: Path):
     events: list[Event] = []
-    chosen = DecisionEvent("calibration", "chosen on val", "its calibration error is a little low")
+    chosen = DecisionEvent("calibrate", "chosen on val", "its calibration error is a little low")
     result = tl.evaluate(judged_run.model, tiny_data, "val", callback=events.append)
     assert result.scores.values["calibration_error"] == pytest.approx(judged_run.summary["val_calibration_error"])
     assert chosen in events

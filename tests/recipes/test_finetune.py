@@ -133,7 +133,7 @@ def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny
     assert chosen["stages"].value == "probe 4 epochs (adamw, lr 0.01), then tune 1 epochs (adamw, lr 0.0005)"
     assert chosen["fallback"].why.startswith("resnet18-f37072fd.pth is not in the cache, and ")
     main = [event.what for event in events if isinstance(event, DecisionEvent) and not event.detail]
-    assert main == ["data", "arch", "weights", "tune", "augment", "device", "run", "calibration", "unknown"]
+    assert main == ["data", "arch", "weights", "tune", "augment", "device", "run", "calibrate", "unknown"]
 
 
 def test_finetune_tells_what_the_bundled_weights_are_in_one_line_after_the_choices(

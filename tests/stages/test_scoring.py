@@ -63,10 +63,10 @@ def test_finetune_says_what_the_temperature_is_worth(train: Any):
     kept = read_predictions(run.path)
     assert kept is not None
     before, after = (100 * calibration_error(kept["val"], each) for each in (1.0, temperature))
-    assert said(events, "calibration") == [
+    assert said(events, "calibrate") == [
         (
             f"temperature {temperature:.2f}",
-            f"on 24 images of val, whose calibration error it takes from {before:.1f} to {after:.1f} %",
+            f"on 24 images of val: calibration error from {before:.1f} to {after:.1f} %",
         )
     ]
     assert after < before
@@ -91,7 +91,7 @@ def test_finetune_with_few_images_in_val_calibrates_nothing(train: Any):
     run, events = train(val_split=0.1)
     assert run.model.metadata.temperature == 1
     assert run.model.metadata.novelty is None
-    assert said(events, "calibration") == [("none", "val has 6 images, and a temperature needs 10")]
+    assert said(events, "calibrate") == [("none", "val has 6 images, and a temperature needs 10")]
     assert said(events, "unknown") == [("not flagged", "val has 6 images, and a threshold needs 10")]
     prediction = run.model.predict(torch.zeros(3, 32, 32).numpy().astype("uint8").transpose(1, 2, 0))
     assert (prediction.novelty, prediction.unknown, prediction.abstained) == (None, None, None)
@@ -113,7 +113,7 @@ def test_finetune_of_soft_labels_calibrates_towards_their_shares(train: Any, tin
     rows = np.full((len(samples), 3), 0.1, np.float32)
     rows[np.arange(len(samples)), samples.targets] = 0.8
     run, events = train(data=(pixels, rows), task="soft")
-    [(value, why)] = said(events, "calibration")
+    [(value, why)] = said(events, "calibrate")
     assert value == f"temperature {run.model.metadata.temperature:.2f}"
     assert why == "the likeliest on 24 images of val"
     assert run.model.metadata.novelty is not None

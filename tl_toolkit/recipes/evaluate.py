@@ -101,7 +101,7 @@ def evaluate(
                 DecisionEvent("thresholds", "chosen on val", "its F1 is a little high, its mAP needs no thresholds")
             )
         if name == "val" and model.metadata.temperature != 1:
-            callback(DecisionEvent("calibration", "chosen on val", "its calibration error is a little low"))
+            callback(DecisionEvent("calibrate", "chosen on val", "its calibration error is a little low"))
         names = checked.readable.names()
         keeper = PredictionKeeper(names)
         scores = score(model, checked.readable, workers, keeper=keeper)

@@ -127,7 +127,7 @@ def data_of(material: RunMaterial) -> list[tuple[str, str]]:
         rows.append(("could not be read", _count(len(bad), "left out; see bad_images.csv")))
         rows.append(("copies left out", _count(len(dropped), "see bad_images.csv")))
         rows += [
-            (f"{split} also in what it learned from", seen)
+            (f"{split} images that it learned from", seen)
             for split in ("val", "test")
             if (seen := _seen(summary, split))
         ]

@@ -159,13 +159,13 @@ def choose_temperature(predictions: Predictions, callback: Callback) -> float:
     """
     if len(predictions) < MIN_IMAGES:
         reason = f"val has {plural(len(predictions), 'image')}, and a temperature needs {MIN_IMAGES}"
-        callback(DecisionEvent("calibration", "none", reason))
+        callback(DecisionEvent("calibrate", "none", reason))
         return 1.0
     temperature = fit_temperature(predictions.logits, predictions.targets, predictions.loss)
     images = f"{len(predictions):,} images of val"
     why = f"the likeliest on {images}"
     if predictions.task == "multi-class":
         before, after = (calibration_error(predictions, each) for each in (1.0, temperature))
-        why = f"on {images}, whose calibration error it takes from {100 * before:.1f} to {100 * after:.1f} %"
-    callback(DecisionEvent("calibration", f"temperature {temperature:.2f}", why))
+        why = f"on {images}: calibration error from {100 * before:.1f} to {100 * after:.1f} %"
+    callback(DecisionEvent("calibrate", f"temperature {temperature:.2f}", why))
     return temperature

@@ -358,9 +358,7 @@ def _train(
                 with stop.checked_after_steps():
                     recorder.consume(fit(built.stage, context.accelerator, progress), stage_context, callback)
                 if config.name == PROBE:
-                    with together():
-                        if is_first():
-                            save_suspicious(context, built, folder)
+                    save_suspicious(context, built, folder)
     except BaseException:
         with contextlib.suppress(ToolkitError):  # Keep what was learned, and raise the original error.
             recorder.write_best()

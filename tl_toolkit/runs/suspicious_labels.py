@@ -12,6 +12,7 @@ from tl_toolkit.io.files import display_path, write_csv
 from tl_toolkit.stages.build import BuiltStage
 from tl_toolkit.stages.context import RunContext
 from tl_toolkit.stages.label_check import CheckedLabels, check_probe_labels
+from tl_toolkit.system.processes import is_first, together
 
 SUSPICIOUS_FILE = "suspicious_labels.csv"
 SHOWN = 3
@@ -41,6 +42,8 @@ class SuspiciousLabel:
 def save_suspicious(context: RunContext, built: BuiltStage, folder: Path) -> None:
     """Check the labels of train and val, write those that look wrong, and tell how many there are.
 
+    Of several processes, the first one does it, while the others wait.
+
     Args:
         context: What the stages of the run share.
         built: The probe; its block is open.
@@ -49,6 +52,12 @@ def save_suspicious(context: RunContext, built: BuiltStage, folder: Path) -> Non
     Raises:
         ToolkitError: The list cannot be written.
     """
+    with together():
+        if is_first():
+            _check_and_save(context, built, folder)
+
+
+def _check_and_save(context: RunContext, built: BuiltStage, folder: Path) -> None:
     checked = check_probe_labels(context, built)
     if isinstance(checked, str):
         tell_unchecked(context, checked)

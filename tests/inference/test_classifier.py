@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import shutil
@@ -12,7 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import tl_toolkit as tl
-from tl_toolkit.errors import ImageError, ModelFileError, UsageError
+from tl_toolkit.errors import ImageError, ModelFileError, TrainingError, UsageError
+from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.pickles.load import load_pickled
 from tl_toolkit.recipes.finetune import Run
@@ -261,3 +263,16 @@ def test_logits_of_a_model_that_knows_unknown_images_are_the_networks_own(judged
     assert model.outputs(batch, with_features=False)[1] is None
     assert model.outputs(batch)[1].shape == (3, model.head.in_features)
     assert not model.head._forward_pre_hooks
+
+
+def test_predict_with_weights_that_are_not_finite_refuses(tiny_run: Run, tiny_data: Path):
+    module = copy.deepcopy(tiny_run.model.module)
+    module.fc.weight.data[0] = torch.nan
+    model = ImageClassifier(module, tiny_run.model.metadata, tiny_run.model.compute)
+    paths = sorted((tiny_data / "test" / "1").iterdir())[:2]
+    with pytest.raises(TrainingError) as refused:
+        model.predict(list(paths))
+    assert str(refused.value) == (
+        "The network gives no finite numbers (NaN or infinity) for 2 of 2 images, the first of them "
+        f"{paths[0]}. The weights are not usable: train again, perhaps with a lower learning rate."
+    )

@@ -143,7 +143,9 @@ def report_seen_images(metadata: ModelMetadata, samples: Samples, callback: Call
     seen = note.seen()
     count = sum(each in seen for each in prints)
     if not count:
-        callback(DecisionEvent(UNSEEN, f"all {plural(len(samples), 'image')}", "the model learned from none of them"))
+        one = "1 image", "the model did not learn from it"
+        several = f"all {len(samples):,} images", "the model learned from none of them"
+        callback(DecisionEvent(UNSEEN, *(one if len(samples) == 1 else several)))
         return 0
     share = f"{count:,} of these {plural(len(samples), 'image')} ({_percent(count / len(samples))})"
     what = "all of these images" if count == len(samples) else share

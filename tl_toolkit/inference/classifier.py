@@ -17,7 +17,7 @@ from tl_toolkit.inference.novelty import NoveltyDetector
 from tl_toolkit.inference.prediction import ClassProbability, Prediction
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.reader_threads import readers
-from tl_toolkit.metrics.logits import predicted_labels, probabilities, ranked_classes
+from tl_toolkit.metrics.logits import check_finite, predicted_labels, probabilities, ranked_classes
 from tl_toolkit.model_file import ModelMetadata, NoveltyNote
 from tl_toolkit.text import named
 from tl_toolkit.training.device import DeviceSetup
@@ -270,7 +270,11 @@ class ImageClassifier:
             names: Of the images.
             top_k: Number of classes to name.
             abstain_below: See `predict`.
+
+        Raises:
+            TrainingError: Some logits are not finite.
         """
+        check_finite(logits.isfinite().all(dim=1), names)
         best = ranked_classes(logits, top_k)
         shares = probabilities(logits / self.metadata.temperature, self.metadata.loss)
         labels = self._labels(logits, shares)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from tl_toolkit.config.choices import Loss, Task
-from tl_toolkit.errors import TrainingError
-from tl_toolkit.metrics.logits import are_right, probabilities, ranked_classes, true_classes
-from tl_toolkit.text import named, plural
+from tl_toolkit.metrics.logits import are_right, check_finite, probabilities, ranked_classes, true_classes
 
 
 @dataclass(frozen=True)
@@ -85,20 +83,8 @@ class PredictionKeeper:
         Raises:
             TrainingError: Some are NaN or infinite.
         """
-        if not self._logits:
-            return
-        bad = (~torch.cat([logits.isfinite().all(dim=1) for logits in self._logits])).nonzero()[:, 0].tolist()
-        if not bad:
-            return
-        images = sum(len(logits) for logits in self._logits)
-        first = self._names[bad[0]] if self._names else f"number {bad[0] + 1}"
-        many = f"{len(bad):,} of {plural(images, 'image')}, the first of them {first}"
-        kind = "all" if len(bad) == images else "some"
-        advice = {
-            "all": "The weights are not usable: train again, perhaps with a lower learning rate.",
-            "some": f"Large weights may overflow in bf16: try {named('precision', 'fp32')}, and look at this image.",
-        }
-        raise TrainingError(f"The network gives no finite numbers (NaN or infinity) for {many}. {advice[kind]}")
+        if self._logits:
+            check_finite(torch.cat([logits.isfinite().all(dim=1) for logits in self._logits]), self._names)
 
     def predictions(
         self, names: Sequence[str], contents: Sequence[bytes | None], loss: Loss, task: Task

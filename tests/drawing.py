@@ -19,7 +19,7 @@ ROOMS = {
     "planning": (YELLOW, "what a run does: network, stages, budget"),
     "runs": (YELLOW, "run folders: records, checkpoints, resuming"),
     "stages": (YELLOW, "a stage put together: images or features, network, optimizer"),
-    "export": (ORANGE, "files for other programs"),
+    "exports": (ORANGE, "files for other programs"),
     "report": (ORANGE, "curves, grids, TensorBoard"),
     "inference": (ORANGE, "a saved model that predicts"),
     "features": (ORANGE, "outputs of frozen layers"),

@@ -21,6 +21,8 @@ from tests.helpers.hub import serve_hub
 from tests.helpers.parquet import write_folder
 from tests.helpers.servers import serve_files
 from tl_toolkit.cli.main import app
+from tl_toolkit.exports.base import ExportOptions, ExportRequest
+from tl_toolkit.exports.writing import no_val
 from tl_toolkit.recipes.finetune import Run
 
 ROOT = Path(__file__).parents[1]
@@ -163,7 +165,8 @@ def test_parts_of_the_page_on_extending_work(in_folder: Path, tiny_run: Run, tin
     ]
     train.open(0, channels=3)
     model = tl.load(tiny_run.path)
-    parts["Classes"]().write(model.module, model.metadata, in_folder / "classes.txt", "own")
+    request = ExportRequest(model, ExportOptions(), no_val)
+    assert parts["Classes"]().write(request, in_folder / "classes.txt") == {"classes": 3}
     assert (in_folder / "classes.txt").read_text().split() == ["0", "1", "7"]
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tl_toolkit.planning.ranking import RankedNetwork as RankedNetwork
     from tl_toolkit.recipes.compare import compare as compare
     from tl_toolkit.recipes.evaluate import evaluate as evaluate
+    from tl_toolkit.recipes.export import export as export
     from tl_toolkit.recipes.finetune import Run as Run
     from tl_toolkit.recipes.finetune import finetune as finetune
     from tl_toolkit.recipes.finetune import resume as resume
@@ -42,6 +43,7 @@ _MODULES = {
     "build_model": "models.build",
     "compare": "recipes.compare",
     "evaluate": "recipes.evaluate",
+    "export": "recipes.export",
     "finetune": "recipes.finetune",
     "load": "inference.loading",
     "open_source": "data.sources.base",

@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import tl_toolkit as tl
+from tests.helpers.exports import export_network
 from tl_toolkit.events import DecisionEvent, Event
-from tl_toolkit.export.weights import export
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs.metrics_log import read_metrics
 from tl_toolkit.runs.summary import read_summary
@@ -77,7 +77,7 @@ def test_evaluate_of_an_earlier_model_knows_what_it_learned_from(pixels: tuple[n
 @pytest.mark.parametrize("form", ["state-dict", "full-model", "safetensors"])
 def test_export_of_an_earlier_model_has_its_weights(form: Any, tmp_path: Path) -> None:
     model, path = tl.load(WRITTEN / "finished"), tmp_path / "exported"
-    export(model.module, model.metadata, form, path)
+    export_network(model.module, model.metadata, form, path)
     before = load_file(WRITTEN / "finished" / "model.safetensors")
     if form == "safetensors":
         after = load_file(path)

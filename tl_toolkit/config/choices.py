@@ -24,12 +24,12 @@ EXPORT_FORMATS: Registry[Any] = Registry(
     "export format",
     "tl_toolkit.exports",
     {
-        "state-dict": "tl_toolkit.export.state_dict:StateDict",
-        "full-model": "tl_toolkit.export.full_model:FullModel",
-        "safetensors": "tl_toolkit.export.safetensors:Safetensors",
+        "state-dict": "tl_toolkit.exports.state_dict:StateDict",
+        "full-model": "tl_toolkit.exports.full_model:FullModel",
+        "safetensors": "tl_toolkit.exports.safetensors:Safetensors",
     },
 )
-"""Classes of `tl_toolkit.export.base.ExportFormat` by name."""
+"""Classes of `tl_toolkit.exports.base.ExportFormat` by name."""
 
 
 def save_formats() -> Iterator[str]:

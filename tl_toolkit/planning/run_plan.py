@@ -16,7 +16,7 @@ from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.data.sources.names import PYTHON_PREFIX
 from tl_toolkit.errors import UsageError
 from tl_toolkit.events import PROBE, Callback, WarningEvent, download_progress
-from tl_toolkit.export.base import export_format
+from tl_toolkit.exports.base import export_format
 from tl_toolkit.metrics.base import METRICS
 from tl_toolkit.model_file import ModelMetadata, SplitFingerprints
 from tl_toolkit.models.backbones import resolve_arch

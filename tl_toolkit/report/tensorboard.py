@@ -1,7 +1,6 @@
 """TensorBoard: a run's scalars, sample images, graph and hyperparameters."""
 
 import contextlib
-import importlib.util
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from tl_toolkit.errors import UsageError
 from tl_toolkit.events import EvalRecord, Record
 from tl_toolkit.report.image_grid import LabelledImage, image_grid
+from tl_toolkit.system.extras import check_extra
 from tl_toolkit.text import named
 
 if TYPE_CHECKING:
@@ -25,9 +24,7 @@ def check_tensorboard() -> None:
     Raises:
         UsageError: It is not; the message says how to install it.
     """
-    if importlib.util.find_spec("tensorboard") is None:
-        needed = f"{named('tensorboard')} needs the package tensorboard"
-        raise UsageError(f"{needed}: pip install 'tl_toolkit[tensorboard]'.")
+    check_extra("tensorboard", "tensorboard", named("tensorboard"))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from tl_toolkit.config.finetune import read_config_file
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.export.base import export_format
+from tl_toolkit.exports.base import NOTE_ENDING, export_format
 from tl_toolkit.io.files import UNFINISHED
 from tl_toolkit.io.own_files import (
     CHECKPOINT_FILE,
@@ -122,7 +122,8 @@ def _saved_formats(folder: Path) -> Iterator[str]:
         settings: Mapping[Any, Any] = read_config_file(folder / CONFIG_FILE)
         for name in settings.get("save") or ():
             with contextlib.suppress(ToolkitError):
-                yield export_format(str(name)).file
+                file = export_format(str(name)).file
+                yield from (file, file + NOTE_ENDING)
 
 
 def _board_files(folder: Path) -> Iterator[tuple[Path, bool]]:

@@ -12,8 +12,9 @@ from tl_toolkit.config.choices import Task
 from tl_toolkit.data.seen_images import note_refit, seen_in_split
 from tl_toolkit.data.targets import count_classes
 from tl_toolkit.events import EvalRecord, FileWritten, WarningEvent
-from tl_toolkit.export.base import export_format
-from tl_toolkit.export.weights import export
+from tl_toolkit.exports.base import export_format
+from tl_toolkit.exports.images import check_images_of
+from tl_toolkit.exports.writing import export_model
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE
 from tl_toolkit.metrics.base import SCORE_OF, Scores
@@ -43,6 +44,9 @@ METRICS: Mapping[Task, tuple[str, ...]] = {
     task: (f"val_{score}", "val_loss", f"test_{score}", "val_images", "test_images") for task, score in SCORE_OF.items()
 }
 """What the model file says of the results."""
+
+SAVE_CHECKED = 8
+"""Images of val that each file of --save is compared on."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,8 @@ def _write_files(
     report(folder / LAST_FILE, "the weights of the last epoch")
     for form in dict.fromkeys(config.save):
         path = folder / export_format(form).file
-        export(model.module, model.metadata, form, path, replace=True)
+        check = check_images_of(splits.val, f"val of {context.source.name}", SAVE_CHECKED)
+        export_model(model, form, path, check, open_val=lambda: splits.val, origin=str(folder), replace=True)
         report(path, f"the best weights as a {form}")
     if save_predictions(folder, predictions, model.class_names):
         report(folder / PREDICTIONS_FILE, "logits and targets of val and test")

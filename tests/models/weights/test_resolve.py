@@ -13,8 +13,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from tests.helpers.exports import export_network
 from tl_toolkit.errors import UnsafeFileError, WeightsError
-from tl_toolkit.export.weights import export
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.models.backbones import Arch, resolve_arch
@@ -194,7 +194,7 @@ def test_full_model_of_plain_code_is_taken_as_weights(tmp_path: Path):
 def test_full_model_of_tl_brings_its_input_and_its_network(tmp_path: Path):
     module = torchvision.models.resnet18(num_classes=3)
     metadata = ModelMetadata("torchvision:resnet18", "swap", 1000, tuple("abc"), InputSpec(height=64, width=64))
-    export(module, metadata, "full-model", tmp_path / "full.pt")
+    export_network(module, metadata, "full-model", tmp_path / "full.pt")
     loaded = load(str(tmp_path / "full.pt"))
     assert (loaded.base_classes, loaded.input_spec, loaded.warnings) == (3, metadata.input_spec, [])
     with pytest.raises(

@@ -13,10 +13,10 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from tl_toolkit.data.sources.base import SourceOptions
-from tl_toolkit.data.sources.extras import import_extra
 from tl_toolkit.data.sources.hub_name import HubName
 from tl_toolkit.errors import DataError, ToolkitError, UnknownNameError
 from tl_toolkit.io.download import ANSWER_SECONDS, call_with_timeout
+from tl_toolkit.system.extras import import_extra
 from tl_toolkit.text import join_names, named
 
 PROGRESS_SECONDS = 0.5
@@ -54,7 +54,7 @@ def hub_library() -> Any:
     Raises:
         DataError: It is not installed.
     """
-    return import_extra("datasets", "hf", "A dataset of Hugging Face")
+    return import_extra("datasets", "hf", "A dataset of Hugging Face", DataError)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from tl_toolkit.data.parquet_images import Fetched, ParquetPart, RowGroups
 from tl_toolkit.data.sources.arrow_columns import Columns, choose_columns, read_cells, read_features
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.columns import Columns as PathColumns
-from tl_toolkit.data.sources.extras import import_extra
 from tl_toolkit.data.sources.parquet_files import find_files, split_files
 from tl_toolkit.data.sources.rows import Rows, source_of_rows
 from tl_toolkit.data.sources.stored_rows import source_of_store
@@ -22,6 +21,7 @@ from tl_toolkit.io.reader_threads import call_with_stall_guard, reading
 from tl_toolkit.io.remote_files import RemoteFiles, fetchers
 from tl_toolkit.io.row_cache import fingerprint_file
 from tl_toolkit.io.tables import Table
+from tl_toolkit.system.extras import import_extra
 from tl_toolkit.text import join_names
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def open_parquet(spec: object, options: SourceOptions) -> Source | None:
     if not found or not isinstance(spec, str):
         return None
     path = expand_path(spec)
-    import_extra("pyarrow.parquet", "parquet", spec)
+    import_extra("pyarrow.parquet", "parquet", spec, DataError)
     splits = split_files(found, spec)
     if len(found) == 1 and is_file(path):
         splits = None  # The name of a single file is the user's own.

@@ -14,15 +14,17 @@ from tl_toolkit.errors import ConfigError, ToolkitError
 
 SOURCE = """
 import json
-from tl_toolkit.export.base import ExportFormat
+from tl_toolkit.exports.base import ExportFormat
 
 class Part(ExportFormat):
     description = "shapes of the tensors"
     file = "shapes.json"
 
-    def write(self, module, metadata, path, layout):
-        shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
-        path.write_text(json.dumps({"classes": metadata.class_names, "shapes": shapes}))
+    def write(self, request, path):
+        model = request.model
+        shapes = {name: list(value.shape) for name, value in model.module.state_dict().items()}
+        path.write_text(json.dumps({"classes": model.class_names, "shapes": shapes}))
+        return {}
 """
 SETTINGS = {"arch": "lenet5", "weights": "none", "tune": "full", "epochs": 1, "threads": 1, "workers": 0}
 
@@ -43,7 +45,7 @@ def test_format_of_another_package_is_exported_and_saved(
     assert saved["shapes"]["classifier.weight"] == [2, 84]
     assert (run.path / "state_dict.pt").is_file()
     done = CliRunner().invoke(app, ["export", str(run.path), "--to", "shapes", "--out", str(tmp_path / "out.json")])
-    assert (done.exit_code, done.stdout.splitlines()[1].split(maxsplit=1)) == (0, ["classes", "0, 1, in this order"])
+    assert (done.exit_code, done.stdout.splitlines()[2].split(maxsplit=1)) == (0, ["classes", "0, 1, in this order"])
     assert json.loads((tmp_path / "out.json").read_text()) == saved
 
 

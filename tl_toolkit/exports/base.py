@@ -146,7 +146,8 @@ class ExportFormat(ABC):
     def tolerance(self, options: ExportOptions) -> float | None:
         """Return the largest difference that an output may have; None if any may, and the note says how large it is.
 
-        By default there must be none: the same bits.
+        Where the model's largest output is above 1, it is a share of that one. By default there must be no difference:
+        the same bits.
         """
         del options
         return 0.0

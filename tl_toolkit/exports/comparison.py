@@ -98,6 +98,11 @@ class Comparison:
     agreement: float
 
     @property
+    def relative_difference(self) -> float:
+        """The largest difference, as a share of the largest output where that is above 1: rounding grows with it."""
+        return self.max_difference / max(1.0, self.largest)
+
+    @property
     def identical(self) -> bool:
         """Whether all outputs have the same bits."""
         return self.max_difference == 0

@@ -136,12 +136,12 @@ def _refuse_other_outputs(name: str, tolerance: float | None, found: Comparison 
     Raises:
         ToolkitError: They do.
     """
-    if found is None or tolerance is None or found.max_difference <= tolerance:
+    if found is None or tolerance is None or found.relative_difference <= tolerance:
         return
     raise ToolkitError(
         f"The {name} gives other outputs than the model on {found.images} images ({found.source}): they differ by up "
-        f"to {found.max_difference:.2g}, expected at most {tolerance:.2g}, and the class is the same for "
-        f"{found.agreement:.1%} of them. The file is removed."
+        f"to {found.max_difference:.2g}, expected at most {tolerance * max(1.0, found.largest):.2g}, and the class is "
+        f"the same for {100 * found.agreement:.1f} % of them. The file is removed."
     )
 
 

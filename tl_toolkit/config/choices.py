@@ -27,6 +27,7 @@ EXPORT_FORMATS: Registry[Any] = Registry(
         "state-dict": "tl_toolkit.exports.state_dict:StateDict",
         "full-model": "tl_toolkit.exports.full_model:FullModel",
         "safetensors": "tl_toolkit.exports.safetensors:Safetensors",
+        "onnx": "tl_toolkit.exports.onnx:Onnx",
     },
 )
 """Classes of `tl_toolkit.exports.base.ExportFormat` by name."""

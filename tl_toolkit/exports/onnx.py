@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tl_toolkit.exports.base import ExportFormat, ExportOptions, ExportRequest
+from tl_toolkit.errors import ToolkitError
+from tl_toolkit.exports.base import Dtype, ExportFormat, ExportOptions, ExportRequest
 
 if TYPE_CHECKING:
     import torch
+    from onnxruntime import InferenceSession
 
     from tl_toolkit.exports.comparison import CheckBatch
 
@@ -21,24 +23,47 @@ PREPROCESSING = "tl_toolkit.preprocessing"
 CLASS_NAMES = "class_names"
 """Key whose value is the class names as JSON, for other programs."""
 
-TOLERANCE = 1e-4
-"""Largest difference of an fp32 output, of outputs up to 1; of larger ones, this share of the largest."""
+TOLERANCES: Mapping[Dtype, float] = {"fp32": 1e-4, "fp16": 1e-2}
+"""Largest difference of an output; fp16 has 11 bits, and over many layers up to a hundredth of the largest is lost."""
+
+INSIDE_TOLERANCE = 1e-2
+"""Largest difference of a probability with the preprocessing inside, where a few pixels differ by 1 of 255."""
 
 
 class Onnx(ExportFormat):
-    """An ONNX file with a dynamic batch, its class names and its preprocessing."""
+    """An ONNX file with a dynamic batch, its class names and its preprocessing.
+
+    The input is `images` (N, C, H, W), float32, normalized as the InputSpec says, and the first output `logits`
+    (N, classes). With the preprocessing inside, the input is `images` (N, H, W, 3), uint8 RGB of any size, and the
+    first output `probabilities` (N, classes). If the model file has statistics of the training images, the last output
+    is `features` (N, D).
+    """
 
     description = "ONNX, for ONNX Runtime"
     file = "model.onnx"
+    dtypes = ("fp32", "fp16")
+    preprocessing = True
     names_classes = True
     needs: ClassVar[Mapping[str, str]] = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
 
     def write(self, request: ExportRequest, path: Path) -> Mapping[str, Any]:
-        """Write the graph of the network and its metadata."""
-        from tl_toolkit.exports.onnx_graph import OPSET, write_graph
+        """Write the graph of the network, with the preprocessing if asked, and its metadata."""
+        import torch
 
-        write_graph(request.model, path, self.metadata(request))
-        return {"opset": OPSET}
+        from tl_toolkit.exports.onnx_graph import OPSET, network_graph, save_graph
+        from tl_toolkit.exports.onnx_preprocessing import IMAGES, NORMALIZED, add_preprocessing
+
+        model, inside = request.model, request.options.with_preprocessing
+        dtype = torch.float16 if request.options.dtype == "fp16" else torch.float32
+        graph = network_graph(model, dtype, NORMALIZED if inside else IMAGES)
+        if inside:
+            add_preprocessing(graph, model.metadata)
+        save_graph(graph, path, self.metadata(request))
+        return {
+            "opset": OPSET,
+            "inputs": {value.name: _describe(value) for value in graph.graph.input},
+            "outputs": {value.name: _describe(value) for value in graph.graph.output},
+        }
 
     def metadata(self, request: ExportRequest) -> dict[str, str]:
         """Return the metadata of the file, text by key."""
@@ -50,18 +75,69 @@ class Onnx(ExportFormat):
             CLASS_NAMES: json.dumps(request.model.class_names, ensure_ascii=False),
         }
 
-    def open_outputs(self, request: ExportRequest, path: Path) -> "Callable[[CheckBatch], torch.Tensor]":  # noqa: ARG002
-        """Run the file by ONNX Runtime."""
-        import onnxruntime
+    def open_outputs(self, request: ExportRequest, path: Path) -> "Callable[[CheckBatch], torch.Tensor]":
+        """Run the file by ONNX Runtime on the CPU.
+
+        Raises:
+            ToolkitError: ONNX Runtime cannot run it.
+        """
+        import numpy as np
         import torch
 
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        session = open_session(path)
 
         def outputs(batch: "CheckBatch") -> torch.Tensor:
-            return torch.from_numpy(session.run(["logits"], {"images": batch.inputs.numpy()})[0])
+            if request.options.with_preprocessing:
+                pictures = (np.asarray(image.convert("RGB")) for image in batch.decoded)  # Of any size, one by one.
+                return torch.cat([_run(session, "probabilities", picture[None]) for picture in pictures])
+            return _run(session, "logits", batch.inputs.numpy())
 
         return outputs
 
-    def tolerance(self, options: ExportOptions) -> float:  # noqa: ARG002
-        """Return the largest difference of a logit."""
-        return TOLERANCE
+    def expected_outputs(self, request: ExportRequest, batch: "CheckBatch") -> "torch.Tensor":
+        """Return logits (N, classes), or with the preprocessing inside the probabilities."""
+        if not request.options.with_preprocessing:
+            return super().expected_outputs(request, batch)
+        from tl_toolkit.metrics.logits import probabilities
+
+        model = request.model
+        # Of the pixels that the file is given: `tl predict` decodes a large JPEG file at a fraction of its size.
+        return probabilities(model.logits(batch.decoded) / model.metadata.temperature, model.metadata.loss)
+
+    def tolerance(self, options: ExportOptions) -> float:
+        """Return the largest difference of a logit or probability.
+
+        Only where the model gives two classes the same within twice this, the likeliest one can be another.
+        """
+        tolerance = TOLERANCES[options.dtype]
+        return max(tolerance, INSIDE_TOLERANCE) if options.with_preprocessing else tolerance
+
+
+def open_session(path: Path) -> "InferenceSession":
+    """Open a file in ONNX Runtime, on the CPU.
+
+    Raises:
+        ToolkitError: It cannot be run.
+    """
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # Its errors have no common type but this.
+        raise ToolkitError(f"ONNX Runtime {onnxruntime.__version__} cannot run the file: {error}") from error
+
+
+def _run(session: "InferenceSession", output: str, images: Any) -> "torch.Tensor":
+    """Return an output of a file for images."""
+    import torch
+
+    return torch.from_numpy(session.run([output], {"images": images})[0])
+
+
+def _describe(value: Any) -> str:
+    """Return type and shape of an input or output in words, such as "float32 (batch, 3, 224, 224)"."""
+    from onnx import helper
+
+    tensor = value.type.tensor_type
+    kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return f"{kind} ({', '.join(str(size.dim_param or size.dim_value) for size in tensor.shape.dim)})"

@@ -15,8 +15,8 @@ from tl_toolkit.text import named
 from tl_toolkit.training.evaluation import recorded_inputs
 
 OPSET = 18
-"""Version of the operators: the exporter writes it without a conversion, ONNX Runtime reads it since 1.14, and its Resize
-is the first with antialiasing."""
+"""Version of the operators: the exporter writes it without a conversion, ONNX Runtime reads it since 1.14, and it is
+the first with antialiasing in Resize."""
 
 EXAMPLES = 2
 """Images that the network is traced with; with a single one, some networks would be traced for one alone."""

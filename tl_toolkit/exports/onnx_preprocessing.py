@@ -63,8 +63,8 @@ class _Nodes:
 def add_preprocessing(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
     """Put resizing, cropping and normalization before a network, and probabilities after it.
 
-    The input becomes `images` (N, H, W, 3), uint8 RGB of any size; the outputs are `probabilities` (N, classes) and
-    those of the network.
+    The input becomes `images` (N, H, W, 3), uint8 RGB of any size; where the network takes one channel, (N, H, W, 1) are
+    taken too. The outputs are `probabilities` (N, classes) and those of the network.
 
     Args:
         model: A network with the input `normalized` (N, C, H, W) and the output `logits`; it is changed.
@@ -79,7 +79,8 @@ def add_preprocessing(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
     graph.node.extend(nodes)
     graph.initializer.extend([*before.constants, *after.constants])
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
-    images = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, [batch, "height", "width", 3])
+    channels = "channels" if spec.channels == 1 else spec.channels
+    images = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, [batch, "height", "width", channels])
     shares = helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, [batch, len(metadata.class_names)])
     outputs = [shares, *graph.output]
     del graph.input[:], graph.output[:]
@@ -99,6 +100,7 @@ def _channels_first(nodes: _Nodes, spec: InputSpec) -> str:
     """Return the images (N, C, H, W), uint8, in the channels of the InputSpec."""
     images = IMAGES
     if spec.channels == 1:
+        # Of one channel it makes three that are alike, whose sum is what it was.
         weighted = nodes.add("Mul", nodes.cast(IMAGES, TensorProto.INT32), np.array(LUMA, np.int32))
         summed = nodes.add("ReduceSum", weighted, _int64(3), keepdims=1)
         rounded = nodes.add("Div", nodes.add("Add", summed, np.int32(2**15)), np.int32(2**16))
@@ -128,7 +130,7 @@ def _resize(nodes: _Nodes, spec: InputSpec, images: str) -> tuple[str, str]:
         return _nearest(nodes, images, size), size
     count = nodes.add("Slice", nodes.add("Shape", images), _int64(0), _int64(2))
     sizes = nodes.add("Concat", count, size, axis=0)
-    attributes = {"coordinate_transformation_mode": "half_pixel", "antialias": 1, "exclude_outside": 1}
+    attributes: dict[str, Any] = {"coordinate_transformation_mode": "half_pixel", "antialias": 1, "exclude_outside": 1}
     return nodes.add("Resize", images, "", "", sizes, **attributes, **RESIZE[spec.interpolation]), size
 
 

@@ -1,4 +1,7 @@
-"""model.safetensors: weights, class names, InputSpec and provenance in one file, which runs no code when loaded."""
+"""model.safetensors: weights, class names, InputSpec and provenance in one file, which runs no code when loaded.
+
+It imports torch only where tensors are read or written: the metadata of an ONNX file serve where there is none.
+"""
 
 import base64
 import binascii
@@ -8,19 +11,19 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-import torch
-from safetensors import SafetensorError, safe_open
 
 from tl_toolkit.config.choices import Loss, Task
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.json_validation import convert
 from tl_toolkit.io.packed_tensors import PackedTensor
-from tl_toolkit.io.safetensors_file import load_checked, save_checked
 from tl_toolkit.text import MAX_SHOWN, format_value
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = "tl_toolkit.model"
 FORMAT_VERSION = "1"
@@ -270,8 +273,10 @@ class ModelMetadata:
             raise ModelFileError(f"its temperature {format_value(self.temperature)} is not a positive number")
 
 
-def save_model(path: Path, state: Mapping[str, torch.Tensor], metadata: ModelMetadata) -> None:
+def save_model(path: Path, state: "Mapping[str, torch.Tensor]", metadata: ModelMetadata) -> None:
     """Write or replace a model file atomically, from a network's state_dict and its metadata."""
+    from tl_toolkit.io.safetensors_file import save_checked
+
     save_checked(path, state, metadata.to_metadata())
 
 
@@ -281,19 +286,23 @@ def read_metadata(path: Path) -> ModelMetadata:
     Raises:
         ModelFileError: The file is missing, damaged or not a model of the toolkit.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             return ModelMetadata.from_metadata(file.metadata() or {})
     except (SafetensorError, OSError, ModelFileError) as error:
         raise ModelFileError(f"{path} is not a model that tl can load: {error}.") from error
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> "dict[str, torch.Tensor]":
     """Read the tensors, and verify the whole file, its header included.
 
     Raises:
         ModelFileError: The file is missing or damaged.
     """
+    from tl_toolkit.io.safetensors_file import load_checked
+
     try:
         return load_checked(path)[1]
     except ModelFileError as error:

@@ -200,7 +200,7 @@ def bootstrap(
 
 def stored_features(cache: Path, paths: Sequence[Path]) -> np.ndarray:
     """The rows (N, features) that a run has stored in its empty cache, by the fingerprints of the files."""
-    from tl_toolkit.io.row_cache import IDENTITY_BYTES, fingerprint_file
+    from tl_toolkit.io.fingerprints import IDENTITY_BYTES, fingerprint_file
 
     rows: dict[bytes, np.ndarray] = {}
     for shard in cache.rglob("*.safetensors"):

@@ -412,8 +412,8 @@ def _held(make: Callable[[], object]) -> tuple[float, object]:
 
 def _files() -> dict[str, float]:
     import tl_toolkit as tl
+    from tl_toolkit.io.fingerprints import IDENTITY_BYTES
     from tl_toolkit.io.own_files import CHECKPOINT_FILE
-    from tl_toolkit.io.row_cache import IDENTITY_BYTES
     from tl_toolkit.model_file import FINGERPRINT_BYTES
 
     with tempfile.TemporaryDirectory() as place:

@@ -20,8 +20,8 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.stored_images import StoredImages
 from tl_toolkit.errors import ImageError
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.io.fingerprints import fingerprint_file
 from tl_toolkit.io.remote_files import RemoteFiles
-from tl_toolkit.io.row_cache import fingerprint_file
 
 SPEC = InputSpec(height=8, width=8)
 

@@ -11,7 +11,6 @@ from tl_toolkit.io.row_cache import (
     cache_folder,
     default_limit,
     evict,
-    fingerprint_file,
     list_entries,
     remove,
 )
@@ -91,16 +90,6 @@ def test_write_without_a_folder_that_can_be_written_says_so(tmp_path: Path):
     (tmp_path / "features").write_text("a file is in the way")
     with pytest.raises(ToolkitError, match="Cannot write"):
         store(tmp_path).write(IDENTITIES, torch.rand(6, 2))
-
-
-def test_identity_of_a_file_changes_with_its_content_and_time(tmp_path: Path):
-    path = tmp_path / "ä.jpg"
-    path.write_bytes(b"abc")
-    before = fingerprint_file(path)
-    assert before == fingerprint_file(str(path))
-    os.utime(path, (1, 1))
-    assert fingerprint_file(path) != before
-    assert fingerprint_file(tmp_path / "missing.jpg") is None
 
 
 def test_list_and_remove_entries(tmp_path: Path):

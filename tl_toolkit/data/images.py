@@ -4,24 +4,29 @@ import importlib.metadata
 import io
 import os
 import stat
+import sys
 import warnings
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from tl_toolkit.errors import ImageError
+from tl_toolkit.io.fingerprints import IDENTITY_BYTES, fingerprint_content, fingerprint_file
 from tl_toolkit.io.reader_threads import begin_file, end_file, reading
-from tl_toolkit.io.row_cache import IDENTITY_BYTES, fingerprint_content, fingerprint_file
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import TypeIs
 
 for category in (UserWarning, RuntimeWarning):
     # Pillow warns of odd metadata and of many pixels. What can be decoded is an image, the rest is an ImageError.
     warnings.filterwarnings("ignore", category=category, module="PIL")
 
-ImageLike = str | Path | bytes | Image.Image | np.ndarray | torch.Tensor
+ImageLike = Union[str, Path, bytes, Image.Image, np.ndarray, "torch.Tensor"]
 """A path, the bytes of an image file, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or (C, H, W)."""
 
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -172,7 +177,7 @@ def fingerprint_image(source: object) -> bytes | None:
             source.getexif().get(ExifTags.Base.Orientation),
         )
         return fingerprint_content(source.tobytes() + repr(shown_by).encode(), f"{source.mode} {source.size}")
-    if isinstance(source, torch.Tensor):
+    if is_tensor(source):
         source = source.detach().cpu().numpy()
     if isinstance(source, np.ndarray):
         return fingerprint_content(source.tobytes(), f"{source.dtype.str} {source.shape}")
@@ -309,7 +314,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(scaled)
 
 
-def image_from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
+def image_from_memory(source: "Image.Image | np.ndarray | torch.Tensor") -> Image.Image:
     """Return a PIL image of pixels, with eight bits a channel unless it is one already.
 
     Raises:
@@ -319,7 +324,7 @@ def image_from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.
         return source
     if problem := problem_with_shape(source) or problem_with_values(source):
         raise ValueError(problem)
-    if isinstance(source, torch.Tensor):
+    if is_tensor(source):
         pixels = source.detach().cpu()
         array = (pixels.permute(1, 2, 0) if pixels.ndim == 3 else pixels).numpy()
     else:
@@ -337,26 +342,26 @@ def image_from_memory(source: Image.Image | np.ndarray | torch.Tensor) -> Image.
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def problem_with_shape(image: np.ndarray | torch.Tensor) -> str:
+def problem_with_shape(image: "np.ndarray | torch.Tensor") -> str:
     """Return what is wrong with the shape of an image in memory, and the remedy; empty if nothing is."""
-    shape, is_tensor = tuple(image.shape), isinstance(image, torch.Tensor)
+    shape, of_torch = tuple(image.shape), is_tensor(image)
     if len(shape) == 4:
         return f"shape {shape} is that of several images: give them as a list"
     if len(shape) not in (2, 3):
         return f"an image of shape {shape} is none: height and width, and channels, are expected"
-    at, other = (0, -1) if is_tensor else (-1, 0)
+    at, other = (0, -1) if of_torch else (-1, 0)
     if len(shape) == 2 or shape[at] in CHANNELS:
         return ""
     if shape[other] in CHANNELS:
-        mend = "tensor.movedim(-1, -3)" if is_tensor else "np.moveaxis(array, -3, -1)"
-        is_where, should = ("last", "first") if is_tensor else ("first", "last")
-        return f"its channels come {is_where}, those of {'a tensor' if is_tensor else 'an array'} {should}: {mend}"
+        mend = "tensor.movedim(-1, -3)" if of_torch else "np.moveaxis(array, -3, -1)"
+        is_where, should = ("last", "first") if of_torch else ("first", "last")
+        return f"its channels come {is_where}, those of {'a tensor' if of_torch else 'an array'} {should}: {mend}"
     return f"an image of shape {shape} has no 1, 3 or 4 channels"
 
 
-def problem_with_values(pixels: np.ndarray | torch.Tensor) -> str:
+def problem_with_values(pixels: "np.ndarray | torch.Tensor") -> str:
     """Return what is wrong with the type or the finite values of images, and the remedy; empty if nothing is."""
-    if isinstance(pixels, torch.Tensor):
+    if is_tensor(pixels):
         whole = pixels.detach().cpu()
         array = (whole.float() if whole.is_floating_point() else whole).numpy()
     else:
@@ -364,7 +369,7 @@ def problem_with_values(pixels: np.ndarray | torch.Tensor) -> str:
     if array.dtype in RANGED_TYPES:
         return ""
     if array.dtype.kind != "f":
-        mend = "tensor.to(torch.uint8)" if isinstance(pixels, torch.Tensor) else "array.astype(np.uint8)"
+        mend = "tensor.to(torch.uint8)" if is_tensor(pixels) else "array.astype(np.uint8)"
         return f"pixels of type {array.dtype} have no defined range; from 0 to 255 they are uint8: {mend}"
     finite = np.isfinite(array)
     if not finite.any():
@@ -379,3 +384,9 @@ def problem_with_values(pixels: np.ndarray | torch.Tensor) -> str:
 def is_path(source: object) -> bool:
     """Return whether an image is a file rather than pixels in memory."""
     return isinstance(source, str | Path)
+
+
+def is_tensor(source: object) -> "TypeIs[torch.Tensor]":
+    """Return whether an image is a tensor, without importing torch: where there is a tensor, that is done."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.Tensor)

@@ -14,9 +14,9 @@ import numpy as np
 
 from tl_toolkit.data.stored_images import ImageStore
 from tl_toolkit.errors import DownloadError
+from tl_toolkit.io.fingerprints import fingerprint_file
 from tl_toolkit.io.reader_threads import reading
 from tl_toolkit.io.remote_files import RemoteFiles
-from tl_toolkit.io.row_cache import fingerprint_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ import numpy as np
 
 from tl_toolkit.data.image_sets import ImageSet
 from tl_toolkit.data.images import ImageLike, fingerprint_image
-from tl_toolkit.io.row_cache import IDENTITY_BYTES
+from tl_toolkit.io.fingerprints import IDENTITY_BYTES
 
 
 class ImageStore(ABC):

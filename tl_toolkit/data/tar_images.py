@@ -15,9 +15,9 @@ import numpy as np
 from tl_toolkit.data.image_sets import ImageSet
 from tl_toolkit.data.images import ImageLike, fingerprint_image
 from tl_toolkit.errors import RemoteFileError
+from tl_toolkit.io.fingerprints import IDENTITY_BYTES
 from tl_toolkit.io.reader_threads import reading
 from tl_toolkit.io.remote_files import RemoteFiles
-from tl_toolkit.io.row_cache import IDENTITY_BYTES
 
 MAX_OPEN = 8
 """Tar files that each thread of a process keeps open."""

@@ -13,23 +13,15 @@ from torch import nn
 
 from tl_toolkit.config.choices import Augment
 from tl_toolkit.data.images import extent
+from tl_toolkit.data.preprocessing import PILLOW_FILTERS, Preprocessing, to_array
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.sampling.rng import keyed_uniform, seed_from
-from tl_toolkit.system.libraries import torchvision
 
 Draws = NDArray[np.float64]
 """Random numbers in [0, 1) for one image."""
 
-PILLOW_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
 CROP_PROPORTIONS = 4 / 3
 """Width by height of the widest crop; the narrowest is the inverse."""
-
-STRIP = 64
-"""An image that would be resized to this many times the area of its crop is a strip."""
 
 VIEW_KEY = 1
 LIGHT_CROP_SCALE = (0.35, 1.0)
@@ -46,56 +38,15 @@ class EvalTransform:
     NUM_RANDOM = 0
 
     def __init__(self, spec: InputSpec) -> None:
-        self.spec = spec
+        self._preprocessing = Preprocessing(spec)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Transform one image."""
-        spec = self.spec
-        shown = extent(image)
-        size = self._size_before_crop(*shown)
-        box = (0.0, 0.0, *shown)
-        if math.prod(size) > STRIP * math.prod(spec.resize_to):
-            # Resize only the crop: the whole of a strip a pixel wide would take gigabytes.
-            size, box = _centre(size, (spec.width, spec.height), shown)
-        resized = image.resize(size, PILLOW_FILTERS[spec.interpolation], box=box)
-        cropped: Image.Image = torchvision.transforms.functional.center_crop(resized, [spec.height, spec.width])
-        return _to_tensor(cropped)
+        return torch.from_numpy(self._preprocessing.pixels(image))
 
     def visible_share(self, image: Image.Image) -> float:
         """Return the share of an image's area that the crop leaves."""
-        width, height = self._size_before_crop(*extent(image))
-        return min(self.spec.width, width) * min(self.spec.height, height) / (width * height)
-
-    def _size_before_crop(self, width: float, height: float) -> tuple[int, int]:
-        wanted_height, wanted_width = self.spec.resize_to
-        if self.spec.crop == "squash":
-            return wanted_width, wanted_height
-        scales = (wanted_height / height, wanted_width / width)
-        scale = max(scales) if self.spec.crop == "center" else min(scales)
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _centre(
-    size: tuple[int, int], most: tuple[int, int], shown: tuple[float, float]
-) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
-    """Return the centre of an image that is to be resized.
-
-    Args:
-        size: Width and height of the whole image after resizing.
-        most: Largest width and height of the centre.
-        shown: Width and height of the whole image before resizing.
-
-    Returns:
-        Width and height of the centre after resizing; its left, top, right and bottom before resizing.
-    """
-    inner = (min(size[0], most[0]), min(size[1], most[1]))
-    first = [round((whole - part) / 2) for whole, part in zip(size, inner, strict=True)]
-    left, top = (start * now / then for start, now, then in zip(first, shown, size, strict=True))
-    # Rounding must not lead out of the image.
-    right, bottom = (
-        min(now, (start + part) * now / then) for start, part, now, then in zip(first, inner, shown, size, strict=True)
-    )
-    return inner, (left, top, right, bottom)
+        return self._preprocessing.visible_share(image)
 
 
 class RandomCrop:
@@ -245,8 +196,7 @@ class Normalize(nn.Module):
 
 def _to_tensor(image: Image.Image) -> torch.Tensor:
     """Return a copy of an RGB or grayscale image as uint8 (C, H, W)."""
-    array = np.array(image)
-    return torch.from_numpy(array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1)))
+    return torch.from_numpy(to_array(image))
 
 
 _torch_random = threading.RLock()

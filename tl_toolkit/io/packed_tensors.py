@@ -4,9 +4,13 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,19 @@ class PackedTensor:
     values: str
 
     @classmethod
-    def of(cls, tensor: torch.Tensor) -> Self:
+    def of(cls, tensor: "torch.Tensor") -> Self:
         """Pack a tensor, whose values lose all but 11 bits."""
-        values = tensor.detach().cpu().to(torch.float16).contiguous().numpy().astype("<f2").tobytes()
+        values = tensor.detach().cpu().half().contiguous().numpy().astype("<f2").tobytes()
         return cls(tuple(tensor.shape), base64.b64encode(values).decode("ascii"))
 
-    def unpack(self) -> torch.Tensor:
-        """Return the tensor, float32.
+    def unpack(self) -> "torch.Tensor":
+        """Return the tensor, float32; see `unpack_array`."""
+        import torch  # Programs that run ONNX files have none.
+
+        return torch.from_numpy(self.unpack_array())
+
+    def unpack_array(self) -> NDArray[np.float32]:
+        """Return the tensor as an array.
 
         Raises:
             ValueError: The text is damaged, of another shape, or holds what is no number.
@@ -39,9 +49,7 @@ class PackedTensor:
             raise ValueError(f"a tensor is not base64: {error}") from error
         if any(size < 0 for size in self.shape) or len(content) != 2 * math.prod(self.shape):
             raise ValueError(f"a tensor of shape {self.shape} has {len(content)} bytes")
-        import numpy as np
-
-        tensor = torch.from_numpy(np.frombuffer(content, "<f2").astype(np.float32)).reshape(self.shape)
-        if not bool(tensor.isfinite().all()):
+        array = np.frombuffer(content, "<f2").astype(np.float32).reshape(self.shape)
+        if not np.isfinite(array).all():
             raise ValueError("a tensor holds values that are not finite")
-        return tensor
+        return array

@@ -23,9 +23,10 @@ import filelock
 
 from tl_toolkit.errors import DownloadError, RemoteFileError
 from tl_toolkit.io.files import UNFINISHED, format_size, parse_size, sync_to_disk
+from tl_toolkit.io.fingerprints import IDENTITY_BYTES
 from tl_toolkit.io.reader_threads import ReaderPool
 from tl_toolkit.io.remote_access import RemoteAccess, Told, digest_of_text
-from tl_toolkit.io.row_cache import IDENTITY_BYTES, CacheEntry, cache_folder, default_limit
+from tl_toolkit.io.row_cache import CacheEntry, cache_folder, default_limit
 from tl_toolkit.text import named
 
 FOLDER = "remote"

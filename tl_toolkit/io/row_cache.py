@@ -26,8 +26,8 @@ from safetensors import SafetensorError, safe_open
 
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.io.files import write_text
+from tl_toolkit.io.fingerprints import IDENTITY_BYTES
 from tl_toolkit.io.own_files import ENTRY_FILE
-from tl_toolkit.io.reader_threads import begin_file, end_file
 from tl_toolkit.io.safetensors_file import write_tensors
 
 FORMAT = "2"
@@ -38,7 +38,6 @@ MAX_BYTES = 10 * 2**30
 FREE_SHARE = 0.5
 """By default the cache takes 10 GiB, or half of the free disk space if that is less."""
 
-IDENTITY_BYTES = 16
 HEADER_LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header, a JSON object (huggingface.co/docs/safetensors)."""
 
@@ -57,24 +56,6 @@ def default_limit(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return min(MAX_BYTES, int(shutil.disk_usage(folder).free * FREE_SHARE))
-
-
-def fingerprint_file(path: str | Path) -> bytes | None:
-    """Return a digest of a file's path, size and modification time; None if it does not exist."""
-    begin_file(path)
-    try:
-        status = os.stat(path)  # noqa: PTH116  # quicker, and there may be very many
-    except OSError:
-        return None
-    finally:
-        end_file()
-    text = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"  # noqa: PTH100
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=IDENTITY_BYTES).digest()
-
-
-def fingerprint_content(content: bytes, what: str) -> bytes:
-    """Return a digest of pixels in memory, and of a text with their type and shape."""
-    return blake2b(content, digest_size=IDENTITY_BYTES, key=what.encode()[:64]).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.targets import Target, target_of
+from tl_toolkit.io.fingerprints import IDENTITY_BYTES
 from tl_toolkit.io.reader_threads import readers, reading
-from tl_toolkit.io.row_cache import IDENTITY_BYTES
 
 TAIL_BYTES = 4096
 """Files of one size are compared by their ends first: many JPEG files begin with the same tables."""

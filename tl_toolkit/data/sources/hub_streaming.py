@@ -12,8 +12,8 @@ from tl_toolkit.data.sources.hub_name import HubName
 from tl_toolkit.data.sources.parquet import ListedFile, source_of_files
 from tl_toolkit.data.sources.parquet_files import ENDING, choose_splits
 from tl_toolkit.errors import DataError, UnknownNameError
+from tl_toolkit.io.fingerprints import IDENTITY_BYTES
 from tl_toolkit.io.remote_files import RemoteFiles
-from tl_toolkit.io.row_cache import IDENTITY_BYTES
 from tl_toolkit.text import join_names, named
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from tl_toolkit.data.sources.stored_rows import source_of_store
 from tl_toolkit.data.sources.table import rows_of_table
 from tl_toolkit.errors import DataError
 from tl_toolkit.io.files import expand_path, is_file
+from tl_toolkit.io.fingerprints import fingerprint_file
 from tl_toolkit.io.reader_threads import call_with_stall_guard, reading
 from tl_toolkit.io.remote_files import RemoteFiles, fetchers
-from tl_toolkit.io.row_cache import fingerprint_file
 from tl_toolkit.io.tables import Table
 from tl_toolkit.system.extras import import_extra
 from tl_toolkit.text import join_names

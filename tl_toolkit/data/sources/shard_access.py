@@ -9,8 +9,8 @@ from tl_toolkit.data.sources.shard_files import is_url
 from tl_toolkit.data.tar_images import TarFile
 from tl_toolkit.errors import DataError, RemoteFileError
 from tl_toolkit.io.files import is_file
+from tl_toolkit.io.fingerprints import fingerprint_file
 from tl_toolkit.io.remote_files import RemoteFiles
-from tl_toolkit.io.row_cache import fingerprint_file
 from tl_toolkit.text import plural
 
 ABSENT = re.compile(r"\b(403|404|410)\b|no such file")

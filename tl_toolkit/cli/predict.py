@@ -4,6 +4,7 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
@@ -26,11 +27,13 @@ from tl_toolkit.cli.prediction_format import Format, PredictionFormat
 from tl_toolkit.errors import MAX_SUGGESTIONS, UsageError
 from tl_toolkit.io.files import atomic_file, display_path
 from tl_toolkit.io.reader_threads import call_with_stall_guard
+from tl_toolkit.system.cores import limited_to
 from tl_toolkit.text import join_names, plural
 
 if TYPE_CHECKING:
     from tl_toolkit.inference.classifier import ImageClassifier
     from tl_toolkit.inference.prediction import FailedPrediction, Prediction
+    from tl_toolkit.inference.predictor import Predictor
     from tl_toolkit.report.image_grid import LabelledImage
 
     Result = Prediction | FailedPrediction
@@ -103,18 +106,20 @@ def predict(
 
     place = model or str(newest_run())
     check_early(model=place)
-    with loading():
-        from tl_toolkit.cli.progress import ProgressDisplay
-        from tl_toolkit.inference.loading import load
-        from tl_toolkit.recipes.predict import find_images, predict_stream
-        from tl_toolkit.training.threads import torch_threads
+    from tl_toolkit.cli.progress import ProgressDisplay
+    from tl_toolkit.inference.loading import load_predictor, needs_torch
+    from tl_toolkit.recipes.predict import find_images, predict_stream
 
-    ctx.with_resource(torch_threads(threads))
+    if needs_torch(place):
+        ctx.with_resource(_import_torch(threads))
+    else:
+        _check_drawing(place, images, grid, explain)
+        ctx.with_resource(limited_to(threads))
     paths = find_images(_paths(images or []), ProgressDisplay(console.status_console(to_stderr=True)))
     first = next(paths, None)
     if images and first is None:
         raise UsageError(_nothing_in(images))
-    loaded = load(place, device=device, precision=precision, trust=trust)
+    loaded = load_predictor(place, device=device, precision=precision, trust=trust, threads=threads)
     if threshold is not None:
         loaded = loaded.with_threshold(threshold)
     if no_calibration:
@@ -126,11 +131,11 @@ def predict(
         console.print_blank(status)
     if first is None:
         assert grid is not None  # Else there would be IMAGES.
-        _draw_own_images(loaded, place, grid)
+        _draw_own_images(_network(loaded), place, grid)
         return
     counter = ResultCounter(_max_images() if grid or explain else 0)
     results = counter.count(predict_stream(loaded, chain([first], paths), top_k, abstain_below))
-    judged = ("abstained",) * (abstain_below is not None) + ("novelty", "unknown") * (loaded.novelty is not None)
+    judged = ("abstained",) * (abstain_below is not None) + ("novelty", "unknown") * loaded.marks_unknown
     _write(results, chosen, out, PredictionFormat(several=loaded.task == "multi-label", judged=judged))
     if grid is not None and counter.first:
         from tl_toolkit.report.sample_images import predicted_images
@@ -138,11 +143,45 @@ def predict(
         which = "all" if counter.done == len(counter.first) else "the first"
         _draw(predicted_images(loaded, counter.first), grid, which)
     if explain is not None and counter.first:
-        _draw_explained(loaded, counter, explain)
+        _draw_explained(_network(loaded), counter, explain)
     _print_counts(counter, abstain_below)
     if counter.failed:
         console.print_warning(f"{counter.failed} could not be read.")
         raise typer.Exit(UNREADABLE)
+
+
+def _import_torch(threads: int | None) -> AbstractContextManager[object]:
+    """Import what a network of torch's needs, and return a context that limits its threads."""
+    with loading():
+        from tl_toolkit.inference import network_files as network_files
+        from tl_toolkit.training.threads import torch_threads
+    return torch_threads(threads)
+
+
+def _check_drawing(place: str, images: list[str] | None, grid: Path | None, explain: Path | None) -> None:
+    """Refuse pictures that an ONNX file has too little for.
+
+    Raises:
+        UsageError: One is asked for.
+    """
+    if explain is not None:
+        raise UsageError(
+            f"--explain needs the network's layers and gradients, which the ONNX file {place} does not give. Give the "
+            "run that it was exported from."
+        )
+    if not images and grid is not None:
+        raise UsageError(
+            f"The ONNX file {place} does not say which images it has not seen: say which IMAGES --grid is to draw, or "
+            "give the run that it was exported from."
+        )
+
+
+def _network(loaded: "Predictor") -> "ImageClassifier":
+    """Return a model of torch's, as `_check_drawing` left no other one."""
+    from tl_toolkit.inference.classifier import ImageClassifier
+
+    assert isinstance(loaded, ImageClassifier)
+    return loaded
 
 
 class ResultCounter:

@@ -3,32 +3,31 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import torch
 from torch import nn
 
-from tl_toolkit.config.choices import Task
 from tl_toolkit.data.images import ImageLike, is_path, open_image
 from tl_toolkit.data.transforms import EvalTransform, Normalize
-from tl_toolkit.errors import UnknownNameError, UsageError
+from tl_toolkit.errors import UnknownNameError
 from tl_toolkit.inference.heat_maps import HeatMap, heat_maps
 from tl_toolkit.inference.novelty import NoveltyDetector
-from tl_toolkit.inference.prediction import ClassProbability, Prediction
-from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.inference.prediction import Prediction
+from tl_toolkit.inference.predictor import BATCH as BATCH
+from tl_toolkit.inference.predictor import Answers, Predictor
 from tl_toolkit.io.reader_threads import readers
 from tl_toolkit.metrics.logits import check_finite, predicted_labels, probabilities, ranked_classes
 from tl_toolkit.model_file import ModelMetadata, NoveltyNote
-from tl_toolkit.text import named
 from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.evaluation import recorded_inputs
 
-DEFAULT_TOP_K = 5
-BATCH = 32
-"""Images to decode and run at a time."""
+BATCHES_AHEAD = 2
+"""Batches that are decoded beside a GPU. On a CPU decoding and the network take turns with all cores: beside each other
+they took a tenth more time (see tests/benchmarks/NOTES.md)."""
 
 
-class ImageClassifier:
+class ImageClassifier(Predictor):
     """A fine-tuned network with its class names and its preprocessing.
 
     Attributes:
@@ -45,19 +44,10 @@ class ImageClassifier:
         self.metadata = metadata
         self.compute = compute
         self.head_modules = head_modules
+        self.batches_ahead = 0 if compute.device.type == "cpu" else BATCHES_AHEAD
         self._detector: tuple[NoveltyNote, NoveltyDetector] | None = None
         self._to_pixels = EvalTransform(metadata.input_spec)
         self.normalize = Normalize(metadata.input_spec).to(compute.device)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Class names in the order of the logits."""
-        return self.metadata.class_names
-
-    @property
-    def task(self) -> Task:
-        """Whether an image has one class, several labels or shares of classes."""
-        return self.metadata.task
 
     @property
     def thresholds(self) -> torch.Tensor | None:
@@ -65,32 +55,10 @@ class ImageClassifier:
         chosen = self.metadata.thresholds
         return torch.tensor(chosen, dtype=torch.float32, device=self.compute.device) if chosen else None
 
-    def with_threshold(self, threshold: float) -> "ImageClassifier":
-        """Return the same model with one threshold for all labels, in place of those chosen on val.
-
-        Args:
-            threshold: Probability from which an image is given a label, between 0 and 1.
-
-        Raises:
-            UsageError: The model gives an image one class, or the threshold is not a probability.
-        """
-        if self.task != "multi-label":
-            raise UsageError(
-                f"{named('threshold')} is for models that give an image several labels; this one, of {self.task} data, "
-                "names the likeliest classes."
-            )
-        if not 0 <= threshold <= 1:
-            raise UsageError(f"{named('threshold')} is a probability from 0 to 1, not {threshold:g}.")
-        return self._with(thresholds=(threshold,) * len(self.class_names))
-
-    def without_calibration(self) -> "ImageClassifier":
-        """Return the same model with the probabilities that the network gives, without a temperature."""
-        return self._with(temperature=1.0)
-
-    def _with(self, **changes: Any) -> "ImageClassifier":
+    def with_metadata(self, **changes: Any) -> Self:
         """Return the same model with other metadata."""
         metadata = dataclasses.replace(self.metadata, **changes)
-        return ImageClassifier(self.module, metadata, self.compute, self.head_modules)
+        return type(self)(self.module, metadata, self.compute, self.head_modules)
 
     @property
     def head(self) -> nn.Module | None:
@@ -112,9 +80,9 @@ class ImageClassifier:
         return self._detector[1]
 
     @property
-    def input_spec(self) -> InputSpec:
-        """The pixels that the network expects."""
-        return self.metadata.input_spec
+    def marks_unknown(self) -> bool:
+        """Whether predictions say if an image is unlike the training images."""
+        return self.novelty is not None
 
     def to_pixels(self, image: ImageLike) -> torch.Tensor:
         """Return the pixels of an image or of a file, uint8 (C, H, W).
@@ -188,34 +156,18 @@ class ImageClassifier:
         normalized: torch.Tensor = self.normalize(torch.stack(pixels).to(self.compute.device))
         return normalized
 
-    @overload
-    def predict(
-        self, images: ImageLike, top_k: int = DEFAULT_TOP_K, abstain_below: float | None = None
-    ) -> Prediction: ...
-    @overload
-    def predict(
-        self, images: list[ImageLike], top_k: int = DEFAULT_TOP_K, abstain_below: float | None = None
-    ) -> list[Prediction]: ...
-    def predict(
-        self, images: ImageLike | list[ImageLike], top_k: int = DEFAULT_TOP_K, abstain_below: float | None = None
-    ) -> Prediction | list[Prediction]:
-        """Name the likeliest classes, and of several labels an image those that are there.
+    def predict_pixels(
+        self, pixels: Sequence[torch.Tensor], names: Sequence[str], top_k: int, abstain_below: float | None
+    ) -> list[Prediction]:
+        """Return the predictions of images that `to_pixels` has read."""
+        images = self.normalize(torch.stack(list(pixels)).to(self.compute.device))
+        return self.to_predictions(*self.outputs(images), names, top_k, abstain_below)
 
-        Args:
-            images: An image, a path, or a list of them.
-            top_k: Number of classes to name.
-            abstain_below: Probability that the likeliest class must have for an answer, between 0 and 1; else the
-                prediction says that it `abstained`.
-
-        Raises:
-            ImageError: An image cannot be read.
-            UsageError: `abstain_below` is not a probability, or the model gives an image several labels.
-        """
-        self.check_abstaining(abstain_below)
-        batch = images if isinstance(images, list) else [images]
-        names = [str(image) if is_path(image) else f"image {index}" for index, image in enumerate(batch)]
-        predictions = self.to_predictions(*self.outputs(batch), names, top_k, abstain_below) if batch else []
-        return predictions if isinstance(images, list) else predictions[0]
+    def predict_images(
+        self, images: Sequence[ImageLike], names: Sequence[str], top_k: int, abstain_below: float | None
+    ) -> list[Prediction]:
+        """Return the predictions of images; threads read files."""
+        return self.to_predictions(*self.outputs(images), names, top_k, abstain_below)
 
     @overload
     def explain(self, images: ImageLike, class_name: str | None = None) -> HeatMap: ...
@@ -240,20 +192,6 @@ class ImageClassifier:
         found = heat_maps(self, batch, chosen)
         return found if isinstance(images, list) else found[0]
 
-    def check_abstaining(self, below: float | None) -> None:
-        """Refuse a probability below which there is to be no answer, if it is none or the model has no use for it.
-
-        Raises:
-            UsageError: It is not from 0 to 1, or the model gives an image several labels.
-        """
-        if below is not None and self.task == "multi-label":
-            raise UsageError(
-                f"{named('abstain_below')} is for models that name one class of an image; this one gives it the labels "
-                f"whose probability is high enough: see {named('threshold')}."
-            )
-        if below is not None and not 0 <= below <= 1:
-            raise UsageError(f"{named('abstain_below')} is a probability from 0 to 1, not {below:g}.")
-
     def to_predictions(
         self,
         logits: torch.Tensor,
@@ -277,33 +215,20 @@ class ImageClassifier:
         check_finite(logits.isfinite().all(dim=1), names)
         best = ranked_classes(logits, top_k)
         shares = probabilities(logits / self.metadata.temperature, self.metadata.loss)
-        labels = self._labels(logits, shares)
+        labels = self._labels(logits, shares) if self.task == "multi-label" else None
         detector = self.novelty if features is not None else None
-        novelty = detector.novelty(features, logits).tolist() if detector and features is not None else []
-        predictions = []
-        for image, (name, indices, row) in enumerate(
-            zip(names, best.tolist(), shares.gather(1, best).tolist(), strict=True)
-        ):
-            top = (ClassProbability(self.class_names[index], share) for index, share in zip(indices, row, strict=True))
-            found = Prediction(name, tuple(top), labels[image])
-            if abstain_below is not None:
-                found = dataclasses.replace(found, abstained=not row[0] >= abstain_below)
-            if detector:
-                unknown = novelty[image] > detector.threshold
-                found = dataclasses.replace(found, novelty=novelty[image], unknown=unknown)
-            predictions.append(found)
-        return predictions
+        novelty = detector.novelty(features, logits).tolist() if detector and features is not None else None
+        threshold = detector.threshold if detector else 0.0
+        answers = Answers(best.tolist(), shares.gather(1, best).tolist(), labels, novelty, threshold)
+        return self.name_answers(answers, names, abstain_below)
 
-    def _labels(self, logits: torch.Tensor, shares: torch.Tensor) -> Sequence[tuple[ClassProbability, ...] | None]:
-        """Return the labels that each image is given, best first; None for each if the model has one class an image."""
-        if self.task != "multi-label":
-            return [None] * len(logits)
+    def _labels(self, logits: torch.Tensor, shares: torch.Tensor) -> list[tuple[list[int], list[float]]]:
+        """Return the labels that each image is given, best first, and their probabilities."""
         thresholds = self.thresholds
         given = predicted_labels(logits, None if thresholds is None else thresholds.to(logits.device))
         found = []
         for row, mask in zip(shares, given, strict=True):
             indices = mask.nonzero()[:, 0]
             ranked = indices[row[indices].argsort(descending=True, stable=True)]
-            names = (self.class_names[index] for index in ranked.tolist())
-            found.append(tuple(map(ClassProbability, names, row[ranked].tolist())))
+            found.append((ranked.tolist(), row[ranked].tolist()))
         return found

@@ -3,23 +3,19 @@
 import shlex
 from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
-from tl_toolkit.config.choices import Head, Precision
+from tl_toolkit.config.choices import Precision
 from tl_toolkit.errors import MAX_SUGGESTIONS, ModelFileError, ToolkitError, UsageError
-from tl_toolkit.inference.classifier import ImageClassifier
+from tl_toolkit.inference.predictor import Predictor
 from tl_toolkit.io.files import is_file, is_folder
 from tl_toolkit.io.own_files import CONFIG_FILE, GIVE_A_MODEL, MODEL_FILE, find_model
-from tl_toolkit.model_file import ModelMetadata, read_metadata, read_weights
-from tl_toolkit.models.backbones import blank_image, resolve_arch
-from tl_toolkit.models.build import rebuild_network
-from tl_toolkit.models.pickles.load import METADATA_ATTRIBUTE, load_pickled, metadata_of
+from tl_toolkit.model_file import read_metadata
 from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
-from tl_toolkit.text import format_value, join_names, named
-from tl_toolkit.training.device import select_device
+from tl_toolkit.text import join_names
+
+if TYPE_CHECKING:
+    from tl_toolkit.inference.classifier import ImageClassifier
 
 MAX_SEARCHED = 100
 """Files of a folder without a run that are searched for a model."""
@@ -27,11 +23,12 @@ MAX_SEARCHED = 100
 
 def load(
     path: str | Path, *, device: str = "auto", precision: Precision = "auto", trust: bool = False
-) -> ImageClassifier:
+) -> "ImageClassifier":
     """Load a model without running code in its file.
 
     Args:
-        path: A run folder, a model.safetensors or a full model that tl saved, in any place and under any name.
+        path: A run folder, a model.safetensors, a full model or a program (.pt2) that tl saved, in any place and under
+            any name; or a state_dict that tl exported, with the note beside it.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" is bf16 where the device computes it natively.
         trust: Load a full model even if code in the file would run.
@@ -45,11 +42,50 @@ def load(
     kind = kind_of(file)
     if kind is None:
         raise _no_model(file)
-    if kind == "safetensors":
-        module, metadata, head_modules = _read(file)
-    else:
-        module, metadata, head_modules = _read_full_model(file, trust)
-    return ImageClassifier(module, metadata, select_device(device, precision, module), head_modules)
+    if kind == "onnx":
+        raise UsageError(
+            f"{file} is an ONNX file, which only predicts: tl predict --model {shlex.quote(str(file))}, or "
+            f"tl.OnnxClassifier({str(file)!r}) in Python. Give the run that it was exported from."
+        )
+    from tl_toolkit.inference.network_files import load_network
+
+    return load_network(file, kind, device, precision, trust)
+
+
+def load_predictor(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    trust: bool = False,
+    threads: int | None = None,
+) -> Predictor:
+    """Load any model that predicts: what `load` takes, or an ONNX file, for which torch is not imported.
+
+    Args:
+        path: A run folder or a file.
+        device: See `load`.
+        precision: See `load`.
+        trust: See `load`.
+        threads: Threads that an ONNX file is computed with; those of torch belong to the process.
+
+    Raises:
+        ToolkitError: As `load` does.
+    """
+    if not needs_torch(path):
+        from tl_toolkit.inference.onnx_classifier import OnnxClassifier
+
+        return OnnxClassifier(find_model_file(path), device=device, precision=precision, threads=threads)
+    return load(path, device=device, precision=precision, trust=trust)
+
+
+def needs_torch(path: str | Path) -> bool:
+    """Return whether a model is a network of torch's.
+
+    Raises:
+        UsageError: There is no model.
+    """
+    return kind_of(find_model_file(path)) != "onnx"
 
 
 def find_model_file(path: str | Path) -> Path:
@@ -96,50 +132,3 @@ def _no_model(file: Path) -> ToolkitError:
     of_run = beside != file and is_file(beside)
     instead = f"The model of that run is in its folder: {file.parent}" if of_run else GIVE_A_MODEL
     return UsageError(f"{file} is {what}, not a model. {instead}")
-
-
-def _read(file: Path) -> tuple[nn.Module, ModelMetadata, tuple[str, ...]]:
-    """Build a network by the metadata of a safetensors file, with its weights; return the names of its head too."""
-    weights = read_weights(file)  # First: this finds any damage, which reading the metadata would report wrongly.
-    metadata = read_metadata(file)
-    if metadata.head not in get_args(Head):
-        raise ModelFileError(f"{file} has a head {format_value(metadata.head)}; expected {', '.join(get_args(Head))}.")
-    module, head_modules = rebuild_network(
-        resolve_arch(metadata.architecture, metadata.arch_options),
-        metadata.outputs,
-        metadata.head,  # type: ignore[arg-type]  # checked above
-        metadata.base_classes,
-        metadata.input_spec,
-    )
-    try:
-        module.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ModelFileError(f"{file} does not fit {metadata.architecture}, which its header names: {error}") from error
-    return module, metadata, head_modules
-
-
-def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata, tuple[str, ...]]:
-    """Load a pickled network and the metadata that it carries; return the name of its head too, if they have it."""
-    module = load_pickled(file, trust)
-    header = metadata_of(module)
-    if not isinstance(module, nn.Module) or not header:
-        what = "a network" if isinstance(module, nn.Module) else "weights" if isinstance(module, dict) else "something"
-        raise UsageError(
-            f"{file} holds {what} without class names and InputSpec, so nothing can be predicted with it. Give a run "
-            f"folder, its {MODEL_FILE}, or a full model that tl saved; or train with it: {named('weights', str(file))}."
-        )
-    delattr(module, METADATA_ATTRIBUTE)
-    try:
-        metadata = ModelMetadata.from_metadata(header)
-    except ModelFileError as error:
-        raise ModelFileError(f"{file} is not a model that tl can load: {error}.") from error
-    try:
-        with torch.inference_mode():
-            shape = tuple(module.eval()(blank_image(metadata.input_spec)).shape)
-    except Exception as error:  # The file may hold any layers in any order.
-        raise ModelFileError(f"{file} does not take the images that it describes: {error}") from error
-    if shape != (1, metadata.outputs):
-        raise ModelFileError(f"{file} gives {shape} for one image; expected (1, {metadata.outputs}), as it says.")
-    layer = metadata.novelty.layer if metadata.novelty else ""
-    head_modules = (layer,) if layer in dict(module.named_modules()) else ()
-    return module, metadata, head_modules

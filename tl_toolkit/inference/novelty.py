@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from tl_toolkit.errors import ModelFileError
+from tl_toolkit.inference.array_novelty import Statistics
 from tl_toolkit.io.packed_tensors import PackedTensor
 from tl_toolkit.model_file import NoveltyNote
 
@@ -178,20 +179,13 @@ class NoveltyDetector:
         Raises:
             ModelFileError: It is damaged.
         """
-        try:
-            means, centre, directions = note.means.unpack(), note.centre.unpack(), note.directions.unpack()
-            if note.basis:
-                means = means @ note.basis.unpack()
-            variances = torch.tensor(note.variances)
-            if centre.ndim != 1:
-                raise ValueError("its centre is no vector")
-            if directions.shape != (len(variances), len(centre)) or means.shape[1:] != centre.shape:
-                raise ValueError("its tensors do not fit each other")
-            if not (len(means) and note.rest > 0 and bool((variances > 0).all())):
-                raise ValueError("its variances are not positive")
-        except (ValueError, RuntimeError) as error:
-            raise ModelFileError(f"The model file's statistics of the training images are damaged: {error}.") from error
-        return cls(ClassDistances(means + centre, directions, variances, note.rest), note.weights, note.threshold)
+        known = Statistics.of(note)
+        means = torch.from_numpy(known.means)
+        if known.basis is not None:
+            means = means @ torch.from_numpy(known.basis)
+        means = means + torch.from_numpy(known.centre)
+        directions, variances = torch.from_numpy(known.directions), torch.from_numpy(known.variances)
+        return cls(ClassDistances(means, directions, variances, note.rest), note.weights, note.threshold)
 
 
 def highest(logits: torch.Tensor) -> torch.Tensor:

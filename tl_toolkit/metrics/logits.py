@@ -6,10 +6,8 @@ import torch
 
 from tl_toolkit.config.choices import Loss, Task
 from tl_toolkit.errors import TrainingError
+from tl_toolkit.metrics.array_logits import EVEN as EVEN
 from tl_toolkit.text import named, plural
-
-EVEN = 0.5
-"""Threshold of a label before one was chosen for it."""
 
 
 def predicted_classes(logits: torch.Tensor) -> torch.Tensor:

@@ -6,20 +6,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from tl_toolkit.data.sources.listing import images_below
 from tl_toolkit.errors import ImageError
 from tl_toolkit.events import Callback, WarningEvent, log_event
-from tl_toolkit.inference.classifier import BATCH, ImageClassifier
 from tl_toolkit.inference.prediction import FailedPrediction, Prediction
+from tl_toolkit.inference.predictor import BATCH, Predictor
 from tl_toolkit.io.files import is_folder
 from tl_toolkit.io.reader_threads import ReadTask, call_with_stall_guard, readers
-
-BATCHES_AHEAD = 2
-"""Batches that are decoded beside a GPU. On a CPU decoding and the network take turns with all cores: beside each other
-they took a tenth more time (see tests/benchmarks/NOTES.md)."""
 
 
 def find_images(inputs: Iterable[str], callback: Callback = log_event) -> Iterator[str]:
@@ -55,7 +50,7 @@ def _images_in(folder: Path, callback: Callback) -> list[str]:
 
 
 def predict_stream(
-    model: ImageClassifier, paths: Iterable[str], top_k: int, abstain_below: float | None = None
+    model: Predictor, paths: Iterable[str], top_k: int, abstain_below: float | None = None
 ) -> Iterator[Prediction | FailedPrediction]:
     """Predict in the order of the paths, decoding the next batches while a GPU works on this one.
 
@@ -63,35 +58,35 @@ def predict_stream(
         model: A model from `load`.
         paths: Image files; only a few batches of them are held at once.
         top_k: Number of classes to name.
-        abstain_below: See `ImageClassifier.predict`.
+        abstain_below: See `Predictor.predict`.
 
     Yields:
         A Prediction for each image, or a FailedPrediction if it cannot be read.
     """
-    batches_ahead = 0 if model.compute.device.type == "cpu" else BATCHES_AHEAD
-    ahead: deque[tuple[list[str], ReadTask[str, torch.Tensor]]] = deque()
+    ahead: deque[tuple[list[str], ReadTask[str, Any]]] = deque()
     iterator = iter(paths)
     while batch := list(islice(iterator, BATCH)):
         ahead.append((batch, readers().start(model.to_pixels, batch)))
-        if len(ahead) > batches_ahead:
+        if len(ahead) > model.batches_ahead:
             yield from _predict_batch(model, *ahead.popleft(), top_k, abstain_below)
     while ahead:
         yield from _predict_batch(model, *ahead.popleft(), top_k, abstain_below)
 
 
 def _predict_batch(
-    model: ImageClassifier,
+    model: Predictor,
     paths: list[str],
-    reading: ReadTask[str, torch.Tensor],
+    reading: ReadTask[str, Any],
     top_k: int,
     abstain_below: float | None,
 ) -> Iterator[Prediction | FailedPrediction]:
     outcomes = reading.outcomes()
-    decoded = [pixels for pixels in outcomes if isinstance(pixels, torch.Tensor)]
+    decoded = [
+        (path, pixels) for path, pixels in zip(paths, outcomes, strict=True) if not isinstance(pixels, ImageError)
+    ]
     predictions: Iterator[Prediction] = iter(())
     if decoded:
-        images = model.normalize(torch.stack(decoded).to(model.compute.device))
-        names = [path for path, pixels in zip(paths, outcomes, strict=True) if isinstance(pixels, torch.Tensor)]
-        predictions = iter(model.to_predictions(*model.outputs(images), names, top_k, abstain_below))
+        names, pixels = zip(*decoded, strict=True)
+        predictions = iter(model.predict_pixels(pixels, names, top_k, abstain_below))
     for path, outcome in zip(paths, outcomes, strict=True):
         yield FailedPrediction(path, outcome.reason) if isinstance(outcome, ImageError) else next(predictions)

@@ -11,8 +11,8 @@ from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.splits import stratified_sample
 from tl_toolkit.data.targets import name_target, target_of
 from tl_toolkit.errors import ImageError
-from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.prediction import Prediction
+from tl_toolkit.inference.predictor import Predictor
 from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.report.image_grid import MAX_IMAGES, LabelledImage
 
@@ -23,7 +23,7 @@ def choose_sample(samples: Samples, seed: int) -> Samples:
     return samples.subset(stratified_sample(samples.targets, samples.names(), count, seed)[1])
 
 
-def sample_images(model: ImageClassifier, samples: Samples, seed: int) -> list[LabelledImage]:
+def sample_images(model: Predictor, samples: Samples, seed: int) -> list[LabelledImage]:
     """Return images of every class with the model's predictions.
 
     Args:
@@ -48,7 +48,7 @@ def sample_images(model: ImageClassifier, samples: Samples, seed: int) -> list[L
     return images
 
 
-def _labelled(model: ImageClassifier, image: Image, prediction: Prediction, truth: str | None) -> LabelledImage:
+def _labelled(model: Predictor, image: Image, prediction: Prediction, truth: str | None) -> LabelledImage:
     """Return an image with its prediction; several labels are in the order of the model's classes, as the truth is."""
     if prediction.labels is None:
         return LabelledImage(image, prediction.class_name, prediction.probability, truth)
@@ -57,7 +57,7 @@ def _labelled(model: ImageClassifier, image: Image, prediction: Prediction, trut
     return LabelledImage(image, name_target(target, model.class_names), None, truth)
 
 
-def predicted_images(model: ImageClassifier, predictions: Iterable[Prediction]) -> list[LabelledImage]:
+def predicted_images(model: Predictor, predictions: Iterable[Prediction]) -> list[LabelledImage]:
     """Return the images of predictions; the name of an image's folder is the truth if it names a class."""
     images: list[LabelledImage] = []
     for prediction in predictions:

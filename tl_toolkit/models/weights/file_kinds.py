@@ -9,7 +9,8 @@ from PIL import Image
 
 from tl_toolkit.errors import ModelFileError
 
-Kind = Literal["safetensors", "torch"]
+Kind = Literal["safetensors", "torch", "exported", "onnx"]
+"""A safetensors file; one of torch.save, of torch.export.save (.pt2), of ONNX."""
 
 HEAD_BYTES = 4096
 LENGTH_BYTES = 8
@@ -20,6 +21,18 @@ ZIP, TAR, TAR_AT = b"PK\x03\x04", b"ustar", 257
 PICKLE = re.compile(rb"\x80[\x02-\x05]")
 FIRST_OF_TORCH = re.compile(rb".{26}[^/]*/(data\.pkl|data/0)", re.DOTALL)
 """Beginning of torch.save's archives after ZIP, for files that are cut off before their list of members."""
+
+FIRST_OF_EXPORTED = re.compile(rb".{26}[^/]*/(data/weights/|archive_format)", re.DOTALL)
+"""The same of torch.export.save's archives (torch/export/pt2_archive/constants.py)."""
+
+ONNX = re.compile(rb"\x08[\x01-\x40][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
+"""Beginning of a ModelProto: a small version in field 1, then any other field of onnx.proto."""
+
+PROGRAMS: dict[Kind, str] = {
+    "exported": "a program of torch.export, which only predicts",
+    "onnx": "an ONNX file, which only predicts",
+}
+"""Kinds of files with a network that does not train."""
 
 MAX_UNCERTAIN_BYTES = 8
 """Bytes that say nothing: any file may begin with so few."""
@@ -36,7 +49,7 @@ OTHERS = {
 
 
 def kind_of(path: Path) -> Kind | None:
-    """Return the kind of a file that can hold weights, damaged or not; None for other files.
+    """Return the kind of a file that can hold a model, damaged or not; None for other files.
 
     Raises:
         ModelFileError: The file cannot be read.
@@ -46,7 +59,9 @@ def kind_of(path: Path) -> Kind | None:
         if 0 < int.from_bytes(head[:LENGTH_BYTES], "little") <= MAX_HEADER_BYTES:
             return "safetensors"
     elif head.startswith(ZIP):
-        return "torch" if _is_of_torch(path, head) else None
+        return _kind_of_archive(path, head)
+    if ONNX.match(head):
+        return "onnx"
     return "torch" if PICKLE.match(head) or head.startswith(TAR, TAR_AT) else None
 
 
@@ -59,6 +74,8 @@ def describe_other(path: Path) -> str:
     head = _head(path)
     if len(head) <= MAX_UNCERTAIN_BYTES:
         return ""
+    if program := PROGRAMS.get(kind_of(path) or "safetensors"):
+        return program
     for beginning, name in OTHERS.items():
         if head.startswith(beginning):
             return name
@@ -89,12 +106,17 @@ def _head(path: Path) -> bytes:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _is_of_torch(path: Path, head: bytes) -> bool:
+def _kind_of_archive(path: Path, head: bytes) -> Kind | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
+            names = archive.namelist()
     except Exception:  # noqa: BLE001  # Damaged archives raise errors of many types.
-        return FIRST_OF_TORCH.match(head, len(ZIP)) is not None
+        if FIRST_OF_EXPORTED.match(head, len(ZIP)):
+            return "exported"
+        return "torch" if FIRST_OF_TORCH.match(head, len(ZIP)) else None
+    if any(name.endswith("/archive_format") for name in names):
+        return "exported"
+    return "torch" if any(name.endswith("/data.pkl") for name in names) else None
 
 
 def _image_format(path: Path) -> str:

@@ -51,7 +51,7 @@ def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
         raise WeightsError(f"There is no weights file {path}.")
     try:
         kind = kind_of(path)
-        if kind is None:
+        if kind not in ("safetensors", "torch"):
             if what := describe_other(path):
                 problem = f"is {what} and holds no weights: give a safetensors file, or one of torch.save"
             else:

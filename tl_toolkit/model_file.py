@@ -257,6 +257,37 @@ class ModelMetadata:
             raise ModelFileError(f"its base_classes {format_value(model.base_classes)} are not 1 to {MAX_CLASSES:,}")
         return model
 
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_metadata` wrote as a JSON object.
+
+        Raises:
+            ModelFileError: It is none, or a value is missing or invalid; the message is only the reason.
+        """
+        try:
+            header = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelFileError(f"its header is damaged ({error})") from error
+        if not isinstance(header, dict) or not all(isinstance(value, str) for value in header.values()):
+            raise ModelFileError("its header is damaged (expected an object of texts)")
+        return cls.from_metadata(header)
+
+    @classmethod
+    def from_note(cls, described: Any) -> Self:
+        """Read what the note of an export says of its model: the header as plain values, without statistics of images.
+
+        Raises:
+            ModelFileError: A value is missing or invalid; the message is only the reason.
+        """
+        if not isinstance(described, dict):
+            raise ModelFileError("its note is damaged (it does not describe a model)")
+        version = LABELS_VERSION if described.get("task") == "multi-label" else FORMAT_VERSION
+        texts = {
+            name: value if name in TEXTS and isinstance(value, str) else json.dumps(value)
+            for name, value in described.items()
+        }
+        return cls.from_metadata({**texts, "format": FORMAT, "format_version": version})
+
     def _check_probabilities(self) -> None:
         """Refuse a task, thresholds or a temperature that contradict the rest.
 

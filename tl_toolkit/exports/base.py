@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 Layout = Literal["own", "torchvision", "timm"]
 Dtype = Literal["fp32", "fp16", "bf16", "int8"]
 
-NOTE_ENDING = ".json"
-"""What the name of the note beside an exported file adds to the file's own: `model.onnx.json`."""
-
 
 @dataclass(frozen=True)
 class ExportOptions:

@@ -1,7 +1,6 @@
 """Writing a model in a registered format: no file gets its name before its outputs were compared with the model's."""
 
 import copy
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,14 +12,13 @@ import torch
 
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.exports.base import NOTE_ENDING, ExportFormat, ExportOptions, ExportRequest, export_format
+from tl_toolkit.exports.base import ExportFormat, ExportOptions, ExportRequest, export_format
 from tl_toolkit.exports.comparison import CheckImages, Comparison, compare
 from tl_toolkit.inference.classifier import ImageClassifier
+from tl_toolkit.io.export_notes import NOTE_FORMAT, digest_of_file, note_path
 from tl_toolkit.io.files import atomic_file, check_is_new, format_size, write_text
 from tl_toolkit.system.versions import package_versions
 from tl_toolkit.training.device import select_device
-
-NOTE_FORMAT = "tl_toolkit.export"
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,6 @@ class Export:
     def note_file(self) -> Path:
         """The file beside it."""
         return note_path(self.path)
-
-
-def note_path(path: Path) -> Path:
-    """Return where the note of an exported file is."""
-    return path.with_name(path.name + NOTE_ENDING)
 
 
 def no_val() -> Samples:
@@ -98,7 +91,7 @@ def export_model(
         details = form.write(request, temporary)
         comparison = _compare(form, ExportRequest(_plain_copy(model), options, open_val), temporary, check)
         _refuse_other_outputs(to, form.tolerance(options), comparison)
-        digest = _digest(temporary)
+        digest = digest_of_file(temporary) if temporary.is_file() else ""  # A format may write a folder.
     note = {
         "note": NOTE_FORMAT,
         "format": to,
@@ -157,13 +150,6 @@ def _plain(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        return ""  # A format may write a folder.
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_torch(value: object, path: Path) -> None:

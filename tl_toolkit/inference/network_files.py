@@ -1,5 +1,6 @@
 """Networks in files: reading and building them, without running code in the file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -9,6 +10,8 @@ from torch import nn
 from tl_toolkit.config.choices import Head, Precision
 from tl_toolkit.errors import ModelFileError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
+from tl_toolkit.io.export_notes import note_path, read_note
+from tl_toolkit.io.exported_program import read_program
 from tl_toolkit.io.own_files import MODEL_FILE
 from tl_toolkit.model_file import ModelMetadata, read_metadata, read_weights
 from tl_toolkit.models.backbones import blank_image, resolve_arch
@@ -18,20 +21,24 @@ from tl_toolkit.models.weights.file_kinds import Kind
 from tl_toolkit.text import format_value, named
 from tl_toolkit.training.device import select_device
 
+Loaded = tuple[nn.Module, ModelMetadata, tuple[str, ...]]
+"""A network, its metadata, and the names of the modules of its head where they are known."""
+
 
 def load_network(file: Path, kind: Kind, device: str, precision: Precision, trust: bool) -> ImageClassifier:
     """Load a model file of torch's; see `loading.load`."""
     if kind == "safetensors":
-        module, metadata, head_modules = _read(file)
+        weights = read_weights(file)  # First: this finds any damage, which reading the metadata would report wrongly.
+        module, metadata, head_modules = _build(file, weights, read_metadata(file))
+    elif kind == "exported":
+        module, metadata, head_modules = _read_program(file)
     else:
-        module, metadata, head_modules = _read_full_model(file, trust)
+        module, metadata, head_modules = _read_pickled(file, trust)
     return ImageClassifier(module, metadata, select_device(device, precision, module), head_modules)
 
 
-def _read(file: Path) -> tuple[nn.Module, ModelMetadata, tuple[str, ...]]:
-    """Build a network by the metadata of a safetensors file, with its weights; return the names of its head too."""
-    weights = read_weights(file)  # First: this finds any damage, which reading the metadata would report wrongly.
-    metadata = read_metadata(file)
+def _build(file: Path, weights: Mapping[str, torch.Tensor], metadata: ModelMetadata) -> Loaded:
+    """Build the network that metadata describe, with the weights of a file."""
     if metadata.head not in get_args(Head):
         raise ModelFileError(f"{file} has a head {format_value(metadata.head)}; expected {', '.join(get_args(Head))}.")
     module, head_modules = rebuild_network(
@@ -48,16 +55,44 @@ def _read(file: Path) -> tuple[nn.Module, ModelMetadata, tuple[str, ...]]:
     return module, metadata, head_modules
 
 
-def _read_full_model(file: Path, trust: bool) -> tuple[nn.Module, ModelMetadata, tuple[str, ...]]:
-    """Load a pickled network and the metadata that it carries; return the name of its head too, if they have it."""
-    module = load_pickled(file, trust)
-    header = metadata_of(module)
-    if not isinstance(module, nn.Module) or not header:
-        what = "a network" if isinstance(module, nn.Module) else "weights" if isinstance(module, dict) else "something"
+def _read_program(file: Path) -> Loaded:
+    """Build the network of a program of torch.export with its weights; the program itself is not run."""
+    try:
+        weights, header = read_program(file)
+        if not header:
+            raise UsageError(
+                f"{file} is a program of torch.export without class names and InputSpec, so nothing can be predicted "
+                "with it. Give one that tl export --to torch-export wrote."
+            )
+        metadata = ModelMetadata.from_json(header)
+    except ModelFileError as error:
+        raise ModelFileError(f"{file} is not a model that tl can load: {error}.") from error
+    return _build(file, weights, metadata)
+
+
+def _read_pickled(file: Path, trust: bool) -> Loaded:
+    """Load a whole network with the metadata that it carries, or a state_dict with those of the note beside it."""
+    loaded = load_pickled(file, trust)
+    if isinstance(loaded, nn.Module) and (header := metadata_of(loaded)):
+        return _check_full_model(file, loaded, header)
+    note = read_note(file)
+    if note is None or not isinstance(loaded, dict):
+        what = "a network" if isinstance(loaded, nn.Module) else "weights" if isinstance(loaded, dict) else "something"
+        beside = f" Nor is there {note_path(file).name} beside it, as tl export writes it." if what == "weights" else ""
         raise UsageError(
-            f"{file} holds {what} without class names and InputSpec, so nothing can be predicted with it. Give a run "
-            f"folder, its {MODEL_FILE}, or a full model that tl saved; or train with it: {named('weights', str(file))}."
+            f"{file} holds {what} without class names and InputSpec, so nothing can be predicted with it.{beside} Give "
+            f"a run folder, its {MODEL_FILE}, or a full model that tl saved; or train with it: "
+            f"{named('weights', str(file))}."
         )
+    try:
+        metadata = ModelMetadata.from_note(note.get("model"))
+    except ModelFileError as error:
+        raise ModelFileError(f"{note_path(file)} cannot be used: {error}.") from error
+    return _build(file, loaded, metadata)
+
+
+def _check_full_model(file: Path, module: nn.Module, header: Mapping[str, str]) -> Loaded:
+    """Check that a pickled network takes the images that its metadata describe."""
     delattr(module, METADATA_ATTRIBUTE)
     try:
         metadata = ModelMetadata.from_metadata(header)

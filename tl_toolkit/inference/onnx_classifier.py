@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -253,12 +252,7 @@ def _read_metadata(path: Path, found: Mapping[str, str]) -> ModelMetadata:
             "Give one that tl export --to onnx wrote."
         )
     try:
-        header = json.loads(found[METADATA_KEY])
-        if not isinstance(header, dict) or not all(isinstance(text, str) for text in header.values()):
-            raise ModelFileError("its header is damaged (it is no object of texts)")
-        return ModelMetadata.from_metadata(header)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is not a model that tl can load: its header is damaged ({error}).") from error
+        return ModelMetadata.from_json(found[METADATA_KEY])
     except ModelFileError as error:
         raise ModelFileError(f"{path} is not a model that tl can load: {error}.") from error
 

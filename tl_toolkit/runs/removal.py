@@ -10,7 +10,8 @@ from typing import Any
 
 from tl_toolkit.config.finetune import read_config_file
 from tl_toolkit.errors import ToolkitError, UsageError
-from tl_toolkit.exports.base import NOTE_ENDING, export_format
+from tl_toolkit.exports.base import export_format
+from tl_toolkit.io.export_notes import NOTE_ENDING
 from tl_toolkit.io.files import UNFINISHED
 from tl_toolkit.io.own_files import (
     CHECKPOINT_FILE,

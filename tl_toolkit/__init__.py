@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tl_toolkit.recipes.finetune import Run as Run
     from tl_toolkit.recipes.finetune import finetune as finetune
     from tl_toolkit.recipes.finetune import resume as resume
+    from tl_toolkit.recipes.import_model import import_model as import_model
     from tl_toolkit.recipes.rank import rank as rank
     from tl_toolkit.recipes.report import write_report as write_report
 
@@ -45,6 +46,7 @@ _MODULES = {
     "evaluate": "recipes.evaluate",
     "export": "recipes.export",
     "finetune": "recipes.finetune",
+    "import_model": "recipes.import_model",
     "load": "inference.loading",
     "open_source": "data.sources.base",
     "rank": "recipes.rank",

@@ -2,8 +2,7 @@
 
 from torch import nn
 
-from tl_toolkit.models.backbones import Arch, resolve_arch
-from tl_toolkit.models.summary import build_without_memory
+from tl_toolkit.models.backbones import Arch, build_without_memory, resolve_arch
 
 
 def meta_backbone(name: str) -> tuple[nn.Module, Arch]:

@@ -21,6 +21,7 @@ from tl_toolkit.cli import (
     evaluate,
     export,
     finetune,
+    import_model,
     models,
     options,
     plot,
@@ -144,6 +145,7 @@ app.command()(options.with_flowing_help(predict.predict))
 app.command()(options.with_flowing_help(evaluate.evaluate))
 app.command()(options.with_flowing_help(compare.compare))
 app.command(cls=export.ExportCommand)(options.with_flowing_help(export.export))
+app.command("import")(options.with_flowing_help(import_model.import_model))
 app.command()(options.with_flowing_help(rank.rank))
 app.command()(options.with_flowing_help(plot.plot))
 app.command()(options.with_flowing_help(report.report))

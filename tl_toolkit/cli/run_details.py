@@ -92,7 +92,9 @@ def _print_so_far(details: "RunDetails") -> None:
         console.print_rows([("trained", format_seconds(sum(record.seconds for record in details.evaluations)))])
         console.print_blank()
     run = display_path(details.listed.path, tilde=False)
-    if details.listed.state == "training":
+    if details.listed.state == "imported":
+        console.print_commands([["tl", "evaluate", "--model", run, "DATA"], ["tl", "predict", "--model", run, "IMAGE"]])
+    elif details.listed.state == "training":
         console.print_line("A process trains this run now.")
     elif details.listed.state == "stopped" or (details.settings and not details.summary):
         console.print_commands([["tl", "finetune", "--resume", run]])

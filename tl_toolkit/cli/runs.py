@@ -60,8 +60,8 @@ def list_(
     data: Annotated[str | None, typer.Option(metavar="TEXT", help="Only runs on data with TEXT in its name.")] = None,
     arch: Annotated[str | None, typer.Option(metavar="TEXT", help="Only networks with TEXT in their name.")] = None,
     state: Annotated[
-        Literal["finished", "training", "stopped", "damaged"] | None,
-        typer.Option(metavar="NAME", help="Only runs that are finished, training, stopped or damaged."),
+        Literal["finished", "training", "stopped", "imported", "damaged"] | None,
+        typer.Option(metavar="NAME", help="Only runs that are finished, training, stopped, imported or damaged."),
     ] = None,
     sort: Annotated[
         Literal["date", "test", "val", "time", "size", "name"],

@@ -16,6 +16,8 @@ CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 LOCK_FILE = ".lock"
 ENTRY_FILE = "entry.json"
+IMPORT_FILE = "import.json"
+"""Of a run folder whose model was trained elsewhere."""
 
 RUN_FILES = {MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE, LOCK_FILE}
 """A run folder has its settings and, from the start, one of these."""

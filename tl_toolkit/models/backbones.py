@@ -185,6 +185,20 @@ def build_backbone(arch: Arch, num_classes: int, spec: InputSpec, **timm_options
     return module
 
 
+def build_without_memory(arch: Arch) -> nn.Module:
+    """Build the library's network on the meta device; the few whose constructors compute with tensors move there.
+
+    Raises:
+        ModelError: The network cannot be built.
+    """
+    classes, spec = pretrained_classes(arch), default_input_spec(arch)
+    try:
+        with torch.device("meta"):
+            return build_backbone(arch, classes, spec)
+    except ModelError:
+        return build_backbone(arch, classes, spec).to("meta")
+
+
 def adapt_first_conv(module: nn.Module, in_channels: int) -> str | None:
     """Adapt the first convolution and its weights to another number of input channels.
 

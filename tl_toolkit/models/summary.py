@@ -3,17 +3,15 @@
 import dataclasses
 from dataclasses import dataclass
 
-import torch
 import torchinfo
-from torch import nn
 
-from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import (
     Arch,
     adapt_first_conv,
     blank_image,
     build_backbone,
+    build_without_memory,
     check_input,
     default_input_spec,
     pretrained_classes,
@@ -75,20 +73,6 @@ def count_parameters(arch: Arch) -> int:
     if arch.library == "torchvision":
         return int(torchvision.models.get_model_weights(arch.name).DEFAULT.meta["num_params"])
     return sum(parameter.numel() for parameter in build_without_memory(arch).parameters())
-
-
-def build_without_memory(arch: Arch) -> nn.Module:
-    """Build the library's network on the meta device; the few whose constructors compute with tensors move there.
-
-    Raises:
-        ModelError: The network cannot be built.
-    """
-    classes, spec = pretrained_classes(arch), default_input_spec(arch)
-    try:
-        with torch.device("meta"):
-            return build_backbone(arch, classes, spec)
-    except ModelError:
-        return build_backbone(arch, classes, spec).to("meta")
 
 
 def summarize(

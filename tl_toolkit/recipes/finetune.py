@@ -44,6 +44,7 @@ from tl_toolkit.runs.folder import (
     resume_command,
     write_config,
 )
+from tl_toolkit.runs.imported import refuse_imported
 from tl_toolkit.runs.interrupt import StopRequest
 from tl_toolkit.runs.recorder import RunRecorder, StageContext
 from tl_toolkit.runs.results import RunScores, save_results
@@ -178,6 +179,7 @@ def resume(
         shown = stack.enter_context(_joined(device, callback))
         callback = KeptWarnings(shown)
         folder = locate_run(run)
+        refuse_imported(folder)
         stack.enter_context(_locked(folder))
         config, checkpoint, finished = _read_run(folder, changes)
         requested_epochs = config.epochs if "epochs" in changes else None

@@ -27,6 +27,7 @@ from tl_toolkit.io.own_files import CONFIG_FILE, METRICS_FILE
 from tl_toolkit.report.feature_map import Projection, check_projection
 from tl_toolkit.report.tables import SplitMetrics
 from tl_toolkit.runs.folder import REPORT_FILE, find_run
+from tl_toolkit.runs.imported import is_imported
 from tl_toolkit.runs.metrics_log import read_metrics
 from tl_toolkit.runs.predictions_file import read_predictions
 from tl_toolkit.runs.report_file import DESCRIPTION, write_page
@@ -94,10 +95,15 @@ def read_material(folder: Path, data: Any, device: str, callback: Callback) -> R
     """
     config = FinetuneConfig.from_values(read_config_file(folder / CONFIG_FILE))
     summary, model = read_summary(folder) or {}, load(folder, device=device)
-    if not summary:
+    imported = is_imported(folder)
+    if not summary and not imported:
         callback(DecisionEvent("run", "not finished", "the report is of its best model so far"))
-    source, why = _open_data(model, config, data, callback)
-    root = str(data) if isinstance(data, str | Path) else config.data
+    if imported and data is None:
+        source, why = None, f"the model was imported, without images: {named('data', 'DATA')} names some"
+        callback(WarningEvent(f"An imported model says nothing of images: {named('data', 'DATA')} names some."))
+    else:
+        source, why = _open_data(model, config, data, callback)
+    root = str(data) if isinstance(data, str | Path) else "" if imported else config.data
     found = _find(folder, summary, model, source, (root, config.data), callback)
     split = shown_split(found.predictions, found.metrics)
     missing = list(found.problems)

@@ -13,10 +13,10 @@ from tl_toolkit.config.finetune import read_config_file
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.io.files import is_file
 from tl_toolkit.io.json_validation import parse_json
-from tl_toolkit.io.own_files import CONFIG_FILE, LOCK_FILE, METRICS_FILE, MODEL_FILE
+from tl_toolkit.io.own_files import CONFIG_FILE, IMPORT_FILE, LOCK_FILE, METRICS_FILE, MODEL_FILE
 from tl_toolkit.runs.summary import SUMMARY_FILE, read_summary
 
-State = Literal["finished", "training", "stopped", "damaged", "no run"]
+State = Literal["finished", "training", "stopped", "imported", "damaged", "no run"]
 
 SORTS = ("date", "test", "val", "time", "size", "name")
 
@@ -30,7 +30,8 @@ class ListedRun:
 
     Attributes:
         path: The folder.
-        state: "training" while a process holds its lock, "stopped" if it can be resumed, "no run" for other folders.
+        state: "training" while a process holds its lock, "stopped" if it can be resumed, "imported" if its model was
+            trained elsewhere, "no run" for other folders.
         detail: How far the run has come, or what is wrong.
         changed: When the run last wrote a result, seconds since 1970.
         size: Bytes of all files in it.
@@ -115,6 +116,8 @@ def _read(folder: Path) -> tuple[State, str, Mapping[str, Any]]:
     summary = read_summary(folder)
     if summary is not None:
         return "finished", "", summary
+    if IMPORT_FILE in inside:
+        return "imported", "trained elsewhere", read_config_file(folder / CONFIG_FILE)
     return "stopped", _progress(folder), read_config_file(folder / CONFIG_FILE)
 
 

@@ -16,6 +16,7 @@ from tl_toolkit.io.files import UNFINISHED
 from tl_toolkit.io.own_files import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
+    IMPORT_FILE,
     LOCK_FILE,
     METRICS_FILE,
     MODEL_FILE,
@@ -43,6 +44,7 @@ WRITTEN = {
     BAD_IMAGES_FILE,
     SUMMARY_FILE,
     CONFIG_FILE,
+    IMPORT_FILE,
     LOCK_FILE,
     "predictions.safetensors",  # The modules of these import torch.
     "suspicious_labels.csv",

@@ -23,8 +23,8 @@ NETWORKS = ("torchvision.models", "timm.models", "tl_toolkit.models.classic")
 """Packages whose `nn.Module` classes a pickle may make, and of LAYERS also keep. Nothing else is imported. No class in
 them opens a file, imports or evaluates anything when it is made, called or restored."""
 
-MADE = ("timm.models._features.FeatureInfo",)
-"""Plain objects in networks."""
+MADE = ("argparse.Namespace", "timm.models._features.FeatureInfo")
+"""Plain objects in networks, and the settings in checkpoints of timm's and torchvision's training scripts."""
 
 CALLED = (
     "builtins.complex",

@@ -3,24 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 
 from tl_toolkit.errors import ModelFileError, WeightsError
 from tl_toolkit.io.safetensors_file import load_checked
 from tl_toolkit.models.pickles.load import load_pickled, metadata_of
+from tl_toolkit.models.weights.checkpoints import StateDict, unwrap
 from tl_toolkit.models.weights.file_kinds import describe_other, describe_unknown, kind_of
-from tl_toolkit.text import bullets
-
-StateDict = dict[str, torch.Tensor]
-
-WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
-"""Keys of the state_dict in checkpoints of training scripts, as timm's `load_state_dict` knows them."""
-
-PREFIXES = ("module.", "_orig_mod.")
-"""Prefixes of every key after DistributedDataParallel and torch.compile."""
+from tl_toolkit.text import bullets, named
 
 
 @dataclass(frozen=True)
@@ -30,21 +21,28 @@ class WeightFile:
     Attributes:
         state: Keys and tensors.
         metadata: Metadata that tl wrote, as in a safetensors header; empty in files of others.
+        network: The network that the file holds; None if it holds tensors alone.
+        arch: timm's name of the network in its checkpoints; empty in others.
+        steps: What was taken out of what, in words.
     """
 
     state: StateDict
     metadata: dict[str, str]
+    network: nn.Module | None = None
+    arch: str = ""
+    steps: tuple[str, ...] = ()
 
 
-def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
+def read_weight_file(path: Path, trust: bool = False, ema: bool = False) -> WeightFile:
     """Read a safetensors file, or a state_dict or whole network that torch.save wrote, whatever its name.
 
     Args:
         path: The file.
         trust: Read it even if code in it would run.
+        ema: Take the moving average of the weights that a checkpoint has beside them.
 
     Raises:
-        WeightsError: There is no such file, it is damaged, or there is no state_dict in it.
+        WeightsError: There is no such file, it is damaged, or there is no state_dict or no moving average in it.
         UnsafeFileError: Without `trust`, reading it could run code.
     """
     if not path.is_file():
@@ -59,13 +57,17 @@ def read_weight_file(path: Path, trust: bool = False) -> WeightFile:
             raise WeightsError(f"{path} {problem}.")
         if kind == "torch":
             loaded = load_pickled(path, trust)
-            return WeightFile(_unwrap(loaded, path), metadata_of(loaded))
+            found = unwrap(loaded, path, ema)
+            metadata = metadata_of(found.network or loaded)
+            return WeightFile(found.state, metadata, found.network, found.arch, found.steps)
     except ModelFileError as error:
         raise WeightsError(str(error)) from error
     try:
         metadata, state = load_checked(path)
     except ModelFileError as error:
         raise WeightsError(f"{path} holds no weights that can be used: {error}.") from error
+    if ema:
+        raise WeightsError(f"{path} has one set of weights and no moving average. Leave {named('ema')} out.")
     return WeightFile(state, metadata)
 
 
@@ -101,21 +103,3 @@ def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], ori
         matching = {key: value for key, value in matching.items() if not key.startswith(inside)}
     module.load_state_dict(matching, strict=False)
     return details
-
-
-def _unwrap(loaded: Any, path: Path) -> StateDict:
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict | nn.Module):
-            loaded = loaded[wrapper]
-    if isinstance(loaded, nn.Module):
-        try:
-            loaded = loaded.state_dict()
-        except Exception as error:  # A damaged network may lack anything.
-            raise WeightsError(f"{path} is damaged: its network has no state_dict ({error}).") from error
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
-        raise WeightsError(f"{path} holds a {type(loaded).__name__}, but a state_dict (names and tensors) is needed.")
-    state = {str(key): value for key, value in loaded.items()}
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state

@@ -9,7 +9,8 @@ from torch import nn
 
 from tl_toolkit.errors import WeightsError
 from tl_toolkit.models.backbones import Arch
-from tl_toolkit.models.weights.files import StateDict, fit_state_dict, read_weight_file
+from tl_toolkit.models.weights.checkpoints import StateDict
+from tl_toolkit.models.weights.files import fit_state_dict, read_weight_file
 from tl_toolkit.models.weights.torch_hub import file_sha256
 
 

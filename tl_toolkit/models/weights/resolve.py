@@ -21,7 +21,8 @@ from tl_toolkit.models.backbones import Arch, build_backbone
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.heads import APPENDED, classifier_paths
 from tl_toolkit.models.weights import hub, packages
-from tl_toolkit.models.weights.files import StateDict, fit_state_dict, read_weight_file
+from tl_toolkit.models.weights.checkpoints import StateDict
+from tl_toolkit.models.weights.files import fit_state_dict, read_weight_file
 from tl_toolkit.models.weights.torch_hub import cache_path, cached_download, file_sha256, hash_in_name
 from tl_toolkit.text import join_names, named
 
@@ -236,7 +237,7 @@ def _library_weights(request: WeightsRequest) -> Pretrained:
         return _build(request, "imagenet", f"pretrained (timm, {path.name})", licence, **from_file)
     path = cached_download(backbones.pretrained_url(request.arch), request.progress)
     built = _build(request, "imagenet", f"ImageNet (torchvision, {path.name})", licence)
-    state = {key: v for key, v in read_weight_file(path).state.items() if not _is_auxiliary(request.arch, key)}
+    state = {key: v for key, v in read_weight_file(path).state.items() if not is_auxiliary(request.arch, key)}
     fit_state_dict(built.module, state, (), path.name)
     return built
 
@@ -324,6 +325,6 @@ def _match_channels(module: nn.Module, state: StateDict) -> int:
     return 3
 
 
-def _is_auxiliary(arch: Arch, key: str) -> bool:
+def is_auxiliary(arch: Arch, key: str) -> bool:
     """Return whether a key belongs to a classifier that torchvision uses in training only."""
     return arch.name in backbones.OWN_NORMALIZATION and key.startswith(("aux", "AuxLogits."))

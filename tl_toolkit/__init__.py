@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tl_toolkit.recipes.finetune import finetune as finetune
     from tl_toolkit.recipes.finetune import resume as resume
     from tl_toolkit.recipes.import_model import import_model as import_model
+    from tl_toolkit.recipes.push import push as push
     from tl_toolkit.recipes.rank import rank as rank
     from tl_toolkit.recipes.report import write_report as write_report
 
@@ -49,6 +50,7 @@ _MODULES = {
     "import_model": "recipes.import_model",
     "load": "inference.loading",
     "open_source": "data.sources.base",
+    "push": "recipes.push",
     "rank": "recipes.rank",
     "resume": "recipes.finetune",
     "write_report": "recipes.report",

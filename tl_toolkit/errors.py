@@ -12,6 +12,7 @@
     ├── UnsafeFileError        loading a file could run code in it
     ├── DownloadError          a file cannot be downloaded, or is not the expected one
     │   └── RemoteFileError    one file of many cannot be fetched
+    ├── UploadError            the Hugging Face Hub cannot be asked, or refuses what it is sent
     ├── TrainingError          training cannot continue
     ├── RunInterruptedError    a run was asked to stop, and can be resumed
     └── ReportedElsewhereError another process of the run says what failed
@@ -120,6 +121,10 @@ class RemoteFileError(DownloadError):
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         """Support pickling, for worker processes."""
         return type(self), (self.url, self.reason)
+
+
+class UploadError(ToolkitError):
+    """The Hugging Face Hub cannot be asked, or refuses what it is sent."""
 
 
 class TrainingError(ToolkitError):

@@ -1,17 +1,20 @@
 """Images that an exported file is compared on, and the labelled ones that some formats need."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tl_toolkit.config.choices import DIGITS
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.seen_images import EVAL_SPLITS, choose_eval_split
 from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
+from tl_toolkit.data.sources.listing import IMAGE_ENDINGS, images_below
 from tl_toolkit.data.sources.names import PYTHON_PREFIX
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.events import Callback, WarningEvent
 from tl_toolkit.exports.comparison import CheckImages
 from tl_toolkit.inference.scoring import remap_targets
+from tl_toolkit.io.files import expand_path, is_file, is_folder
 from tl_toolkit.model_file import ModelMetadata
 
 CHECKED = 32
@@ -48,6 +51,26 @@ def images_of_run(metadata: ModelMetadata, callback: Callback) -> CheckImages:
             WarningEvent(f"The images of the run cannot be used to check the file: {error} It is checked on {instead}.")
         )
         return check_images_of(open_source(DIGITS).split("test"), instead)
+
+
+def images_named(spec: Any) -> CheckImages:
+    """Return what the user wants a file to be compared on: unlabelled images, or all of a source's best split.
+
+    Args:
+        spec: A folder or a file of images, or anything `open_source` takes.
+
+    Raises:
+        ToolkitError: It cannot be opened.
+    """
+    if isinstance(spec, str | Path):
+        place = expand_path(spec)
+        if is_file(place) and place.suffix[1:].lower() in IMAGE_ENDINGS:
+            return CheckImages([place], str(spec))
+        if is_folder(place) and (found := images_below(place)[0]):
+            return CheckImages(found, str(spec))
+    source = spec if isinstance(spec, Source) else open_source(spec, SourceOptions())
+    split = next(name for name in ("test", "val", "train") if name in source.splits)
+    return check_images_of(source.split(split), f"{split} of {source.name}", None)
 
 
 def open_val(metadata: ModelMetadata) -> Callable[[], Samples]:

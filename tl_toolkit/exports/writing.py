@@ -85,11 +85,11 @@ def export_model(
     if not replace:
         check_is_new(path)
         check_is_new(note_path(path))
-    request = ExportRequest(_plain_copy(model), options, open_val)
+    request = ExportRequest(plain_copy(model), options, open_val)
     with atomic_file(path) as temporary:
         temporary.unlink()  # A format may refuse to replace a file.
         details = form.write(request, temporary)
-        comparison = _compare(form, ExportRequest(_plain_copy(model), options, open_val), temporary, check)
+        comparison = _compare(form, ExportRequest(plain_copy(model), options, open_val), temporary, check)
         _refuse_other_outputs(to, form.tolerance(options), comparison)
         digest = digest_of_file(temporary) if temporary.is_file() else ""  # A format may write a folder.
     note = {
@@ -108,7 +108,7 @@ def export_model(
     return Export(path, to, comparison, note)
 
 
-def _plain_copy(model: ImageClassifier) -> ImageClassifier:
+def plain_copy(model: ImageClassifier) -> ImageClassifier:
     """Return a copy on the CPU, in fp32 and torch's usual memory format."""
     # Not the memory format that is quickest for this network: in another one, sums round differently.
     return ImageClassifier(

@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
-from tl_toolkit.data.sources.listing import IMAGE_ENDINGS, images_below
 from tl_toolkit.events import Callback, log_event
 from tl_toolkit.exports.base import Dtype, ExportOptions, Layout, export_format
-from tl_toolkit.exports.comparison import CheckImages
-from tl_toolkit.exports.images import check_images_of, images_of_run, open_val
+from tl_toolkit.exports.images import images_named, images_of_run, open_val
 from tl_toolkit.exports.writing import Export, export_model
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import find_model_file, load
-from tl_toolkit.io.files import expand_path, is_file, is_folder
+from tl_toolkit.io.files import expand_path
 
 
 def export(
@@ -58,23 +55,10 @@ def export(
     loaded = model if isinstance(model, ImageClassifier) else load(model, device="cpu", precision="fp32", trust=trust)
     form.check(to, loaded.metadata, options)
     path = expand_path(out) if out is not None else _beside(origin) / form.file
-    check = images_of_run(loaded.metadata, callback) if verify is None else _images(verify)
+    check = images_of_run(loaded.metadata, callback) if verify is None else images_named(verify)
     return export_model(loaded, to, path, check, options, open_val(loaded.metadata), origin=origin, replace=force)
 
 
 def _beside(origin: str) -> Path:
     """Return the folder of a model: that of the run or of the file; the working directory if it has neither."""
     return find_model_file(origin).parent if origin else Path()
-
-
-def _images(verify: Any) -> CheckImages:
-    """Return what the user wants a file to be compared on: unlabelled images, or all of a source's best split."""
-    if isinstance(verify, str | Path):
-        place = expand_path(verify)
-        if is_file(place) and place.suffix[1:].lower() in IMAGE_ENDINGS:
-            return CheckImages([place], str(verify))
-        if is_folder(place) and (found := images_below(place)[0]):
-            return CheckImages(found, str(verify))
-    source = verify if isinstance(verify, Source) else open_source(verify, SourceOptions())
-    split = next(name for name in ("test", "val", "train") if name in source.splits)
-    return check_images_of(source.split(split), f"{split} of {source.name}", None)

@@ -60,7 +60,7 @@ def header(metadata: ModelMetadata, summary: Mapping[str, Any]) -> str:
         eval_results=results or None,
         tags=["image-classification", *_task_tags(metadata), "transfer-learning", "fine-tuning", library],
     )
-    card.license, card.license_name = _license(metadata.weights_license)
+    card.license, card.license_name = license_of(metadata.weights_license)
     return str(card.to_yaml())
 
 
@@ -103,7 +103,7 @@ def _task_tags(metadata: ModelMetadata) -> list[str]:
     return {"multi-label": ["multi-label"], "soft": ["soft-labels"]}.get(metadata.task, [])
 
 
-def _license(stated: str) -> tuple[str | None, str | None]:
+def license_of(stated: str) -> tuple[str | None, str | None]:
     """Return a licence and its name: one that the Hub knows needs no name; another is what its source says."""
     if not stated:
         return None, None

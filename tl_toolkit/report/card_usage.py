@@ -50,7 +50,7 @@ def _plain_code(metadata: ModelMetadata) -> list[str]:
         *_transform_code(spec),
         f'image = ImageOps.exif_transpose(Image.open("image.jpg")).convert("{"RGB" if spec.channels == 3 else "L"}")',
         "with torch.inference_mode():",
-        f"    probabilities = {_probabilities(metadata)}",
+        f"    probabilities = {probabilities_code(metadata)}",
         "print(probabilities)",
     ]
 
@@ -89,7 +89,7 @@ def _transform_code(spec: InputSpec) -> list[str]:
     ]
 
 
-def _probabilities(metadata: ModelMetadata) -> str:
+def probabilities_code(metadata: ModelMetadata) -> str:
     """Return code that turns logits into probabilities."""
     logits = "model(transform(image)[None])[0]"
     if metadata.temperature != 1:

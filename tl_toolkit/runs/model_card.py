@@ -64,6 +64,21 @@ def keep_if_completed(card: Path) -> None:
         raise ToolkitError(f"Cannot replace {card}: {error.strerror}.") from error
 
 
+def read_card(folder: Path) -> str | None:
+    """Return the model card of a run folder, as its author may have completed it, without the signature.
+
+    Raises:
+        ToolkitError: It cannot be read.
+    """
+    path = folder / MODEL_CARD_FILE
+    try:
+        return SIGNATURE.sub("", path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ToolkitError(f"{path} cannot be read: {error}.") from error
+
+
 def signed(text: str) -> str:
     """Return a card with its signature."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

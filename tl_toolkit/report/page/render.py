@@ -1,7 +1,5 @@
 """Drawing a report as one HTML file."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from tl_toolkit.report.page.feature_map import feature_map
 from tl_toolkit.report.page.matrix import draw_matrix
 from tl_toolkit.report.page.pictures import Pictures, images_of_cells
 from tl_toolkit.report.page.probabilities import calibration_charts
+from tl_toolkit.report.page.templating import open_templates, policy_hash, source
 from tl_toolkit.text import printable
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 ROWS = 200
 """Rows of the table of classes that the page has from the start; the script adds others on demand."""
 
-SCRIPTS = ("theme", "tip", "charts", "map", "images", "matrix", "table")
+SCRIPTS = ("helpers", "theme", "sections", "tip", "charts", "map", "images", "matrix", "table")
 """Files of the script, in the order in which they run."""
 
 
@@ -45,8 +44,8 @@ def render(content: ReportContent) -> str:
     calibration = calibration_charts(content.calibration) if content.calibration else []
     points = feature_map(content.map_points)
     cells = images_of_cells(confusion, pictures) if confusion else {}
-    style = _source(environment, "style.css") + (matrix.style if matrix else "")
-    script = "".join(_source(environment, f"script/{name}.js") for name in SCRIPTS)
+    style = source(environment, "base.css") + source(environment, "style.css") + (matrix.style if matrix else "")
+    script = "".join(source(environment, f"script/{name}.js") for name in SCRIPTS)
 
     def data() -> dict[str, Any]:
         """Return what the script shows, once the images that the page holds are drawn."""
@@ -63,7 +62,7 @@ def render(content: ReportContent) -> str:
     return environment.get_template("report.html").render(
         content=content,
         sections=_sections(content),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        policy=f"default-src 'none'; img-src data:; style-src {policy_hash(style)}; script-src {policy_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
         style=Markup(style),  # noqa: S704 - the package's own file
         script=Markup(script),  # noqa: S704
@@ -78,17 +77,7 @@ def render(content: ReportContent) -> str:
 
 
 def _environment() -> "jinja2.Environment":
-    import jinja2  # Only reports need it.
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tl_toolkit.report.page"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = open_templates("tl_toolkit.report.page")
     environment.filters.update(
         number=formats.number,
         percent=formats.percent,
@@ -99,13 +88,6 @@ def _environment() -> "jinja2.Environment":
     )
     environment.tests["known"] = formats.is_known
     return environment
-
-
-def _shown(value: object) -> object:
-    """Escape what no page can hold or what would reorder its text; class names may have any of it."""
-    if type(value) is not str:  # Markup is a str too, and escaped already.
-        return value
-    return "\n".join(printable(line) for line in value.split("\n"))
 
 
 def _sections(content: ReportContent) -> list[tuple[str, str]]:
@@ -140,13 +122,3 @@ def _rows(content: ReportContent) -> Sequence[Sequence[Any]]:
         [printable(name), *([formats.value(figure), formats.interval(figure)] for figure in figures)]
         for name, figures in content.classes
     ]
-
-
-def _source(environment: "jinja2.Environment", name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
-
-
-def _hash(source: str) -> str:
-    """Return how a content security policy names a script or style of the page."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

@@ -15,6 +15,7 @@ BLUE, GREEN, YELLOW, ORANGE, PINK, VIOLET, GREY = (
 ROOMS = {
     "__main__": (BLUE, "python -m tl_toolkit"),
     "cli": (BLUE, "the terminal: one file per command; only console.py prints"),
+    "serving": (GREEN, "a model over HTTP: addresses, a page, limits"),
     "recipes": (GREEN, "the verbs: finetune, evaluate, predict, rank, from beginning to end"),
     "planning": (YELLOW, "what a run does: network, stages, budget"),
     "runs": (YELLOW, "run folders: records, checkpoints, resuming"),

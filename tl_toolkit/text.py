@@ -12,10 +12,10 @@ _in_terminal = False
 
 
 @contextlib.contextmanager
-def naming_flags() -> Iterator[None]:
-    """Make messages name flags within the block."""
+def naming_flags(wanted: bool = True) -> Iterator[None]:
+    """Make messages name flags within the block, or the names in Python."""
     global _in_terminal
-    before, _in_terminal = _in_terminal, True
+    before, _in_terminal = _in_terminal, wanted
     try:
         yield
     finally:

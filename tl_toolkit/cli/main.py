@@ -30,6 +30,7 @@ from tl_toolkit.cli import (
     rank,
     report,
     runs,
+    serve,
 )
 from tl_toolkit.errors import ReportedElsewhereError, RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.system import allocator
@@ -151,6 +152,7 @@ app.command()(options.with_flowing_help(push.push))
 app.command()(options.with_flowing_help(rank.rank))
 app.command()(options.with_flowing_help(plot.plot))
 app.command()(options.with_flowing_help(report.report))
+app.command()(options.with_flowing_help(serve.serve))
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -1,11 +1,13 @@
 """Decoding: how any image becomes RGB or grayscale pixels, the same in training and in prediction."""
 
+import contextlib
 import importlib.metadata
 import io
 import os
 import stat
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -64,6 +66,7 @@ ARRAYS = (
 )
 
 EXTENT = "tl_extent"
+NO_BYTES = "the image has no bytes"
 WHITE = (255, 255, 255, 255)
 
 
@@ -102,6 +105,23 @@ def inspect_image(source: ImageLike, name: str = "", min_size: int = 0) -> Image
         ImageError: The image cannot be read.
     """
     return _decode(source, 3, name, min_size)[1]
+
+
+def encoded_size(content: bytes, name: str = "image") -> tuple[int, int]:
+    """Return width and height of an image, before rotation, without decoding it.
+
+    Args:
+        content: The bytes of an image file.
+        name: What an error calls the image.
+
+    Raises:
+        ImageError: They are no image.
+    """
+    with _image_errors(name, content):
+        if not content:
+            raise ValueError(NO_BYTES)
+        with _open_encoded(content) as file:
+            return file.size
 
 
 def is_image_file(path: str) -> bool:
@@ -185,8 +205,7 @@ def fingerprint_image(source: object) -> bytes | None:
 
 
 def _decode(source: ImageLike, channels: int, name: str, min_size: int) -> tuple[Image.Image, ImageInfo]:
-    label = name or (str(source) if is_path(source) else "image")
-    try:
+    with _image_errors(name or (str(source) if is_path(source) else "image"), source):
         if isinstance(source, str | Path):
             begin_file(source)
             try:
@@ -196,10 +215,22 @@ def _decode(source: ImageLike, channels: int, name: str, min_size: int) -> tuple
                 end_file()
         if isinstance(source, bytes):
             if not source:
-                raise ValueError("the image has no bytes")
+                raise ValueError(NO_BYTES)
             return _decode_encoded(source, channels, min_size)
         image = image_from_memory(source)
         return _to_channels(ImageOps.exif_transpose(image), channels), ImageInfo(image.width, image.height, image.mode)
+
+
+@contextlib.contextmanager
+def _image_errors(label: str, source: ImageLike) -> Iterator[None]:
+    """Turn what can go wrong in the block into an ImageError.
+
+    Args:
+        label: What it calls the image.
+        source: The image.
+    """
+    try:
+        yield
     except UnidentifiedImageError as error:
         raise ImageError(label, "not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:

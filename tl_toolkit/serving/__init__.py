@@ -1,0 +1,1 @@
+"""A trained model over HTTP: an interface for programs, and a page for people."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from tl_toolkit.metrics.calibration import ReliabilityBin
+if TYPE_CHECKING:
+    from tl_toolkit.metrics.calibration import ReliabilityBin
 
 MAX_DRAWN = 120
 """Classes of a confusion matrix that is drawn; cells of more would be too small to hit."""
@@ -95,8 +97,8 @@ class Calibration:
     """
 
     temperature: float
-    before: Sequence[ReliabilityBin]
-    after: Sequence[ReliabilityBin]
+    before: "Sequence[ReliabilityBin]"
+    after: "Sequence[ReliabilityBin]"
     errors: tuple[float, float]
     coverage: Sequence[tuple[float, float, float]]
 

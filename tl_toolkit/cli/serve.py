@@ -10,6 +10,7 @@ from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DeviceOption, PrecisionOption, ThreadsOption, TrustOption
 from tl_toolkit.io.files import display_path
+from tl_toolkit.system.cores import limited_to
 from tl_toolkit.system.extras import check_extra
 from tl_toolkit.text import naming_flags
 
@@ -52,15 +53,19 @@ def serve(
     place = model or str(newest_run())
     check_early(model=place)
     listener = ctx.with_resource(listen(host, port))  # Before the seconds that loading takes.
-    with loading():
-        from tl_toolkit.inference.loading import find_model_file, load
-        from tl_toolkit.serving.app import ServedModel, make_app
-        from tl_toolkit.serving.limits import MEBIBYTE, Limits
-        from tl_toolkit.serving.server import run
-        from tl_toolkit.training.threads import torch_threads
+    from tl_toolkit.inference.loading import find_model_file, load_predictor, needs_torch
 
-    ctx.with_resource(torch_threads(threads))
-    loaded = load(place, device=device, precision=precision, trust=trust)
+    if needs_torch(place):
+        with loading():
+            from tl_toolkit.training.threads import torch_threads
+        ctx.with_resource(torch_threads(threads))
+    else:
+        ctx.with_resource(limited_to(threads))
+    from tl_toolkit.serving.app import ServedModel, make_app
+    from tl_toolkit.serving.limits import MEBIBYTE, Limits
+    from tl_toolkit.serving.server import run
+
+    loaded = load_predictor(place, device=device, precision=precision, trust=trust, threads=threads)
     limits = Limits(upload_bytes=max_upload * MEBIBYTE)
     served = ServedModel(loaded, Path(place).resolve().name, find_model_file(place))
     app = make_app(served, limits, is_local(listener))

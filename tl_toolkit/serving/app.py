@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import contextlib
+import hashlib
 import io
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,10 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from tl_toolkit.errors import ImageError, ToolkitError, UsageError
-from tl_toolkit.inference.classifier import DEFAULT_TOP_K, ImageClassifier
-from tl_toolkit.inference.heat_maps import HeatMap
 from tl_toolkit.inference.prediction import FailedPrediction
-from tl_toolkit.models.weights.torch_hub import file_sha256
+from tl_toolkit.inference.predictor import DEFAULT_TOP_K, Predictor
 from tl_toolkit.serving import schema
 from tl_toolkit.serving.guard import Guard
 from tl_toolkit.serving.limits import Limits, RefusedRequestError, Room
@@ -30,6 +29,9 @@ from tl_toolkit.serving.page.render import Page, render_docs, render_page
 from tl_toolkit.serving.uploads import Upload, read_uploads
 from tl_toolkit.serving.worker import ModelWorker, Options
 from tl_toolkit.version import __version__
+
+if TYPE_CHECKING:
+    from tl_toolkit.inference.heat_maps import HeatMap
 
 Result = TypeVar("Result")
 JPEG_QUALITY = 90
@@ -48,14 +50,9 @@ class ServedModel:
         file: Its file.
     """
 
-    model: ImageClassifier
+    model: Predictor
     name: str
     file: Path
-
-    @property
-    def explains(self) -> bool:
-        """Whether it can draw heat maps."""
-        return hasattr(self.model, "explain")
 
 
 def make_app(served: ServedModel, limits: Limits | None = None, local: bool = True) -> FastAPI:
@@ -76,7 +73,6 @@ def make_app(served: ServedModel, limits: Limits | None = None, local: bool = Tr
         docs_url=None,  # FastAPI's pages load their scripts from another host.
         redoc_url=None,
         lifespan=service.lifespan,
-        responses=schema.REFUSALS,
     )
     app.add_exception_handler(ToolkitError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)
@@ -114,7 +110,7 @@ class _Service:
             results = await self._answer(request, self.worker.predict(uploads, options))
         return [result.to_dict() for result in results]
 
-    async def explain(self, request: Request, class_name: str | None) -> tuple[Upload, HeatMap]:
+    async def explain(self, request: Request, class_name: str | None) -> "tuple[Upload, HeatMap]":
         """Read an image and return its heat map.
 
         Raises:
@@ -154,10 +150,9 @@ async def _until_gone(request: Request) -> None:
 
 def _add_addresses(app: FastAPI, service: _Service) -> None:
     served, model = service.served, service.served.model
-    page = render_page(served.name, model.metadata, served.explains, service.limits)
-    description = schema.describe(
-        served.name, file_sha256(served.file), model.metadata, served.explains, service.limits
-    )
+    explains, digest = service.worker.explains, _sha256(served.file)
+    page = render_page(served.name, model.metadata, explains, service.limits)
+    description = schema.describe(served.name, digest, model, explains, service.limits)
 
     @app.post("/predict", **schema.PREDICT)
     async def predict(
@@ -219,7 +214,7 @@ def _add_addresses(app: FastAPI, service: _Service) -> None:
         return answer(render_docs(app.openapi()))
 
 
-def _explained(name: str, model: ImageClassifier, found: HeatMap) -> dict[str, Any]:
+def _explained(name: str, model: Predictor, found: "HeatMap") -> dict[str, Any]:
     """Return the answer of /explain."""
     height, width = found.values.shape
     pixels = found.pixels[:, :, 0] if found.pixels.shape[2] == 1 else found.pixels
@@ -233,6 +228,11 @@ def _explained(name: str, model: ImageClassifier, found: HeatMap) -> dict[str, A
         "input": _data_uri(Image.fromarray(pixels)),
         "overlay": _data_uri(found.overlay()),
     }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _data_uri(image: Image.Image) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tl_toolkit.model_file import ModelMetadata
+from tl_toolkit.inference.predictor import Predictor
 from tl_toolkit.serving.limits import Limits
 from tl_toolkit.version import __version__
 
@@ -98,6 +98,7 @@ PREDICT: dict[str, Any] = {
     "description": "The answer has a prediction for each image in their order, or an `error` if it cannot be read.",
     "openapi_extra": UPLOAD,
     "responses": {
+        **REFUSALS,
         200: {"model": list[Prediction], "description": "At least one image could be read."},
         422: {"model": list[Prediction], "description": "No image could be read."},
     },
@@ -107,6 +108,7 @@ EXPLAIN: dict[str, Any] = {
     "description": "A heat map by the gradient of the class's logit, as `tl predict --explain` draws it.",
     "openapi_extra": UPLOAD,
     "responses": {
+        **REFUSALS,
         200: {"model": Explanation, "description": "The heat map."},
         422: {"model": Prediction, "description": "The image cannot be read."},
         501: {"model": Failure, "description": "The kind of model file has no gradients."},
@@ -114,7 +116,10 @@ EXPLAIN: dict[str, Any] = {
 }
 HEALTH: dict[str, Any] = {
     "summary": "Say whether the server answers",
-    "responses": {200: {"model": Health, "description": "It does."}},
+    "responses": {
+        200: {"model": Health, "description": "It does."},
+        503: {"model": Health, "description": "It cannot compute any more: start it again."},
+    },
 }
 METADATA: dict[str, Any] = {
     "summary": "Describe the model",
@@ -123,7 +128,7 @@ METADATA: dict[str, Any] = {
 }
 
 
-def describe(name: str, sha256: str, metadata: ModelMetadata, explains: bool, limits: Limits) -> dict[str, Any]:
+def describe(name: str, sha256: str, model: Predictor, explains: bool, limits: Limits) -> dict[str, Any]:
     """Return the answer of /metadata.
 
     The settings of the run are left out: they name folders of the machine that it was trained on.
@@ -131,10 +136,11 @@ def describe(name: str, sha256: str, metadata: ModelMetadata, explains: bool, li
     Args:
         name: Of the run or file.
         sha256: Of the file.
-        metadata: Of the model.
+        model: The model.
         explains: Whether there are heat maps.
         limits: Of the server.
     """
+    metadata = model.metadata
     return {
         "name": name,
         "sha256": sha256,
@@ -146,7 +152,7 @@ def describe(name: str, sha256: str, metadata: ModelMetadata, explains: bool, li
         "loss": metadata.loss,
         "temperature": metadata.temperature,
         "thresholds": list(metadata.thresholds),
-        "marks_unknown": metadata.novelty is not None,
+        "marks_unknown": model.marks_unknown,
         "explains": explains,
         "weights": metadata.weights,
         "weights_license": metadata.weights_license,

@@ -6,22 +6,25 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from tl_toolkit.data.images import encoded_size
 from tl_toolkit.errors import ImageError
-from tl_toolkit.inference.classifier import BATCH, DEFAULT_TOP_K, ImageClassifier
-from tl_toolkit.inference.heat_maps import HeatMap
+from tl_toolkit.inference.onnx_classifier import OnnxClassifier
 from tl_toolkit.inference.prediction import FailedPrediction, Prediction
+from tl_toolkit.inference.predictor import BATCH, DEFAULT_TOP_K, Predictor
 from tl_toolkit.io.reader_threads import readers
-from tl_toolkit.serving.limits import Limits
+from tl_toolkit.serving.limits import Limits, RefusedRequestError
 from tl_toolkit.serving.uploads import Upload
 
-Result = TypeVar("Result")
+if TYPE_CHECKING:
+    from tl_toolkit.inference.heat_maps import HeatMap
+
 MAX_VIEWS = 32
 """Models with other thresholds that are kept for further requests."""
+
+_EMPTY = FailedPrediction("", "")
+"""Holds the place of a prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class ModelWorker:
         limits: Bound the pixels of an image.
     """
 
-    def __init__(self, model: ImageClassifier, limits: Limits) -> None:
+    def __init__(self, model: Predictor, limits: Limits) -> None:
         self.model = model
         self.limits = limits
         self.images_done = 0
@@ -108,27 +111,38 @@ class ModelWorker:
         self._add(jobs)
         return list(await asyncio.gather(*(job.future for job in jobs)))
 
-    async def explain(self, upload: Upload, class_name: str | None) -> HeatMap:
+    @property
+    def explains(self) -> bool:
+        """Whether the model can say which parts of an image speak for a class: an ONNX file cannot."""
+        return hasattr(self.model, "explain")
+
+    async def explain(self, upload: Upload, class_name: str | None) -> "HeatMap":
         """Compute a heat map.
 
         Raises:
             ImageError: The image cannot be read.
             UnknownNameError: The model has no such class.
+            RefusedRequestError: The model cannot.
         """
+        if not self.explains:
+            raise RefusedRequestError(
+                501, "An ONNX file has no gradients to draw heat maps with. Serve its run instead."
+            )
 
-        def compute() -> HeatMap:
+        def compute() -> "HeatMap":
             self._check_size(upload)
             try:
-                return self.model.explain(upload.content, class_name)
+                found: HeatMap = self.model.explain(upload.content, class_name)  # type: ignore[attr-defined]
             except ImageError as error:
                 raise ImageError(upload.name, error.reason) from error
+            return found
 
         call = _Call(compute, asyncio.get_running_loop().create_future())
         self._add([call])
         found: HeatMap = await call.future
         return found
 
-    def _view(self, threshold: float | None, calibration: bool) -> ImageClassifier:
+    def _view(self, threshold: float | None, calibration: bool) -> Predictor:
         """Return the model with a threshold, or without calibration."""
         view = self.model if threshold is None else self.model.with_threshold(threshold)
         return view if calibration else view.without_calibration()
@@ -170,29 +184,38 @@ class ModelWorker:
             futures[0].get_loop().call_soon_threadsafe(_settle, futures, results)
 
     def _predict(self, jobs: Sequence[_Image]) -> list[Prediction | FailedPrediction]:
-        outcomes = readers().start(self._to_pixels, [job.upload for job in jobs]).outcomes()
+        """Return a result for each image; those with the same options share forward passes."""
+        size = 1 if isinstance(self.model, OnnxClassifier) and self.model.inside else BATCH
+        alike: dict[Options, list[int]] = defaultdict(list)
+        for place, job in enumerate(jobs):
+            alike[job.options].append(place)
+        results: dict[int, Prediction | FailedPrediction] = {}
+        for options, places in alike.items():
+            view = self.view(options.threshold, options.calibration)
+            for start in range(0, len(places), size):
+                part = places[start : start + size]
+                found = self._predict_alike(view, [jobs[place].upload for place in part], options)
+                results.update(zip(part, found, strict=True))
         self.images_done += len(jobs)
-        results: list[Prediction | FailedPrediction | None] = [
-            FailedPrediction(job.upload.name, outcome.reason) if isinstance(outcome, ImageError) else None
-            for job, outcome in zip(jobs, outcomes, strict=True)
-        ]
-        read = [index for index, result in enumerate(results) if result is None]
-        if read:
-            pixels = torch.stack([outcome for outcome in outcomes if isinstance(outcome, torch.Tensor)])
-            logits, features = self.model.outputs(self.model.normalize(pixels.to(self.model.compute.device)))
-            alike: dict[Options, list[int]] = defaultdict(list)
-            for row, index in enumerate(read):
-                alike[jobs[index].options].append(row)
-            for options, rows in alike.items():
-                names = [jobs[read[row]].upload.name for row in rows]
-                known = None if features is None else features[rows]
-                view = self.view(options.threshold, options.calibration)
-                found = view.to_predictions(logits[rows], known, names, options.top_k, options.abstain_below)
-                for row, prediction in zip(rows, found, strict=True):
-                    results[read[row]] = prediction
-        return [result for result in results if result is not None]
+        return [results[place] for place in range(len(jobs))]
 
-    def _to_pixels(self, upload: Upload) -> torch.Tensor:
+    def _predict_alike(
+        self, view: Predictor, uploads: Sequence[Upload], options: Options
+    ) -> list[Prediction | FailedPrediction]:
+        outcomes = readers().start(self._to_pixels, uploads).outcomes()
+        found: list[Prediction | FailedPrediction] = [
+            FailedPrediction(upload.name, outcome.reason) if isinstance(outcome, ImageError) else _EMPTY
+            for upload, outcome in zip(uploads, outcomes, strict=True)
+        ]
+        read = [place for place, result in enumerate(found) if result is _EMPTY]
+        if read:
+            pixels, names = [outcomes[place] for place in read], [uploads[place].name for place in read]
+            predictions = view.predict_pixels(pixels, names, options.top_k, options.abstain_below)
+            for place, prediction in zip(read, predictions, strict=True):
+                found[place] = prediction
+        return found
+
+    def _to_pixels(self, upload: Upload) -> Any:
         self._check_size(upload)
         return self.model.to_pixels(upload.content)
 

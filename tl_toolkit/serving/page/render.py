@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tl_toolkit.io.files import format_size
-from tl_toolkit.metrics.intervals import wilson
+from tl_toolkit.metrics.wilson import wilson
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.report.content import Figure
 from tl_toolkit.report.page import formats
@@ -73,10 +73,22 @@ def _accuracy(metadata: ModelMetadata) -> str:
     return ""
 
 
+def _with_code(text: str) -> str:
+    """Return HTML of a text that has code between backticks."""
+    from markupsafe import Markup, escape
+
+    parts = [
+        escape(part) if place % 2 == 0 else Markup("<code>{}</code>").format(part)
+        for place, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
+
+
 def _render(template: str, scripts: tuple[str, ...], **content: Any) -> Page:
     from markupsafe import Markup  # Jinja's.
 
     environment = open_templates("tl_toolkit.serving.page", "tl_toolkit.report.page")
+    environment.filters["with_code"] = _with_code
     style = source(environment, "base.css") + source(environment, "serving.css")
     script = "".join(source(environment, f"script/{name}.js") for name in scripts)
     html = environment.get_template(template).render(

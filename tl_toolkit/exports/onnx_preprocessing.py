@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from tl_toolkit.data.transforms import STRIP
+from tl_toolkit.data.preprocessing import STRIP
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.model_file import ModelMetadata
 
@@ -63,8 +63,8 @@ class _Nodes:
 def add_preprocessing(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
     """Put resizing, cropping and normalization before a network, and probabilities after it.
 
-    The input becomes `images` (N, H, W, 3), uint8 RGB of any size; where the network takes one channel, (N, H, W, 1) are
-    taken too. The outputs are `probabilities` (N, classes) and those of the network.
+    The input becomes `images` (N, H, W, 3), uint8 RGB of any size; where the network takes one channel, (N, H, W, 1)
+    too. The outputs are `probabilities` (N, classes) and those of the network.
 
     Args:
         model: A network with the input `normalized` (N, C, H, W) and the output `logits`; it is changed.

@@ -3,9 +3,9 @@
     python -m tests.benchmarks.onnx_photographs --model RUN --images FOLDER ... [--count 500]
 
 The model is exported by `tl export --to onnx --with-preprocessing`. ONNX Runtime gets the pixels that Pillow decodes,
-in full size, and nothing else; `tl predict` gets the file. What lies between them is told apart, one step at a time: the
-precision (bf16 where the CPU has it), the decoder (`tl` decodes a large JPEG file at a half, a quarter or an eighth of
-its size), and the rest: how the graph resizes, and how ONNX Runtime adds up.
+in full size, and nothing else; `tl predict` gets the file. What lies between them is told apart, one step at a time:
+the precision (bf16 where the CPU has it), the decoder (`tl` decodes a large JPEG file at a half, a quarter or an eighth
+of its size), and the rest: how the graph resizes, and how ONNX Runtime adds up.
 """
 
 import argparse

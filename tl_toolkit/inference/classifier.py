@@ -17,7 +17,8 @@ from tl_toolkit.inference.prediction import Prediction
 from tl_toolkit.inference.predictor import BATCH as BATCH
 from tl_toolkit.inference.predictor import Answers, Predictor
 from tl_toolkit.io.reader_threads import readers
-from tl_toolkit.metrics.logits import check_finite, predicted_labels, probabilities, ranked_classes
+from tl_toolkit.metrics.finite import check_finite
+from tl_toolkit.metrics.logits import predicted_labels, probabilities, ranked_classes
 from tl_toolkit.model_file import ModelMetadata, NoveltyNote
 from tl_toolkit.training.device import DeviceSetup
 from tl_toolkit.training.evaluation import recorded_inputs
@@ -212,7 +213,7 @@ class ImageClassifier(Predictor):
         Raises:
             TrainingError: Some logits are not finite.
         """
-        check_finite(logits.isfinite().all(dim=1), names)
+        check_finite(logits.isfinite().all(dim=1).tolist(), names)
         best = ranked_classes(logits, top_k)
         shares = probabilities(logits / self.metadata.temperature, self.metadata.loss)
         labels = self._labels(logits, shares) if self.task == "multi-label" else None

@@ -19,6 +19,7 @@ from tl_toolkit.inference.prediction import Prediction
 from tl_toolkit.inference.predictor import BATCH, Answers, Predictor
 from tl_toolkit.io.reader_threads import readers
 from tl_toolkit.metrics.array_logits import predicted_labels, probabilities, ranked_classes
+from tl_toolkit.metrics.finite import check_finite
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.system.cores import cores_to_use
 from tl_toolkit.system.extras import import_extra
@@ -159,7 +160,11 @@ class OnnxClassifier(Predictor):
     def predict_pixels(
         self, pixels: Sequence[NDArray[np.uint8]], names: Sequence[str], top_k: int, abstain_below: float | None
     ) -> list[Prediction]:
-        """Return the predictions of images that `to_pixels` has read."""
+        """Return the predictions of images that `to_pixels` has read.
+
+        Raises:
+            TrainingError: Some logits are not finite.
+        """
         outputs = self.outputs(pixels)
         metadata = self.metadata
         if self.inside:
@@ -167,6 +172,7 @@ class OnnxClassifier(Predictor):
         else:
             scores = outputs[LOGITS]
             shares = probabilities(scores / np.float32(metadata.temperature), metadata.loss)
+        check_finite([bool(np.isfinite(row).all()) for row in scores], names)
         best = ranked_classes(scores, top_k)
         labels = self._labels(shares) if self.task == "multi-label" else None
         novelty = self._novelty.novelty(outputs[FEATURES], scores).tolist() if self._novelty else None

@@ -1,13 +1,9 @@
 """Classes and probabilities from logits (N, classes), or (N, 1) where one logit stands for two classes."""
 
-from collections.abc import Sequence
-
 import torch
 
 from tl_toolkit.config.choices import Loss, Task
-from tl_toolkit.errors import TrainingError
 from tl_toolkit.metrics.array_logits import EVEN as EVEN
-from tl_toolkit.text import named, plural
 
 
 def predicted_classes(logits: torch.Tensor) -> torch.Tensor:
@@ -46,26 +42,3 @@ def probabilities(logits: torch.Tensor, loss: Loss) -> torch.Tensor:
         positive = logits.sigmoid()
         return torch.cat([1 - positive, positive], dim=1)
     return logits.sigmoid() if loss == "bce" else logits.softmax(dim=1)
-
-
-def check_finite(finite: torch.Tensor, names: Sequence[str]) -> None:
-    """Refuse logits from which nothing can be computed.
-
-    Args:
-        finite: Whether the logits of each image are finite (N), bool.
-        names: Of the images; they may be missing.
-
-    Raises:
-        TrainingError: Some are NaN or infinite.
-    """
-    bad = (~finite).nonzero()[:, 0].tolist()
-    if not bad:
-        return
-    first = names[bad[0]] if names else f"number {bad[0] + 1}"
-    many = f"{len(bad):,} of {plural(len(finite), 'image')}, the first of them {first}"
-    kind = "all" if len(bad) == len(finite) else "some"
-    advice = {
-        "all": "The weights are not usable: train again, perhaps with a lower learning rate.",
-        "some": f"Large weights may overflow in bf16: try {named('precision', 'fp32')}, and look at this image.",
-    }
-    raise TrainingError(f"The network gives no finite numbers (NaN or infinity) for {many}. {advice[kind]}")

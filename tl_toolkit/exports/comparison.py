@@ -60,12 +60,16 @@ class CheckImages:
 
 
 def module_outputs(module: nn.Module) -> Callable[[CheckBatch], torch.Tensor]:
-    """Return what computes the outputs of a network that was loaded from a file (N, classes), float32."""
+    """Return what computes the outputs of a network that was loaded from a file (N, classes), float32.
+
+    The network computes in the type of its weights.
+    """
     module = module.to(memory_format=torch.contiguous_format).eval()
+    dtype = next(module.parameters()).dtype
 
     def outputs(batch: CheckBatch) -> torch.Tensor:
         with torch.inference_mode():
-            computed: torch.Tensor = module(batch.inputs)
+            computed: torch.Tensor = module(batch.inputs.to(dtype))
         return computed.float()
 
     return outputs

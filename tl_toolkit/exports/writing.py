@@ -102,6 +102,7 @@ def export_model(
         "model": _described(model),
         "versions": package_versions(),
         "comparison": comparison.to_dict() if comparison else None,
+        "code": form.code(request, path.name),
         **details,
     }
     write_text(note_path(path), json.dumps(note, indent=2, ensure_ascii=False) + "\n")

@@ -94,6 +94,7 @@ def _read_pickled(file: Path, trust: bool) -> Loaded:
 def _check_full_model(file: Path, module: nn.Module, header: Mapping[str, str]) -> Loaded:
     """Check that a pickled network takes the images that its metadata describe."""
     delattr(module, METADATA_ATTRIBUTE)
+    module = module.float()  # It may be saved in half precision.
     try:
         metadata = ModelMetadata.from_metadata(header)
     except ModelFileError as error:

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from tl_toolkit.config.choices import Head
+from tl_toolkit.errors import WeightsError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.io.download import ProgressCallback
 from tl_toolkit.models.backbones import Arch, adapt_first_conv, blank_image, build_backbone, resolve_arch
 from tl_toolkit.models.heads import attach_head, check_head
 from tl_toolkit.models.weights.resolve import InputOverrides, Pretrained, WeightsRequest, load_backbone
+from tl_toolkit.text import named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,11 @@ def build_network(
         ModelError: The network cannot have this head or input.
     """
     backbone = load_backbone(WeightsRequest(arch, weights, overrides, progress, trust))
+    if head == "append" and not backbone.has_classifier:
+        raise WeightsError(
+            f"{weights} is a backbone without a classifier, and {named('head', 'append')} adds a layer after its "
+            f"logits: say {named('head', 'swap')} or {named('head', 'mlp')}, or give the model that it was made of."
+        )
     head_modules = attach_head(backbone.module, arch, head, outputs)
     check_head(backbone.module, arch, head, outputs, blank_image(backbone.input_spec))
     backbone.module.eval()
@@ -74,7 +81,7 @@ def rebuild_network(
     Raises:
         ModelError: The network cannot have this head or input.
     """
-    with torch.random.fork_rng(devices=()), _uninitialized():
+    with torch.random.fork_rng(devices=()), uninitialized():
         module = build_backbone(arch, base_classes, spec)
         adapt_first_conv(module, spec.channels)
         head_modules = attach_head(module, arch, head, outputs)
@@ -82,7 +89,7 @@ def rebuild_network(
 
 
 @contextlib.contextmanager
-def _uninitialized() -> Iterator[None]:
+def uninitialized() -> Iterator[None]:
     """Disable torch's functions that draw initial weights, which take seconds for VGG16.
 
     Unlike on the meta device, buffers and what a network computes for itself are as usual.

@@ -21,6 +21,7 @@ from tl_toolkit.models.backbones import Arch, build_backbone
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.heads import APPENDED, classifier_paths
 from tl_toolkit.models.weights import hub, packages
+from tl_toolkit.models.weights.backbone_files import describe_backbone, is_backbone
 from tl_toolkit.models.weights.checkpoints import StateDict
 from tl_toolkit.models.weights.files import fit_state_dict, read_weight_file
 from tl_toolkit.models.weights.torch_hub import cache_path, cached_download, file_sha256, hash_in_name
@@ -49,6 +50,7 @@ class Pretrained:
         license: Their licence; empty if unknown.
         warnings: What the user must know about them.
         fallback: Why better ones are not available; empty if these are the best.
+        has_classifier: Whether the weights came with a classifier; else it has random ones.
     """
 
     module: nn.Module
@@ -59,6 +61,7 @@ class Pretrained:
     license: str = ""
     warnings: list[str] = field(default_factory=list)
     fallback: str = ""
+    has_classifier: bool = True
 
 
 @dataclass(frozen=True)
@@ -293,11 +296,14 @@ def _from_file(request: WeightsRequest) -> Pretrained:
     channels = _match_channels(module, state)
     spec = request.overrides.apply(spec if described else spec.with_channels(channels))
     differences = fit_state_dict(module, state, (*heads, f"{heads[0].rpartition('.')[0]}.{APPENDED}"), path.name)
-    warnings = [f"{path.name} was loaded without its head.\n{differences}"] if differences else []
+    backbone = is_backbone(file.metadata)
+    warnings = [f"{path.name} was loaded without its head.\n{differences}"] if differences and not backbone else []
     if described is None:
         warnings.append(f"{path.name} does not say what input it expects; took {request.arch}'s own: {spec.height} px.")
     licence = file.metadata.get("weights_license", "")
-    return Pretrained(module, spec, classes, request.weights, str(path), licence, warnings)
+    origin = f"{path} ({describe_backbone(file.metadata)})" if backbone else str(path)
+    has_classifier = not backbone or weight is not None
+    return Pretrained(module, spec, classes, request.weights, origin, licence, warnings, has_classifier=has_classifier)
 
 
 def _described_spec(arch: Arch, path: Path, metadata: Mapping[str, str]) -> InputSpec | None:

@@ -1,0 +1,39 @@
+"""Networks as other programs build them, and weights in another type."""
+
+from collections.abc import Mapping
+
+import torch
+
+from tl_toolkit.exports.base import Dtype, Layout
+from tl_toolkit.model_file import ModelMetadata
+from tl_toolkit.models.backbones import resolve_arch
+from tl_toolkit.models.layouts import counterpart
+from tl_toolkit.models.plain_code import PlainNetwork
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def plain_network(metadata: ModelMetadata, layout: Layout = "own") -> PlainNetwork:
+    """Return the network of a model as plain code builds it.
+
+    Args:
+        metadata: Of the model.
+        layout: Whose network it is to be.
+
+    Raises:
+        UsageError: That library has no such network.
+    """
+    arch = resolve_arch(metadata.architecture, metadata.arch_options)
+    return PlainNetwork(
+        arch if layout == "own" else counterpart(arch, layout),
+        metadata.head,  # type: ignore[arg-type]  # of a model that was loaded
+        metadata.base_classes,
+        metadata.outputs,
+        metadata.input_spec,
+    )
+
+
+def cast(state: Mapping[str, torch.Tensor], dtype: Dtype) -> dict[str, torch.Tensor]:
+    """Return a state_dict with its floating-point tensors in another type."""
+    wanted = DTYPES[dtype]
+    return {name: tensor.to(wanted) if tensor.is_floating_point() else tensor for name, tensor in state.items()}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tl_toolkit.data.sources.base import open_source as open_source
     from tl_toolkit.errors import ToolkitError as ToolkitError
     from tl_toolkit.inference.loading import load as load
+    from tl_toolkit.inference.onnx_classifier import OnnxClassifier as OnnxClassifier
     from tl_toolkit.input_spec import InputSpec as InputSpec
     from tl_toolkit.models.build import build_model as build_model
     from tl_toolkit.planning.ranking import RankedNetwork as RankedNetwork
@@ -39,6 +40,7 @@ _MODULES = {
     "FinetuneConfig": "config.finetune",
     "ImageDataset": "data.dataset",
     "InputSpec": "input_spec",
+    "OnnxClassifier": "inference.onnx_classifier",
     "RankedNetwork": "planning.ranking",
     "Run": "recipes.finetune",
     "ToolkitError": "errors",

@@ -78,6 +78,14 @@ class Commands(TyperGroup):
             rank = _rank()
             console.print_error(f"process {rank}: {error}" if rank else str(error))
             raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILURE) from error
+        except ModuleNotFoundError as error:
+            if (missing := (error.name or "").partition(".")[0]) in ("", __package__.partition(".")[0]):
+                raise
+            console.print_error(
+                f"This needs the package {missing}, which is not installed: pip install tl_toolkit installs all. "
+                "Without PyTorch, tl predict takes .onnx files."
+            )
+            raise typer.Exit(FAILURE) from error
         except KeyboardInterrupt as error:
             console.print_error("Interrupted.")
             raise typer.Exit(INTERRUPTED) from error

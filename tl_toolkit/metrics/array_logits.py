@@ -17,8 +17,8 @@ def probabilities(logits: Floats, loss: Loss) -> Floats:
     """Return probabilities (N, classes), as `logits.probabilities` does."""
     exact = logits.astype(np.float64)
     if logits.shape[1] == 1:
-        positive = _sigmoid(exact)
-        return np.concatenate([1 - positive, positive], axis=1).astype(np.float32)
+        positive = _sigmoid(exact).astype(np.float32)
+        return np.concatenate([1 - positive, positive], axis=1)
     if loss == "bce":
         return _sigmoid(exact).astype(np.float32)
     powers = np.exp(exact - exact.max(axis=1, keepdims=True))

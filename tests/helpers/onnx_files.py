@@ -61,7 +61,7 @@ def write_onnx(path: Path, module: nn.Sequential, metadata: ModelMetadata, insid
             helper.make_node("Div", ["logits", "temperature"], ["scaled"]),
             helper.make_node("Sigmoid" if metadata.loss == "bce" else "Softmax", ["scaled"], ["probabilities"]),
         ]
-        outputs = {"probabilities": ["batch", len(metadata.class_names)]}
+        outputs = {"probabilities": ["batch", len(metadata.class_names)], **outputs}
     tensors = [numpy_helper.from_array(value.detach().numpy(), name) for name, value in constants.items()]
     tensors.append(numpy_helper.from_array(np.array([1, 2], np.int64), "axes"))
     graph = helper.make_graph(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 import tl_toolkit as tl
 from tests.helpers.onnx_files import linear, metadata_of, save_onnx, torch_classifier, write_onnx
-from tl_toolkit.errors import ImageError, ModelFileError, UsageError
+from tl_toolkit.errors import ImageError, ModelFileError, TrainingError, UsageError
 from tl_toolkit.inference.loading import load, load_predictor, needs_torch
 from tl_toolkit.inference.novelty import fit_novelty
 from tl_toolkit.inference.onnx_classifier import OnnxClassifier
@@ -122,8 +123,7 @@ def test_predict_with_the_preprocessing_inside_gives_whole_images_to_the_file(ph
         shares = (module[2](colour).detach() / 2.0).softmax(dim=0)
         assert prediction.probability == pytest.approx(float(shares.max()), abs=1e-5)
         assert prediction.class_name == "abc"[int(shares.argmax())]
-    with pytest.raises(UsageError, match="gives calibrated probabilities, which no_calibration=True cannot change"):
-        model.without_calibration()
+    assert model.without_calibration().predict(photos[0]).probability != found[0].probability
 
 
 def test_changes_of_a_model_leave_the_model_as_it_is(photos: list[Path], tmp_path: Path):
@@ -269,3 +269,12 @@ def test_tl_without_torch_says_what_needs_it(tmp_path: Path, photos: list[Path])
     assert done.returncode == 1
     assert done.stderr.startswith("Error: This needs the package torch, which is not installed: pip install tl_toolkit")
     assert "Traceback" not in done.stderr
+
+
+def test_logits_that_are_not_finite_are_an_error(tmp_path: Path, photos: list[Path]):
+    module = linear(3)
+    module[2].weight.data[1, 1] = torch.nan
+    path = write_onnx(tmp_path / "a.onnx", module, metadata_of("a", "b", "c"))
+    expected = re.escape(f"{path} gives no finite numbers (NaN or infinity) for all of 2 images, the first of them")
+    with pytest.raises(TrainingError, match=expected):
+        OnnxClassifier(path).predict(photos[:2])

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.exports.base import Dtype, ExportFormat, ExportOptions, ExportRequest
+from tl_toolkit.io.own_files import ONNX_METADATA, ONNX_PREPROCESSING
 
 if TYPE_CHECKING:
     import torch
     from onnxruntime import InferenceSession
 
     from tl_toolkit.exports.comparison import CheckBatch
-
-METADATA = "tl_toolkit"
-"""Key of the file's metadata that holds the header of the model's own file, as JSON."""
-
-PREPROCESSING = "tl_toolkit.preprocessing"
-"""Key whose value says whether the graph resizes, crops and normalizes: "inside" or "outside"."""
 
 CLASS_NAMES = "class_names"
 """Key whose value is the class names as JSON, for other programs."""
@@ -70,8 +65,8 @@ class Onnx(ExportFormat):
         header = request.model.metadata.to_metadata()
         header.pop("split_note", None)  # It is of use to `tl evaluate` alone, and may be large.
         return {
-            METADATA: json.dumps(header, ensure_ascii=False),
-            PREPROCESSING: "inside" if request.options.with_preprocessing else "outside",
+            ONNX_METADATA: json.dumps(header, ensure_ascii=False),
+            ONNX_PREPROCESSING: "inside" if request.options.with_preprocessing else "outside",
             CLASS_NAMES: json.dumps(request.model.class_names, ensure_ascii=False),
         }
 

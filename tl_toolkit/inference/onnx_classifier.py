@@ -17,6 +17,7 @@ from tl_toolkit.errors import ModelFileError, UsageError
 from tl_toolkit.inference.array_novelty import ArrayNovelty
 from tl_toolkit.inference.prediction import Prediction
 from tl_toolkit.inference.predictor import BATCH, Answers, Predictor
+from tl_toolkit.io.own_files import ONNX_METADATA, ONNX_PREPROCESSING
 from tl_toolkit.io.reader_threads import readers
 from tl_toolkit.metrics.array_logits import predicted_labels, probabilities, ranked_classes
 from tl_toolkit.metrics.finite import check_finite
@@ -25,14 +26,8 @@ from tl_toolkit.system.cores import cores_to_use
 from tl_toolkit.system.extras import import_extra
 from tl_toolkit.text import named
 
-METADATA_KEY = "tl_toolkit"
-"""Of the file's metadata: the header of the model's own file, as JSON."""
-
-PREPROCESSING_KEY = "tl_toolkit.preprocessing"
-"""Whether the file resizes, crops and normalizes: "inside", or "outside"."""
-
-IMAGES, LOGITS, FEATURES, PROBABILITIES = "images", "logits", "features", "probabilities"
-"""Names of the input and the outputs."""
+IMAGES, LOGITS, FEATURES = "images", "logits", "features"
+"""Names of the input and of outputs."""
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
@@ -49,7 +44,7 @@ class OnnxClassifier(Predictor):
 
     Attributes:
         path: The file.
-        inside: Whether it resizes, crops and normalizes images, and returns probabilities.
+        inside: Whether it resizes, crops and normalizes images itself.
     """
 
     def __init__(
@@ -69,8 +64,8 @@ class OnnxClassifier(Predictor):
             threads: Threads to compute with; by default all usable cores.
 
         Raises:
-            UsageError: ONNX Runtime is not installed, or the device is not there.
-            ModelFileError: The file is damaged, or was not written by `tl export`.
+            UsageError: ONNX Runtime is not installed, the device is not there, or the file has no class names.
+            ModelFileError: The file is damaged.
         """
         if precision == "bf16":
             raise UsageError(
@@ -80,8 +75,8 @@ class OnnxClassifier(Predictor):
         self._session = _open_session(self.path, device, threads)
         found = self._session.get_modelmeta().custom_metadata_map
         self.metadata = _read_metadata(self.path, found)
-        self.inside = found.get(PREPROCESSING_KEY) == "inside"
-        self._outputs = _check_outputs(self.path, self._session, self.inside)
+        self.inside = found.get(ONNX_PREPROCESSING) == "inside"
+        self._outputs = _check_outputs(self.path, self._session)
         self._preprocessing = Preprocessing(self.metadata.input_spec)
         note = self.metadata.novelty
         self._novelty = ArrayNovelty.of(note) if note and FEATURES in self._outputs else None
@@ -97,33 +92,18 @@ class OnnxClassifier(Predictor):
         changed.metadata = dataclasses.replace(self.metadata, **changes)
         return changed
 
-    def without_calibration(self) -> Self:
-        """Return the same model with the probabilities that the network gives, without a temperature.
-
-        Raises:
-            UsageError: The file divides by the temperature itself.
-        """
-        if self.inside and self.metadata.temperature != 1:
-            raise UsageError(
-                f"{self.path} gives calibrated probabilities, which {named('no_calibration', True)} cannot change: it "
-                "was exported with its preprocessing inside. Give the run, or a file without."
-            )
-        return super().without_calibration()
-
     def to_pixels(self, image: ImageLike) -> NDArray[np.uint8]:
         """Return the pixels of an image or of a file.
 
         Returns:
-            uint8 (C, H, W) as the network sees them; of a file that resizes itself, the whole image (H, W, C).
+            uint8 (C, H, W) as the network sees them; of a file that resizes itself, the whole image (H, W, 3).
 
         Raises:
             ImageError: The image cannot be read.
         """
         spec = self.input_spec
-        if self.inside:
-            pixels = np.asarray(open_image(image, spec.channels))
-            return pixels[:, :, None] if pixels.ndim == 2 else pixels
-        return self._preprocessing.pixels(open_image(image, spec.channels, min_size=spec.min_decode_size))
+        opened = open_image(image, spec.channels, min_size=spec.min_decode_size)
+        return np.asarray(opened.convert("RGB")) if self.inside else self._preprocessing.pixels(opened)
 
     def outputs(self, pixels: Sequence[NDArray[np.uint8]]) -> dict[str, Floats]:
         """Run the file.
@@ -132,7 +112,7 @@ class OnnxClassifier(Predictor):
             pixels: What `to_pixels` returned of each image; at least one.
 
         Returns:
-            The outputs by name, with a row for each image.
+            `logits` (N, classes) or (N, 1), and perhaps `features` (N, D).
 
         Raises:
             ModelFileError: The file gives something else than what it says.
@@ -148,12 +128,9 @@ class OnnxClassifier(Predictor):
         except Exception as error:  # ONNX Runtime raises errors of many types.
             raise ModelFileError(f"{self.path} does not take the images that it describes: {error}") from error
         found = {name: rows.astype(np.float32) for name, rows in zip(self._outputs, computed, strict=True)}
-        first = PROBABILITIES if self.inside else LOGITS
-        expected = len(self.class_names) if self.inside else self.metadata.outputs
-        if found[first].shape != (len(images), expected):
+        if (shape := found[LOGITS].shape) != (expected := (len(images), self.metadata.outputs)):
             raise ModelFileError(
-                f"{self.path} gives {found[first].shape} for {len(images)} images; expected ({len(images)}, {expected})"
-                ", as it says."
+                f"{self.path} gives {shape} for {len(images)} images; expected {expected}, as it says."
             )
         return found
 
@@ -165,17 +142,13 @@ class OnnxClassifier(Predictor):
         Raises:
             TrainingError: Some logits are not finite.
         """
-        outputs = self.outputs(pixels)
-        metadata = self.metadata
-        if self.inside:
-            scores = shares = outputs[PROBABILITIES]
-        else:
-            scores = outputs[LOGITS]
-            shares = probabilities(scores / np.float32(metadata.temperature), metadata.loss)
-        check_finite([bool(np.isfinite(row).all()) for row in scores], names)
-        best = ranked_classes(scores, top_k)
+        outputs, metadata = self.outputs(pixels), self.metadata
+        logits = outputs[LOGITS]
+        check_finite([bool(row.all()) for row in np.isfinite(logits)], names, str(self.path))
+        best = ranked_classes(logits, top_k)
+        shares = probabilities(logits / np.float32(metadata.temperature), metadata.loss)
         labels = self._labels(shares) if self.task == "multi-label" else None
-        novelty = self._novelty.novelty(outputs[FEATURES], scores).tolist() if self._novelty else None
+        novelty = self._novelty.novelty(outputs[FEATURES], logits).tolist() if self._novelty else None
         threshold = self._novelty.threshold if self._novelty else 0.0
         shares_of_best = np.take_along_axis(shares, best, axis=1).tolist()
         answers = Answers(best.tolist(), shares_of_best, labels, novelty, threshold)
@@ -252,28 +225,27 @@ def _read_metadata(path: Path, found: Mapping[str, str]) -> ModelMetadata:
         UsageError: There are none.
         ModelFileError: They are damaged.
     """
-    if METADATA_KEY not in found:
+    if ONNX_METADATA not in found:
         raise UsageError(
             f"{path} is an ONNX file without class names and InputSpec, so nothing can be predicted with it. "
             "Give one that tl export --to onnx wrote."
         )
     try:
-        return ModelMetadata.from_json(found[METADATA_KEY])
+        return ModelMetadata.from_json(found[ONNX_METADATA])
     except ModelFileError as error:
         raise ModelFileError(f"{path} is not a model that tl can load: {error}.") from error
 
 
-def _check_outputs(path: Path, session: Any, inside: bool) -> list[str]:
+def _check_outputs(path: Path, session: Any) -> list[str]:
     """Return the names of the outputs to compute.
 
     Raises:
         ModelFileError: The file has other inputs or outputs than `tl export` writes.
     """
     inputs, outputs = ([each.name for each in side] for side in (session.get_inputs(), session.get_outputs()))
-    wanted = PROBABILITIES if inside else LOGITS
-    if inputs != [IMAGES] or wanted not in outputs:
+    if inputs != [IMAGES] or LOGITS not in outputs:
         raise ModelFileError(
             f"{path} has the inputs {', '.join(inputs)} and the outputs {', '.join(outputs)}; expected {IMAGES} and "
-            f"{wanted}, as tl export writes them."
+            f"{LOGITS}, as tl export writes them."
         )
-    return [wanted, FEATURES] if FEATURES in outputs and not inside else [wanted]
+    return [LOGITS, FEATURES] if FEATURES in outputs else [LOGITS]

@@ -123,11 +123,7 @@ class Predictor(ABC):
         return self.with_metadata(thresholds=(threshold,) * len(self.class_names))
 
     def without_calibration(self) -> Self:
-        """Return the same model with the probabilities that the network gives, without a temperature.
-
-        Raises:
-            UsageError: The temperature cannot be taken away.
-        """
+        """Return the same model with the probabilities that the network gives, without a temperature."""
         return self.with_metadata(temperature=1.0)
 
     @overload

@@ -12,9 +12,7 @@ from typing import Any
 import torch
 
 from tl_toolkit.errors import ModelFileError
-
-EXTRA_FILE = "tl_toolkit.json"
-"""Name among the archive's extra files of the header of the model's own file, as JSON."""
+from tl_toolkit.io.own_files import PROGRAM_METADATA
 
 WEIGHTS, CONFIG = "data/weights/", "_weights_config.json"
 
@@ -43,7 +41,7 @@ def read_program(path: Path) -> tuple[dict[str, torch.Tensor], str]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             root = next(name.removesuffix("archive_format") for name in names if name.endswith("/archive_format"))
-            header = f"{root}extra/{EXTRA_FILE}"
+            header = f"{root}extra/{PROGRAM_METADATA}"
             text = archive.read(header).decode() if header in names else ""
             weights: dict[str, torch.Tensor] = {}
             for config in (name for name in names if name.startswith(root + WEIGHTS) and name.endswith(CONFIG)):

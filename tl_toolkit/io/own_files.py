@@ -24,6 +24,15 @@ RUN_FILES = {MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE, LOCK_FILE}
 
 SHARD_ENDING = ".safetensors"
 
+ONNX_METADATA = "tl_toolkit"
+"""Key of an ONNX file's metadata that holds the header of the model's own file, as JSON."""
+
+ONNX_PREPROCESSING = "tl_toolkit.preprocessing"
+"""Key whose value says whether the graph resizes, crops and normalizes: "inside" or "outside"."""
+
+PROGRAM_METADATA = "tl_toolkit.json"
+"""Extra file of a torch.export archive (.pt2) that holds the header of the model's own file, as JSON."""
+
 SOFTWARE = "tl_toolkit"
 FIGURE_MARK = b"Software\0" + SOFTWARE.encode()
 """Begins the `Software` text of a figure as PNG."""

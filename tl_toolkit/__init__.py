@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tl_toolkit.recipes.finetune import finetune as finetune
     from tl_toolkit.recipes.finetune import resume as resume
     from tl_toolkit.recipes.import_model import import_model as import_model
+    from tl_toolkit.recipes.inspect import inspect as inspect
     from tl_toolkit.recipes.push import push as push
     from tl_toolkit.recipes.rank import rank as rank
     from tl_toolkit.recipes.report import write_report as write_report
@@ -50,6 +51,7 @@ _MODULES = {
     "export": "recipes.export",
     "finetune": "recipes.finetune",
     "import_model": "recipes.import_model",
+    "inspect": "recipes.inspect",
     "load": "inference.loading",
     "open_source": "data.sources.base",
     "push": "recipes.push",

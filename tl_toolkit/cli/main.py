@@ -22,6 +22,7 @@ from tl_toolkit.cli import (
     export,
     finetune,
     import_model,
+    inspect,
     models,
     options,
     plot,
@@ -156,6 +157,7 @@ app.command()(options.with_flowing_help(evaluate.evaluate))
 app.command()(options.with_flowing_help(compare.compare))
 app.command(cls=export.ExportCommand)(options.with_flowing_help(export.export))
 app.command("import")(options.with_flowing_help(import_model.import_model))
+app.command()(options.with_flowing_help(inspect.inspect))
 app.command()(options.with_flowing_help(push.push))
 app.command()(options.with_flowing_help(rank.rank))
 app.command()(options.with_flowing_help(plot.plot))

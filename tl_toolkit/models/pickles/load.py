@@ -38,7 +38,7 @@ def load_pickled(path: Path, trust: bool = False) -> Any:
         ModelFileError: The file is damaged.
     """
     try:
-        allowed = _find_allowed(path)
+        allowed = find_allowed(path)
         with _allowing, safe_globals(allowed), warnings.catch_warnings():  # All three affect the whole process.
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             return _torch_load(path, weights_only=True)
@@ -67,7 +67,7 @@ def metadata_of(loaded: Any) -> dict[str, str]:
     return metadata
 
 
-def _find_allowed(path: Path) -> Allowed:
+def find_allowed(path: Path) -> Allowed:
     """Return what to allow for a file beside tensors: nothing for most."""
     try:
         unknown = get_unsafe_globals_in_checkpoint(path)

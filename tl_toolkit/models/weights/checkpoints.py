@@ -9,22 +9,10 @@ import torch
 from torch import nn
 
 from tl_toolkit.errors import WeightsError
+from tl_toolkit.models.weights.checkpoint_names import AVERAGED, COUNTER, PLAIN, PREFIXES
 from tl_toolkit.text import join_names, named, plural
 
 StateDict = dict[str, torch.Tensor]
-
-PLAIN = ("state_dict", "model_state_dict", "model", "net")
-"""Keys of the weights in checkpoints of training scripts."""
-
-AVERAGED = ("state_dict_ema", "model_ema")
-"""Keys of their moving average, as timm (`utils/checkpoint_saver.py`) and torchvision (`references/classification`)
-write it beside the plain weights."""
-
-PREFIXES = ("module.", "_orig_mod.")
-"""Prefixes of every name after DataParallel, DistributedDataParallel, AveragedModel and torch.compile."""
-
-COUNTER = "n_averaged"
-"""The one name of torch.optim.swa_utils.AveragedModel without its prefix."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What is inside files of models, read without running anything in them."""

@@ -72,6 +72,8 @@ def home(in_folder: Path, tiny_run: Run, tiny_data: Path, monkeypatch: pytest.Mo
     rows = [f"{path},{path.parent.name},patient {number // 2}" for number, path in enumerate(files)]
     (in_folder / "scans.csv").write_text("\n".join(["path,label,patient", *rows]) + "\n")
     (in_folder / "cat.png").write_bytes(min((tiny_data / "test" / "1").iterdir()).read_bytes())
+    torch.save(tl.load(tiny_run.path).module.state_dict(), in_folder / "resnet18.pth")
+    (in_folder / "names.txt").write_text("0\n1\n7\n")
     for name in ("tiny", "other"):
         shutil.copytree(tiny_run.path, in_folder / "runs" / name, ignore=shutil.ignore_patterns("*.pt"))
     return in_folder

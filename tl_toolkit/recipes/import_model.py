@@ -17,6 +17,7 @@ from tl_toolkit.exports.images import check_images_of
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import load
 from tl_toolkit.io.class_names import check_class_names, read_class_names
+from tl_toolkit.io.export_notes import read_note
 from tl_toolkit.io.files import expand_path
 from tl_toolkit.model_file import FORMAT, ModelMetadata
 from tl_toolkit.models.backbones import OWN_NORMALIZATION
@@ -99,7 +100,7 @@ def import_model(
     check_new_folder(folder)
     names = _names(classes_file, class_names)
     content = read_weight_file(path, trust, ema)
-    if content.metadata.get("format") == FORMAT:
+    if content.metadata.get("format") == FORMAT or read_note(path):
         raise UsageError(
             f"{file} is a model that tl wrote, with class names and preprocessing: use it as it is, such as by "
             f"`tl predict --model {file} IMAGE`."

@@ -1,6 +1,6 @@
 """What training programs put around a state_dict: checkpoints, moving averages, wrappers, and prefixes of the names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,9 @@ def part_for(state: StateDict, own: Mapping[str, torch.Tensor], origin: str) -> 
     first = next(iter(own), "")
     if first in state or not first:
         return state, ""
-    prefixes = list(dict.fromkeys(_prefixes_of(state, first)))
+    ends = dict.fromkeys(key.removesuffix(first) for key in state if key.endswith(f".{first}"))
+    # A block may have a layer of the same name; only a whole network has most of the names.
+    prefixes = [prefix for prefix in ends if sum(f"{prefix}{key}" in state for key in own) > len(own) / 2]
     if not prefixes:
         return state, ""
     if len(prefixes) > 1:
@@ -130,9 +132,3 @@ def part_for(state: StateDict, own: Mapping[str, torch.Tensor], origin: str) -> 
     left = [key for key in state if not key.startswith(prefix)]
     others = f", and {plural(len(left), 'other name')} left out: {join_names(left, 3)}" if left else ""
     return part, f"{prefix} removed from {plural(len(part), 'name')}{others}"
-
-
-def _prefixes_of(state: StateDict, first: str) -> Iterator[str]:
-    for key in state:
-        if key.endswith(f".{first}"):
-            yield key.removesuffix(first)

@@ -22,7 +22,7 @@ from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.heads import APPENDED, classifier_paths
 from tl_toolkit.models.weights import hub, packages
 from tl_toolkit.models.weights.backbone_files import describe_backbone, is_backbone
-from tl_toolkit.models.weights.checkpoints import StateDict
+from tl_toolkit.models.weights.checkpoints import StateDict, part_for
 from tl_toolkit.models.weights.files import fit_state_dict, read_weight_file
 from tl_toolkit.models.weights.torch_hub import cache_path, cached_download, file_sha256, hash_in_name
 from tl_toolkit.text import join_names, named
@@ -282,13 +282,13 @@ def _from_file(request: WeightsRequest) -> Pretrained:
             f"{', '.join(NAMED_WEIGHTS)}, a URL or hf-hub:ORG/NAME."
         )
     file = read_weight_file(path, request.trust)
-    state = file.state
     described = _described_spec(request.arch, path, file.metadata)
     spec = described or backbones.default_input_spec(request.arch)
     classes = usual = backbones.pretrained_classes(request.arch)
     size = request.overrides.apply(spec)
     module = build_backbone(request.arch, usual, size)
     heads = classifier_paths(module, request.arch)
+    state, _ = part_for(file.state, module.state_dict(), path.name)
     if (weight := state.get(f"{heads[0]}.weight")) is not None:
         classes = weight.shape[0]
     if classes != usual:

@@ -77,7 +77,7 @@ def serve_hub(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[StandInH
     """Serve a Hub, and let the client and `datasets` ask it, with caches of their own."""
     hub = StandInHub()
 
-    class Handler(_Handler):
+    class Handler(DatasetHandler):
         stand_in = hub
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -104,10 +104,10 @@ def serve_hub(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[StandInH
         server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Answers as huggingface.co does."""
+class HubHandler(BaseHTTPRequestHandler):
+    """Answers in the form of huggingface.co."""
 
-    stand_in: StandInHub
+    stand_in: Any
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -117,10 +117,49 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
-        self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        self._answer(self._body())
+
+    def do_PUT(self) -> None:
+        self._answer(self._body())
 
     def log_message(self, *_: object) -> None:
         pass
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def _answer(self, body: bytes = b"") -> None:
+        raise NotImplementedError
+
+    def _json(self, value: object) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _refuse(self, status: int, code: str, headers: dict[str, str] | None = None) -> None:
+        self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code, **(headers or {})})
+
+    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.stand_in.asked.append((self.command, urllib.parse.urlsplit(self.path).path, len(content)))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            with contextlib.suppress(OSError):  # The client has gone.
+                self.wfile.write(content)
+
+
+class DatasetHandler(HubHandler):
+    """Answers for datasets."""
+
+    stand_in: StandInHub
 
     def _answer(self, body: bytes = b"") -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
@@ -184,23 +223,6 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             content, status = content[first : last + 1], 206
         return self._send(status, content, headers)
-
-    def _json(self, value: object) -> None:
-        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _refuse(self, status: int, code: str, headers: dict[str, str] | None = None) -> None:
-        self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code, **(headers or {})})
-
-    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-        self.stand_in.asked.append((self.command, urllib.parse.urlsplit(self.path).path, len(content)))
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            with contextlib.suppress(OSError):  # The client has gone.
-                self.wfile.write(content)
 
 
 def _revision(rest: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """README.md of a model repository: the model card of the run, with how to load the model from the Hugging Face Hub."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -11,23 +11,32 @@ from tl_toolkit.io.files import format_count
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.report.card_metadata import license_of
 from tl_toolkit.report.card_text import percent, plain, table
-from tl_toolkit.report.card_usage import probabilities_code
+from tl_toolkit.report.card_usage import probabilities_code, usage
 
 HEADER = re.compile(r"---\n(?P<yaml>.*?)\n---\n(?P<body>.*)", re.DOTALL)
-USAGE = "## How to use it"
-"""The heading of a model card before which the new section goes."""
+USAGE, OF_THE_HUB = "## How to use it", "## How to load it from the Hub"
+"""The heading of a card's section that is replaced where timm loads the model; else another goes before it."""
 
 MOST_CLASSES = 50
 
 
-def hub_card(card: str, metadata: ModelMetadata, repository: str, for_timm: bool) -> str:
+def hub_card(
+    card: str,
+    trained: ModelMetadata,
+    published: ModelMetadata,
+    repository: str,
+    for_timm: bool,
+    notes: Sequence[str] = (),
+) -> str:
     """Return a model card for a repository.
 
     Args:
         card: A model card in the Hub's format.
-        metadata: Of the model.
+        trained: Metadata of the model that the card is of.
+        published: Those of the model in the repository.
         repository: "ORG/NAME".
-        for_timm: Whether timm can load the model.
+        for_timm: Whether timm can load it.
+        notes: Sentences on what is not as it was trained.
 
     Raises:
         ToolkitError: The header of the card is no YAML.
@@ -38,10 +47,15 @@ def hub_card(card: str, metadata: ModelMetadata, repository: str, for_timm: bool
     kept = [tag for tag in tags if tag not in ("timm", "tl_toolkit")] if isinstance(tags, list) else []
     # The Hub shows the code of this library beside the model.
     header |= {"library_name": library, "tags": [*kept, *(["timm"] if for_timm else []), "tl_toolkit"]}
-    section = "\n".join(["## From the Hugging Face Hub", "", *_usage(metadata, repository, for_timm)])
-    before, heading, after = body.partition(f"\n{USAGE}\n")
-    joined = f"{before.rstrip()}\n\n{section}\n{heading}{after}"
-    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000)}---\n{joined}"
+    section = "\n".join(_usage(published, repository, for_timm, notes))
+    # The code in the card is for the weights as they were trained; timm's may have other names.
+    own = "\n".join([f"\n{USAGE}", "", *usage(trained)])
+    if for_timm and own in body:
+        text = body.replace(own, f"\n{USAGE}\n\n{section}", 1)
+    else:
+        before, heading, after = body.partition(f"\n{USAGE}\n")
+        text = f"{before.rstrip()}\n\n{OF_THE_HUB}\n\n{section}\n{heading}{after}"
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000)}---\n{text}"
 
 
 def short_card(metadata: ModelMetadata, parameters: int) -> str:
@@ -98,7 +112,7 @@ def _parts(card: str) -> tuple[dict[str, Any], str]:
     return dict(header), found["body"]
 
 
-def _usage(metadata: ModelMetadata, repository: str, for_timm: bool) -> list[str]:
+def _usage(metadata: ModelMetadata, repository: str, for_timm: bool, notes: Sequence[str]) -> list[str]:
     """Return the lines of the section."""
     folder = repository.partition("/")[2]
     ours = [
@@ -109,8 +123,9 @@ def _usage(metadata: ModelMetadata, repository: str, for_timm: bool) -> list[str
         f"tl predict --model {folder} IMAGE",
         "```",
     ]
+    said = ["", *(f"- {note}" for note in notes)] if notes else []
     if not for_timm:
-        return [*ours, "", "Other libraries have no such network: `tl export` writes it for PyTorch or ONNX Runtime."]
+        return [*ours, *said]
     channels = "RGB" if metadata.input_spec.channels == 3 else "L"
     return [
         "With timm alone:",
@@ -129,5 +144,8 @@ def _usage(metadata: ModelMetadata, repository: str, for_timm: bool) -> list[str
         '    print(f"{name}: {probability:.1%}")',
         "```",
         "",
+        "tl reads large JPEG files at a reduced size, so its probabilities may differ slightly from timm's.",
+        "",
         *ours,
+        *said,
     ]

@@ -93,7 +93,9 @@ def write_hub_folder(
     config = timm_config(twin, metadata) if twin else own_config(metadata)
     _write_json(folder / CONFIG_FILE, with_note(config, _note(metadata, model.metadata, comparison, changed)))
     text = card or short_card(metadata, sum(weight.numel() for weight in model.module.parameters()))
-    write_text(folder / CARD_FILE, hub_card(text, metadata, repository, for_timm=twin is not None))
+    notes = [*changed, f"timm cannot load it: {not_timm}."] if not_timm else changed
+    readme = hub_card(text, published, metadata, repository, for_timm=twin is not None, notes=notes)
+    write_text(folder / CARD_FILE, readme)
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     return HubFolder(metadata.architecture, comparison, not_timm, tuple(changed), sizes)
 

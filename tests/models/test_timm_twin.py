@@ -60,7 +60,7 @@ def test_twin_of_an_appended_head_has_one_linear_with_the_same_outputs(name: str
     assert isinstance(twin.module.get_submodule(twin.classifier), nn.Linear)
     difference, largest = largest_difference(module, twin, default_input_spec(resolve_arch(name)))
     assert 0 < difference <= 1e-5 * max(1, largest)
-    assert twin.changed == "the appended Linear and the one before it are one"
+    assert twin.changed == "The appended Linear and the one before it are one."
 
 
 def test_twin_of_resnet18_digits_is_timms_resnet18():

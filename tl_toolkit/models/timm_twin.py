@@ -65,7 +65,7 @@ class TimmTwin:
         arch: timm's name, with the options that build it.
         module: The network with the weights, in eval mode.
         classifier: Name of its last layer.
-        changed: What is not as in the original, in words; empty if only names are.
+        changed: What is not as in the original, as a sentence; empty if only names are.
     """
 
     arch: Arch
@@ -99,7 +99,7 @@ def timm_twin(
     changed = ""
     if head == "append":
         state = _folded(state, module, head_modules)
-        changed = "the appended Linear and the one before it are one"
+        changed = "The appended Linear and the one before it are one."
     if arch.name in CLASSIC:
         state = to_torchvision(state)
     built = Arch("timm", name, options)

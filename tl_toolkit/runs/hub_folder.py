@@ -130,7 +130,7 @@ def _find_twin(model: ImageClassifier) -> tuple[TimmTwin | None, str]:
 
 def _of_twin(published: ModelMetadata, model: ImageClassifier, twin: TimmTwin) -> tuple[ModelMetadata, list[str]]:
     """Return the metadata of timm's network, and what is not as in the run."""
-    changed = [f"{twin.changed}." for _ in range(bool(twin.changed))]
+    changed = [twin.changed] if twin.changed else []
     if str(twin.arch) != published.architecture:
         changed.append(f"The weights have timm's names, of its {twin.arch.name}.")
     note = published.novelty

@@ -42,6 +42,7 @@ MISTAKES = {
     "runs rm nowhere": "nowhere is not a run folder: it has no config.yaml. Give a folder that `tl finetune` wrote.",
     "report nowhere": "nowhere is not a run folder: it has no config.yaml. Give a folder that `tl finetune` wrote.",
     "report nowhere --data nothere": f"There is no folder 'nothere'. {KINDS}",
+    "serve nowhere": NO_MODEL,
     "plot nowhere": "nowhere is not a run folder with metrics: there is no nowhere/metrics.jsonl.",
 }
 RUN_ALL = """
@@ -53,7 +54,8 @@ results = {}
 for line in json.loads(sys.argv[1]):
     done = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, line.split())
     results[line] = done.exit_code, done.stderr
-slow = sorted({"torch", "torchvision", "timm", "matplotlib", "numpy", "jinja2"} & set(sys.modules))
+heavy = {"torch", "torchvision", "timm", "matplotlib", "numpy", "jinja2", "fastapi", "uvicorn"}
+slow = sorted(heavy & set(sys.modules))
 print(json.dumps([results, slow]))
 """
 

@@ -29,6 +29,7 @@ OWN_FLAGS = ["--config", "--resume", "--verbose", "--quiet", "--json", "--trust"
         ["export"],
         ["plot"],
         ["rank"],
+        ["serve"],
         ["runs"],
         ["runs", "list"],
         ["runs", "show"],
@@ -41,7 +42,7 @@ OWN_FLAGS = ["--config", "--resume", "--verbose", "--quiet", "--json", "--trust"
 def test_help_of_every_command_imports_no_torch(command: list[str]):
     code = (
         "import sys\nfrom tl_toolkit.cli.main import app\n"
-        "heavy = {'torch', 'timm', 'torchvision', 'matplotlib', 'numpy', 'jinja2'}\n"
+        "heavy = {'torch', 'timm', 'torchvision', 'matplotlib', 'numpy', 'jinja2', 'fastapi', 'uvicorn'}\n"
         "try: app([*sys.argv[1:], '--help'])\n"
         "finally: print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
@@ -72,7 +73,7 @@ def test_help_of_finetune_shows_the_settings_that_most_people_use():
     assert "[default: 0]" in shown  # Of the seed, although 0 == False.
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate", "compare", "export", "rank", "plot"])
+@pytest.mark.parametrize("command", ["predict", "evaluate", "compare", "export", "rank", "plot", "serve"])
 def test_help_of_every_other_command_is_short(command: str):
     assert len(flags_in(run_tl(command, "--help").stdout)) <= 15
 
@@ -85,7 +86,7 @@ def test_help_of_predict_says_what_a_probability_means():
     assert "marked as unknown" in shown
 
 
-@pytest.mark.parametrize("command", ["finetune", "predict", "evaluate", "compare", "export", "rank", "plot"])
+@pytest.mark.parametrize("command", ["finetune", "predict", "evaluate", "compare", "export", "rank", "plot", "serve"])
 def test_help_of_a_command_fills_the_lines_of_a_narrow_terminal(command: str):
     narrow = CliRunner(env={"COLUMNS": "60", "NO_COLOR": "1"})
     shown = narrow.invoke(app, [command, "--help"]).stdout.partition("╭")[0]

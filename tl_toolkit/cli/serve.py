@@ -10,6 +10,7 @@ from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DeviceOption, PrecisionOption, ThreadsOption, TrustOption
 from tl_toolkit.io.files import display_path
+from tl_toolkit.system import allocator
 from tl_toolkit.system.cores import limited_to
 from tl_toolkit.system.extras import check_extra
 from tl_toolkit.text import naming_flags
@@ -52,6 +53,7 @@ def serve(
 
     place = model or str(newest_run())
     check_early(model=place)
+    allocator.use_one_heap()
     listener = ctx.with_resource(listen(host, port))  # Before the seconds that loading takes.
     from tl_toolkit.inference.loading import find_model_file, load_predictor, needs_torch
 

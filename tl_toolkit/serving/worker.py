@@ -20,6 +20,10 @@ from tl_toolkit.serving.uploads import Upload
 if TYPE_CHECKING:
     from tl_toolkit.inference.heat_maps import HeatMap
 
+BATCH_ON_CPU = 8
+"""Larger batches take as long for each image on a CPU, and let everyone wait for the whole of them (see
+tests/benchmarks/NOTES.md)."""
+
 MAX_VIEWS = 32
 """Models with other thresholds that are kept for further requests."""
 
@@ -57,8 +61,8 @@ class _Call:
 class ModelWorker:
     """Computes predictions and heat maps in a thread of its own, in the order of the requests.
 
-    All images that wait when it has finished one batch are its next one, up to `BATCH`: one image does not wait for
-    others, and many share a forward pass. Its methods are for one event loop.
+    The images that wait when it has finished one batch are its next one: one image does not wait for others, and many
+    share a forward pass. Its methods are for one event loop.
 
     Args:
         model: The model.
@@ -69,6 +73,7 @@ class ModelWorker:
         self.model = model
         self.limits = limits
         self.images_done = 0
+        self._batch = self._batch_size()
         self._jobs: deque[_Image | _Call] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -142,6 +147,12 @@ class ModelWorker:
         found: HeatMap = await call.future
         return found
 
+    def _batch_size(self) -> int:
+        """Return the most images of a batch; one of those that are not resized before, which may be very large."""
+        if isinstance(self.model, OnnxClassifier) and self.model.inside:
+            return 1
+        return BATCH if self.model.batches_ahead else BATCH_ON_CPU  # A GPU decodes ahead.
+
     def _view(self, threshold: float | None, calibration: bool) -> Predictor:
         """Return the model with a threshold, or without calibration."""
         view = self.model if threshold is None else self.model.with_threshold(threshold)
@@ -165,7 +176,7 @@ class ModelWorker:
                 if isinstance(first, _Call):
                     return first
                 batch = [first]
-                while self._jobs and len(batch) < BATCH and isinstance(job := self._jobs[0], _Image):
+                while self._jobs and len(batch) < self._batch and isinstance(job := self._jobs[0], _Image):
                     self._jobs.popleft()
                     if not job.future.done():
                         batch.append(job)
@@ -184,18 +195,15 @@ class ModelWorker:
             futures[0].get_loop().call_soon_threadsafe(_settle, futures, results)
 
     def _predict(self, jobs: Sequence[_Image]) -> list[Prediction | FailedPrediction]:
-        """Return a result for each image; those with the same options share forward passes."""
-        size = 1 if isinstance(self.model, OnnxClassifier) and self.model.inside else BATCH
+        """Return a result for each image; those with the same options share a forward pass."""
         alike: dict[Options, list[int]] = defaultdict(list)
         for place, job in enumerate(jobs):
             alike[job.options].append(place)
         results: dict[int, Prediction | FailedPrediction] = {}
         for options, places in alike.items():
             view = self.view(options.threshold, options.calibration)
-            for start in range(0, len(places), size):
-                part = places[start : start + size]
-                found = self._predict_alike(view, [jobs[place].upload for place in part], options)
-                results.update(zip(part, found, strict=True))
+            found = self._predict_alike(view, [jobs[place].upload for place in places], options)
+            results.update(zip(places, found, strict=True))
         self.images_done += len(jobs)
         return [results[place] for place in range(len(jobs))]
 

@@ -1,0 +1,100 @@
+"""A server in this process, and models to serve."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from tl_toolkit.inference.predictor import Predictor
+from tl_toolkit.serving.address import listen
+from tl_toolkit.serving.app import ServedModel, make_app
+from tl_toolkit.serving.limits import Limits
+from tl_toolkit.serving.server import Server
+
+PATIENCE = 30.0
+
+
+@dataclass
+class Site:
+    """A server that answers.
+
+    Attributes:
+        url: Where.
+        port: On 127.0.0.1.
+        client: Asks it.
+        server: What answers.
+    """
+
+    url: str
+    port: int
+    client: httpx.Client
+    server: Server
+
+    def connect(self) -> socket.socket:
+        """A bare connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def serve_app(app: FastAPI, limits: Limits | None = None) -> Iterator[Site]:
+    """Serve an application within the block."""
+    ready, listener = threading.Event(), listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    server = Server(app, limits or Limits(), ready.set)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
+    thread.start()
+    assert ready.wait(PATIENCE)
+    url = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        yield Site(url, port, client, server)
+    server.should_exit = True
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def serve_model(model: Predictor, file: Path, limits: Limits | None = None, name: str = "digits") -> Iterator[Site]:
+    """Serve a model within the block."""
+    with serve_app(make_app(ServedModel(model, name, file), limits), limits) as site:
+        yield site
+
+
+class Stubborn:
+    """A model whose computing waits until it is let go, as a slow one does.
+
+    Attributes:
+        begun: Set when it computes.
+        free: Lets it go on.
+        batches: The names of the images of each batch.
+        problem: Raised in place of answers.
+    """
+
+    def __init__(self, model: Predictor, waits: bool = True) -> None:
+        self.begun, self.free = threading.Event(), threading.Event()
+        self.batches: list[list[str]] = []
+        self.problem: Exception | None = None
+        self._model = model
+        if not waits:
+            self.free.set()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._model, name)
+        return self._waiting(found) if name == "predict_pixels" else found
+
+    def _waiting(self, predict: Callable[..., Any]) -> Callable[..., Any]:
+        def waiting(pixels: Any, names: list[str], *arguments: Any) -> Any:
+            self.batches.append(list(names))
+            self.begun.set()
+            assert self.free.wait(PATIENCE)
+            if self.problem:
+                raise self.problem
+            return predict(pixels, names, *arguments)
+
+        return waiting

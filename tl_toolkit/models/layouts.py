@@ -18,7 +18,6 @@ SAME_NAME = (
 )
 TIMMS_NAMES = {
     **{name: name for name in SAME_NAME},
-    "mnasnet1_0": "mnasnet_100",
     "mobilenet_v2": "mobilenetv2_100",
     "vit_b_16": "vit_base_patch16_224",
     "vit_b_32": "vit_base_patch32_224",

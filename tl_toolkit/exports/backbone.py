@@ -1,5 +1,6 @@
 """A network without its head, as the start of another fine-tune."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,14 @@ class Backbone(ExportFormat):
     def expected_outputs(self, request: ExportRequest, batch: "CheckBatch") -> "torch.Tensor":
         """Return what arrives at the head: features (N, D), or the logits before an appended layer."""
         return _features(request.model.module, _head(request.model)[0][0])(batch)
+
+    def code(self, request: ExportRequest, name: str) -> list[str]:
+        """Return code of the library: it leaves the classifier with random weights, if the file has none."""
+        from tl_toolkit.exports.networks import plain_network, safetensors_code
+
+        network = plain_network(request.model.metadata)
+        bare = dataclasses.replace(network, head="swap", outputs=network.base_classes)
+        return safetensors_code(bare, name, strict=request.model.metadata.head == "append")
 
 
 def _features(module: "nn.Module", layer: str) -> "Callable[[CheckBatch], torch.Tensor]":

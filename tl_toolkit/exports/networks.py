@@ -48,3 +48,20 @@ def cast(state: Mapping[str, torch.Tensor], dtype: Dtype) -> dict[str, torch.Ten
     if hasattr(state, VERSIONS):
         setattr(found, VERSIONS, getattr(state, VERSIONS))
     return found
+
+
+def safetensors_code(network: PlainNetwork, name: str, strict: bool = True) -> list[str]:
+    """Return lines of Python that load a safetensors file into a network.
+
+    Args:
+        network: The network.
+        name: Name of the file.
+        strict: Whether the file has all weights.
+    """
+    after = "" if strict else ", strict=False"
+    return [
+        "from safetensors.torch import load_file",
+        *network.code(),
+        f'model.load_state_dict(load_file("{name}"){after})',
+        "model.eval()",
+    ]

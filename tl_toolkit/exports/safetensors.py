@@ -48,9 +48,6 @@ class Safetensors(ExportFormat):
 
     def code(self, request: ExportRequest, name: str) -> list[str]:
         """Return code of the library and of safetensors."""
-        from tl_toolkit.exports.networks import plain_network
+        from tl_toolkit.exports.networks import plain_network, safetensors_code
 
-        lines = plain_network(request.model.metadata).code()
-        at = lines.index("")
-        imports = [*lines[:at], "from safetensors.torch import load_file"]
-        return [*imports, *lines[at:], f'model.load_state_dict(load_file("{name}"))', "model.eval()"]
+        return safetensors_code(plain_network(request.model.metadata), name)

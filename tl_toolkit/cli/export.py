@@ -83,6 +83,8 @@ def export(
     console.print_rows([("wrote", f"{display_path(written.path)}: {to} of {model['architecture']}")])
     if compared:
         console.print_rows([("compared", f"{compared.describe()}: {compared.source}")])
+    for side in ("input", "output"):  # Of formats that other programs call by name.
+        console.print_rows([(side, f"{name}: {what}") for name, what in written.note.get(f"{side}s", {}).items()])
     console.print_rows([("note", display_path(written.note_file))])
     if not form.names_classes:
         console.print_rows([("classes", f"{', '.join(model['class_names'])}, in this order")])

@@ -2,7 +2,9 @@
 
 Pillow resizes images of eight bits with coefficients in whole numbers, and rounds after each direction. ONNX Runtime
 computes `Resize` with antialiasing of uint8 in the same way, so the pixels are Pillow's but for a few that differ by 1;
-of float32 a fifth of them would differ. The sizes are computed in float64, as `EvalTransform` does.
+of float32 a fifth of them would differ. (Pillow 13 resizes the height first if it is reduced far more than the width,
+which only the crop "squash" does, and then more of them differ by 1 or 2.) The sizes are computed in float64, as in
+`EvalTransform`.
 """
 
 import math
@@ -64,7 +66,7 @@ def add_preprocessing(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
     """Put resizing, cropping and normalization before a network, and probabilities after it.
 
     The input becomes `images` (N, H, W, 3), uint8 RGB of any size; where the network takes one channel, (N, H, W, 1)
-    too. The outputs are `probabilities` (N, classes) and those of the network.
+    are taken too. The outputs are `probabilities` (N, classes) and those of the network.
 
     Args:
         model: A network with the input `normalized` (N, C, H, W) and the output `logits`; it is changed.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.helpers.folders import copy_digits
 
-NO_MODEL = "There is no model 'nowhere'. Give a run folder, or a .safetensors file or a full model that tl wrote."
+NO_MODEL = "There is no model 'nowhere'. Give a run folder, or a model file that tl wrote."
 KINDS = (
     "Data can be a folder, a table (.csv, .tsv, .jsonl or .parquet), shards (.tar), `digits`, `torchvision:NAME` or "
     "`hf:ORG/NAME`."

@@ -76,8 +76,13 @@ def test_load_of_something_else_says_what_is_needed(tmp_path: Path, tiny_run: Ru
         tl.load(tmp_path)
     with pytest.raises(UsageError, match="There is no model 'nothing'"):
         tl.load("nothing")
-    with pytest.raises(UsageError, match="holds weights without class names and InputSpec.* train with it: weights="):
-        tl.load(tiny_run.path / "state_dict.pt")
+    torch.save(tiny_run.model.module.state_dict(), tmp_path / "bare.pt")
+    with pytest.raises(
+        UsageError,
+        match=r"holds weights without class names and InputSpec.* Nor is there bare\.pt\.json beside it, as tl export "
+        r"writes it\. .* train with it: weights=",
+    ):
+        tl.load(tmp_path / "bare.pt")
     torch.save(tiny_run.model.module, tmp_path / "plain.pt")
     with pytest.raises(UsageError, match="holds a network without class names and InputSpec"):
         tl.load(tmp_path / "plain.pt")
@@ -132,7 +137,7 @@ def test_load_of_a_renamed_model_goes_by_its_content(name: str, tiny_run: Run, t
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "photo.jpg"])
 def test_load_of_what_is_no_model_says_what_it_is(name: str, tmp_path: Path):
-    path, give = tmp_path / name, "Give a run folder, or a .safetensors file or a full model that tl wrote."
+    path, give = tmp_path / name, "Give a run folder, or a model file that tl wrote."
     Image.new("RGB", (9, 7)).save(path, "JPEG")
     with pytest.raises(UsageError) as error:
         tl.load(path)
@@ -170,8 +175,7 @@ def test_load_of_a_folder_without_a_model_says_what_to_give(tiny_run: Run, tmp_p
     with pytest.raises(UsageError) as error:
         tl.load(runs)
     assert str(error.value) == (
-        f"{runs} has no model.safetensors in it, only begun. Give a run folder, or a .safetensors file or a full model "
-        "that tl wrote."
+        f"{runs} has no model.safetensors in it, only begun. Give a run folder, or a model file that tl wrote."
     )
     content = (tiny_run.path / "model.safetensors").read_bytes()
     (runs / "whole").mkdir()

@@ -275,6 +275,6 @@ def test_logits_that_are_not_finite_are_an_error(tmp_path: Path, photos: list[Pa
     module = linear(3)
     module[2].weight.data[1, 1] = torch.nan
     path = write_onnx(tmp_path / "a.onnx", module, metadata_of("a", "b", "c"))
-    expected = re.escape(f"{path} gives no finite numbers (NaN or infinity) for all of 2 images, the first of them")
+    expected = re.escape(f"{path} gives no finite numbers (NaN or infinity) for 2 of 2 images, the first of them")
     with pytest.raises(TrainingError, match=expected):
         OnnxClassifier(path).predict(photos[:2])

@@ -33,7 +33,7 @@ UNREADABLE = 3
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A run folder, model.safetensors or full model.", show_default="the newest run"),
+    typer.Option("--model", "-m", help="A run folder, or a model file that tl wrote.", show_default="the newest run"),
 ]
 TrustOption = Annotated[bool, typer.Option("--trust", help="Load any pickled file, which runs the code in it.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

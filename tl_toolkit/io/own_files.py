@@ -90,7 +90,7 @@ def is_own_figure(path: str) -> bool:
         return FIGURE_MARK in file.read(HEAD_BYTES)
 
 
-GIVE_A_MODEL = "Give a run folder, or a .safetensors file or a full model that tl wrote."
+GIVE_A_MODEL = "Give a run folder, or a model file that tl wrote."
 
 
 def find_model(path: str | Path) -> Path:

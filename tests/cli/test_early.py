@@ -30,6 +30,12 @@ MISTAKES = {
     "evaluate -m cat.png --data nothere": f"There is no folder 'nothere'. {KINDS}",
     "export nowhere --to state-dict --out cat.pt": NO_MODEL,
     "export photos --to state-dict --out cat.png": "cat.png exists; nothing is ever overwritten. Choose another --out.",
+    "import nowhere --arch vgg16": "There is no file 'nowhere'.",
+    "import cat.png --out photos": "The folder photos exists; nothing is ever overwritten. Choose another --out.",
+    "import cat.png --classes-file nothere": "Cannot read the class names in nothere: No such file or directory.",
+    "import cat.png --preprocessing size": "--preprocessing 'size' is not KEY=VALUE, such as size=299 or "
+    "mean=0.5,0.5,0.5.",
+    "inspect nowhere": NO_MODEL,
     "rank --data nothere": f"There is no folder 'nothere'. {KINDS}",
     "data info nothere": f"There is no folder 'nothere'. {KINDS}",
     "data check nothere": f"There is no folder 'nothere'. {KINDS}",

@@ -27,6 +27,8 @@ OWN_FLAGS = ["--config", "--resume", "--verbose", "--quiet", "--json", "--trust"
         ["evaluate"],
         ["compare"],
         ["export"],
+        ["import"],
+        ["inspect"],
         ["plot"],
         ["rank"],
         ["serve"],
@@ -73,7 +75,9 @@ def test_help_of_finetune_shows_the_settings_that_most_people_use():
     assert "[default: 0]" in shown  # Of the seed, although 0 == False.
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate", "compare", "export", "rank", "plot", "serve"])
+@pytest.mark.parametrize(
+    "command", ["predict", "evaluate", "compare", "export", "import", "inspect", "rank", "plot", "serve"]
+)
 def test_help_of_every_other_command_is_short(command: str):
     assert len(flags_in(run_tl(command, "--help").stdout)) <= 15
 

@@ -36,6 +36,10 @@ class StandInModel:
         content = sorted((name, hashlib.sha1(data).hexdigest()) for name, data in self.branches[branch].items())
         return hashlib.sha1(repr(content).encode()).hexdigest()
 
+    def branch(self, revision: str) -> str | None:
+        """The branch of that name, or at that commit; None if there is none."""
+        return next((branch for branch in self.branches if revision in (branch, self.commit(branch))), None)
+
 
 @dataclass
 class StandInModelHub:
@@ -154,9 +158,11 @@ class _ModelHandler(HubHandler):
         if kind == "branch":
             model.branches.setdefault(branch, dict(model.branches["main"]))
             return self._json({})
-        branch = branch or "main"
-        if branch not in model.branches:
+        branch = model.branch(branch or "main")
+        if branch is None:
             return self._refuse(404, "RevisionNotFound")
+        if kind == "tree":
+            return self._json([_entry(file, content) for file, content in model.branches[branch].items()])
         if kind in ("", "revision"):
             siblings = [{"rfilename": file} for file in model.branches[branch]]
             told = {"id": name, "sha": model.commit(branch), "private": model.private, "siblings": siblings}
@@ -193,20 +199,30 @@ class _ModelHandler(HubHandler):
         model = self.stand_in.models.get(name)
         if model is None or (model.private and self._role is None):
             return self._refuse(404, "RepoNotFound")
-        branch = next((each for each in model.branches if branch in (each, model.commit(each))), "")
-        if not branch:
+        found = model.branch(branch)
+        if found is None:
             return self._refuse(404, "RevisionNotFound")
-        commit = model.commit(branch)
-        if path not in model.branches[branch]:
+        commit = model.commit(found)
+        if path not in model.branches[found]:
             return self._refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
-        content = model.branches[branch][path]
-        digest = hashlib.sha256(content).hexdigest() if path.endswith(LARGE) else _git_sha1(content)
-        return self._send(200, content, {"ETag": f'"{digest}"', "X-Repo-Commit": commit})
+        content = model.branches[found][path]
+        return self._send(200, content, {"ETag": f'"{_digest(path, content)}"', "X-Repo-Commit": commit})
 
 
 def _mode(path: str) -> dict[str, Any]:
     mode = "lfs" if path.endswith(LARGE) else "regular"
     return {"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": None}
+
+
+def _entry(path: str, content: bytes) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": _git_sha1(content)}
+    if path.endswith(LARGE):
+        entry["lfs"] = {"oid": _digest(path, content), "size": len(content), "pointerSize": 132}
+    return entry
+
+
+def _digest(path: str, content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest() if path.endswith(LARGE) else _git_sha1(content)
 
 
 def _git_sha1(content: bytes) -> str:

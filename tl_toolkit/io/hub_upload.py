@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -192,17 +193,24 @@ def _check_token(name: str, told: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[list[str]]:
-    """Keep the log and the warnings of the Hub's client from the output; yield the warnings."""
+    """Keep the log and the warnings of the Hub's client from the output, and bars from a log; yield the warnings."""
     told: list[str] = []
     level = hub_logging.get_verbosity()
+    client: Any = huggingface_hub.utils
+    unwanted = not sys.stderr.isatty() and huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS is None
+    without_bars = unwanted and not client.are_progress_bars_disabled()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         hub_logging.set_verbosity(logging.ERROR)
+        if without_bars:
+            client.disable_progress_bars()
         try:
             yield told
         finally:
             hub_logging.set_verbosity(level)
-            told += [str(warning.message) for warning in caught]
+            if without_bars:
+                client.enable_progress_bars()
+            told += [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
 @contextlib.contextmanager
@@ -223,6 +231,7 @@ def _explained(name: str) -> Iterator[None]:
 def _explain(name: str, error: Exception) -> str:
     """Return what an error of the client means, and what to do."""
     owner = name.partition("/")[0]
+    error = _answered(error)
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.LocalTokenNotFoundError):
         return f"To write {name} you have to log in: {LOGIN}. {TOKENS} makes a token that can write."
@@ -234,14 +243,24 @@ def _explain(name: str, error: Exception) -> str:
         return f"The Hugging Face Hub does not accept your token: it is wrong or has expired. Log in again: {LOGIN}."
     if status == 403:
         return (
-            f"You may not write {name}: {owner} is neither your name nor an organization that lets you, or the token "
-            f"does not cover it. `hf auth whoami` says who you are; {TOKENS} has your tokens."
+            f"You may not write {name} ({_reason(error)}): {owner} is neither your name nor an organization that lets "
+            f"you, or the token does not cover it. `hf auth whoami` says who you are; {TOKENS} has your tokens."
         )
     if status == 409:
         return f"Someone else created or changed {name} at the same time. Try again."
     if status is not None and status < 500:
         return f"The Hugging Face Hub refuses {name}: {_reason(error)}."
     return f"The Hugging Face Hub cannot be reached ({_reason(error)}); nothing was published. {_by_hand(name)}"
+
+
+def _answered(error: Exception) -> Exception:
+    """Return the cause of an error that has the Hub's answer; the error itself if none has."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Exception) and hasattr(cause, "response"):
+            return cause
+        cause = cause.__cause__
+    return error
 
 
 def _by_hand(name: str) -> str:

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import huggingface_hub
 import hypothesis
@@ -20,12 +21,16 @@ import torch
 
 import tl_toolkit as tl
 from tests.corpus import Kind, write_corpus
+from tests.helpers.browser import CHROMIUM, LAUNCH, find_chromium, unavailable
 from tests.helpers.folders import copy_digits
 from tl_toolkit.io import download
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.runs import contention as pace
 from tl_toolkit.system.cores import bound_cores
 from tl_toolkit.system.cpu_usage import Usage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The same examples in every run; for other ones, and more of them: --hypothesis-profile=long.
 hypothesis.settings.register_profile("fixed", derandomize=True, max_examples=50, deadline=None, database=None)
@@ -50,11 +55,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file that share a costly fixture in one process."""
+    """Keep the tests of a file that share a costly fixture in one process, and those with a browser in another."""
     for item in items:
         definitions = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
         if any(found[-1].scope == "module" for found in definitions):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+        elif isinstance(item, pytest.Function) and "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(autouse=True)
@@ -178,3 +185,27 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
     folder = tmp_path_factory.mktemp("corpus") / "train"
     copy_digits(folder, ["0"], 30)
     return write_corpus(folder / "odd")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """A browser: the system's Chromium."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        unavailable('playwright is not installed: pip install -e ".[dev]"')
+    found = find_chromium()
+    if found is None:
+        unavailable(f"no Chromium on the PATH: none of {', '.join(CHROMIUM)}")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=LAUNCH)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """The folder for screenshots; TL_SCREENSHOTS names one that is kept."""
+    folder = Path(os.environ.get("TL_SCREENSHOTS", tmp_path / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from tl_toolkit.metrics.calibration import ReliabilityBin
 from tl_toolkit.report.content import (
     Calibration,
     Confusion,
@@ -15,7 +16,6 @@ from tl_toolkit.report.content import (
     Figure,
     Gallery,
     MapPoint,
-    ReliabilityBin,
     ReportContent,
     ShownImage,
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -23,11 +23,13 @@ from tl_toolkit.errors import ImageError, ToolkitError, UsageError
 from tl_toolkit.inference.prediction import FailedPrediction
 from tl_toolkit.inference.predictor import DEFAULT_TOP_K, Predictor
 from tl_toolkit.serving import schema
+from tl_toolkit.serving.answers import Json
 from tl_toolkit.serving.guard import Guard
 from tl_toolkit.serving.limits import Limits, RefusedRequestError, Room
 from tl_toolkit.serving.page.render import Page, render_docs, render_page
 from tl_toolkit.serving.uploads import Upload, read_uploads
 from tl_toolkit.serving.worker import ModelWorker, Options
+from tl_toolkit.text import printable
 from tl_toolkit.version import __version__
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def make_app(served: ServedModel, limits: Limits | None = None, local: bool = Tr
     limits = limits or Limits()
     service = _Service(served, limits)
     app = FastAPI(
-        title=f"tl serve: {served.name}",
+        title=f"tl serve: {printable(served.name)}",
         version=__version__,
         summary="Names the classes of images.",
         description=schema.DESCRIPTION,
@@ -169,7 +171,7 @@ def _add_addresses(app: FastAPI, service: _Service) -> None:
         ] = True,
     ) -> Response:
         results = await service.predict(request, Options(top_k, threshold, abstain_below, calibration))
-        return JSONResponse(results, 422 if all("error" in result for result in results) else 200)
+        return Json(results, 422 if all("error" in result for result in results) else 200)
 
     @app.post("/explain", **schema.EXPLAIN)
     async def explain(
@@ -179,14 +181,14 @@ def _add_addresses(app: FastAPI, service: _Service) -> None:
         try:
             upload, found = await service.explain(request, class_name)
         except ImageError as error:
-            return JSONResponse(FailedPrediction(error.name, error.reason).to_dict(), 422)
-        return JSONResponse(_explained(upload.name, model, found))
+            return Json(FailedPrediction(error.name, error.reason).to_dict(), 422)
+        return Json(_explained(upload.name, model, found))
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", **schema.HEALTH)
     async def health() -> Response:
         alive = service.worker.is_alive()
-        return JSONResponse(
+        return Json(
             {
                 "status": "ok" if alive else "the model's thread has ended",
                 "seconds": round(time.monotonic() - service.started, 1),
@@ -199,7 +201,7 @@ def _add_addresses(app: FastAPI, service: _Service) -> None:
 
     @app.get("/metadata", **schema.METADATA)
     async def metadata() -> Response:
-        return JSONResponse(description)
+        return Json(description)
 
     def answer(drawn: Page) -> Response:
         return HTMLResponse(drawn.html, headers={"Content-Security-Policy": drawn.policy})
@@ -260,4 +262,4 @@ async def _answer_error(_: Request, error: Exception) -> Response:
         status, message = 500, str(error)
     if status == 503:
         headers["Retry-After"] = RETRY_SECONDS
-    return JSONResponse({"error": message}, status, headers)
+    return Json({"error": message}, status, headers)

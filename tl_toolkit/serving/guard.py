@@ -5,8 +5,9 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tl_toolkit.serving.answers import Json
 
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -54,14 +55,14 @@ class Guard:
                 f"This server is for this machine, but the request is for the host {host!r}. Call it by 127.0.0.1 or "
                 "localhost; a proxy must name it so too."
             )
-            await JSONResponse({"error": message}, 400)(scope, receive, send_with_headers)
+            await Json({"error": message}, 400)(scope, receive, send_with_headers)
             return
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001  # A server goes on.
             logger.warning("A request failed: %s: %s", type(error).__name__, error)
             if not begun:
-                answer = JSONResponse({"error": "The server failed; its terminal says why."}, 500)
+                answer = Json({"error": "The server failed; its terminal says why."}, 500)
                 await answer(scope, receive, send_with_headers)
 
 

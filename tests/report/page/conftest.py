@@ -1,48 +1,17 @@
-"""A browser for the tests of the page: one for the session, the system's Chromium."""
+"""Reports opened in a browser."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.browser import CHROMIUM, LAUNCH, Reader, find_chromium, unavailable
+from tests.helpers.browser import Reader
 from tl_toolkit.report.content import ReportContent
 from tl_toolkit.report.page.render import render
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests with a browser in one process, so that one is started."""
-    for item in items:
-        if isinstance(item, pytest.Function) and "browser" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        unavailable('playwright is not installed: pip install -e ".[dev]"')
-    found = find_chromium()
-    if found is None:
-        unavailable(f"no Chromium on the PATH: none of {', '.join(CHROMIUM)}")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=LAUNCH)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def screenshots(tmp_path: Path) -> Path:
-    """The folder for screenshots; TL_SCREENSHOTS names one that is kept."""
-    folder = Path(os.environ.get("TL_SCREENSHOTS", tmp_path / "screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture

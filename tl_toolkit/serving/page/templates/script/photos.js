@@ -133,7 +133,8 @@ class Photo {
     if (!found) {
       caption.textContent = "Drawing ...";
       try {
-        found = await ask(`/explain?class_name=${encodeURIComponent(name)}`, this.file);
+        const option = name === this.likeliest ? "" : `?class_name=${encodeURIComponent(name)}`;
+        found = await ask(`/explain${option}`, this.file);
       } catch (error) {
         caption.textContent = error.message;
         return;

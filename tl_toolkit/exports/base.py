@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tl_toolkit.config.choices import EXPORT_FORMATS
 from tl_toolkit.errors import UsageError
+from tl_toolkit.events import Callback, log_event
 from tl_toolkit.system.extras import check_extra
 from tl_toolkit.text import join_names, named
 
@@ -48,11 +49,13 @@ class ExportRequest:
         model: A copy of the model on the CPU, in fp32 and eval mode, which may be changed.
         options: How.
         open_val: Returns the images of val, with the model's class indices as targets.
+        callback: Called with what takes long, and with decisions.
     """
 
     model: "ImageClassifier"
     options: ExportOptions
     open_val: Callable[[], "Samples"]
+    callback: Callback = log_event
 
 
 class ExportFormat(ABC):

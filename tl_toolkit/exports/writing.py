@@ -12,6 +12,7 @@ import torch
 
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.errors import ToolkitError, UsageError
+from tl_toolkit.events import Callback, log_event
 from tl_toolkit.exports.base import ExportFormat, ExportOptions, ExportRequest, export_format
 from tl_toolkit.exports.comparison import CheckImages, Comparison, compare
 from tl_toolkit.inference.classifier import ImageClassifier
@@ -62,6 +63,7 @@ def export_model(
     *,
     origin: str = "",
     replace: bool = False,
+    callback: Callback = log_event,
 ) -> Export:
     """Write a model in a format, and a note beside the file.
 
@@ -74,6 +76,7 @@ def export_model(
         open_val: Returns the labelled images of val, for a format that needs them.
         origin: Run folder or file that the model is from, for the note.
         replace: Replace an existing file.
+        callback: Called with what takes long, and with decisions.
 
     Raises:
         UnknownNameError: There is no such format.
@@ -85,7 +88,7 @@ def export_model(
     if not replace:
         check_is_new(path)
         check_is_new(note_path(path))
-    request = ExportRequest(plain_copy(model), options, open_val)
+    request = ExportRequest(plain_copy(model), options, open_val, callback)
     with atomic_file(path) as temporary:
         temporary.unlink()  # A format may refuse to replace a file.
         details = form.write(request, temporary)

@@ -43,7 +43,7 @@ def export(
         allow_loss: Keep a quantized file that loses more than a point of accuracy.
         force: Replace a file that exists.
         trust: Load a full model even if code in it would run.
-        callback: Receives decisions and warnings.
+        callback: Receives decisions, warnings and progress.
 
     Raises:
         UnknownNameError: There is no such format.
@@ -56,7 +56,8 @@ def export(
     form.check(to, loaded.metadata, options)
     path = expand_path(out) if out is not None else _beside(origin) / form.file
     check = images_of_run(loaded.metadata, callback) if verify is None else images_named(verify)
-    return export_model(loaded, to, path, check, options, open_val(loaded.metadata), origin=origin, replace=force)
+    val = open_val(loaded.metadata)
+    return export_model(loaded, to, path, check, options, val, origin=origin, replace=force, callback=callback)
 
 
 def _beside(origin: str) -> Path:

@@ -10,6 +10,7 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import JsonOption, TrustOption
+from tl_toolkit.cli.quantization import print_quantization
 from tl_toolkit.config.choices import EXPORT_FORMATS
 from tl_toolkit.exports.base import Dtype, Layout, export_format
 from tl_toolkit.io.files import display_path
@@ -85,6 +86,8 @@ def export(
         console.print_rows([("compared", f"{compared.describe()}: {compared.source}")])
     for side in ("input", "output"):  # Of formats that other programs call by name.
         console.print_rows([(side, f"{name}: {what}") for name, what in written.note.get(f"{side}s", {}).items()])
+    if quantization := written.note.get("quantization"):
+        print_quantization(quantization)
     console.print_rows([("note", display_path(written.note_file))])
     if not form.names_classes:
         console.print_rows([("classes", f"{', '.join(model['class_names'])}, in this order")])

@@ -36,7 +36,7 @@ class Onnx(ExportFormat):
 
     description = "ONNX, for ONNX Runtime"
     file = "model.onnx"
-    dtypes = ("fp32", "fp16")
+    dtypes = ("fp32", "fp16", "int8")
     preprocessing = True
     names_classes = True
     needs: ClassVar[Mapping[str, str]] = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
@@ -51,6 +51,11 @@ class Onnx(ExportFormat):
         model, inside = request.model, request.options.with_preprocessing
         dtype = torch.float16 if request.options.dtype == "fp16" else torch.float32
         graph = network_graph(model, dtype, NORMALIZED if inside else IMAGES)
+        details: dict[str, Any] = {}
+        if request.options.dtype == "int8":
+            from tl_toolkit.exports.int8 import quantize
+
+            graph, details = quantize(graph, request)
         if inside:
             add_preprocessing(graph, model.metadata)
         save_graph(graph, path, self.metadata(request))
@@ -58,6 +63,7 @@ class Onnx(ExportFormat):
             "opset": OPSET,
             "inputs": {value.name: _describe(value) for value in graph.graph.input},
             "outputs": {value.name: _describe(value) for value in graph.graph.output},
+            **details,
         }
 
     def metadata(self, request: ExportRequest) -> dict[str, str]:
@@ -99,11 +105,13 @@ class Onnx(ExportFormat):
         # Of the pixels that the file is given: `tl predict` decodes a large JPEG file at a fraction of its size.
         return probabilities(model.logits(batch.decoded) / model.metadata.temperature, model.metadata.loss)
 
-    def tolerance(self, options: ExportOptions) -> float:
-        """Return the largest difference of a logit or probability.
+    def tolerance(self, options: ExportOptions) -> float | None:
+        """Return the largest difference of a logit or probability; of int8 any, since its accuracy on val decides.
 
         Only where the model gives two classes the same within twice this, the likeliest one can be another.
         """
+        if options.dtype == "int8":
+            return None
         tolerance = TOLERANCES[options.dtype]
         return max(tolerance, INSIDE_TOLERANCE) if options.with_preprocessing else tolerance
 

@@ -173,7 +173,7 @@ def test_parts_of_the_page_on_extending_work(in_folder: Path, tiny_run: Run, tin
 
 
 def test_pages_show_the_commands_and_snippets_that_are_tried():
-    assert len(commands(README)) == 12
+    assert len(commands(README)) == 13
     assert len(code_blocks(README, "python")) == 1
     assert all(len(commands(page)) == page.read_text(encoding="utf-8").count("\ntl ") for page in DOCS)
     assert all(len(transcripts(page)) == page.read_text(encoding="utf-8").count("\n$ tl ") for page in DOCS)

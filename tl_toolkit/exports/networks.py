@@ -1,6 +1,5 @@
 """Networks as other programs build them, and weights in another type."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -8,11 +7,8 @@ import torch
 from tl_toolkit.exports.base import Dtype, Layout
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.models.backbones import resolve_arch
-from tl_toolkit.models.layouts import counterpart
+from tl_toolkit.models.layouts import counterpart, with_versions
 from tl_toolkit.models.plain_code import PlainNetwork
-
-VERSIONS = "_metadata"
-"""Attribute of a state_dict of torch with the versions of its modules."""
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -38,16 +34,10 @@ def plain_network(metadata: ModelMetadata, layout: Layout = "own") -> PlainNetwo
 
 
 def cast(state: Mapping[str, torch.Tensor], dtype: Dtype) -> dict[str, torch.Tensor]:
-    """Return a state_dict with its floating-point tensors in another type.
-
-    Besides tensors it has the version of each module, which some networks of torchvision ask for when they load it.
-    """
-    wanted, found = DTYPES[dtype], OrderedDict(state)
-    for name, tensor in state.items():
-        found[name] = tensor.to(wanted) if tensor.is_floating_point() else tensor
-    if hasattr(state, VERSIONS):
-        setattr(found, VERSIONS, getattr(state, VERSIONS))
-    return found
+    """Return a state_dict with its floating-point tensors in another type."""
+    wanted = DTYPES[dtype]
+    found = {name: tensor.to(wanted) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    return with_versions(found, state)
 
 
 def safetensors_code(network: PlainNetwork, name: str, strict: bool = True) -> list[str]:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tl_toolkit.errors import ModelError
 from tl_toolkit.exports.base import ROUNDED, ExportFormat, ExportOptions, ExportRequest
+from tl_toolkit.text import named
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +44,11 @@ class StateDict(ExportFormat):
         network = plain_network(request.model.metadata, request.options.layout)
         state = request.model.module.state_dict()
         if network.arch != own.arch:
-            state = renamed(state, network.build().state_dict())
+            try:
+                state = renamed(state, network.build().state_dict())
+            except ModelError as error:
+                layout = named("layout", request.options.layout)
+                raise ModelError(f"{own.arch} has no layout of {network.arch}: {error}. Leave {layout} out.") from error
         save_torch(cast(state, request.options.dtype), path)
         return {"network": str(network.arch)}
 

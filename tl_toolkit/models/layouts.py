@@ -1,6 +1,9 @@
 """The same network in torchvision and in timm, and its weights under the names of either."""
 
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -9,25 +12,51 @@ from tl_toolkit.models.backbones import Arch, Library
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.text import join_names, named
 
-SAME_NAME = (
-    *("densenet121", "densenet161", "densenet169", "densenet201", "inception_v3"),
-    *("efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4"),
-    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"),
-    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
-    *("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
-)
-TIMMS_NAMES = {
-    **{name: name for name in SAME_NAME},
-    "mobilenet_v2": "mobilenetv2_100",
-    "vit_b_16": "vit_base_patch16_224",
-    "vit_b_32": "vit_base_patch32_224",
-    "vit_l_16": "vit_large_patch16_224",
-}
-"""timm's names by torchvision's, of networks whose outputs were seen to be the same with the same weights. Others that
-look alike are not: timm's mobilenetv3 has another epsilon in BatchNorm."""
+VERSIONS = "_metadata"
+"""Attribute of a state_dict of torch with the versions of its modules."""
 
-TORCHVISIONS_NAMES = {timms: name for name, timms in TIMMS_NAMES.items()} | {"resnet18_digits": "resnet18"}
-"""Also of a classic network, which is torchvision's with other names of its parts."""
+SMALL_EPSILON = {"bn_eps": 1e-3}
+"""Of the BatchNorm layers, where torchvision's differ from timm's 1e-5 (torchvision/models/efficientnet.py and
+mobilenetv3.py)."""
+
+SAME_NAMES = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d"),
+    *("resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2", "inception_v3"),
+    *("densenet121", "densenet161", "densenet169", "densenet201"),
+    *("vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
+    *("convnext_tiny", "convnext_small", "convnext_base", "convnext_large"),
+    *(f"efficientnet_b{number}" for number in range(5)),
+)
+"""Networks of torchvision that timm has by the same name."""
+
+REGNETS = {"400mf": "004", "800mf": "008", "1_6gf": "016", "3_2gf": "032", "8gf": "080", "16gf": "160", "32gf": "320"}
+
+TWINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    **{name: (name, {}) for name in SAME_NAMES},
+    **{f"efficientnet_b{number}": (f"efficientnet_b{number}", SMALL_EPSILON) for number in range(5, 8)},
+    **{f"efficientnet_v2_{size}": (f"efficientnetv2_{size}", SMALL_EPSILON) for size in "sml"},
+    **{f"mobilenet_v3_{size}": (f"mobilenetv3_{size}_100", SMALL_EPSILON) for size in ("small", "large")},
+    **{f"mnasnet{width}": (f"mnasnet_{width.replace('_', ''):0<3}", {}) for width in ("0_5", "0_75", "1_0")},
+    **{f"regnet_{kind}_{flops}": (f"regnet{kind}_{size}", {}) for kind in "xy" for flops, size in REGNETS.items()},
+    "regnet_x_400mf": ("regnetx_004_tv", {}),
+    "regnet_y_800mf": ("regnety_008_tv", {}),
+    "regnet_y_8gf": ("regnety_080_tv", {}),
+    "mobilenet_v2": ("mobilenetv2_100", {}),
+    "vit_b_16": ("vit_base_patch16_224", {}),
+    "vit_b_32": ("vit_base_patch32_224", {}),
+    "vit_l_16": ("vit_large_patch16_224", {}),
+    "vit_l_32": ("vit_large_patch32_224", {}),
+}
+"""timm's name and options of the same network, by torchvision's name. Whoever uses one compares the outputs."""
+
+POSITIONS = "encoder.pos_embedding"
+SHORTCUT = re.compile(r"(trunk_output\.\w+\.[\w-]+)\.proj\.")
+"""A shortcut of torchvision's RegNet, which comes first in its block; timm's comes last."""
+
+TORCHVISIONS_NAMES = {timms: name for name, (timms, options) in TWINS.items() if not options} | {
+    "resnet18_digits": "resnet18"
+}
+"""torchvision's names by timm's, also of a classic network, which is torchvision's with other names of its parts."""
 
 
 def counterpart(arch: Arch, library: Library) -> Arch:
@@ -40,8 +69,8 @@ def counterpart(arch: Arch, library: Library) -> Arch:
         return arch
     name = arch.name.partition(".")[0]  # timm's tags name weights, not networks.
     torchvisions = name if arch.library == "torchvision" else TORCHVISIONS_NAMES.get(name, "")
-    found = torchvisions if library == "torchvision" else TIMMS_NAMES.get(torchvisions, "")
-    if not found or (library == "torchvision" and found not in TIMMS_NAMES):
+    found, options = (torchvisions, {}) if library == "torchvision" else TWINS.get(torchvisions, ("", {}))
+    if torchvisions not in TWINS:
         raise UsageError(
             f"No network of {library} is known to be the same as {arch}: leave {named('layout', library)} out, and the "
             "weights have the names that the network itself has."
@@ -51,37 +80,45 @@ def counterpart(arch: Arch, library: Library) -> Arch:
             f"{named('layout', library)} is for networks as their library builds them; this {arch} has the options "
             f"{join_names(list(arch.options))}. Leave it out."
         )
-    return Arch(library, found)
+    return Arch(library, found, options)
 
 
 def renamed(state: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return weights under the names of a network that is the same.
 
-    Both networks compute in the same order, so each tensor takes the first name, in that order, that has its shape; a
-    convolution over a whole map is a Linear over its pixels. What two networks are is for `counterpart` to say, and
-    for a comparison of their outputs to confirm.
+    Both register their layers in the order that an image passes them. What two networks are is for `counterpart` to
+    say, and for a comparison of their outputs to confirm.
 
     Args:
         state: The weights.
         target: State_dict of the other network.
 
     Raises:
-        ModelError: The shapes do not fit.
+        ModelError: The layers are others; the message is the reason, as the end of a sentence.
     """
-    left = dict(state)
-    found: dict[str, torch.Tensor] = {}
-    for name, wanted in target.items():
-        source = next((key for key, tensor in left.items() if _fits(tensor, wanted)), None)
-        if source is None:
-            raise ModelError(f"The weights have nothing of the shape {tuple(wanted.shape)} for {name}.")
-        found[name] = left.pop(source).reshape(wanted.shape)
-    if left:
-        raise ModelError(f"The other network has no place for {join_names(list(left))}.")
+    pairs = dict(zip(_in_timms_order(target), _in_timms_order(state), strict=False))
+    if len(state) != len(target) or any(state[name].numel() != target[to].numel() for to, name in pairs.items()):
+        raise ModelError("its network of that name has other layers")
+    # A Linear over a whole feature map is a convolution there, and a scale (C, 1, 1) is one (C).
+    found = {to: state[pairs[to]].reshape(tensor.shape) for to, tensor in target.items()}
+    return with_versions(found, target)
+
+
+def with_versions(state: Mapping[str, torch.Tensor], source: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a state_dict with the versions of modules that another has: torchvision's MNASNet asks for its own."""
+    found = OrderedDict(state)
+    if hasattr(source, VERSIONS):
+        setattr(found, VERSIONS, getattr(source, VERSIONS))
     return found
 
 
-def _fits(tensor: torch.Tensor, wanted: torch.Tensor) -> bool:
-    if tensor.shape == wanted.shape:
-        return True
-    matrices = tensor.ndim > 1 and wanted.ndim > 1
-    return matrices and len(tensor) == len(wanted) and tensor.numel() == wanted.numel()
+def _in_timms_order(state: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the names of weights in timm's order, where torchvision's differs."""
+    names = list(state)
+    if POSITIONS in names:  # A vision transformer: timm has them beside the class token.
+        names.remove(POSITIONS)
+        names.insert(1, POSITIONS)
+    blocks = [found[1] if (found := re.match(r"(trunk_output\.\w+\.[\w-]+)\.", name)) else name for name in names]
+    order = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
+    pairs = sorted(zip(blocks, names, strict=True), key=lambda pair: (order[pair[0]], bool(SHORTCUT.match(pair[1]))))
+    return [name for _, name in pairs]

@@ -1,6 +1,5 @@
 """timm's own network with the weights of another: what timm, and the Hugging Face Hub, can load without the toolkit."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,45 +15,8 @@ from tl_toolkit.models.build import rebuild_network
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.models.classic.resnet_digits import to_torchvision
 from tl_toolkit.models.heads import APPENDED, classifier_path
+from tl_toolkit.models.layouts import TWINS, renamed
 from tl_toolkit.text import named
-
-SMALL_EPSILON = {"bn_eps": 1e-3}
-"""Of the BatchNorm layers, where torchvision's differ from timm's 1e-5 (torchvision/models/efficientnet.py and
-mobilenetv3.py)."""
-
-SAME_NAMES = (
-    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d"),
-    *("resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2", "inception_v3"),
-    *("densenet121", "densenet161", "densenet169", "densenet201"),
-    *("vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
-    *("convnext_tiny", "convnext_small", "convnext_base", "convnext_large"),
-    *(f"efficientnet_b{number}" for number in range(5)),
-)
-"""Networks of torchvision that timm has by the same name."""
-
-REGNETS = {"400mf": "004", "800mf": "008", "1_6gf": "016", "3_2gf": "032", "8gf": "080", "16gf": "160", "32gf": "320"}
-
-TWINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    **{name: (name, {}) for name in SAME_NAMES},
-    **{f"efficientnet_b{number}": (f"efficientnet_b{number}", SMALL_EPSILON) for number in range(5, 8)},
-    **{f"efficientnet_v2_{size}": (f"efficientnetv2_{size}", SMALL_EPSILON) for size in "sml"},
-    **{f"mobilenet_v3_{size}": (f"mobilenetv3_{size}_100", SMALL_EPSILON) for size in ("small", "large")},
-    **{f"mnasnet{width}": (f"mnasnet_{width.replace('_', ''):0<3}", {}) for width in ("0_5", "0_75", "1_0")},
-    **{f"regnet_{kind}_{flops}": (f"regnet{kind}_{size}", {}) for kind in "xy" for flops, size in REGNETS.items()},
-    "regnet_x_400mf": ("regnetx_004_tv", {}),
-    "regnet_y_800mf": ("regnety_008_tv", {}),
-    "regnet_y_8gf": ("regnety_080_tv", {}),
-    "mobilenet_v2": ("mobilenetv2_100", {}),
-    "vit_b_16": ("vit_base_patch16_224", {}),
-    "vit_b_32": ("vit_base_patch32_224", {}),
-    "vit_l_16": ("vit_large_patch16_224", {}),
-    "vit_l_32": ("vit_large_patch32_224", {}),
-}
-"""timm's name and options of the same network, by torchvision's name. Whoever uses one compares the outputs."""
-
-POSITIONS = "encoder.pos_embedding"
-SHORTCUT = re.compile(r"(trunk_output\.\w+\.[\w-]+)\.proj\.")
-"""A shortcut of torchvision's RegNet, which comes first in its block; timm's comes last."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +67,7 @@ def timm_twin(
     built = Arch("timm", name, options)
     twin, _ = rebuild_network(built, outputs, "swap", outputs, spec)
     if arch.library == "torchvision" and state.keys() != twin.state_dict().keys():
-        state = _in_order(state, twin.state_dict())
+        state = renamed(state, twin.state_dict())
     try:
         twin.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -160,30 +122,3 @@ def _affine(state: Mapping[str, torch.Tensor], path: str) -> tuple[torch.Tensor,
     weight = state[f"{path}.weight"].double()
     bias = state.get(f"{path}.bias")
     return weight, torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias.double()
-
-
-def _in_order(state: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return torchvision's tensors with timm's names: both register the layers in the order that an image passes them.
-
-    Raises:
-        ModelError: The layers are others.
-    """
-    names = _as_timm_orders(list(state))
-    fits = len(names) == len(target) and all(
-        state[name].numel() == tensor.numel() for name, tensor in zip(names, target.values(), strict=True)
-    )
-    if not fits:
-        raise ModelError("its network of that name has other layers")
-    # A Linear over a whole feature map is a convolution there, and a scale (C, 1, 1) is one (C).
-    return {theirs: state[name].reshape(target[theirs].shape) for name, theirs in zip(names, target, strict=True)}
-
-
-def _as_timm_orders(names: list[str]) -> list[str]:
-    """Return torchvision's names in timm's order, where it differs."""
-    if POSITIONS in names:  # A vision transformer: timm has them beside the class token.
-        names.remove(POSITIONS)
-        names.insert(1, POSITIONS)
-    blocks = [found[1] if (found := re.match(r"(trunk_output\.\w+\.[\w-]+)\.", name)) else name for name in names]
-    order = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
-    pairs = sorted(zip(blocks, names, strict=True), key=lambda pair: (order[pair[0]], bool(SHORTCUT.match(pair[1]))))
-    return [name for _, name in pairs]

@@ -21,8 +21,9 @@ CLASS_NAMES = "class_names"
 TOLERANCES: Mapping[Dtype, float] = {"fp32": 1e-4, "fp16": 1e-2}
 """Largest difference of an output; fp16 has 11 bits, and over many layers up to a hundredth of the largest is lost."""
 
-INSIDE_TOLERANCE = 1e-2
-"""Largest difference of a probability with the preprocessing inside, where a few pixels differ by 1 of 255."""
+INSIDE_TOLERANCE = 2e-2
+"""Largest difference of a probability with the preprocessing inside, where some pixels differ by 1 of 255: a few of a
+photograph, up to a fifth of a small image that is enlarged."""
 
 
 class Onnx(ExportFormat):
@@ -94,6 +95,31 @@ class Onnx(ExportFormat):
             return _run(session, "logits", batch.inputs.numpy())
 
         return outputs
+
+    def code(self, request: ExportRequest, name: str) -> list[str]:
+        """Return code of ONNX Runtime, with Pillow where the file takes pixels."""
+        inside, spec = request.options.with_preprocessing, request.model.input_spec
+        opened = "onnxruntime.InferenceSession"
+        if not inside:
+            shape = f"(1, {spec.channels}, {spec.height}, {spec.width})"
+            return [
+                "import numpy",
+                "import onnxruntime",
+                f'session = {opened}({name!r}, providers=["CPUExecutionProvider"])',
+                f"images = numpy.zeros({shape}, numpy.float32)  # Resized and normalized pixels, as input_spec says.",
+                '[logits] = session.run(["logits"], {"images": images})',
+            ]
+        return [
+            "import json",
+            "import numpy",
+            "import onnxruntime",
+            "from PIL import Image, ImageOps",
+            f'session = {opened}({name!r}, providers=["CPUExecutionProvider"])',
+            f'names = json.loads(session.get_modelmeta().custom_metadata_map["{CLASS_NAMES}"])',
+            'image = ImageOps.exif_transpose(Image.open("cat.png")).convert("RGB")',
+            '[shares] = session.run(["probabilities"], {"images": numpy.asarray(image)[None]})',
+            "print(names[shares[0].argmax()], shares[0].max())",
+        ]
 
     def expected_outputs(self, request: ExportRequest, batch: "CheckBatch") -> "torch.Tensor":
         """Return logits (N, classes), or with the preprocessing inside the probabilities."""

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tl_toolkit.errors import ModelError
 from tl_toolkit.exports.base import ExportFormat, ExportOptions, ExportRequest
+from tl_toolkit.io.own_files import PROGRAM_METADATA
 
 if TYPE_CHECKING:
     import torch
 
     from tl_toolkit.exports.comparison import CheckBatch
-
-METADATA_FILE = "tl_toolkit.json"
-"""Name, within the file, of the metadata: the header of a model.safetensors, as JSON."""
 
 TOLERANCE = 1e-4
 EXAMPLES = 2
@@ -42,7 +40,7 @@ class TorchExport(ExportFormat):
             raise ModelError(
                 f"torch.export cannot make a program of {model.metadata.architecture}: {reason} Choose another format."
             ) from error
-        metadata = {METADATA_FILE: json.dumps(model.metadata.to_metadata())}
+        metadata = {PROGRAM_METADATA: json.dumps(model.metadata.to_metadata())}
         with path.open("wb") as file:  # A path would have to end in .pt2.
             torch.export.save(program, file, extra_files=metadata)
         return {"network": model.metadata.architecture, "input": ["N", *images.shape[1:]]}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tl_toolkit.config.choices import Head, Precision
-from tl_toolkit.errors import ModelFileError, UsageError
+from tl_toolkit.errors import ModelError, ModelFileError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.export_notes import note_path, read_note
 from tl_toolkit.io.exported_program import read_program
@@ -16,10 +16,14 @@ from tl_toolkit.io.own_files import MODEL_FILE
 from tl_toolkit.model_file import ModelMetadata, read_metadata, read_weights
 from tl_toolkit.models.backbones import blank_image, resolve_arch
 from tl_toolkit.models.build import rebuild_network
+from tl_toolkit.models.layouts import renamed
 from tl_toolkit.models.pickles.load import METADATA_ATTRIBUTE, load_pickled, metadata_of
 from tl_toolkit.models.weights.file_kinds import Kind
 from tl_toolkit.text import format_value, named
 from tl_toolkit.training.device import select_device
+
+OWN_LAYOUT = "own"
+"""Option of an export whose weights have the network's own names."""
 
 Loaded = tuple[nn.Module, ModelMetadata, tuple[str, ...]]
 """A network, its metadata, and the names of the modules of its head where they are known."""
@@ -37,8 +41,17 @@ def load_network(file: Path, kind: Kind, device: str, precision: Precision, trus
     return ImageClassifier(module, metadata, select_device(device, precision, module), head_modules)
 
 
-def _build(file: Path, weights: Mapping[str, torch.Tensor], metadata: ModelMetadata) -> Loaded:
-    """Build the network that metadata describe, with the weights of a file."""
+def _build(
+    file: Path, weights: Mapping[str, torch.Tensor], metadata: ModelMetadata, other_names: bool = False
+) -> Loaded:
+    """Build the network that metadata describe, with the weights of a file.
+
+    Args:
+        file: The file, for messages.
+        weights: Its tensors by name.
+        metadata: Of the model.
+        other_names: Whether the names are those of another library's same network.
+    """
     if metadata.head not in get_args(Head):
         raise ModelFileError(f"{file} has a head {format_value(metadata.head)}; expected {', '.join(get_args(Head))}.")
     module, head_modules = rebuild_network(
@@ -49,8 +62,8 @@ def _build(file: Path, weights: Mapping[str, torch.Tensor], metadata: ModelMetad
         metadata.input_spec,
     )
     try:
-        module.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
+        module.load_state_dict(renamed(weights, module.state_dict()) if other_names else weights, strict=True)
+    except (RuntimeError, ModelError) as error:
         raise ModelFileError(f"{file} does not fit {metadata.architecture}, which its header names: {error}") from error
     return module, metadata, head_modules
 
@@ -86,9 +99,10 @@ def _read_pickled(file: Path, trust: bool) -> Loaded:
         )
     try:
         metadata = ModelMetadata.from_note(note.get("model"))
+        layout = (note.get("options") or {}).get("layout", OWN_LAYOUT)
     except ModelFileError as error:
         raise ModelFileError(f"{note_path(file)} cannot be used: {error}.") from error
-    return _build(file, loaded, metadata)
+    return _build(file, loaded, metadata, other_names=layout != OWN_LAYOUT)
 
 
 def _check_full_model(file: Path, module: nn.Module, header: Mapping[str, str]) -> Loaded:

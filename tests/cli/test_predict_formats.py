@@ -43,24 +43,39 @@ def predicted(model: Path, images: Path, *flags: str) -> list[dict[str, object]]
     return found
 
 
-def nearly(value: object) -> object:
-    """The same value, whose numbers are compared with a tolerance."""
+def nearly(value: object, tolerance: float = 1e-5) -> object:
+    """The same value, whose numbers are compared with a tolerance.
+
+    That of the novelty is wider: torch computes it in float32, where few digits of a small distance are left.
+    """
     if isinstance(value, dict):
-        return {key: nearly(each) for key, each in value.items()}
+        return {
+            key: nearly(each, max(tolerance, 1e-2) if key == "novelty" else tolerance) for key, each in value.items()
+        }
     if isinstance(value, list):
-        return [nearly(each) for each in value]
-    return pytest.approx(value, abs=1e-3) if isinstance(value, float) else value
+        return [nearly(each, tolerance) for each in value]
+    return pytest.approx(value, abs=tolerance) if isinstance(value, float) else value
+
+
+@pytest.fixture(
+    scope="module", params=[(), ("--top-k", "2", "--abstain-below", "0.9"), ("--no-calibration",)], ids=" ".join
+)
+def of_run(
+    request: pytest.FixtureRequest, judged_run: Run, tiny_data: Path
+) -> tuple[tuple[str, ...], list[dict[str, object]]]:
+    """Flags, and what the run predicts with them."""
+    return request.param, predicted(judged_run.path, tiny_data / "test", *request.param)
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("flags", [(), ("--top-k", "2", "--abstain-below", "0.9"), ("--no-calibration",)], ids=" ".join)
 def test_predict_of_every_format_gives_the_json_of_the_run(
-    name: str, flags: tuple[str, ...], files: dict[str, Path], judged_run: Run, tiny_data: Path
+    name: str, of_run: tuple[tuple[str, ...], list[dict[str, object]]], files: dict[str, Path], tiny_data: Path
 ):
-    expected = predicted(judged_run.path, tiny_data / "test", *flags)
+    flags, expected = of_run
     if name == "state-dict":  # Its note leaves the statistics of images out.
         expected = [{key: each[key] for key in each if key not in ("novelty", "unknown")} for each in expected]
-    assert predicted(files[name], tiny_data / "test", *flags) == nearly(expected)
+    tolerance = 0.05 if name == "onnx inside" else 1e-5  # Its pixels are resized by other kernels.
+    assert predicted(files[name], tiny_data / "test", *flags) == nearly(expected, tolerance)
 
 
 def test_predict_of_onnx_writes_the_table_and_the_csv_of_the_run(

@@ -12,6 +12,7 @@ from tl_toolkit.errors import ModelFileError
 from tl_toolkit.model_file import NoveltyNote
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 SMALLEST_LENGTH = 1e-12
 """Shorter features are zeros, as in torch's `normalize`."""
@@ -102,21 +103,23 @@ class ArrayNovelty:
         novelty = distance * self._nearest(features) + logit * highest + offset
         return np.nan_to_num(novelty.astype(np.float32), nan=math.inf)
 
-    def _nearest(self, features: Floats) -> Floats:
+    def _nearest(self, features: Floats) -> Doubles:
         """Return the distance to the nearest mean (N) of features (N, D)."""
-        lengths = np.linalg.norm(features, axis=1, keepdims=True)
-        rows, means = self._whiten(features / np.maximum(lengths, SMALLEST_LENGTH)), self._whitened_means
+        exact = features.astype(np.float64)  # In float32, few digits of a small distance would be left.
+        lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+        rows, means = self._whiten(exact / np.maximum(lengths, SMALLEST_LENGTH)), self._whitened_means
         squares = (rows**2).sum(axis=1, keepdims=True) + (means**2).sum(axis=1) - 2 * rows @ means.T
-        nearest: Floats = np.sqrt(np.maximum(squares.min(axis=1), 0))
+        nearest: Doubles = np.sqrt(np.maximum(squares.min(axis=1), 0))
         return nearest
 
     @functools.cached_property
-    def _whitened_means(self) -> Floats:
-        return self._whiten(self.means)
+    def _whitened_means(self) -> Doubles:
+        return self._whiten(self.means.astype(np.float64))
 
-    def _whiten(self, features: Floats) -> Floats:
+    def _whiten(self, features: Doubles) -> Doubles:
         """Return features (N, D) in coordinates in which a class varies by 1 in every direction."""
-        plain = np.float32(self.rest**-0.5)
+        plain = self.rest**-0.5
         along = features @ self.directions.T
-        stretched = along * (self.variances ** np.float32(-0.5) - plain)
-        return (plain * features + stretched @ self.directions).astype(np.float32)
+        stretched = along * (self.variances.astype(np.float64) ** -0.5 - plain)
+        whitened: Doubles = plain * features + stretched @ self.directions
+        return whitened

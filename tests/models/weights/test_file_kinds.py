@@ -1,4 +1,5 @@
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ def pickled(value: Any, zipped: bool = True) -> bytes:
     return file.getvalue()
 
 
+def archive(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as members:
+        for name in names:
+            members.writestr(name, b"0" * 100)
+    return file.getvalue()
+
+
 def image(form: str) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (9, 7)).save(file, form)
@@ -33,6 +42,9 @@ def image(form: str) -> bytes:
         (pickled(STATE), "torch"),
         (pickled(torch.nn.Linear(2, 2))[:100], "torch"),
         (pickled(STATE, zipped=False), "torch"),
+        (b"\x08\x0a\x12\x07pytorch\x1a\x0c", "onnx"),
+        (archive("model/archive_format", "model/data/sample_inputs/data.pkl"), "exported"),
+        (archive("a/data/weights/weight_0", "a/archive_format")[:60], "exported"),
         (b"", None),
         (save(STATE)[:8], None),
         (image("JPEG"), None),
@@ -41,7 +53,8 @@ def image(form: str) -> bytes:
         (b'{"a": {"b": 1}}', None),
     ],
     ids=[
-        *("safetensors", "cut safetensors", "zipped state_dict", "cut zip", "state_dict", "empty", "length alone"),
+        *("safetensors", "cut safetensors", "zipped state_dict", "cut zip", "state_dict", "ONNX", "pt2", "cut pt2"),
+        *("empty", "length alone"),
         *("JPEG", "zip", "YAML", "JSON"),
     ],
 )
@@ -59,6 +72,8 @@ def test_kind_of_a_file_is_told_by_its_content(content: bytes, kind: str | None,
         ("Größe: 3 🐝".encode() * 1000, "a text file"),
         (b"PK\x03\x04 and no more", "a zip archive"),
         (b"%PDF-1.7 and more", "a PDF document"),
+        (b"\x08\x0a\x12\x07pytorch", "an ONNX file, which only predicts"),
+        (archive("a/archive_format"), "a program of torch.export, which only predicts"),
         (b"\x89HDF\r\n\x1a\n and more", "an HDF5 file, as Keras writes it"),
         (b"", ""),
         (b"\0\1\2\3\4\5\6\7\10\11", ""),

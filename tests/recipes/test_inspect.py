@@ -229,6 +229,18 @@ def test_inspect_of_something_else_says_what_it_is(tmp_path: Path, photos: Path)
         tl.inspect("nowhere")
 
 
+class Refilled:
+    """A tensor whose pickle then sets what stands for it to something else."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (*torch.zeros(2).__reduce_ex__(2)[:2], ("name", "float32", "big"))
+
+
+def test_inspect_of_a_pickle_that_fills_tensors_says_that_it_is_damaged(tmp_path: Path):
+    with pytest.raises(ModelFileError, match="it is damaged: it has a tensor of the shape 'big'."):
+        tl.inspect(saved({"a": Refilled(), "b": torch.zeros(2)}, tmp_path))
+
+
 def test_inspect_of_a_module_that_is_its_own_part_ends(tmp_path: Path):
     module = nn.Sequential(nn.Linear(2, 2))
     for _ in range(60):

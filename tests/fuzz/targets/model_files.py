@@ -116,6 +116,15 @@ def weights(data: bytes) -> None:
         load(path, device="cpu", precision="fp32")
 
 
+def inspected(data: bytes) -> None:
+    """Tell what is inside a file, without running it."""
+    from tl_toolkit.recipes.inspect import inspect
+
+    path = write_file("inspected.safetensors" if data[:1] == b"s" else "inspected.pth", data[1:])
+    with only_toolkit_errors():
+        json.dumps(inspect(path).to_dict())
+
+
 def _weights_seeds() -> list[bytes]:
     import torch
     from safetensors.torch import save
@@ -136,4 +145,5 @@ TARGETS = {
     "card": Target(metadata, _card_seeds, json_after=0),
     "model": Target(model, _model_seeds, json_after=1),
     "weights": Target(weights, _weights_seeds),
+    "inspected": Target(inspected, _weights_seeds),
 }

@@ -25,9 +25,12 @@ def read_onnx(path: Path) -> Content:
     """
     onnx: Any = import_extra("onnx", "onnx", "Inspecting an ONNX file")
     try:
-        model = onnx.load(path, load_external_data=False)
+        return _described(onnx, onnx.load(path, load_external_data=False))
     except Exception as error:  # protobuf's errors have no common class across its implementations.
         raise ModelFileError(f"it is damaged: {str(error).splitlines()[0] if str(error) else error!r}") from error
+
+
+def _described(onnx: Any, model: Any) -> Content:
     graph = model.graph
     tensors = [StoredTensor(each.name, _dtype(onnx, each.data_type), tuple(each.dims)) for each in graph.initializer]
     properties = {each.key: each.value for each in model.metadata_props}
@@ -37,8 +40,8 @@ def read_onnx(path: Path) -> Content:
     facts = {
         "opset": join_names(opsets),
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "inputs": "; ".join(_described(onnx, each) for each in graph.input),
-        "outputs": "; ".join(_described(onnx, each) for each in graph.output),
+        "inputs": "; ".join(_in_words(onnx, each) for each in graph.input),
+        "outputs": "; ".join(_in_words(onnx, each) for each in graph.output),
         "operators": f"{len(graph.node):,} of {len(operators):,} kinds: {join_names(operators, 8)}",
         **properties,
     }
@@ -52,7 +55,7 @@ def _dtype(onnx: Any, number: int) -> str:
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
-def _described(onnx: Any, value: Any) -> str:
+def _in_words(onnx: Any, value: Any) -> str:
     """Return an input or output in words, such as images float32 batch x 3 x 224 x 224."""
     kind = value.type.tensor_type
     sizes = [each.dim_param or (str(each.dim_value) if each.HasField("dim_value") else "?") for each in kind.shape.dim]

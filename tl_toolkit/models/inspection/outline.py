@@ -9,7 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO, Any
 
+from tl_toolkit.errors import LARGEST
 from tl_toolkit.models.inspection.content import StoredTensor
+from tl_toolkit.text import format_value
 
 STORAGES = {
     "Bool": "bool", "Byte": "uint8", "Char": "int8", "Short": "int16", "Int": "int32", "Long": "int64",
@@ -119,13 +121,24 @@ class Outline(pickle._Unpickler):
 def _tensor(storage: Any, offset: Any, size: Any, *_: Any) -> StoredTensor:
     """Stand for torch._utils._rebuild_tensor and _rebuild_tensor_v2."""
     del offset
-    return StoredTensor("", storage.dtype, tuple(int(side) for side in size))
+    return StoredTensor("", storage.dtype, shape_of(size))
+
+
+def shape_of(size: Any) -> tuple[int, ...]:
+    """Return the shape of a tensor.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(size, tuple | list) or not all(type(side) is int and 0 <= side <= LARGEST for side in size):
+        raise ValueError(f"it has a tensor of the shape {format_value(size)}")
+    return tuple(size)
 
 
 def _typed_tensor(storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any) -> Any:
     """Stand for torch._utils._rebuild_tensor_v3."""
     del storage, offset, stride, grad, hooks
-    return StoredTensor("", getattr(dtype, "full_name", "").rpartition(".")[2], tuple(int(side) for side in size))
+    return StoredTensor("", getattr(dtype, "full_name", "").rpartition(".")[2], shape_of(size))
 
 
 def _pickled_storage(content: Any) -> Any:

@@ -15,6 +15,7 @@ from tl_toolkit.models.inspection.outline import (
     STORAGES,
     Outline,
     Remembered,
+    shape_of,
 )
 from tl_toolkit.models.weights.checkpoint_names import AVERAGED, PLAIN, PREFIXES
 from tl_toolkit.models.weights.file_kinds import ZIP
@@ -125,7 +126,8 @@ def _tensors(value: Any, prefix: str, depth: int, visits: Iterator[int]) -> Iter
     if isinstance(value, dict):
         for key, tensor in value.items():
             if isinstance(tensor, StoredTensor):
-                yield StoredTensor(f"{prefix}{key}", tensor.dtype, tensor.shape)
+                # A pickle may set the fields of any object in it.
+                yield StoredTensor(f"{prefix}{key}", str(tensor.dtype), shape_of(tensor.shape))
     elif isinstance(value, Remembered):
         attributes = value.attributes
         if "_modules" not in attributes:  # TorchScript keeps tensors and modules as plain attributes.
@@ -144,7 +146,7 @@ def _as_dict(value: Any) -> dict[Any, Any]:
 def _in_words(value: Any) -> str:
     """Return what an entry of a checkpoint is."""
     if isinstance(value, StoredTensor):
-        return f"tensor {value.dtype} {value.size}"
+        return f"tensor {value.dtype} of {format_value(value.shape)}"
     if isinstance(value, Remembered):
         settings = join_names([str(name) for name in value.attributes], 4)
         return f"{value.full_name} ({settings})" if settings else value.full_name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import httpx
 import pytest
 import torch
 import yaml
@@ -20,6 +21,7 @@ from tests.helpers.folders import copy_digits
 from tests.helpers.hub import serve_hub
 from tests.helpers.parquet import write_folder
 from tests.helpers.servers import serve_files
+from tests.helpers.serving import started
 from tl_toolkit.cli.main import app
 from tl_toolkit.exports.base import ExportOptions, ExportRequest
 from tl_toolkit.exports.writing import no_val
@@ -105,6 +107,11 @@ def run_command(line: str, home: Path) -> None:
         words += ["--config", "tiny.yaml"]
     small = {"RUN": "runs/tiny", "OTHER_RUN": "runs/other", "20": "2"}  # 20 epochs would take long.
     words = [small.get(word, word) for word in words]
+    if words[0] == "serve":
+        with started(*words[1:]) as server:
+            assert httpx.get(f"{server.url}/health".replace("0.0.0.0", "127.0.0.1")).status_code == 200
+            assert server.end()[0] == 0
+        return
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, f"{line}\n{done.output}"
 

@@ -84,7 +84,7 @@ def serving(model: str, *flags: str) -> Iterator[tuple[str, int, psutil.Process]
     finally:
         killer.cancel()
         server.send_signal(signal.SIGTERM)
-        server.wait(60)
+        server.communicate(timeout=60)
 
 
 def load(host: str, port: int, process: psutil.Process, photos: Sequence[bytes], clients: int, requests: int) -> Load:

@@ -3,10 +3,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.benchmarks import allocator, busy, gpu, limits, multilabel, precision, shards, side_by_side
+from tests.benchmarks import allocator, busy, gpu, limits, multilabel, precision, serving, shards, side_by_side
 from tests.benchmarks.league import __main__ as league
 from tests.benchmarks.timing import in_turn, run, show
+from tl_toolkit.recipes.finetune import Run
 
 
 def test_in_turn_measures_all_in_each_round():
@@ -43,6 +45,7 @@ def test_run_of_a_program_that_fails_shows_why():
         (precision, "NETWORK"),
         (busy, "--cores"),
         (shards, "--cold"),
+        (serving, "--clients"),
         (gpu, "Rows:"),
         (multilabel, "--only-build"),
     ],
@@ -66,3 +69,21 @@ def test_shards_prints_a_row_for_each_way_of_reading(photos: Path, capsys: pytes
     for flags in ([], ["--only-read"]):
         shards.main(["--photos", str(photos), "--rounds", "1", *flags])
         assert "shards, a few at a time" in capsys.readouterr().out
+
+
+def test_load_of_a_server_prints_a_row_for_each_number_of_clients(
+    photos: Path, tiny_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for number, path in enumerate(photos.rglob("*.png")):
+        Image.open(path).save(tmp_path / f"{number}.jpg")
+    serving.main([str(tiny_run.path), str(tmp_path), "--clients", "1", "2", "--requests", "8", "--last", "12"])
+    shown = capsys.readouterr().out
+    assert "30 photographs" in shown
+    assert [row.split()[1:4:2] for row in shown.splitlines() if row.startswith("│ ")] == [["1", "8"], ["2", "12"]]
+
+
+def test_load_that_fails_or_grows_is_told(capsys: pytest.CaptureFixture[str]):
+    steady = serving.Load(1, 2.0, [0.1] * 4, [], [100, 200, 200, 200])
+    growing = serving.Load(1, 2.0, [0.1] * 4, [], [100, 200, 210, 300])
+    assert (steady.growth, growing.growth) == (0.0, 0.5)
+    assert growing.quantile(0.5) == pytest.approx(100)

@@ -1,69 +1,21 @@
 """`tl serve` as a person starts and stops it."""
 
-import contextlib
-import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.helpers.serving import PATIENCE, started
 from tests.helpers.terminal import run_tl
 from tests.serving.test_app import png
 from tests.serving.test_limits import received
 from tl_toolkit.recipes.finetune import Run
-
-PATIENCE = 60.0
-
-
-class Started:
-    """A server in a process of its own.
-
-    Attributes:
-        told: The lines that it printed until it was ready.
-        url: Where it answers.
-    """
-
-    def __init__(self, *arguments: object, **environment: str) -> None:
-        command = [sys.executable, "-m", "tl_toolkit", "serve", "--port", "0", *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        )
-        assert self.process.stdout is not None
-        self.told: list[str] = []
-        while not self.told or not self.told[-1].startswith("stop"):
-            line = self.process.stdout.readline()
-            assert line, self.told
-            self.told.append(line.rstrip())
-        self.url = self.told[1].split()[1]
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Ask it to end; return its exit code and what else it printed."""
-        self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, rest
-
-
-@contextlib.contextmanager
-def started(*arguments: object, **environment: str) -> Iterator[Started]:
-    """Start a server, and kill it if the block leaves it running."""
-    server = Started(*arguments, **environment)
-    try:
-        yield server
-    finally:
-        server.process.kill()
-        server.process.communicate()
 
 
 def test_serve_tells_where_answers_and_ends_by_signal_with_requests_answered(judged_run: Run, digit: Path):

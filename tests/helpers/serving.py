@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +22,7 @@ from tl_toolkit.serving.app import ServedModel, make_app
 from tl_toolkit.serving.limits import Limits
 from tl_toolkit.serving.server import Server
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass
@@ -98,3 +102,46 @@ class Stubborn:
             return predict(pixels, names, *arguments)
 
         return waiting
+
+
+class Started:
+    """A server in a process of its own.
+
+    Attributes:
+        told: The lines that it printed until it was ready.
+        url: Where it answers.
+    """
+
+    def __init__(self, *arguments: object, **environment: str) -> None:
+        command = [sys.executable, "-m", "tl_toolkit", "serve", *map(str, arguments), "--port", "0"]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )
+        assert self.process.stdout is not None
+        self.told: list[str] = []
+        while not self.told or not self.told[-1].startswith("stop"):
+            line = self.process.stdout.readline()
+            assert line, self.told
+            self.told.append(line.rstrip())
+        self.url = self.told[1].split()[1]
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Ask it to end; return its exit code and what else it printed."""
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, rest
+
+
+@contextlib.contextmanager
+def started(*arguments: object, **environment: str) -> Iterator[Started]:
+    """Start a server, and kill it if the block leaves it running."""
+    server = Started(*arguments, **environment)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.communicate()

@@ -113,3 +113,37 @@ def test_worker_process_tunes_its_own_allocator(method: str):
         _Tuned(), num_workers=1, worker_init_fn=_NotingTune(_name, 1), multiprocessing_context=method, batch_size=None
     )
     assert list(loader) == ["yes"]
+
+
+THREAD = """
+import resource, sys, threading
+from tl_toolkit.system import allocator
+allocator.tune()
+if sys.argv[1] == "one":
+    allocator.use_one_heap()
+import torch
+
+def compute():
+    for _ in range(20):
+        held = [torch.empty(10 * 2**20).zero_() for _ in range(2)]
+        del held
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        held = [torch.empty(10 * 2**20).zero_() for _ in range(2)]
+        del held
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=compute)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_use_one_heap_keeps_the_memory_of_another_thread():
+    def faults(heap: str) -> int:
+        command = [sys.executable, "-c", THREAD, heap]
+        environment = {**os.environ, allocator.VARIABLE: allocator.TUNED, "OMP_NUM_THREADS": "1"}
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+
+    assert faults("own") >= faults("one") + 20  # At least a huge page in each round.

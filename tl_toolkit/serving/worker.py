@@ -85,12 +85,12 @@ class ModelWorker:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread after what it computes now; what waits is given up."""
+        """End the thread after what it computes now, if that ends soon; what waits is given up."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         if self.is_alive():
-            self._thread.join()
+            self._thread.join(self.limits.shutdown_seconds)
 
     def is_alive(self) -> bool:
         """Return whether the thread runs."""

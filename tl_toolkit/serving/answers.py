@@ -14,4 +14,5 @@ class Json(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """Return the body."""
-        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", UNDECODABLE)
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode("utf-8", UNDECODABLE)

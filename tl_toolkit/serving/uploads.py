@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
@@ -52,6 +53,8 @@ async def read_uploads(request: Request, share: Share, limits: Limits) -> list[U
         raise RefusedRequestError(
             408, f"The request did not arrive within {limits.upload_seconds:g} s. Send a smaller image."
         ) from error
+    except FormParserError as error:  # Of which earlier versions of Starlette know nothing.
+        raise RefusedRequestError(400, f"The form is damaged: {error}. {HOW}") from error
     if not uploads:
         raise RefusedRequestError(400, f"The request has no image. {HOW}")
     return uploads

@@ -35,7 +35,9 @@ KEPT_SHARES = (0.0, 1 / 8, 1 / 4, 1 / 2)
 """Shares of the layers that stay in fp32, the first ones of the network, until it loses little enough."""
 
 
-def quantize(graph: onnx.ModelProto, request: ExportRequest) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def quantize(
+    graph: onnx.ModelProto, request: ExportRequest, val: "ValImages"
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Quantize a network, and measure on val what that costs.
 
     First all layers are quantized. If that loses too much, an eighth of the layers stays in fp32, then a quarter, then
@@ -44,15 +46,14 @@ def quantize(graph: onnx.ModelProto, request: ExportRequest) -> tuple[onnx.Model
     Args:
         graph: The network, whose outputs are `logits` and perhaps `features`.
         request: The model, whose metadata is changed, and whether it may lose more than a point.
+        val: The images.
 
     Returns:
         The network in integers, and what the note beside the file says of it.
 
     Raises:
-        UsageError: There are no images of val.
         ToolkitError: It loses too much.
     """
-    val = _Val(request)
     quantizer = Quantizer(graph, val.calibration())
     before = val.answers(None)
     attempts: list[QuantizationLoss] = []
@@ -78,7 +79,7 @@ def _kept_layers(layers: int) -> list[int]:
     return list(dict.fromkeys(math.ceil(share * layers) for share in KEPT_SHARES if share * layers < layers))
 
 
-class _Val:
+class ValImages:
     """The readable images of val, at most `MEASURED` of them, spread evenly.
 
     Args:
@@ -102,7 +103,9 @@ class _Val:
             "val"
         ].readable
         if not len(readable):
-            raise UsageError(f"{named('dtype', 'int8')} needs images of val, and none of {len(chosen):,} can be read.")
+            raise UsageError(
+                f"{named('dtype', 'int8')} needs images of val, and none of the {len(chosen):,} can be read."
+            )
         self.samples, self._callback = readable, request.callback
 
     def calibration(self) -> Iterator[NDArray[np.float32]]:
@@ -154,7 +157,7 @@ def _run(session: onnxruntime.InferenceSession, inputs: torch.Tensor) -> tuple[t
     return outputs["logits"], outputs.get("features")
 
 
-def _note(layers: int, val: _Val, attempts: Sequence[QuantizationLoss]) -> dict[str, Any]:
+def _note(layers: int, val: ValImages, attempts: Sequence[QuantizationLoss]) -> dict[str, Any]:
     """Return what the note beside the file says: plain values."""
     note = val.model.metadata.split_note
     return {
@@ -171,15 +174,15 @@ def _note(layers: int, val: _Val, attempts: Sequence[QuantizationLoss]) -> dict[
 
 def _refusal(layers: int, attempts: Sequence[QuantizationLoss]) -> str:
     """Return why nothing is written, and what can be done."""
-    first, best = attempts[0], max(attempts, key=lambda each: each.after.value)
+    first, best = attempts[0], attempts[-1]
     figure = NAMES[first.figure]
     images = f"{plural(first.images, 'image')} of val"
     lost = f"{-100 * first.difference.value:.1f} points of {figure} on {images}, from {_shown(first.before)} to"
-    others = f"With the first {best.kept} of its {layers} layers in fp32 it still has {_shown(best.after)}. "
+    others = f"With its first {best.kept} of {layers} layers in fp32 it has {_shown(best.after)}. "
     return (
         f"In eight-bit integers the network loses {lost} {_shown(first.after)}; more than 1 point is too much. "
-        f"{others if best.kept else ''}To keep the file all the same: {named('allow_loss')}. "
-        f"{named('dtype', 'fp16')} has half the size of fp32, and loses next to nothing."
+        f"{others if len(attempts) > 1 else ''}To keep the file all the same: {named('allow_loss', True)}. "
+        f"{named('dtype', 'fp16')} halves the size of fp32, and loses next to nothing."
     )
 
 

@@ -51,12 +51,14 @@ class Onnx(ExportFormat):
 
         model, inside = request.model, request.options.with_preprocessing
         dtype = torch.float16 if request.options.dtype == "fp16" else torch.float32
-        graph = network_graph(model, dtype, NORMALIZED if inside else IMAGES)
-        details: dict[str, Any] = {}
+        input_name, details = NORMALIZED if inside else IMAGES, dict[str, Any]()
         if request.options.dtype == "int8":
-            from tl_toolkit.exports.int8 import quantize
+            from tl_toolkit.exports.int8 import ValImages, quantize
 
-            graph, details = quantize(graph, request)
+            val = ValImages(request)  # First, since there may be none.
+            graph, details = quantize(network_graph(model, dtype, input_name), request, val)
+        else:
+            graph = network_graph(model, dtype, input_name)
         if inside:
             add_preprocessing(graph, model.metadata)
         save_graph(graph, path, self.metadata(request))

@@ -32,7 +32,8 @@ NETWORKS = {
     "mobilenetv3_small_100": (1000, SMALL),
     "vit_tiny_patch16_224": (1000, IMAGENET),
 }
-CASES = [pytest.param(name, head, id=f"{name}, {head}") for name in NETWORKS for head in ("swap", "append")]
+HEADS = ("swap", "append")
+CASES = [pytest.param(name, head, id=f"{name}, {head}") for name in NETWORKS for head in HEADS]
 
 TORCH_CODE = """
 with torch.inference_mode():
@@ -40,6 +41,11 @@ with torch.inference_mode():
     outputs = model(torch.from_numpy(inputs).to(dtype)).float().numpy()
 """
 """Runs `model`, which the code of a file's note builds, on `inputs` (N, C, H, W)."""
+
+ONNX_CODE = """
+import onnxruntime
+outputs = onnxruntime.InferenceSession(FILE).run(["logits"], {"images": inputs})[0]
+"""
 
 BACKBONE_CODE = """
 last, kept = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)][-1], []
@@ -98,30 +104,31 @@ ROWS = [
     Row("full-model", ".pth", {"dtype": "bf16"}, tolerance=0.1),
     Row("safetensors", ".safetensors"),
     Row("torch-export", ".pt2", without=("tl_toolkit", "timm", "torchvision"), tolerance=1e-4),
+    Row("onnx", ".onnx", code=ONNX_CODE, without=("tl_toolkit", "torch", "timm", "torchvision"), tolerance=1e-4),
     Row("backbone", ".safetensors", code=BACKBONE_CODE, features=True),
 ]
 
 
 @pytest.fixture(scope="module")
-def table(pytestconfig: pytest.Config) -> Iterator[dict[str, dict[str, str]]]:
-    """Results by network and format, printed at the end."""
-    found: dict[str, dict[str, str]] = {}
+def table(pytestconfig: pytest.Config) -> Iterator[dict[tuple[str, str], dict[str, str]]]:
+    """Results by network and head, and by format; printed at the end."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
     yield found
-    names = [row.name for row in ROWS]
-    width = max(map(len, names))
-    lines = [f"{'':{width}}  {'  '.join(found)}"]
-    lines += [
-        "  ".join([f"{name:{width}}", *(f"{cells.get(name, ''):{len(column)}}" for column, cells in found.items())])
-        for name in names
-    ]
-    reporter: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    reporter.write_line("\n" + "\n".join(lines))
+    lines = [f"{'largest difference of an output':36}{HEADS[0]:12}{HEADS[1]}"]
+    for name in dict.fromkeys(name for name, _ in found):
+        lines.append(name)
+        for row in ROWS:
+            cells = (found.get((name, head), {}).get(row.name, "") for head in HEADS)
+            lines.append(f"  {row.name:34}{''.join(f'{cell:12}' for cell in cells)}".rstrip())
+    capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print("\n" + "\n".join(lines))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "head"), CASES)
 def test_file_of_every_format_gives_the_models_outputs_where_the_toolkit_is_not(
-    name: str, head: str, tmp_path: Path, table: dict[str, dict[str, str]]
+    name: str, head: str, tmp_path: Path, table: dict[tuple[str, str], dict[str, str]]
 ):
     torch.manual_seed(0)
     base, spec = NETWORKS[name]
@@ -132,7 +139,7 @@ def test_file_of_every_format_gives_the_models_outputs_where_the_toolkit_is_not(
     np.save(tmp_path / "inputs.npy", inputs.numpy())
     with recorded_inputs(module.get_submodule(last_linear(module))) as features, torch.inference_mode():
         expected = module(inputs)
-    cells = table.setdefault(f"{name} {head}", {})
+    cells = table.setdefault((name, head), {})
     for row in ROWS:
         try:
             written = export_network(module, metadata, row.to, tmp_path / f"exported{row.ending}", **row.options)

@@ -27,7 +27,8 @@ from tl_toolkit.data.images import open_image
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.metrics.logits import probabilities
 
-PRECISION, DECODER, KERNELS, ALL = "precision", "decoder", "resizing and adding up", "all: tl predict and ONNX"
+PRECISION, DECODER, KERNELS = "precision", "decoder", "resizing and adding up"
+FP32, ALL = "tl predict in fp32 and ONNX", "tl predict as it is and ONNX"
 
 
 def choose(folders: Sequence[Path], count: int) -> list[Path]:
@@ -86,6 +87,7 @@ def measure(model: Path, folders: Sequence[Path], count: int) -> Mapping[str, ob
         PRECISION: differences(predicted, from_files),
         DECODER: differences(from_files, from_pixels),
         KERNELS: differences(graph, from_pixels),
+        FP32: differences(graph, from_files),
         ALL: differences(graph, predicted),
         "other class": {
             paths[image].name: f"{names[graph[image].argmax()]} {top[image, 0]:.3f} before {top[image, 1]:.3f}, "
@@ -111,7 +113,7 @@ def main() -> None:
     table = Table(title=f"{found['photographs']} photographs, longer side {side} (least, median, most)")
     for column in ("difference of", "same class", "median", "99 %", "most"):
         table.add_column(column)
-    for step in (PRECISION, DECODER, KERNELS, ALL):
+    for step in (PRECISION, DECODER, KERNELS, FP32, ALL):
         row = found[step]
         table.add_row(step, f"{row['same class']:.2%}", *(f"{row[name]:.1e}" for name in ("median", "99 %", "most")))
     Console().print(table)

@@ -58,6 +58,6 @@ def test_onnx_of_a_network_answers_alike_in_a_fresh_process(name: str, head: str
         subprocess.run([sys.executable, "-c", RUN, *paths], check=True)
         apart = np.abs(np.load(tmp_path / "out.npy") - logits.numpy()).max() / max(1, float(logits.abs().max()))
         size = written.path.stat().st_size / 1e6
-        row = f"{name} {head}: {', '.join(map(str, options.values())) or 'fp32'}"
+        row = f"{name} {head}: {'preprocessing inside' if inside else options.get('dtype', 'fp32')}"
         print(f"{row:<50} {size:7.1f} MB, logits within {apart:.1e}, {written.comparison.describe()}")
         assert apart <= (1e-4 if not options else 1e-2), options

@@ -18,7 +18,7 @@ from torch import nn
 
 import tl_toolkit as tl
 from tests.helpers.pickles import Called
-from tl_toolkit.errors import ModelFileError, UsageError
+from tl_toolkit.errors import ModelFileError, UsageError, WeightsError
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, MODEL_FILE
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.recipes.inspect import Inspection
@@ -125,6 +125,19 @@ def test_inspect_of_a_full_model_and_of_a_checkpoint_of_tl(judged_run: Run, tiny
     checkpoint = tl.inspect(tiny_run.path / CHECKPOINT_FILE)
     assert checkpoint.content.format == "safetensors, the checkpoint of a run"
     assert checkpoint.content.facts["stage"].startswith("tune, after step ")
+
+
+def test_inspect_of_a_backbone_says_what_it_was_trained_on(judged_run: Run, tmp_path: Path):
+    exported = tl.export(judged_run.path, "backbone", out=tmp_path / "backbone.safetensors")
+    found = tl.inspect(exported.path)
+    assert (found.content.format, found.arch) == (
+        "safetensors, a network without its head that tl wrote",
+        "timm:test_resnet",
+    )
+    assert found.content.facts == {"origin": "a backbone that was trained on 3 classes"}
+    assert (found.metadata, found.problems) == (None, ())
+    with pytest.raises(WeightsError, match="backbone.safetensors has no classifier: no fc.weight; its last tensors"):
+        tl.import_model(exported.path, class_names=("a", "b", "c"))
 
 
 def test_inspect_of_a_changed_file_says_that_it_is_damaged(judged_run: Run, tmp_path: Path):

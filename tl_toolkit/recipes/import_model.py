@@ -21,6 +21,7 @@ from tl_toolkit.io.export_notes import read_note
 from tl_toolkit.io.files import expand_path
 from tl_toolkit.model_file import FORMAT, ModelMetadata
 from tl_toolkit.models.backbones import OWN_NORMALIZATION
+from tl_toolkit.models.weights.backbone_files import is_backbone
 from tl_toolkit.models.weights.files import WeightFile, read_weight_file
 from tl_toolkit.models.weights.foreign import ForeignNetwork, build_foreign, find_arch
 from tl_toolkit.models.weights.torch_hub import file_sha256
@@ -100,7 +101,7 @@ def import_model(
     check_new_folder(folder)
     names = _names(classes_file, class_names)
     content = read_weight_file(path, trust, ema)
-    if content.metadata.get("format") == FORMAT or read_note(path):
+    if content.metadata.get("format") == FORMAT or (read_note(path) and not is_backbone(content.metadata)):
         raise UsageError(
             f"{file} is a model that tl wrote, with class names and preprocessing: use it as it is, such as by "
             f"`tl predict --model {file} IMAGE`."

@@ -17,6 +17,7 @@ from tl_toolkit.models.inspection.onnx_file import read_onnx
 from tl_toolkit.models.inspection.program_file import read_program
 from tl_toolkit.models.inspection.safetensors_file import read_safetensors
 from tl_toolkit.models.inspection.torch_file import read_torch
+from tl_toolkit.models.weights.backbone_files import is_backbone
 from tl_toolkit.models.weights.file_kinds import Kind, describe_other, describe_unknown, kind_of
 from tl_toolkit.text import join_names
 
@@ -181,6 +182,8 @@ def _note(file: Path, problems: list[str]) -> Mapping[str, Any] | None:
 def _metadata(content: Content, note: Mapping[str, Any] | None, problems: list[str]) -> ModelMetadata | None:
     """Return what tl wrote of a model, in the file or in the note; None, and a problem, if it is damaged."""
     try:
+        if is_backbone(content.header):
+            return None
         if content.header and "checkpoint" not in content.header:
             return ModelMetadata.from_metadata(content.header)
         return ModelMetadata.from_note(note.get("model")) if note else None

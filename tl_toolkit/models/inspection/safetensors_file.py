@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.models.inspection.content import Content, StoredTensor
+from tl_toolkit.models.weights.backbone_files import describe_backbone, is_backbone
 
 DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "I32": "int32", "U32": "uint32",
@@ -15,9 +16,6 @@ DTYPES = {
     "F8_E4M3": "float8_e4m3", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
 """Names of types in the header (safetensors' README) and in torch."""
-
-OWN = ("format", "checkpoint")
-"""Keys of the metadata by which tl's own files are known."""
 
 
 def read_safetensors(path: Path) -> Content:
@@ -37,7 +35,9 @@ def read_safetensors(path: Path) -> Content:
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"it is damaged: {error}") from error
     kind, facts = "safetensors", dict[str, str]()
-    if header.get("format", "").startswith("tl_toolkit."):
+    if is_backbone(header):
+        kind, facts = "safetensors, a network without its head that tl wrote", {"origin": describe_backbone(header)}
+    elif header.get("format", "").startswith("tl_toolkit."):
         kind = "safetensors, a model that tl wrote"
     elif "checkpoint" in header:
         kind, facts = "safetensors, the checkpoint of a run", _progress(header["checkpoint"])

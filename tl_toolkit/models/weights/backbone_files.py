@@ -3,17 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from tl_toolkit.io.safetensors_file import save_checked
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = "tl_toolkit.backbone"
 KEPT = ("architecture", "arch_options", "input_spec", "class_names", "weights", "weights_license", "versions")
 """What the metadata of a model says of its backbone too."""
 
 
-def save_backbone(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+def save_backbone(path: Path, state: "Mapping[str, torch.Tensor]", metadata: Mapping[str, str]) -> None:
     """Write or replace a file.
 
     Args:
@@ -21,6 +21,8 @@ def save_backbone(path: Path, state: Mapping[str, torch.Tensor], metadata: Mappi
         state: Weights outside the head, under the names that the library's own network has.
         metadata: Of the model that the backbone is of, as in its file.
     """
+    from tl_toolkit.io.safetensors_file import save_checked
+
     kept = {name: metadata[name] for name in KEPT if name in metadata}
     save_checked(path, state, {"format": FORMAT, "format_version": "1", **kept})
 

@@ -7,7 +7,8 @@ from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
 from tl_toolkit.models.backbones import Arch, default_input_spec, resolve_arch
 from tl_toolkit.models.build import rebuild_network
-from tl_toolkit.models.timm_twin import TWINS, TimmTwin, timm_twin
+from tl_toolkit.models.layouts import TWINS
+from tl_toolkit.models.timm_twin import TimmTwin, timm_twin
 
 QUICK = (
     "resnet18",

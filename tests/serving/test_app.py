@@ -229,6 +229,16 @@ def test_metadata_describe_the_model_without_folders_of_this_machine(site: Site,
     assert found["limits"]["upload_bytes"] == 20 * 2**20
 
 
+def test_metadata_tell_where_weights_come_from_without_folders(judged_run: Run):
+    for weights, told in (
+        ("/home/someone/old.pth", "old.pth"),
+        ("https://example.org/a.pth", "https://example.org/a.pth"),
+        ("none", "none"),
+    ):
+        model = judged_run.model.with_metadata(weights=weights)
+        assert schema.describe("a", "", model, True, Limits())["weights"] == told
+
+
 def test_unknown_address_and_method_are_refused(site: Site):
     assert site.client.get("/nowhere").json() == {"error": "Not Found"}
     assert site.client.get("/predict").status_code == 405

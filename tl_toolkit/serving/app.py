@@ -81,7 +81,9 @@ def make_app(served: ServedModel, limits: Limits | None = None, local: bool = Tr
     app.add_exception_handler(RequestValidationError, _answer_error)
     app.add_exception_handler(ClientDisconnect, _answer_error)
     app.add_middleware(Guard, local=local)
-    _add_addresses(app, service)
+    _add_predictions(app, service)
+    _add_descriptions(app, service)
+    _add_pages(app, service)
     return app
 
 
@@ -150,11 +152,8 @@ async def _until_gone(request: Request) -> None:
         pass
 
 
-def _add_addresses(app: FastAPI, service: _Service) -> None:
-    served, model = service.served, service.served.model
-    explains, digest = service.worker.explains, _sha256(served.file)
-    page = render_page(served.name, model.metadata, explains, service.limits)
-    description = schema.describe(served.name, digest, model, explains, service.limits)
+def _add_predictions(app: FastAPI, service: _Service) -> None:
+    """Add what computes."""
 
     @app.post("/predict", **schema.PREDICT)
     async def predict(
@@ -182,7 +181,15 @@ def _add_addresses(app: FastAPI, service: _Service) -> None:
             upload, found = await service.explain(request, class_name)
         except ImageError as error:
             return Json(FailedPrediction(error.name, error.reason).to_dict(), 422)
-        return Json(_explained(upload.name, model, found))
+        return Json(_explained(upload.name, service.served.model, found))
+
+
+def _add_descriptions(app: FastAPI, service: _Service) -> None:
+    """Add what tells of the server and its model."""
+    served = service.served
+    description = schema.describe(
+        served.name, _sha256(served.file), served.model, service.worker.explains, service.limits
+    )
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", **schema.HEALTH)
@@ -202,6 +209,12 @@ def _add_addresses(app: FastAPI, service: _Service) -> None:
     @app.get("/metadata", **schema.METADATA)
     async def metadata() -> Response:
         return Json(description)
+
+
+def _add_pages(app: FastAPI, service: _Service) -> None:
+    """Add what a browser shows."""
+    served = service.served
+    page = render_page(served.name, served.model.metadata, service.worker.explains, service.limits)
 
     def answer(drawn: Page) -> Response:
         return HTMLResponse(drawn.html, headers={"Content-Security-Policy": drawn.policy})

@@ -1,5 +1,6 @@
 """What /openapi.json says of the addresses, and what /metadata says of the model."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -131,7 +132,8 @@ METADATA: dict[str, Any] = {
 def describe(name: str, sha256: str, model: Predictor, explains: bool, limits: Limits) -> dict[str, Any]:
     """Return the answer of /metadata.
 
-    The settings of the run are left out: they name folders of the machine that it was trained on.
+    The settings of the run are left out, and the folder of its weights: they name folders of the machine that it was
+    trained on.
 
     Args:
         name: Of the run or file.
@@ -154,7 +156,7 @@ def describe(name: str, sha256: str, model: Predictor, explains: bool, limits: L
         "thresholds": list(metadata.thresholds),
         "marks_unknown": model.marks_unknown,
         "explains": explains,
-        "weights": metadata.weights,
+        "weights": _without_folders(metadata.weights),
         "weights_license": metadata.weights_license,
         "metrics": dict(metadata.metrics),
         "versions": dict(metadata.versions),
@@ -167,3 +169,8 @@ def describe(name: str, sha256: str, model: Predictor, explains: bool, limits: L
             "answer_seconds": limits.answer_seconds,
         },
     }
+
+
+def _without_folders(origin: str) -> str:
+    """Return the origin of weights; of a file on the machine of the run only its name."""
+    return Path(origin).name if Path(origin).is_absolute() else origin

@@ -88,8 +88,8 @@ def test_serve_on_a_port_in_use_says_so(judged_run: Run):
     ("host", "message"),
     [
         (
-            "nowhere.invalid",
-            "No host is named 'nowhere.invalid': choose 127.0.0.1, 0.0.0.0 or another of this machine.",
+            "..",
+            "No host is named '..': choose 127.0.0.1, 0.0.0.0 or another of this machine.",
         ),
         ("192.0.2.1", "192.0.2.1 port 0 cannot be used: Cannot assign requested address."),
     ],

@@ -26,7 +26,7 @@ from tl_toolkit.metrics.resampled import NAMES
 from tl_toolkit.text import named, plural
 
 CALIBRATED = 128
-"""Images that ranges are taken from: with 4 times as many, accuracy was the same (tests/benchmarks/NOTES.md)."""
+"""Images that ranges are taken from: 4 times as many were not clearly better (tests/benchmarks/NOTES.md)."""
 
 MEASURED = 5000
 """Most images that the loss is measured on: they show a difference of half a point."""

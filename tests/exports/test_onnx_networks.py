@@ -60,4 +60,4 @@ def test_onnx_of_a_network_answers_alike_in_a_fresh_process(name: str, head: str
         size = written.path.stat().st_size / 1e6
         row = f"{name} {head}: {'preprocessing inside' if inside else options.get('dtype', 'fp32')}"
         print(f"{row:<50} {size:7.1f} MB, logits within {apart:.1e}, {written.comparison.describe()}")
-        assert apart <= (1e-4 if not options else 1e-2), options
+        assert apart <= (1e-4 if not options else 3e-2), options

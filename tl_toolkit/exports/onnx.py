@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 CLASS_NAMES = "class_names"
 """Key whose value is the class names as JSON, for other programs."""
 
-TOLERANCES: Mapping[Dtype, float] = {"fp32": 1e-4, "fp16": 1e-2}
-"""Largest difference of an output; fp16 has 11 bits, and over many layers up to a hundredth of the largest is lost."""
+TOLERANCES: Mapping[Dtype, float] = {"fp32": 1e-4, "fp16": 3e-2}
+"""Largest difference of an output; fp16 has 11 bits, of which many layers lose some: up to a hundredth of the largest was seen."""
 
 INSIDE_TOLERANCE = 2e-2
 """Largest difference of a probability with the preprocessing inside, where some pixels differ by 1 of 255: a few of a

@@ -136,7 +136,7 @@ def test_code_of_the_note_is_a_whole_program_with_onnx_runtime_alone(inside: Exp
     best = tl.load(judged_run.path, device="cpu", precision="fp32").predict(image)
     assert (name, float(share)) == (best.class_name, pytest.approx(best.probability, abs=2e-3))
     page = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")
-    [code] = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    code = re.findall(r"```py\n(.*?)```", page.partition("\n## ONNX\n")[2], re.DOTALL)[0]
     assert [line for line in code.splitlines() if line] == [
         line.replace(inside.path.name, "photos.onnx").replace("'photos.onnx'", '"photos.onnx"')
         for line in inside.note["code"]

@@ -19,7 +19,7 @@ CLASS_NAMES = "class_names"
 """Key whose value is the class names as JSON, for other programs."""
 
 TOLERANCES: Mapping[Dtype, float] = {"fp32": 1e-4, "fp16": 3e-2}
-"""Largest difference of an output; fp16 has 11 bits, of which many layers lose some: up to a hundredth of the largest was seen."""
+"""Largest difference of an output; fp16 has 11 bits: networks were seen to lose up to a hundredth of the largest."""
 
 INSIDE_TOLERANCE = 2e-2
 """Largest difference of a probability with the preprocessing inside, where some pixels differ by 1 of 255: a few of a

@@ -118,7 +118,8 @@ class Comparison:
             return f"the same bits on {count}"
         agreeing = round(self.agreement * self.images)
         same = f"all {count}" if agreeing == self.images else f"{agreeing:,} of {count}"
-        return f"the same class for {same}, outputs within {self.max_difference:.1g} of {self.largest:.3g}"
+        most = f"of outputs up to {self.largest:.3g}, none differs by more than {self.max_difference:.1g}"
+        return f"the same class for {same}; {most}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -11,6 +11,7 @@ from tl_toolkit.events import TRAINED
 from tl_toolkit.io.files import format_seconds
 from tl_toolkit.io.own_files import CONFIG_FILE, MODEL_FILE
 from tl_toolkit.report.content import Figure
+from tl_toolkit.runs.imported import is_imported
 from tl_toolkit.runs.report_material import RunMaterial
 from tl_toolkit.text import join_names, plural
 
@@ -50,6 +51,8 @@ def sentence_of(material: RunMaterial, headline: Figure) -> str:
         result = f"The model is right for {right}: {figure}{interval}."
     else:
         result = f"The best accuracy on {split} while training is {figure}."
+    if is_imported(material.folder):
+        return f"{result} It was imported: nothing is known of the images that it learned from."
     if not material.summary:
         return f"{result} The run is not finished: this is its best model so far."
     if split == "val":

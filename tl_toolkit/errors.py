@@ -15,6 +15,7 @@
     ├── UploadError            the Hugging Face Hub cannot be asked, or refuses what it is sent
     ├── TrainingError          training cannot continue
     ├── RunInterruptedError    a run was asked to stop, and can be resumed
+    ├── RefusedRequestError    a server does not answer a request as asked
     └── ReportedElsewhereError another process of the run says what failed
 
 A message says what was found, what was expected and what to do. Only ``tl_toolkit.cli`` turns an error into a line of
@@ -137,6 +138,19 @@ class RunInterruptedError(ToolkitError):
     def __init__(self, message: str, resume: str) -> None:
         self.resume = resume
         super().__init__(f"{message}\nResume with: {resume}")
+
+
+class RefusedRequestError(ToolkitError):
+    """A request that is not answered as asked.
+
+    Args:
+        status: Of the HTTP response.
+        message: What was found, what was expected, what to do.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
 
 
 class ReportedElsewhereError(ToolkitError):

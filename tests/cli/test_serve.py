@@ -11,10 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.helpers.serving import PATIENCE, started
+from tests.helpers.serving import PATIENCE, png, received, started
 from tests.helpers.terminal import run_tl
-from tests.serving.test_app import png
-from tests.serving.test_limits import received
 from tl_toolkit.recipes.finetune import Run
 
 

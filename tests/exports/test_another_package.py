@@ -53,7 +53,7 @@ def test_format_of_another_package_is_exported_and_saved(
 
 def test_format_of_another_package_is_in_help_and_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_part(tmp_path, monkeypatch, "tl_toolkit.exports shapes", SOURCE)
-    wide = CliRunner(env={"COLUMNS": "300", "NO_COLOR": "1"})
+    wide = CliRunner(env={"COLUMNS": "600", "NO_COLOR": "1"})
     assert "; shapes: shapes of the tensors" in wide.invoke(app, ["export", "--help"]).stdout
     assert re.search(r"One of state-dict, .*, shapes\.", wide.invoke(app, ["finetune", "--help-all"]).stdout)
     done = wide.invoke(app, ["export", "run", "--to", "foo", "--out", "x"])

@@ -15,9 +15,9 @@ import tl_toolkit as tl
 from tests.helpers.exports import classifier, export_network, noise
 from tl_toolkit.errors import ModelError, ToolkitError, UsageError
 from tl_toolkit.exports.comparison import CheckBatch
-from tl_toolkit.exports.torch_export import METADATA_FILE
 from tl_toolkit.exports.writing import Export
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.io.own_files import PROGRAM_METADATA
 from tl_toolkit.model_file import ModelMetadata
 from tl_toolkit.recipes.finetune import Run
 
@@ -133,9 +133,9 @@ def test_state_dict_keeps_the_versions_of_modules_that_torchvision_asks_for(tmp_
 def test_torch_export_takes_batches_of_any_size_and_holds_the_metadata(tmp_path: Path):
     module, metadata = network("test_resnet")
     written = export_network(module, metadata, "torch-export", tmp_path / "m.pt2")
-    inside = {METADATA_FILE: ""}
+    inside = {PROGRAM_METADATA: ""}
     program = torch.export.load(tmp_path / "m.pt2", extra_files=inside).module()
-    assert ModelMetadata.from_metadata(json.loads(inside[METADATA_FILE])) == metadata
+    assert ModelMetadata.from_metadata(json.loads(inside[PROGRAM_METADATA])) == metadata
     assert written.note["input"] == ["N", 3, 64, 64]
     for images in (1, 2, 7):
         inputs = torch.rand(images, 3, 64, 64)

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from PIL import Image
 
 from tl_toolkit.inference.predictor import Predictor
 from tl_toolkit.serving.address import listen
@@ -145,3 +148,28 @@ def started(*arguments: object, **environment: str) -> Iterator[Started]:
     finally:
         server.process.kill()
         server.process.communicate()
+
+
+def png(width: int, height: int) -> bytes:
+    """A black image."""
+    buffer = io.BytesIO()
+    Image.new("L", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def received(connection: socket.socket) -> bytes:
+    """An answer in JSON, its headers included."""
+    parts = connection.recv(65536)
+    while not parts.endswith((b"}", b"]")):
+        part = connection.recv(65536)
+        assert part
+        parts += part
+    return parts

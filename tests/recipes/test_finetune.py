@@ -53,7 +53,7 @@ def test_finetune_writes_a_run_folder_that_explains_itself(tiny_run: Run):
     assert names == {
         "model.safetensors", "last.safetensors", "checkpoint.safetensors", "config.yaml", "metrics.jsonl",
         "summary.json", "curves.png", "predictions.safetensors", "report.html", "suspicious_labels.csv",
-        "model_card.md", "state_dict.pt", "full_model.pt", ".lock",
+        "model_card.md", "state_dict.pt", "state_dict.pt.json", "full_model.pt", "full_model.pt.json", ".lock",
     }  # fmt: skip
     summary = json.loads((tiny_run.path / "summary.json").read_text())
     assert list(summary) == SUMMARY_KEYS

@@ -1,3 +1,4 @@
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import tl_toolkit as tl
 from tests.helpers.events import eval_record
 from tl_toolkit.errors import RunInterruptedError, UsageError
 from tl_toolkit.events import EvalRecord, Event, StepRecord
-from tl_toolkit.report import tensorboard
 from tl_toolkit.report.tensorboard import check_tensorboard, open_board
 
 
@@ -64,6 +64,6 @@ def test_add_graph_of_a_network_that_cannot_be_traced_says_why(tmp_path: Path):
 
 
 def test_check_tensorboard_without_the_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r"tensorboard needs the package tensorboard: pip install 'tl_toolkit\[tens"):
         check_tensorboard()

@@ -1,4 +1,3 @@
-import io
 import json
 import shutil
 import subprocess
@@ -6,11 +5,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from PIL import Image
 from pydantic import TypeAdapter
 
 from tests.corpus import Kind
-from tests.helpers.serving import Site, serve_model
+from tests.helpers.serving import Site, png, serve_model
 from tests.helpers.terminal import run_tl
 from tl_toolkit.cli.console import UNDECODABLE_IN_JSON
 from tl_toolkit.recipes.finetune import Run
@@ -29,13 +27,6 @@ def files_of(paths: list[Path]) -> list[tuple[str, tuple[str, bytes]]]:
 def console_name(path: Path) -> str:
     """A path as the command writes it in JSON, with bytes that are no text escaped."""
     return str(json.loads(json.dumps(str(path), ensure_ascii=False).encode("utf-8", UNDECODABLE_IN_JSON)))
-
-
-def png(width: int, height: int) -> bytes:
-    """A black image."""
-    buffer = io.BytesIO()
-    Image.new("L", (width, height)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_predict_answers_as_the_command_prints(site: Site, judged_run: Run, digits: list[Path]):

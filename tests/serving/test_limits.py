@@ -1,15 +1,14 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.helpers.serving import PATIENCE, Site, Stubborn, serve_model
-from tests.serving.test_app import png
+from tests.helpers.serving import PATIENCE, Site, Stubborn, png, received, serve_model, until
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.serving.limits import MEBIBYTE, Limits
 
@@ -22,24 +21,6 @@ def tiny_site(judged_run: Run) -> Iterator[Site]:
     """A server that accepts little and waits briefly."""
     with serve_model(judged_run.model, judged_run.path / "model.safetensors", TINY) as found:
         yield found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def received(connection: socket.socket) -> bytes:
-    """An answer in JSON, its headers included."""
-    parts = connection.recv(65536)
-    while not parts.endswith((b"}", b"]")):
-        part = connection.recv(65536)
-        assert part
-        parts += part
-    return parts
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -99,7 +80,7 @@ def test_connection_without_a_whole_request_is_closed(begun: str, tiny_site: Sit
 def test_connection_that_was_answered_is_closed_when_it_begins_no_other_request(tiny_site: Site):
     with tiny_site.connect() as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert received(connection).startswith(b"HTTP/1.1 200")
         connection.sendall(b"GET /hea")
         started = time.monotonic()
         assert all_of(connection) == b""

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.report import HOSTILE
-from tests.helpers.serving import Site, Stubborn, serve_model
-from tests.serving.test_app import png
+from tests.helpers.serving import Site, Stubborn, png, serve_model
 from tl_toolkit.recipes.finetune import Run
 from tl_toolkit.serving.limits import MEBIBYTE, Limits
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.helpers.serving import PATIENCE, Stubborn, serve_model
-from tests.serving.test_limits import until
+from tests.helpers.serving import PATIENCE, Stubborn, serve_model, until
 from tl_toolkit.recipes.finetune import Run
 
 

@@ -19,13 +19,13 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from tl_toolkit.errors import ImageError, ToolkitError, UsageError
+from tl_toolkit.errors import ImageError, RefusedRequestError, ToolkitError, UsageError
 from tl_toolkit.inference.prediction import FailedPrediction
 from tl_toolkit.inference.predictor import DEFAULT_TOP_K, Predictor
 from tl_toolkit.serving import schema
 from tl_toolkit.serving.answers import Json
 from tl_toolkit.serving.guard import Guard
-from tl_toolkit.serving.limits import Limits, RefusedRequestError, Room
+from tl_toolkit.serving.limits import Limits, Room
 from tl_toolkit.serving.page.render import Page, render_docs, render_page
 from tl_toolkit.serving.uploads import Upload, read_uploads
 from tl_toolkit.serving.worker import ModelWorker, Options

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tl_toolkit.errors import ToolkitError
+from tl_toolkit.errors import RefusedRequestError
 from tl_toolkit.io.files import format_size
 
 MEBIBYTE = 2**20
@@ -41,19 +41,6 @@ class Limits:
     idle_seconds: int = 5
     linger_seconds: float = 5.0
     shutdown_seconds: int = 10
-
-
-class RefusedRequestError(ToolkitError):
-    """A request that is not answered as asked.
-
-    Args:
-        status: Of the HTTP response.
-        message: What was found, what was expected, what to do.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
 
 
 class Room:

@@ -9,7 +9,8 @@ from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from tl_toolkit.serving.limits import Limits, RefusedRequestError, Share
+from tl_toolkit.errors import RefusedRequestError
+from tl_toolkit.serving.limits import Limits, Share
 
 HOW = "Send an image as the body, or as files of a form: curl -F image=@photo.jpg URL"
 MULTIPART = "multipart/form-data"

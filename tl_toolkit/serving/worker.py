@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tl_toolkit.data.images import encoded_size
-from tl_toolkit.errors import ImageError
+from tl_toolkit.errors import ImageError, RefusedRequestError
 from tl_toolkit.inference.onnx_classifier import OnnxClassifier
 from tl_toolkit.inference.prediction import FailedPrediction, Prediction
 from tl_toolkit.inference.predictor import BATCH, DEFAULT_TOP_K, Predictor
 from tl_toolkit.io.reader_threads import readers
-from tl_toolkit.serving.limits import Limits, RefusedRequestError
+from tl_toolkit.serving.limits import Limits
 from tl_toolkit.serving.uploads import Upload
 
 if TYPE_CHECKING:

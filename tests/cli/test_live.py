@@ -45,6 +45,13 @@ def draw_now(display: ProgressDisplay) -> None:
     display._live._block.refresh()
 
 
+def still(console: Console) -> ProgressDisplay:
+    """A display that draws only when told to, so that nothing is drawn while a test changes the terminal."""
+    display = ProgressDisplay(console, clock=lambda: 0.0)
+    display._live._block.auto_refresh = False
+    return display
+
+
 @pytest.fixture
 def terminal() -> Terminal:
     return Terminal(100, 24)
@@ -123,7 +130,7 @@ def test_live_view_in_a_low_terminal_keeps_the_last_line_in_sight(height: int):
 
 @pytest.mark.parametrize("columns", [99, 60, 40, 21])
 def test_live_view_finds_its_lines_again_in_a_terminal_that_became_narrower(terminal: Terminal, columns: int):
-    with ProgressDisplay(terminal.console, clock=lambda: 0.0) as display:
+    with still(terminal.console) as display:
         display(eval_record("tune", 1, 2))
         display(TrainingProgress("tune", 2, 2, 5, 10, 0.5, 0.9, 250.0, learning_rate=0.001))
         draw_now(display)

@@ -36,10 +36,11 @@ class Safetensors(ExportFormat):
         from tl_toolkit.exports.comparison import module_outputs
         from tl_toolkit.exports.networks import plain_network
         from tl_toolkit.inference.loading import load
+        from tl_toolkit.io.module_weights import load_weights
 
         load(path, device="cpu", precision="fp32")
         module = plain_network(request.model.metadata).build()
-        module.load_state_dict(load_file(path), strict=True)
+        load_weights(module, load_file(path))
         return module_outputs(module)
 
     def tolerance(self, options: ExportOptions) -> float:

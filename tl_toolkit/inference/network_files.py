@@ -12,6 +12,7 @@ from tl_toolkit.errors import ModelError, ModelFileError, UsageError
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.export_notes import note_path, read_note
 from tl_toolkit.io.exported_program import read_program
+from tl_toolkit.io.module_weights import load_weights
 from tl_toolkit.io.own_files import MODEL_FILE
 from tl_toolkit.model_file import ModelMetadata, read_metadata, read_weights
 from tl_toolkit.models.backbones import blank_image, resolve_arch
@@ -62,7 +63,7 @@ def _build(
         metadata.input_spec,
     )
     try:
-        module.load_state_dict(renamed(weights, module.state_dict()) if other_names else weights, strict=True)
+        load_weights(module, renamed(weights, module.state_dict()) if other_names else weights)
     except (RuntimeError, ModelError) as error:
         raise ModelFileError(f"{file} does not fit {metadata.architecture}, which its header names: {error}") from error
     return module, metadata, head_modules

@@ -8,12 +8,10 @@ from typing import Any
 import torch
 
 from tl_toolkit.errors import ModelError, UsageError
+from tl_toolkit.io.module_weights import VERSIONS
 from tl_toolkit.models.backbones import Arch, Library
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.text import join_names, named
-
-VERSIONS = "_metadata"
-"""Attribute of a state_dict of torch with the versions of its modules."""
 
 SMALL_EPSILON = {"bn_eps": 1e-3}
 """Of the BatchNorm layers, where torchvision's differ from timm's 1e-5 (torchvision/models/efficientnet.py and

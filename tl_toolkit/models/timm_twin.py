@@ -10,6 +10,7 @@ from torch import nn
 from tl_toolkit.config.choices import Head
 from tl_toolkit.errors import ModelError
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.io.module_weights import load_weights
 from tl_toolkit.models.backbones import Arch
 from tl_toolkit.models.build import rebuild_network
 from tl_toolkit.models.classic import CLASSIC
@@ -69,7 +70,7 @@ def timm_twin(
     if arch.library == "torchvision" and state.keys() != twin.state_dict().keys():
         state = renamed(state, twin.state_dict())
     try:
-        twin.load_state_dict(state, strict=True)
+        load_weights(twin, state)
     except RuntimeError as error:
         raise ModelError(f"its {name} has other layers") from error
     return TimmTwin(built, twin.eval(), classifier_path(twin, built), changed)

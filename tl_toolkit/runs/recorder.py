@@ -11,6 +11,7 @@ import torch
 
 from tl_toolkit.errors import RunInterruptedError
 from tl_toolkit.events import PROBE, Callback, DecisionEvent, EarlierRecords, EvalRecord, Record, TrainingProgress
+from tl_toolkit.io.module_weights import load_weights
 from tl_toolkit.io.own_files import CHECKPOINT_FILE, MODEL_FILE
 from tl_toolkit.model_file import ModelMetadata, save_model
 from tl_toolkit.runs.checkpoint import Checkpoint
@@ -162,7 +163,7 @@ class RunRecorder:
 
     def restore_best(self) -> None:
         """Load the best weights into the network."""
-        self._module.load_state_dict(self._best_weights, strict=False)  # The rest never changed.
+        load_weights(self._module, self._best_weights, strict=False)  # The rest never changed.
 
     def _send(self, record: Record) -> None:
         for sink in self._sinks:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from tl_toolkit.io.module_weights import load_weights
+
 
 @torch.no_grad()
 def update_average(
@@ -37,8 +39,8 @@ def averaged(module: nn.Module, average: Mapping[str, torch.Tensor]) -> Iterator
     """Within the block, a network has the averaged weights; an empty average changes nothing."""
     own = module.state_dict()
     trained = {name: own[name].clone() for name in average}
-    module.load_state_dict(average, strict=False)
+    load_weights(module, average, strict=False)
     try:
         yield
     finally:
-        module.load_state_dict(trained, strict=False)
+        load_weights(module, trained, strict=False)

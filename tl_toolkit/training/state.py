@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.io.json_validation import Count, JsonObject, Seconds, convert
+from tl_toolkit.io.module_weights import load_weights
 from tl_toolkit.text import join_names
 from tl_toolkit.training.loop import MetricWindow, Stage, StageProgress, trained_weights
 
@@ -113,7 +114,7 @@ def restore_weights(module: nn.Module, trainable: Sequence[str], state: StageSta
     check_weights(module, weights)
     if missing := [name for name in trained_weights(module, trainable) if name not in weights]:
         raise ModelFileError(f"The checkpoint's weights do not fit: they lack {join_names(missing)}.")
-    module.load_state_dict(weights, strict=False)
+    load_weights(module, weights, strict=False)
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from tl_toolkit.errors import ModelFileError, WeightsError
+from tl_toolkit.io.module_weights import load_weights
 from tl_toolkit.io.safetensors_file import load_checked
 from tl_toolkit.models.pickles.load import load_pickled, metadata_of
 from tl_toolkit.models.weights.checkpoints import StateDict, unwrap
@@ -101,5 +102,5 @@ def fit_state_dict(module: nn.Module, state: StateDict, head: Sequence[str], ori
         )
     if details:  # Keep the whole head as it is, not half of it.
         matching = {key: value for key, value in matching.items() if not key.startswith(inside)}
-    module.load_state_dict(matching, strict=False)
+    load_weights(module, matching, strict=False)
     return details

@@ -12,6 +12,7 @@ from torch import nn
 from tl_toolkit.config.choices import Head
 from tl_toolkit.errors import ModelError, ToolkitError, UsageError, WeightsError
 from tl_toolkit.input_spec import InputSpec
+from tl_toolkit.io.module_weights import load_weights
 from tl_toolkit.models.backbones import (
     Arch,
     build_without_memory,
@@ -118,7 +119,7 @@ def build_foreign(file: WeightFile, path: Path, arch: Arch, preprocessing: Mappi
     if not found.is_whole:
         raise WeightsError(_misfit(path, arch, found, state))
     _refuse_infinite(head.state, path)
-    module.load_state_dict(head.state, strict=False)  # Only BatchNorm's counters may be missing, as `match` found.
+    load_weights(module, head.state, strict=False)  # Only BatchNorm's counters may be missing, as `match` found.
     auxiliary = f"{plural(left, 'tensor')} of classifiers that only training uses left out" if left else ""
     types = sorted({str(value.dtype).removeprefix("torch.") for value in state.values() if value.is_floating_point()})
     converted = f"{join_names(types)} converted to float32" if types != ["float32"] else ""

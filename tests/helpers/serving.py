@@ -134,9 +134,13 @@ class Started:
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Ask it to end; return its exit code and what else it printed."""
+        assert self.process.stdout is not None
+        watch = threading.Timer(PATIENCE, self.process.kill)
+        watch.start()
         self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, rest
+        rest = self.process.stdout.read()  # communicate() would leave out what readline() has read ahead.
+        watch.cancel()
+        return self.process.wait(PATIENCE), rest
 
 
 @contextlib.contextmanager

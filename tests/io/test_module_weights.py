@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tl_toolkit.model_file import ModelMetadata
 
 
 @pytest.mark.filterwarnings("ignore:A newer version of MNASNet")
-def test_model_file_of_a_network_that_asks_for_its_version_loads(tmp_path: Path):
+def test_model_file_of_a_network_that_asks_for_its_version_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     module = tl.build_model("mnasnet0_5", 3, weights="none")
     metadata = ModelMetadata("torchvision:mnasnet0_5", "swap", 1000, tuple("abc"), InputSpec(height=32, width=32))
     written = export_network(module, metadata, "safetensors", tmp_path / "model.safetensors")
@@ -19,6 +20,10 @@ def test_model_file_of_a_network_that_asks_for_its_version_loads(tmp_path: Path)
     assert written.comparison.identical
     loaded = tl.load(tmp_path / "model.safetensors").module.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in module.state_dict().items())
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec("\n".join(written.note["code"]), made)
+    assert torch.equal(made["model"].state_dict()["classifier.1.weight"], loaded["classifier.1.weight"])
 
 
 def test_weights_that_do_not_fit_are_refused():

@@ -11,6 +11,8 @@ from tl_toolkit.models.layouts import counterpart, with_versions
 from tl_toolkit.models.plain_code import PlainNetwork
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+ASKS_FOR_VERSION = "mnasnet"
+"""Part of the names of torchvision's networks that refuse tensors without their version, as safetensors has them."""
 
 
 def plain_network(metadata: ModelMetadata, layout: Layout = "own") -> PlainNetwork:
@@ -49,9 +51,8 @@ def safetensors_code(network: PlainNetwork, name: str, strict: bool = True) -> l
         strict: Whether the file has all weights.
     """
     after = "" if strict else ", strict=False"
-    return [
-        "from safetensors.torch import load_file",
-        *network.code(),
-        f'model.load_state_dict(load_file("{name}"){after})',
-        "model.eval()",
-    ]
+    imports, weights = ["from safetensors.torch import load_file"], [f'weights = load_file("{name}")']
+    if ASKS_FOR_VERSION in network.arch.name:
+        imports.insert(0, "from collections import OrderedDict")
+        weights = [f'weights = OrderedDict(load_file("{name}"))', "weights._metadata = model.state_dict()._metadata"]
+    return [*imports, *network.code(), *weights, f"model.load_state_dict(weights{after})", "model.eval()"]

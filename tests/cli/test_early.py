@@ -12,6 +12,7 @@ KINDS = (
     "Data can be a folder, a table (.csv, .tsv, .jsonl or .parquet), shards (.tar), `digits`, `torchvision:NAME` or "
     "`hf:ORG/NAME`."
 )
+ELSEWHERE = "Make it, or choose another --out."
 MISTAKES = {
     "finetune --data photo": f"There is no folder 'photo'. Did you mean photos? {KINDS}",
     "finetune --data MNIST": "There is no folder 'MNIST'. For torchvision's dataset say `torchvision:mnist`.",
@@ -25,11 +26,14 @@ MISTAKES = {
     "finetune --resume photos": "photos is not a run folder: it has no config.yaml. Give a folder that "
     "`tl finetune` wrote.",
     "predict cat.png -m nowhere": NO_MODEL,
-    "predict cat.png --format csv --out cat.png": "cat.png exists; nothing is ever overwritten. Choose another name.",
+    "predict cat.png --format csv --out cat.png": "cat.png exists; nothing is ever overwritten. Choose another --out.",
+    "predict cat.png --format csv --out no/cat.csv": f"There is no folder no for cat.csv. {ELSEWHERE}",
     "evaluate -m nowhere": NO_MODEL,
     "evaluate -m cat.png --data nothere": f"There is no folder 'nothere'. {KINDS}",
     "export nowhere --to state-dict --out cat.pt": NO_MODEL,
-    "export photos --to state-dict --out cat.png": "cat.png exists; nothing is ever overwritten. Choose another --out.",
+    "export photos --to state-dict --out cat.png": "cat.png exists. Choose another --out, or replace it by --force.",
+    "export photos --to onnx --out no/cat.onnx": f"There is no folder no for cat.onnx. {ELSEWHERE}",
+    "push photos me/cats --dry-run photos": "photos exists; nothing is ever overwritten. Choose another --dry-run.",
     "import nowhere --arch vgg16": "There is no file 'nowhere'.",
     "import cat.png --out photos": "The folder photos exists; nothing is ever overwritten. Choose another --out.",
     "import cat.png --classes-file nothere": "Cannot read the class names in nothere: No such file or directory.",

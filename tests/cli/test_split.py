@@ -107,7 +107,7 @@ def test_split_of_urls_keeps_them(photos: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--out", "split.txt"], "--out split.txt is to be a table: name it split.csv."),
-        (["--out", "nowhere/split.csv"], "There is no folder nowhere for split.csv. Make it, or choose another."),
+        (["--out", "nowhere/split.csv"], "There is no folder nowhere for split.csv. Make it, or choose another --out."),
         (
             ["--out", "a.csv", "--val-split", "0.6", "--test-split", "0.4"],
             "--val-split and --test-split leave nothing to train on.",

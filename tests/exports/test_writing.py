@@ -77,7 +77,7 @@ def test_exported_safetensors_predicts_alone(tiny_run: Run, tmp_path: Path):
 
 
 def test_export_over_a_file_refuses(tiny_run: Run):
-    with pytest.raises(UsageError, match="exists; nothing is ever overwritten"):
+    with pytest.raises(UsageError, match=r"exists. Choose another out, or replace it by force=True\."):
         export_network(tiny_run.model.module, tiny_run.model.metadata, "state-dict", tiny_run.path / "summary.json")
 
 

@@ -54,10 +54,10 @@ def test_draw_pareto_labels_every_network(tmp_path: Path):
 def test_check_figure_file_refuses_what_exists_or_cannot_be_drawn(tmp_path: Path):
     (tmp_path / "there.png").touch()
     with pytest.raises(UsageError, match=r"there.png exists; nothing is ever overwritten"):
-        check_figure_file(tmp_path / "there.png")
+        check_figure_file(tmp_path / "there.png", "plot")
     with pytest.raises(UsageError, match=r"A plot ends in .png, .pdf, .svg, but front.gif does not"):
-        check_figure_file(tmp_path / "front.gif")
-    check_figure_file(tmp_path / "front.PDF")
+        check_figure_file(tmp_path / "front.gif", "plot")
+    check_figure_file(tmp_path / "front.PDF", "plot")
     assert figure_format(tmp_path / "front.PDF") == "pdf"
 
 

@@ -12,8 +12,7 @@ from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import UNREADABLE, DataSpec, JsonOption, flags_set, with_source_flags
 from tl_toolkit.cli.pack import pack
 from tl_toolkit.cli.split import split
-from tl_toolkit.errors import UsageError
-from tl_toolkit.io.files import display_path
+from tl_toolkit.io.files import check_new_file, display_path
 
 if TYPE_CHECKING:
     from tl_toolkit.data.quality.scan import DataCheck, DataIssue
@@ -102,10 +101,8 @@ def check(
     that the network takes for another class than they are given, judged by all
     other images.
     """
-    if csv is not None and csv.exists():
-        raise UsageError(f"{csv} exists; nothing is ever overwritten. Choose another name.")
-    if csv is not None and not csv.parent.is_dir():
-        raise UsageError(f"There is no folder {csv.parent} for {csv.name}. Make it, or choose another.")
+    if csv is not None:
+        check_new_file(csv, "csv")
     check_early(data=spec)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay

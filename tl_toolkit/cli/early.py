@@ -9,7 +9,6 @@ def check_early(
     model: str | None = None,
     run: Path | None = None,
     out: str | None = None,
-    file: Path | None = None,
 ) -> None:
     """Check that inputs exist and outputs do not; the recipes check again, but later.
 
@@ -18,13 +17,11 @@ def check_early(
         model: A run folder or a model file.
         run: A run folder.
         out: The folder of a new run.
-        file: A file to write.
 
     Raises:
         UsageError: An input is missing, or an output exists.
     """
     from tl_toolkit.data.sources.names import check_name
-    from tl_toolkit.io.files import check_is_new
     from tl_toolkit.io.own_files import find_model
     from tl_toolkit.runs.folder import check_new_folder, find_run
 
@@ -34,6 +31,4 @@ def check_early(
         find_model(model)
     if run is not None:
         find_run(run)
-    if file is not None:
-        check_is_new(file)
     check_new_folder(out)

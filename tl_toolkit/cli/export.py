@@ -13,11 +13,20 @@ from tl_toolkit.cli.options import JsonOption, TrustOption
 from tl_toolkit.cli.quantization import print_quantization
 from tl_toolkit.config.choices import EXPORT_FORMATS
 from tl_toolkit.exports.base import Dtype, Layout, export_format
-from tl_toolkit.io.files import display_path
+from tl_toolkit.io.files import check_new_file, display_path
 
 
 class ExportCommand(TyperCommand):
-    """A command that looks for formats only when its help names them: other packages may add some."""
+    """A command that looks for formats only when its help or an error names them: other packages may add some."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name the formats if none is given."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if error.param is not None and error.param.name == "to":
+                error.message = f"The formats are {', '.join(EXPORT_FORMATS)}."
+            raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Describe the formats of --to."""
@@ -58,7 +67,9 @@ def export(
     it holds: class names, preprocessing, origin, versions, and the comparison.
     """
     form = export_format(to)
-    check_early(model=run, file=None if force else out)
+    check_early(model=run)
+    if out is not None:
+        check_new_file(out, forced=force)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.recipes.export import export

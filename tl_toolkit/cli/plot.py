@@ -22,7 +22,7 @@ def plot(
     from tl_toolkit.report.curves import Curve, draw_curves
     from tl_toolkit.report.figures import check_figure_file
 
-    check_figure_file(out)
+    check_figure_file(out, "out")
     labels = [Path(run).absolute().name for run in runs]
     labels = labels if len(set(labels)) == len(runs) else runs
     draw_curves([Curve(label, each) for label, each in zip(labels, records, strict=True)], out)

@@ -25,7 +25,7 @@ from tl_toolkit.cli.options import (
 )
 from tl_toolkit.cli.prediction_format import Format, PredictionFormat
 from tl_toolkit.errors import MAX_SUGGESTIONS, UsageError
-from tl_toolkit.io.files import atomic_file, display_path
+from tl_toolkit.io.files import atomic_file, check_new_file, display_path
 from tl_toolkit.io.reader_threads import call_with_stall_guard
 from tl_toolkit.system.cores import limited_to
 from tl_toolkit.text import join_names, plural
@@ -241,16 +241,15 @@ def _check_files(images: list[str] | None, out: Path | None, grid: Path | None, 
     if not images and explain is not None:
         raise UsageError("--explain is for IMAGES: say which.")
     _check_exist(images or [])
-    for path in (out, grid, explain):
-        if path is not None and path.exists():
-            raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another name.")
+    if out is not None:
+        check_new_file(out)
     if grid is not None and grid == explain:
         raise UsageError(f"--grid and --explain are two pictures, and both are to be {grid}. Choose another name.")
-    for path in (grid, explain):
+    for setting, path in (("grid", grid), ("explain", explain)):
         if path is not None:
             from tl_toolkit.report.figures import check_figure_file
 
-            check_figure_file(path)
+            check_figure_file(path, setting)
 
 
 def _check_exist(images: list[str]) -> None:

@@ -9,7 +9,7 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import JsonOption, TrustOption
-from tl_toolkit.io.files import display_path, format_size
+from tl_toolkit.io.files import check_is_new, display_path, format_size
 from tl_toolkit.io.hub_name import check_branch, check_repository
 
 
@@ -46,7 +46,9 @@ def push(
     """
     check_repository(repository)
     check_branch(revision)
-    check_early(model=run, file=dry_run)
+    check_early(model=run)
+    if dry_run is not None:
+        check_is_new(dry_run, "dry_run")
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.recipes.push import push

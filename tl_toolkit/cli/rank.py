@@ -55,7 +55,7 @@ def rank(
     if plot:
         from tl_toolkit.report.figures import check_figure_file
 
-        check_figure_file(plot)
+        check_figure_file(plot, "plot")
     check_early(data=data)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay

@@ -10,7 +10,7 @@ from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DataSpec, flags_set, with_source_flags
 from tl_toolkit.errors import UsageError
-from tl_toolkit.io.files import display_path, expand_path
+from tl_toolkit.io.files import check_new_file, display_path, expand_path
 
 DEFAULT_VAL = 0.1
 ENDING = ".csv"
@@ -45,10 +45,7 @@ def split(
     path = expand_path(out)
     if path.suffix.lower() != ENDING:
         raise UsageError(f"--out {path} is to be a table: name it {path.stem or 'split'}{ENDING}.")
-    if path.exists():
-        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another name.")
-    if not path.parent.is_dir():
-        raise UsageError(f"There is no folder {path.parent} for {path.name}. Make it, or choose another.")
+    check_new_file(path)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.data.sources.base import SourceOptions, open_source

@@ -17,7 +17,7 @@ from tl_toolkit.exports.base import ExportFormat, ExportOptions, ExportRequest, 
 from tl_toolkit.exports.comparison import CheckImages, Comparison, compare
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.io.export_notes import NOTE_FORMAT, digest_of_file, note_path
-from tl_toolkit.io.files import atomic_file, check_is_new, format_size, write_text
+from tl_toolkit.io.files import atomic_file, check_new_file, format_size, write_text
 from tl_toolkit.system.versions import package_versions
 from tl_toolkit.training.device import select_device
 
@@ -85,9 +85,8 @@ def export_model(
     """
     form, options = export_format(to), options or ExportOptions()
     form.check(to, model.metadata, options)
-    if not replace:
-        check_is_new(path)
-        check_is_new(note_path(path))
+    for new in (path, note_path(path)):
+        check_new_file(new, forced=replace)
     request = ExportRequest(plain_copy(model), options, open_val, callback)
     with atomic_file(path) as temporary:
         temporary.unlink()  # A format may refuse to replace a file.

@@ -75,14 +75,39 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def check_is_new(path: Path) -> None:
+def check_is_new(path: Path, setting: str = "out") -> None:
     """Refuse to overwrite a path.
+
+    Args:
+        path: A file or folder to write.
+        setting: What names it, for the message.
 
     Raises:
         UsageError: The path exists.
     """
     if path.exists():
-        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another {named('out')}.")
+        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another {named(setting)}.")
+
+
+def check_new_file(path: Path, setting: str = "out", *, forced: bool | None = None) -> None:
+    """Refuse to overwrite a file, and one in a folder that does not exist.
+
+    Args:
+        path: The file to write.
+        setting: What names it, for the message.
+        forced: Whether it may be replaced, where the user can say so.
+
+    Raises:
+        UsageError: The file exists, or its folder does not.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"There is no folder {path.parent} for {path.name}. Make it, or choose another {named(setting)}."
+        )
+    if forced is None:
+        check_is_new(path, setting)
+    elif path.exists() and not forced:
+        raise UsageError(f"{path} exists. Choose another {named(setting)}, or replace it by {named('force', True)}.")
 
 
 UNFINISHED = ".tmp"

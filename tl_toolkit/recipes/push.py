@@ -76,7 +76,7 @@ def push(
     path = expand_path(dry_run) if dry_run is not None else None
     found = None
     if path:
-        check_is_new(path)
+        check_is_new(path, "dry_run")
     else:
         found = find_repository(repository, revision)
         check_repository_is_free(found, private, force)

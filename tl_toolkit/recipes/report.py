@@ -22,7 +22,7 @@ from tl_toolkit.events import (
 from tl_toolkit.inference.classifier import ImageClassifier
 from tl_toolkit.inference.loading import load
 from tl_toolkit.inference.scoring import check_task
-from tl_toolkit.io.files import check_is_new, display_data, expand_path, is_file
+from tl_toolkit.io.files import check_new_file, display_data, expand_path, is_file
 from tl_toolkit.io.own_files import CONFIG_FILE, METRICS_FILE
 from tl_toolkit.report.feature_map import Projection, check_projection
 from tl_toolkit.report.tables import SplitMetrics
@@ -77,7 +77,7 @@ def write_report(
     folder = find_run(run)
     path = expand_path(out) if out is not None else folder / REPORT_FILE
     if out is not None:
-        check_is_new(path)
+        check_new_file(path)
     with torch_threads(threads):
         material = with_projection(read_material(folder, data, device, callback), map, callback)
         for what in material.warnings:

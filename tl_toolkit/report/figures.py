@@ -6,23 +6,24 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from tl_toolkit.errors import UsageError
-from tl_toolkit.io.files import atomic_file
+from tl_toolkit.io.files import atomic_file, check_new_file
 from tl_toolkit.io.own_files import SOFTWARE
 
 DOTS_PER_INCH = 150
 FORMATS = ("png", "pdf", "svg")
 
 
-def check_figure_file(path: Path) -> None:
+def check_figure_file(path: Path, setting: str) -> None:
     """Check that a figure can be written to a file.
+
+    Args:
+        path: The file.
+        setting: What names it, for the message.
 
     Raises:
         UsageError: No figure has such an ending, the file exists, or its folder does not.
     """
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {path.parent} for {path.name}. Make it, or choose another file.")
-    if path.exists():
-        raise UsageError(f"{path} exists; nothing is ever overwritten. Choose another file.")
+    check_new_file(path, setting)
     figure_format(path)
 
 

@@ -100,13 +100,6 @@ def test_folder_gives_the_same_outputs_in_a_process_that_knows_timm_alone(tmp_pa
     check_outputs_in_timm_alone(cases, tmp_path)
 
 
-@pytest.mark.slow
-def test_folder_of_six_networks_with_two_heads_gives_the_same_outputs_in_timm_alone(tmp_path: Path):
-    names = ("resnet18", "vgg16", "lenet5", "timm:tf_efficientnet_lite0", "timm:mobilenetv3_small_100")
-    cases = [(name, head) for name in (*names, "timm:vit_tiny_patch16_224") for head in ("swap", "append")]
-    check_outputs_in_timm_alone(cases, tmp_path)
-
-
 def test_folder_has_the_preprocessing_for_timm(tmp_path: Path):
     spec = InputSpec(
         height=96, width=64, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), interpolation="bilinear", crop="squash",

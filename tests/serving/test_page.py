@@ -39,6 +39,7 @@ class Visitor:
         self.page.on("console", lambda message: self.errors.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.errors.append(f"error: {error}"))
         self.page.on("request", lambda request: self._note(request.url, url))
+        self.page.on("filechooser", lambda _: None)  # Now, as a key can be quicker than the wait for its dialog.
         self.page.goto(url)
 
     def _note(self, address: str, url: str) -> None:

@@ -124,9 +124,8 @@ def test_read_folder_of_a_run_says_that_it_is_one(tmp_path: Path):
 def test_read_folder_with_a_folder_without_images_beside_classes_refuses(tmp_path: Path, empty: str):
     root = touch_files(tmp_path, "ants/1.jpg", "bees/2.jpg", f"{empty}/notes.txt")
     assert refusal(root) == (
-        f"top/{empty} has no images, beside folders that have (ants, bees): a class without images cannot be learned. "
-        "Add images, or "
-        "take it out of top."
+        f"top/{empty} has no images, beside folders that have (ants, bees): a class without images can be "
+        "neither learned nor judged. Add images, or take it out of top."
     )
 
 

@@ -169,8 +169,8 @@ def _check_own_images(split_folder: Path, classes: Mapping[str, Contents]) -> No
         one = len(lacking) == 1
         raise DataError(
             f"{join_names([str(split_folder / name) for name in lacking])} {'has' if one else 'have'} no images, "
-            f"beside folders that have ({join_names(having)}): a class without images cannot be "
-            f"learned. Add images, or take {'it' if one else 'them'} out of {split_folder}."
+            f"beside folders that have ({join_names(having)}): a class without images can be "
+            f"neither learned nor judged. Add images, or take {'it' if one else 'them'} out of {split_folder}."
         )
     meant = [str(path) for path in _data_folders_below(split_folder, list(classes))]
     what = f"{split_folder} has no images in its class folders ({join_names(lacking)})"

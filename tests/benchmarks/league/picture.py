@@ -38,7 +38,7 @@ def draw_picture(results: Sequence[Result], path: Path) -> Figure:
     """Writes a PNG: a marker at the mean accuracy and the median seconds of each entrant, a bar for the spread."""
     rows = summarize(results)
     data = list(dict.fromkeys(row.data for row in rows))
-    columns = min(2, len(data)) or 1
+    columns = len(data) if 0 < len(data) < 4 else 2
     lines = math.ceil(len(data) / columns) or 1
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.2 * columns, 3.9 * lines), dpi=160, layout="constrained")

@@ -13,7 +13,7 @@ from tl_toolkit.cli.options import JsonOption, TrustOption
 from tl_toolkit.cli.quantization import print_quantization
 from tl_toolkit.config.choices import EXPORT_FORMATS
 from tl_toolkit.exports.base import Dtype, Layout, export_format
-from tl_toolkit.io.files import check_new_file, display_path
+from tl_toolkit.io.files import check_new_file, display_path, expand_path
 
 
 class ExportCommand(TyperCommand):
@@ -69,7 +69,7 @@ def export(
     form = export_format(to)
     check_early(model=run)
     if out is not None:
-        check_new_file(out, forced=force)
+        check_new_file(expand_path(out), forced=force)
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.recipes.export import export

@@ -9,7 +9,7 @@ from tl_toolkit.cli import console
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
 from tl_toolkit.cli.options import DeviceOption, JsonOption, ThreadsOption
-from tl_toolkit.io.files import check_new_file, display_path
+from tl_toolkit.io.files import check_new_file, display_path, expand_path
 
 
 def report(
@@ -44,7 +44,7 @@ def report(
     folder = run or newest_run()
     check_early(run=folder, data=data)
     if out is not None:
-        check_new_file(out)
+        check_new_file(expand_path(out))
     with loading():
         from tl_toolkit.cli.progress import ProgressDisplay
         from tl_toolkit.recipes.report import write_report

@@ -41,7 +41,7 @@ def quantize(
     """Quantize a network, and measure on val what that costs.
 
     First all layers are quantized. If that loses too much, an eighth of the layers stays in fp32, then a quarter, then
-    half of them. The model's threshold for unknown images is set anew, since its features are others now.
+    half of them. The model gets a new threshold for unknown images, since its features are others now.
 
     Args:
         graph: The network, whose outputs are `logits` and perhaps `features`.

@@ -54,10 +54,10 @@ def test_progress_display_of_a_resumed_run_shows_in_green_what_is_better_than_be
 
 
 def test_progress_display_at_60_columns_wraps_a_reason_between_words_below_the_value():
-    choice = DecisionEvent("tune", "auto", "the head, the last stage, then everything, while val gains")
+    choice = DecisionEvent("tune", "auto", "the head, the last stage, then everything, as long as it pays")
     assert [line for line in without_escapes(draw([choice], width=60, terminal=True)).splitlines() if line] == [
         "tune        auto  the head, the last stage, then everything,",
-        "            while val gains",
+        "            as long as it pays",
     ]
 
 

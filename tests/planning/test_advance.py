@@ -1,5 +1,6 @@
 """When --tune auto goes on, with val and costs that the tests choose."""
 
+import dataclasses
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, DecisionEvent, EvalRecord
 from tl_toolkit.planning import advance
 from tl_toolkit.planning.advance import fit_to_budget
 from tl_toolkit.planning.cost import DEFAULT_MULTIPLY_ADDS, StageCost
+from tl_toolkit.stages.cross_validation import StageGain
+from tl_toolkit.training.model_selection import MIN_GAIN_IMAGES
 from tl_toolkit.training.plan import StageConfig, best_by_stage, best_records
 
 VAL_IMAGES = 100
@@ -49,16 +52,20 @@ def decide(
     budget: Clock | None = None,
     tune: str = "auto",
     epochs: int = 6,
+    val_images: int = VAL_IMAGES,
+    task: str = "multi-class",
 ) -> tuple[StageConfig | None, list[Event]]:
     events: list[Event] = []
     config = SimpleNamespace(tune=tune, time_budget="90s")
     context: Any = SimpleNamespace(
         config=config,
-        splits=SimpleNamespace(val=range(VAL_IMAGES)),
+        splits=SimpleNamespace(val=range(val_images)),
         setup=SimpleNamespace(device=torch.device("cpu")),
         callback=events.append,
+        task=task,
     )
-    return fit_to_budget(context, settings_of(stage, epochs), records, budget or Clock()), events
+    stages = [settings_of(PROBE), settings_of(stage, epochs)]
+    return fit_to_budget(context, stages, 0 if stage == PROBE else 1, records, budget or Clock()), events
 
 
 @pytest.fixture
@@ -70,6 +77,7 @@ def cost(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(advance, "time_stage", lambda *_: timed)
 
     be(StageCost(0, 1, 0), StageCost(0, 0.1, 0))
+    monkeypatch.setattr(advance, "cross_validate_stage", lambda *_: StageGain(0, MIN_GAIN_IMAGES, 100))
     return be
 
 
@@ -85,7 +93,7 @@ def test_auto_always_trains_the_probe(cost: Any):
 
 
 def test_auto_trains_the_last_stage_while_val_has_mistakes(cost: Any):
-    assert decide(LAST_STAGE, judged(probe=0.99)) == (settings_of(LAST_STAGE), [])
+    assert decide(LAST_STAGE, judged(probe=0.99), val_images=1000) == (settings_of(LAST_STAGE), [])
 
 
 @pytest.mark.parametrize(("after", "goes_on"), [(0.7, False), (0.8, False), (0.83, False), (0.85, True), (0.9, True)])
@@ -172,6 +180,68 @@ def test_best_by_stage_takes_the_last_of_a_probe_and_the_best_of_the_others():
     assert {stage: record.epoch for stage, record in best_records(records).items()} == {PROBE: 3, TUNE: 2}
 
 
+@pytest.fixture
+def folds(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets what cross-validation finds among 300 images, and notes the epochs that it is asked for."""
+    asked: list[int] = []
+
+    def find(probe: int, stage: int) -> list[int]:
+        def cross_validate(_: Any, __: StageConfig, stage_config: StageConfig) -> StageGain:
+            asked.append(stage_config.epochs)
+            return StageGain(probe, stage, 300)
+
+        monkeypatch.setattr(advance, "cross_validate_stage", cross_validate)
+        return asked
+
+    return find
+
+
+def test_auto_trains_a_last_stage_that_gains_in_cross_validation(cost: Any, folds: Any):
+    asked = folds(270, 279)
+    settings, events = decide(LAST_STAGE, judged(probe=0.9), Clock(1000), epochs=8)
+    assert settings == dataclasses.replace(settings_of(LAST_STAGE, 8), gain_images=9)
+    why = "93.0 % of 300 images of train, cross-validated, and 90.0 % with the head alone"
+    assert (events, asked) == ([DecisionEvent(LAST_STAGE, "pays", why)], [4])
+
+
+@pytest.mark.parametrize("right", [250, 270, 271])
+def test_auto_leaves_out_a_last_stage_that_gains_nothing_in_cross_validation(right: int, cost: Any, folds: Any):
+    folds(270, right)
+    settings, events = decide(LAST_STAGE, judged(probe=0.9), Clock(1000))
+    assert settings is None
+    why = f"{right / 3:.1f} % of 300 images of train, cross-validated, and 90.0 % with the head alone"
+    assert events == [DecisionEvent(LAST_STAGE, "left out", why)]
+
+
+@pytest.mark.parametrize(
+    ("affordable", "planned", "tried"), [(40, 8, 4), (12, 8, 4), (11, 8, None), (9, 3, 3), (8, 3, None), (99, 1, None)]
+)
+@pytest.mark.parametrize("has_budget", [True, False])
+def test_cross_validation_leaves_time_for_the_stage_itself(
+    affordable: int, planned: int, tried: int | None, has_budget: bool, cost: Any, folds: Any
+):
+    asked = folds(270, 290)
+    limit = DEFAULT_MULTIPLY_ADDS["cpu"]
+    cost(StageCost(0, limit / (affordable + 0.5), 0), StageCost(3, 1, 0))
+    budget = Clock(affordable + 3.5) if has_budget else None
+    settings, _ = decide(LAST_STAGE, judged(probe=0.9), budget, epochs=planned)
+    assert settings is not None
+    assert asked == ([tried] if tried else [])
+    assert settings.gain_images == (20 if tried else 0)
+
+
+@pytest.mark.parametrize(
+    "case", [{"val_images": 1000}, {"task": "multi-label"}, {"task": "soft"}, {"tune": "last-stage"}]
+)
+def test_cross_validation_is_left_out_where_val_is_large_or_nothing_is_to_be_chosen(
+    case: dict[str, Any], cost: Any, folds: Any
+):
+    asked = folds(270, 290)
+    settings, _ = decide(LAST_STAGE, judged(probe=0.9), **{"budget": Clock(1000), **case})
+    assert settings == settings_of(LAST_STAGE)
+    assert asked == []
+
+
 @pytest.fixture(scope="module")
 def noise() -> tuple[torch.Tensor, list[int]]:
     """Images that say nothing of their class."""
@@ -184,6 +254,7 @@ def test_auto_ends_with_no_less_val_than_the_probe(
     rate: float, noise: Any, tmp_path: Path, small_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(advance, "_why_not", lambda *_: "")
+    monkeypatch.setattr(advance, "SMALL_VAL", 0)
     settings = {**small_settings, "tune": "auto", "learning_rate": rate, "val_images": 30, "epochs": 2}
     run = tl.finetune(data=noise, out=tmp_path / "run", **settings)
     stages = {stage: best["val_accuracy"] for stage, best in run.summary["stages"].items()}

@@ -130,7 +130,7 @@ def test_finetune_tells_what_it_chose_and_why(photos: Path, tmp_path: Path, tiny
     assert chosen["run"].value.endswith("/run")
     assert chosen["val"] == DecisionEvent("val", "3 images", "10% of each class of train, seed 0", detail=True)
     assert chosen["input"].value == "colour, 32x32 px"
-    assert chosen["stages"].value == "probe 4 epochs (adamw, lr 0.01), then tune 1 epochs (adamw, lr 0.0005)"
+    assert chosen["stages"].value == "probe 4 epochs (adamw, lr 0.01), then tune 1 epochs (adamw, lr 0.0005, cosine)"
     assert chosen["fallback"].why.startswith("resnet18-f37072fd.pth is not in the cache, and ")
     main = [event.what for event in events if isinstance(event, DecisionEvent) and not event.detail]
     assert main == ["data", "arch", "weights", "tune", "augment", "device", "run", "calibrate", "unknown"]

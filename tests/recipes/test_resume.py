@@ -46,6 +46,7 @@ def auto_run(same_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFac
     """A run with all stages, whatever val says of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(advance, "_why_not", lambda *_: "")
+        patch.setattr(advance, "SMALL_VAL", 0)  # Cross-validation, too, might leave a stage out.
         run = tl.finetune(out=tmp_path_factory.mktemp("auto") / "run", **same_settings, **AUTO)
     assert list(run.summary["stages"]) == ["probe", "last-stage", "tune"]
     assert len(metrics(run.path)) == 12 + 2 * 2 * (3 + 1)
@@ -80,6 +81,7 @@ def test_resume_of_a_run_that_tunes_by_itself_from_any_stage_ends_with_the_same_
 ):
     """After record 12 the probe is over, after 20 the last stage."""
     monkeypatch.setattr(advance, "_why_not", lambda *_: "")
+    monkeypatch.setattr(advance, "SMALL_VAL", 0)
     with pytest.raises(RunInterruptedError):
         tl.finetune(out=tmp_path / "stopped", callback=stop_after(records), **settings, **AUTO)
     assert_same_run(tl.resume(tmp_path / "stopped").path, auto_run.path)

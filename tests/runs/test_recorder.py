@@ -26,6 +26,14 @@ def test_is_best_takes_the_last_epoch_of_a_probe():
 
 
 @pytest.mark.parametrize(
+    ("gain", "after", "taken"), [(0, 0.91, False), (1, 0.91, True), (5, 0.87, True), (5, 0.86, False)]
+)
+def test_is_best_counts_the_images_of_cross_validation_like_those_of_val(gain: int, after: float, taken: bool):
+    probe, last = (eval_record(stage, 1, 1, val_accuracy=each) for stage, each in ((PROBE, 0.9), (LAST_STAGE, after)))
+    assert is_best(last, probe, [probe, last], "auto", VAL_IMAGES, gain) == taken
+
+
+@pytest.mark.parametrize(
     ("tune", "after", "taken"),
     [
         ("auto", 0.90, False),

@@ -7,7 +7,7 @@ from torch import nn
 from tests.helpers.stages import CPU, make_stage, separable_features
 from tl_toolkit.events import EvalRecord
 from tl_toolkit.features.batches import EvalFeatures
-from tl_toolkit.training.averaging import averaged, update_average
+from tl_toolkit.training.averaging import Averaging, averaged, update_average
 from tl_toolkit.training.device import select_device
 from tl_toolkit.training.evaluation import evaluate_batches
 from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, fit
@@ -28,7 +28,7 @@ def test_update_average_moves_as_the_closed_form_says(decay: float):
     values = [1.0, -2.0, 4.0, 4.0, 0.5, 3.0, -1.0]
     average: dict[str, torch.Tensor] = {}
     for step, value in enumerate(values, start=1):
-        update_average(average, {"w": torch.full((2,), value)}, decay, step)
+        update_average(average, {"w": torch.full((2,), value)}, Averaging(decay), step)
     torch.testing.assert_close(average["w"], torch.full((2,), naive_average(values, decay)))
 
 
@@ -36,18 +36,29 @@ def test_update_average_with_a_constant_decay_is_the_geometric_sum():
     """From a step on at which the growing decay has reached its limit."""
     average = {"w": torch.zeros(1)}
     for step in range(1000, 1010):
-        update_average(average, {"w": torch.ones(1)}, 0.9, step)
+        update_average(average, {"w": torch.ones(1)}, Averaging(0.9), step)
     assert float(average["w"]) == pytest.approx(1 - 0.9**10)
+
+
+@pytest.mark.parametrize(("growth", "power"), [(3, 1), (4, 2)])
+def test_update_average_with_a_slow_growth_weighs_a_step_by_a_power_of_its_number(growth: int, power: int):
+    """In the limit of many steps; the first steps count a little more."""
+    steps, average = 2000, {}
+    for step in range(1, steps + 1):
+        update_average(
+            average, {"w": torch.tensor([step / steps], dtype=torch.float64)}, Averaging(0.9999, growth), step
+        )
+    assert float(average["w"]) == pytest.approx((power + 1) / (power + 2), abs=1e-3)
 
 
 def test_update_average_copies_integers_and_keeps_its_own_memory():
     weights = {"count": torch.tensor(3), "w": torch.ones(2)}
     average: dict[str, torch.Tensor] = {}
-    update_average(average, weights, 0.9, 1)
+    update_average(average, weights, Averaging(0.9), 1)
     weights["count"] += 4
     weights["w"] += 1
     assert (int(average["count"]), average["w"].tolist()) == (3, [1.0, 1.0])
-    update_average(average, weights, 0.9, 2)
+    update_average(average, weights, Averaging(0.9), 2)
     assert (int(average["count"]), average["count"].dtype) == (7, torch.int64)
 
 
@@ -61,10 +72,10 @@ def test_averaged_gives_the_weights_back_also_after_an_error():
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-def averaging_stage(ema: float | None) -> Stage:
+def averaging_stage(decay: float | None) -> Stage:
     torch.manual_seed(0)
     module = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3))
-    return dataclasses.replace(make_stage(module, epochs=2, lr=0.3), ema=ema)
+    return dataclasses.replace(make_stage(module, epochs=2, lr=0.3), averaging=Averaging(decay) if decay else None)
 
 
 def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -7,7 +7,16 @@ from torch import nn
 
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import UsageError
-from tl_toolkit.training.plan import ema_decay, norm_is_frozen, plan_stages, warmup_share
+from tl_toolkit.training.averaging import Averaging
+from tl_toolkit.training.plan import (
+    LONG_AVERAGE,
+    SHORT_AVERAGE,
+    averaging_of,
+    norm_is_frozen,
+    plan_stages,
+    scheduler_of,
+    warmup_share,
+)
 
 WITH_NORM = torchvision.models.resnet18(num_classes=2)
 DEPTHWISE = torchvision.models.mobilenet_v3_small(num_classes=2)
@@ -92,17 +101,43 @@ def test_fine_tuning_is_the_gentler_the_more_there_is_to_keep():
     frozen, batch, scratch = (
         rate(weights="bundled", norm="frozen"), rate(weights="bundled", norm="batch"), rate(weights="none"),
     )  # fmt: skip
+    probed = plan_stages(FinetuneConfig(tune="last-stage", weights="package"), DEPTHWISE)[1].learning_rate
+    assert frozen < probed < batch
     assert frozen < batch <= scratch
     assert rate(weights="bundled") == batch
     assert rate(DEPTHWISE, weights="package") == frozen == rate(WITHOUT_NORM, weights="bundled")
     assert rate(DEPTHWISE, weights="none") == scratch
 
 
-def test_average_decay_is_on_with_pretrained_weights_and_off_at_zero():
-    assert ema_decay(FinetuneConfig(weights="bundled")) == 0.98
-    assert ema_decay(FinetuneConfig(weights="none")) is None
-    assert ema_decay(FinetuneConfig(weights="none", ema=0.5)) == 0.5
-    assert ema_decay(FinetuneConfig(weights="bundled", ema=0.0)) is None
+def test_average_is_on_with_pretrained_weights_and_off_at_zero():
+    def average(module: nn.Module = WITH_NORM, **settings: Any) -> Averaging | None:
+        return averaging_of(FinetuneConfig(**settings), "tune", module)
+
+    assert average(weights="bundled") == SHORT_AVERAGE
+    assert average(weights="none") is None
+    assert average(weights="none", ema=0.5) == Averaging(0.5)
+    for module in (WITH_NORM, DEPTHWISE):
+        assert average(module, weights="bundled", ema=0.0) is None
+
+
+def test_rate_is_constant_and_the_average_long_where_frozen_batchnorm_goes_on_from_a_probe():
+    config = FinetuneConfig(weights="package")
+    after_probe = [(config, stage) for stage in ("last-stage", "tune")]
+    for each, stage in [*after_probe, (dataclasses.replace(config, scheduler="constant", tune="full"), "tune")]:
+        assert scheduler_of(each, stage, DEPTHWISE) == "constant"
+        assert averaging_of(each, stage, DEPTHWISE) == LONG_AVERAGE
+    frozen = dataclasses.replace(config, norm="frozen")
+    assert scheduler_of(frozen, "tune", WITH_NORM) == "constant"
+    assert scheduler_of(frozen, "tune", WITHOUT_NORM) == "cosine"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"tune": "full"}, {"weights": "none"}, {"norm": "batch"}, {"scheduler": "cosine"}, {"ema": 0.98}]
+)
+def test_rate_falls_and_the_average_is_short_elsewhere(settings: dict[str, Any]):
+    config = FinetuneConfig(**{"weights": "package", **settings})
+    assert scheduler_of(config, "tune", DEPTHWISE) == "cosine"
+    assert averaging_of(config, "tune", DEPTHWISE) == (SHORT_AVERAGE if config.weights != "none" else None)
 
 
 def test_warm_up_is_long_only_where_batchnorm_learns_after_a_probe():

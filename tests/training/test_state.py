@@ -11,6 +11,7 @@ from tests.helpers.stages import CPU, make_stage, resumable_stage, small_network
 from tl_toolkit.errors import ModelFileError
 from tl_toolkit.events import EvalRecord, StepRecord
 from tl_toolkit.runs.checkpoint import Checkpoint
+from tl_toolkit.training.averaging import Averaging
 from tl_toolkit.training.device import select_device
 from tl_toolkit.training.loop import Stage, StageProgress, StepEnd, fit
 from tl_toolkit.training.mixing import Mixing
@@ -183,7 +184,9 @@ def test_check_weights_of_another_shape_or_type_tells_both():
 
 def averaging_stage(module: nn.Module, kept: Checkpoint | None = None) -> Stage:
     mixing = Mixing(mixup=0.4, cutmix=0.0, seed=2)
-    return dataclasses.replace(resumable_stage(module, "adamw", kept), ema=0.7, mixing=mixing, frozen_norm=True)
+    return dataclasses.replace(
+        resumable_stage(module, "adamw", kept), averaging=Averaging(0.7), mixing=mixing, frozen_norm=True
+    )
 
 
 def test_stage_with_averages_kept_between_any_two_steps_goes_on_to_the_same_bits(tmp_path: Path):

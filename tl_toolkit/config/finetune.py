@@ -56,7 +56,7 @@ class FinetuneConfig:
     tune: choices.Tune = _model(
         "auto",
         "What trains: the head (linear-probe), then the last stage (last-stage), everything at once (full) or the head "
-        "and then everything (lp-ft); auto starts with the head and trains more as long as val improves.",
+        "and then everything (lp-ft); auto starts with the head and trains more as long as that pays.",
     )
     time_budget: str | None = _training(
         None,
@@ -165,7 +165,11 @@ class FinetuneConfig:
         default_help="adamw; lbfgs for the probe",
     )
     momentum: float = _training(0.9, "Momentum of the optimizers that use it.", ge=0, lt=1)
-    scheduler: choices.Scheduler = _training("cosine", "Schedule of the learning rate after the warm-up.")
+    scheduler: choices.Scheduler | None = _training(
+        None,
+        "Schedule of the learning rate after the warm-up.",
+        default_help="cosine; constant after a probe where BatchNorm is frozen",
+    )
     warmup: float | None = _training(
         None,
         "Share of the steps over which the learning rate warms up.",
@@ -199,7 +203,7 @@ class FinetuneConfig:
         "Evaluate and save a moving average of the fine-tuned weights, with this decay per step; 0 is off.",
         ge=0,
         lt=1,
-        default_help="0.98 with pretrained weights",
+        default_help="0.98 with pretrained weights, 0.998 with a constant rate",
     )
     mixup: float = _training(0.0, "Alpha of mixup while fine-tuning; 0 is off.", ge=0)
     cutmix: float = _training(0.0, "Alpha of CutMix while fine-tuning; 0 is off.", ge=0)

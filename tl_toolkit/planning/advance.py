@@ -3,25 +3,31 @@
 import dataclasses
 from collections.abc import Sequence
 
-from tl_toolkit.errors import UsageError
+from tl_toolkit.errors import DataError, UsageError
 from tl_toolkit.events import LAST_STAGE, PROBE, TUNE, DecisionEvent, EvalRecord
 from tl_toolkit.io.files import format_seconds
 from tl_toolkit.planning.budget import MIN_EPOCHS, TimeBudget
 from tl_toolkit.planning.cost import DEFAULT_MULTIPLY_ADDS, count_stage, time_stage
 from tl_toolkit.stages.context import RunContext
-from tl_toolkit.system.processes import broadcast, together
+from tl_toolkit.stages.cross_validation import FOLDS, cross_validate_stage
+from tl_toolkit.system.processes import broadcast, together, world
 from tl_toolkit.text import named
-from tl_toolkit.training.plan import StageConfig, best_records
+from tl_toolkit.training.model_selection import MIN_GAIN_IMAGES
+from tl_toolkit.training.plan import LAST_STAGE_EPOCHS, StageConfig, best_records
+
+SMALL_VAL = 1000
+"""With fewer images val alone cannot tell a gain of a point, whose standard error is then above a third of one."""
 
 
 def fit_to_budget(
-    context: RunContext, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
+    context: RunContext, stages: Sequence[StageConfig], number: int, records: Sequence[EvalRecord], budget: TimeBudget
 ) -> StageConfig | None:
     """Return the settings with which a stage is worth its time, and report the reason if they differ.
 
     Args:
         context: What the stages of the run share.
-        planned: The settings of the stage.
+        stages: The settings of all stages.
+        number: Which stage comes next, from 0.
         records: Every evaluation of the run so far.
         budget: The time that the run may take.
 
@@ -31,20 +37,23 @@ def fit_to_budget(
     Raises:
         UsageError: The budget is too short for the only stage.
     """
+    planned = stages[number]
     if planned.name == PROBE:
         return planned
     affordable: StageConfig | None = None
     with together():
-        affordable = _affordable(context, planned, records, budget)
+        affordable = _affordable(context, stages[0], planned, records, budget)
     return broadcast(affordable)  # It depends on what the first process measured.
 
 
 def _affordable(
-    context: RunContext, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
+    context: RunContext, probe: StageConfig, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
 ) -> StageConfig | None:
     """Return the settings of a stage with as many epochs as the budget allows; None to leave it out."""
     auto = context.config.tune == "auto"
     reason = _why_not(planned, records, len(context.splits.val), budget) if auto else ""
+    if not reason and auto and planned.name == LAST_STAGE:
+        planned, reason = _cross_validated(context, probe, planned, budget)
     epochs = planned.epochs
     if not reason and budget.is_set:
         epochs, reason = _epochs_in_time(context, planned, budget)
@@ -73,15 +82,51 @@ def _epochs_in_time(context: RunContext, planned: StageConfig, budget: TimeBudge
     return epochs, "" if epochs else f"an epoch takes {format_seconds(cost.setup + cost.epoch)}, and {left} are left"
 
 
+def _cross_validated(
+    context: RunContext, probe: StageConfig, planned: StageConfig, budget: TimeBudget
+) -> tuple[StageConfig, str]:
+    """Return a stage's settings with what it gains in cross-validation, and the reason if it gains too little.
+
+    It is tried where val is small, and there is time for it and for the stage itself.
+    """
+    large_val = len(context.splits.val) >= SMALL_VAL
+    if large_val or context.task != "multi-class" or world().size > 1:
+        return planned, ""
+    epochs = min(planned.epochs, LAST_STAGE_EPOCHS)
+    if budget.is_set:
+        affordable = time_stage(context, planned).epochs_within(budget.remaining())
+    else:
+        affordable = count_stage(context, planned).epochs_within(_default_limit(context))
+    # Each fold leaves one part of train out: an epoch of all folds costs as much as FOLDS - 1 epochs of the stage.
+    if epochs < MIN_EPOCHS or affordable < (FOLDS - 1) * epochs + epochs:
+        return planned, ""
+    try:
+        found = cross_validate_stage(context, probe, dataclasses.replace(planned, epochs=epochs))
+    except DataError as error:
+        context.callback(DecisionEvent("folds", "left out", str(error)))
+        return planned, ""
+    gain = found.stage - found.probe
+    before, after = (f"{100 * right / found.images:.1f} %" for right in (found.probe, found.stage))
+    judged = f"{after} of {found.images:,} images of train, cross-validated, and {before} with the head alone"
+    if gain < MIN_GAIN_IMAGES:
+        return planned, judged
+    context.callback(DecisionEvent(planned.name, "pays", judged))
+    return dataclasses.replace(planned, gain_images=gain), ""
+
+
 def _default_epochs(context: RunContext, planned: StageConfig) -> tuple[int, str]:
     """Return how many epochs --tune auto trains without a time budget, and the reason if there are too few."""
-    limit = DEFAULT_MULTIPLY_ADDS[context.setup.device.type]
-    epochs = min(planned.epochs, count_stage(context, planned).epochs_within(limit))
+    epochs = min(planned.epochs, count_stage(context, planned).epochs_within(_default_limit(context)))
     if epochs >= min(MIN_EPOCHS, planned.epochs):
         return epochs, ""
     cost = time_stage(context, planned)
     seconds = cost.setup + planned.epochs * cost.epoch + cost.final
     return 0, f"it would take about {format_seconds(seconds)}: see {named('time_budget')}"
+
+
+def _default_limit(context: RunContext) -> float:
+    """Return the multiply-adds of a stage without a time budget."""
+    return DEFAULT_MULTIPLY_ADDS[context.setup.device.type]
 
 
 def _why_not(planned: StageConfig, records: Sequence[EvalRecord], val_images: int, budget: TimeBudget) -> str:

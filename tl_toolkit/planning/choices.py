@@ -4,13 +4,14 @@ from pathlib import Path
 
 from tl_toolkit.config.checks import AUTO
 from tl_toolkit.config.choices import Task
-from tl_toolkit.events import TRAINED, DecisionEvent, WarningEvent
+from tl_toolkit.events import PROBE, TRAINED, DecisionEvent, WarningEvent
 from tl_toolkit.io.files import display_data, display_path
 from tl_toolkit.models.backbones import Arch
 from tl_toolkit.models.classic import CLASSIC
 from tl_toolkit.planning.run_plan import RunPlan
+from tl_toolkit.stages.context import RunContext
 from tl_toolkit.text import join_names, named
-from tl_toolkit.training.plan import STAGES
+from tl_toolkit.training.plan import STAGES, StageConfig, scheduler_of
 from tl_toolkit.training.threads import Threads
 
 MAX_NAMED = 20
@@ -55,7 +56,7 @@ def _main_choices(plan: RunPlan, folder: Path) -> list[DecisionEvent]:
         DecisionEvent("arch", f"{arch}, {size}", _why_this_arch(plan)),
         DecisionEvent("weights", origin, where.split(",")[0]),
         *([] if config.head == "swap" and not config.one_logit else [DecisionEvent("head", config.head, head)]),
-        DecisionEvent("tune", config.tune, f"{stages}{', while val gains' if config.tune == AUTO else ''}"),
+        DecisionEvent("tune", config.tune, f"{stages}{', as long as it pays' if config.tune == AUTO else ''}"),
         DecisionEvent("augment", config.augment, "" if config.augment == "none" else f"{random}, {mirrored}"),
         DecisionEvent("device", str(context.setup)),
         DecisionEvent("run", display_path(folder)),
@@ -78,9 +79,7 @@ def _details(plan: RunPlan, threads: Threads) -> list[DecisionEvent]:
     config, splits, network, setup = context.config, context.splits, context.network, context.setup
     spec = network.input_spec
     channels = "grayscale" if spec.channels == 1 else "colour"
-    stages = ", then ".join(
-        f"{stage.name} {stage.epochs} epochs ({stage.optimizer}, lr {stage.learning_rate:g})" for stage in plan.stages
-    )
+    stages = ", then ".join(_describe(stage, context) for stage in plan.stages)
     size = "chosen with the network" if plan.ranked else "as asked" if config.image_size else "as the weights expect"
     details = [
         ("folder", display_data(config.data), ""),
@@ -98,6 +97,13 @@ def _details(plan: RunPlan, threads: Threads) -> list[DecisionEvent]:
         ("workers", str(context.images.workers), "by cores and images" if config.workers is None else "as asked"),
     ]
     return [DecisionEvent(what, value, why, detail=True) for what, value, why in details]
+
+
+def _describe(stage: StageConfig, context: RunContext) -> str:
+    how = [stage.optimizer, f"lr {stage.learning_rate:g}"]
+    if stage.name != PROBE:
+        how.append(scheduler_of(context.config, stage.name, context.network.module))
+    return f"{stage.name} {stage.epochs} epochs ({', '.join(how)})"
 
 
 def _why_this_arch(plan: RunPlan) -> str:

@@ -1,5 +1,6 @@
 """The cost of a stage, counted in multiply-adds or measured in seconds."""
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -57,6 +58,23 @@ class StageCost:
         return max(0, math.floor((limit - self.setup) / max(self.epoch, MIN_COST)))
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSeconds:
+    """The seconds of an image.
+
+    Attributes:
+        decode: To read it.
+        forward: Of a forward pass in the precision of prediction, which computes stored features.
+        training_forward: Of a forward pass in the precision of training.
+        step: Of a training step: what is frozen runs forward, what trains also backward.
+    """
+
+    decode: float
+    forward: float
+    training_forward: float
+    step: float
+
+
 def count_stage(context: RunContext, config: StageConfig) -> StageCost:
     """Return a stage's multiply-adds: one pass through what is frozen, and training of the rest in every epoch."""
     network = context.network
@@ -67,14 +85,16 @@ def count_stage(context: RunContext, config: StageConfig) -> StageCost:
 
 
 def time_stage(context: RunContext, config: StageConfig) -> StageCost:
-    """Return a stage's seconds, estimated from a forward pass and a training step on real images."""
+    """Return a stage's seconds, estimated from forward passes and a training step on real images."""
     network = context.network
     trainable = trainable_modules(network.module, network.head_modules, config.policy)
-    forward, step = _time_image(context, trainable)
+    image = _time_image(context, trainable)
     if "" in trainable:
-        return _stage_cost(context, 0.0, SAFETY_FACTOR * step / (1 + BACKWARD))
-    trained = max(0.0, step - forward) / BACKWARD  # The frozen part has no backward pass.
-    return _stage_cost(context, SAFETY_FACTOR * (forward - trained), SAFETY_FACTOR * trained)
+        return _stage_cost(context, 0.0, SAFETY_FACTOR * (image.decode + image.step) / (1 + BACKWARD))
+    counts = count_multiply_adds(network.module.eval(), network.input_spec)
+    share = 1 - sum(counts.get(name, 0) for name in trainable) / counts[""]
+    trained = max(0.0, image.step - share * image.training_forward) / (1 + BACKWARD)
+    return _stage_cost(context, SAFETY_FACTOR * (image.decode + share * image.forward), SAFETY_FACTOR * trained)
 
 
 def _stage_cost(context: RunContext, frozen: float, trained: float) -> StageCost:
@@ -124,26 +144,29 @@ def _only_trainable(context: RunContext, trainable: tuple[str, ...]) -> Iterator
             parameter.requires_grad_(before[name])
 
 
-def _time_image(context: RunContext, trainable: tuple[str, ...]) -> tuple[float, float]:
-    """Return the seconds of a forward pass and of a training step for an image, each with decoding."""
+def _time_image(context: RunContext, trainable: tuple[str, ...]) -> ImageSeconds:
+    """Return the seconds of an image, the least of two passes: the first one allocates memory."""
     indices = list(range(min(TIMED_IMAGES, len(context.splits.train))))
     dataset, module, setup = context.images.plain(context.splits.train), context.network.module, context.setup
-    forward = step = math.inf
+    passes = []
     with _only_trainable(context, trainable):
-        for _ in range(2):  # The first pass allocates memory.
-            started = time.perf_counter()
+        for _ in range(2):
+            times = [time.perf_counter()]
             images = torch.stack([pixels for pixels, _ in dataset.__getitems__(indices)]).to(setup.device)
-            decoded = time.perf_counter()
+            times.append(time.perf_counter())
             with setup.inference():
                 module(context.images.prepare(images))
             setup.wait()
-            predicted = time.perf_counter()
+            times.append(time.perf_counter())
+            with torch.no_grad(), setup.training_autocast():
+                module(context.images.prepare(images))
+            setup.wait()
+            times.append(time.perf_counter())
             with setup.training_autocast():
                 logits = module(context.images.prepare(images))
             logits.float().logsumexp(1).sum().backward()
             setup.wait()
-            trained = time.perf_counter()
+            times.append(time.perf_counter())
             module.zero_grad()
-            forward = min(forward, (predicted - started) / len(indices))
-            step = min(step, (decoded - started + trained - predicted) / len(indices))
-    return forward, step
+            passes.append([(end - start) / len(indices) for start, end in itertools.pairwise(times)])
+    return ImageSeconds(*map(min, zip(*passes, strict=True)))

@@ -341,7 +341,7 @@ def _train(
             if resume_from:
                 config = resumed_stage_config(resume_from, planned, context.config)
             else:
-                affordable = fit_to_budget(context, planned, recorder.records, budget)
+                affordable = fit_to_budget(context, plan.stages, number, recorder.records, budget)
                 if affordable is None:
                     continue
                 config = affordable

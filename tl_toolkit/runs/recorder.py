@@ -177,7 +177,9 @@ class RunRecorder:
         """
         record, progress = end.record, end.progress
         self._best_is_current = False
-        if record and is_best(record, self.best, self.records, self._config.tune, self._val_images):
+        if record and is_best(
+            record, self.best, self.records, self._config.tune, self._val_images, place.config.gain_images
+        ):
             average = progress.average
             self.best, self._best_is_current, self._best_is_written = record, not average, False
             self._best_weights |= _copies(average or trained_weights(place.stage.module, place.stage.trainable))

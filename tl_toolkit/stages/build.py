@@ -25,7 +25,14 @@ from tl_toolkit.training.evaluation import Batches, Prepare
 from tl_toolkit.training.loop import Stage
 from tl_toolkit.training.mixing import Mixing
 from tl_toolkit.training.optimizers import LBFGS, make_optimizer
-from tl_toolkit.training.plan import StageConfig, ema_decay, norm_is_frozen, plan_minibatch_probe, warmup_share
+from tl_toolkit.training.plan import (
+    StageConfig,
+    averaging_of,
+    norm_is_frozen,
+    plan_minibatch_probe,
+    scheduler_of,
+    warmup_share,
+)
 from tl_toolkit.training.schedules import make_schedule
 from tl_toolkit.training.state import StageState, restore_optimizer, restore_weights
 
@@ -191,7 +198,7 @@ def _make_stage(
         optimizer=optimizer,
         schedule=make_schedule(
             optimizer,
-            "constant" if solved else config.scheduler,
+            "constant" if solved else scheduler_of(config, stage_config.name, module),
             stage_config.epochs * len(train),
             0.0 if solved else warmup_share(config, stage_config.name, module),
             resume_from.step if resume_from else 0,
@@ -207,7 +214,7 @@ def _make_stage(
         eval_every=config.eval_every if follows else None,
         log_every=config.log_every if follows else None,
         frozen_norm=fine_tunes and norm_is_frozen(config, module),
-        ema=ema_decay(config) if fine_tunes else None,
+        averaging=averaging_of(config, stage_config.name, module) if fine_tunes else None,
         mixing=Mixing(config.mixup, config.cutmix, config.seed) if mixes else None,
         is_divided=isinstance(train, DividedBatches),
     )

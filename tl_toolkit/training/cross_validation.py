@@ -124,12 +124,12 @@ def held_out_logits(
             yield held_out, _probe_logits(features, targets, held_out, trained, outputs, criterion, decay, steps)
 
 
-def assign_folds(targets: torch.Tensor, task: Task = "multi-class") -> torch.Tensor:
+def assign_folds(targets: torch.Tensor, task: Task = "multi-class", count: int = FOLDS) -> torch.Tensor:
     """Return the fold of each image (N), every class spread over all folds; -1 for the only image of a class."""
     if task == "multi-label":
         labels = targets.cpu().numpy() > 0
-        wanted = np.repeat(labels.sum(axis=0)[:, None] / FOLDS, FOLDS, axis=1)
-        parts = divide_by_labels(labels, wanted, [len(labels) / FOLDS] * FOLDS, range(len(labels)))
+        wanted = np.repeat(labels.sum(axis=0)[:, None] / count, count, axis=1)
+        parts = divide_by_labels(labels, wanted, [len(labels) / count] * count, range(len(labels)))
         return torch.from_numpy(parts).to(targets.device)
     targets = true_classes(targets)
     folds = torch.full_like(targets, -1)
@@ -137,19 +137,21 @@ def assign_folds(targets: torch.Tensor, task: Task = "multi-class") -> torch.Ten
     for target in torch.unique(targets):
         members = (targets == target).nonzero()[:, 0]
         if len(members) > 1:
-            folds[members] = (torch.arange(len(members), device=targets.device) + start) % FOLDS
+            folds[members] = (torch.arange(len(members), device=targets.device) + start) % count
             start += len(members)  # Otherwise all small classes would begin with the same fold.
     return folds
 
 
-def assign_group_folds(targets: torch.Tensor, groups: Sequence[str], task: Task = "multi-class") -> torch.Tensor:
+def assign_group_folds(
+    targets: torch.Tensor, groups: Sequence[str], task: Task = "multi-class", count: int = FOLDS
+) -> torch.Tensor:
     """Return the fold of each image (N), the same for all of a group; -1 for a group that alone has a class.
 
     Raises:
         DataError: That is so of each group.
     """
     labels = targets.cpu().numpy() > 0 if task == "multi-label" else true_classes(targets).tolist()
-    fold_of = divide_evenly(Groups.of(groups, labels), FOLDS)
+    fold_of = divide_evenly(Groups.of(groups, labels), count)
     if max(fold_of.values()) < 0:
         raise DataError(
             "Each group of train is the only one with images of some class: networks cannot be judged by groups that "

@@ -19,7 +19,7 @@ from tl_toolkit.metrics.base import Value
 from tl_toolkit.metrics.meter import Meter
 from tl_toolkit.system.processes import broadcast, is_first
 from tl_toolkit.text import named
-from tl_toolkit.training.averaging import averaged, update_average
+from tl_toolkit.training.averaging import Averaging, averaged, update_average
 from tl_toolkit.training.divided import divided_step
 from tl_toolkit.training.evaluation import Batches, Prepare, evaluate_batches
 from tl_toolkit.training.failures import as_training_error
@@ -64,7 +64,7 @@ class Stage:
         eval_every: Steps between evaluations within an epoch; None to evaluate only at the end of each epoch.
         log_every: Steps between StepRecords; None for none.
         frozen_norm: Keep BatchNorm in eval mode, also in the modules that train, so that its statistics do not change.
-        ema: Decay of a moving average of the trained weights, which is then evaluated; None for no average.
+        averaging: The moving average of the trained weights, which is then evaluated; None for no average.
         mixing: Mixes the images of a batch; None to leave them unmixed.
         task: What the targets are.
         eval_context: Makes the context of an evaluation: the precision of prediction, not that of training.
@@ -87,7 +87,7 @@ class Stage:
     eval_every: int | None = None
     log_every: int | None = None
     frozen_norm: bool = False
-    ema: float | None = None
+    averaging: Averaging | None = None
     mixing: Mixing | None = None
     task: Task = "multi-class"
     eval_context: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
@@ -186,9 +186,9 @@ def fit(
         _set_train_mode(stage)
         for result in _train_epoch(stage, accelerator, progress, epoch):
             progress.step += 1
-            if stage.ema:
+            if stage.averaging:
                 weights = trained_weights(stage.module, stage.trainable)
-                update_average(progress.average, weights, stage.ema, progress.step)
+                update_average(progress.average, weights, stage.averaging, progress.step)
             progress.since_eval.count(result, stage.task)
             if stage.log_every:
                 progress.since_log.count(result, stage.task)

@@ -16,13 +16,19 @@ ROUNDING = 1e-9
 
 
 def is_best(
-    record: EvalRecord, best: EvalRecord | None, records: Sequence[EvalRecord], tune: Tune, val_images: int
+    record: EvalRecord,
+    best: EvalRecord | None,
+    records: Sequence[EvalRecord],
+    tune: Tune,
+    val_images: int,
+    gain_images: int = 0,
 ) -> bool:
     """Return whether the weights of an evaluation become the ones to save.
 
     For a probe the last epoch counts: the best of many noisy scores would be the best by chance. The same holds
     for the stages after a probe, unless val is worse than the best of the stage by more than a standard error, or worse
-    than in an earlier stage. With --tune auto it must beat the earlier stage by enough images.
+    than in an earlier stage. With --tune auto it must beat the earlier stage by enough images, of val and of
+    cross-validation together.
 
     Args:
         record: The evaluation.
@@ -30,6 +36,7 @@ def is_best(
         records: Every evaluation so far, including `record`.
         tune: What the run trains.
         val_images: The number of images in val.
+        gain_images: How many images more than an earlier stage it has right in cross-validation.
     """
     if record.stage == PROBE or best is None:
         return True
@@ -38,7 +45,7 @@ def is_best(
     earlier = best_by_stage([each for each in records if each.stage != record.stage])
     peak = max((each for each in records if each.stage == record.stage), key=lambda each: each.score)
     error = peak.standard_error(val_images)
-    margin = MIN_GAIN_IMAGES if earlier and tune == "auto" else 0
+    margin = MIN_GAIN_IMAGES - gain_images if earlier and tune == "auto" else 0
     needed = max(peak.score - error, max(earlier.values(), default=0.0) + margin / val_images)
     return record.score >= needed - ROUNDING
 

@@ -36,20 +36,22 @@ LBFGS_LABELS_DECAY = 0.03
 five-fold cross-validation over groups: 1.5 points of mAP above 3e-3 with tf_efficientnet_lite0, 2.6 with the bundled
 ResNet18 (tests/benchmarks/NOTES.md)."""
 
-Start = Literal["scratch", "batch", "frozen"]
+Start = Literal["scratch", "batch", "frozen", "averaged"]
 """What training starts from: random weights, or pretrained weights whose BatchNorm learns from batches ("batch") or is
-frozen or absent ("frozen")."""
+frozen or absent ("frozen"), also with a constant rate and a long average of the weights ("averaged")."""
 
 DEFAULTS: dict[str, dict[Start, OptimizerDefaults]] = {
     "adamw": {
         "scratch": OptimizerDefaults(5e-4, 0.05),
         "batch": OptimizerDefaults(5e-4, 0.05),
         "frozen": OptimizerDefaults(1e-4, 0.05),
+        "averaged": OptimizerDefaults(2e-4, 0.05),
     },
     "sgd": {
         "scratch": OptimizerDefaults(0.04, 1e-4),
         "batch": OptimizerDefaults(0.04, 1e-4),
         "frozen": OptimizerDefaults(0.001, 1e-4),
+        "averaged": OptimizerDefaults(0.001, 1e-4),
     },
 }
 """For batches of 32. Those of AdamW for pretrained networks were chosen by val on Caltech-101 with ResNet18 and

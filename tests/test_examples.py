@@ -11,7 +11,8 @@ import pytest
 
 import tl_toolkit as tl
 from tests.helpers.folders import copy_digits
-from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+from tl_toolkit.config.config_file import read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.models.classic import CLASSIC
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

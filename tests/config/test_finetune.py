@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tl_toolkit.config.config_file import read_config_file
 from tl_toolkit.config.fields import without_none
-from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
 from tl_toolkit.io.files import write_text
 from tl_toolkit.text import format_value

@@ -5,7 +5,7 @@ import pytest
 
 from tests.helpers.folders import copy_digits
 from tl_toolkit.config.finetune import FinetuneConfig
-from tl_toolkit.data.images import ARRAYS
+from tl_toolkit.data.pixels import ARRAYS
 from tl_toolkit.data.prepare import Splits, prepare_splits
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import ConfigError, DataError

@@ -7,8 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tl_toolkit.config.choices import save_formats
+from tl_toolkit.config.config_file import read_config_file
 from tl_toolkit.config.fields import choices_of, flag_name, is_optional, without_none
-from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import UsageError
 from tl_toolkit.io.files import write_text
 

@@ -9,7 +9,8 @@ import typer
 from tl_toolkit.cli import console, options
 from tl_toolkit.cli.early import check_early
 from tl_toolkit.cli.loading import loading
-from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+from tl_toolkit.config.config_file import read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import UsageError
 from tl_toolkit.system.cpu_usage import usage
 from tl_toolkit.system.processes import launched

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import yaml
@@ -16,7 +15,7 @@ from tl_toolkit.config import choices
 from tl_toolkit.config.checks import AUTO, problems_between
 from tl_toolkit.config.choices import DIGITS, MAX_THREADS, NAMED_WEIGHTS, RESUMABLE, Loss
 from tl_toolkit.config.fields import coerce, flag_name, read_yaml, setting, validate
-from tl_toolkit.errors import ConfigError, UnknownNameError, UsageError
+from tl_toolkit.errors import ConfigError, UnknownNameError
 from tl_toolkit.input_spec import LARGEST_SIDE
 from tl_toolkit.io.files import expand_path, parse_size
 from tl_toolkit.text import format_value
@@ -379,25 +378,6 @@ class FinetuneConfig:
         if any(sign in text for sign in UNICODE_BREAKS):
             text = yaml.safe_dump(self.to_dict(), sort_keys=False)
         return text
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Read settings from a YAML file.
-
-    Raises:
-        UsageError: The file cannot be read, or is not a mapping.
-    """
-    try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read the config file {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid YAML: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold `setting: value` lines, but it holds a {type(values).__name__}.")
-    return values
 
 
 def is_data_path(data: str) -> bool:

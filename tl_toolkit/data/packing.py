@@ -15,7 +15,8 @@ from typing import Any
 import filelock
 
 from tl_toolkit.data.drawing import split_names
-from tl_toolkit.data.images import UNDEFINED_RANGE_MODES, encoded_ending, image_from_memory, read_file
+from tl_toolkit.data.images import UNDEFINED_RANGE_MODES, encoded_ending, read_file
+from tl_toolkit.data.pixels import image_from_memory
 from tl_toolkit.data.quality.duplicates import ordered
 from tl_toolkit.data.quality.readability import read_each
 from tl_toolkit.data.samples import Samples

@@ -12,7 +12,7 @@ import torch
 from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.drawing import draw_images, in_images, take_val
 from tl_toolkit.data.fingerprints import content_fingerprints, digest_cache
-from tl_toolkit.data.images import ARRAYS
+from tl_toolkit.data.pixels import ARRAYS
 from tl_toolkit.data.quality.class_sizes import imbalance, singleton_classes
 from tl_toolkit.data.quality.duplicate_policy import apply_duplicate_policy, report_duplicates
 from tl_toolkit.data.quality.image_facts import ImageFacts, image_facts

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from tl_toolkit.config.checks import AUTO
-from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+from tl_toolkit.config.config_file import read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.workers import report_worker_deaths
 from tl_toolkit.errors import RunInterruptedError, ToolkitError, UsageError
 from tl_toolkit.events import PROBE, Callback, DecisionEvent, KeptWarnings, log_event

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+from tl_toolkit.config.config_file import read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.data.sources.base import Source, SourceOptions, open_source
 from tl_toolkit.data.sources.names import PYTHON_PREFIX
 from tl_toolkit.data.workers import report_worker_deaths

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+from tl_toolkit.config.config_file import read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.inference.loading import find_model_file
 from tl_toolkit.input_spec import InputSpec

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+from tl_toolkit.config.config_file import read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.events import EvalRecord
 from tl_toolkit.io.own_files import CONFIG_FILE

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import filelock
 
-from tl_toolkit.config.finetune import read_config_file
+from tl_toolkit.config.config_file import read_config_file
 from tl_toolkit.errors import ToolkitError
 from tl_toolkit.io.files import is_file
 from tl_toolkit.io.json_validation import parse_json

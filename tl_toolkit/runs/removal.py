@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tl_toolkit.config.finetune import read_config_file
+from tl_toolkit.config.config_file import read_config_file
 from tl_toolkit.errors import ToolkitError, UsageError
 from tl_toolkit.exports.base import export_format
 from tl_toolkit.io.export_notes import NOTE_ENDING

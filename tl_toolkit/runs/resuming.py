@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from tl_toolkit.config.choices import RESUMABLE
-from tl_toolkit.config.finetune import FinetuneConfig, is_data_path, read_config_file
+from tl_toolkit.config.config_file import read_config_file
+from tl_toolkit.config.finetune import FinetuneConfig, is_data_path
 from tl_toolkit.data.prepare import CLASSES, contents_of
 from tl_toolkit.data.sources.shard_files import find_shards, names_shards
 from tl_toolkit.errors import ModelFileError, UsageError

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from tests.helpers.folders import touch_files
-from tl_toolkit.data.images import ARRAYS
+from tl_toolkit.data.pixels import ARRAYS
 from tl_toolkit.data.sources.base import open_source
 from tl_toolkit.errors import DataError, UnknownNameError, UsageError
 

@@ -9,7 +9,8 @@ from tests.fuzz.targets.base import Target, only_toolkit_errors, write_file
 
 def config(data: bytes) -> None:
     """Read a config file, from its bytes to settings and back."""
-    from tl_toolkit.config.finetune import FinetuneConfig, read_config_file
+    from tl_toolkit.config.config_file import read_config_file
+    from tl_toolkit.config.finetune import FinetuneConfig
 
     path = write_file("config.yaml", data)
     with only_toolkit_errors():

@@ -8,7 +8,7 @@ import torch
 
 from tl_toolkit.config.choices import Task
 from tl_toolkit.data.image_sets import DatasetImages, ImageSet, listed_images
-from tl_toolkit.data.images import ARRAYS, problem_with_shape, problem_with_values
+from tl_toolkit.data.pixels import ARRAYS, problem_with_shape, problem_with_values
 from tl_toolkit.data.samples import Samples
 from tl_toolkit.data.sources.base import Source, SourceOptions
 from tl_toolkit.data.sources.label_rows import label_rows, one_hot_classes

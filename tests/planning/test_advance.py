@@ -216,15 +216,26 @@ def test_auto_leaves_out_a_last_stage_that_gains_nothing_in_cross_validation(rig
 @pytest.mark.parametrize(
     ("affordable", "planned", "tried"), [(40, 8, 4), (12, 8, 4), (11, 8, None), (9, 3, 3), (8, 3, None), (99, 1, None)]
 )
-@pytest.mark.parametrize("has_budget", [True, False])
-def test_cross_validation_leaves_time_for_the_stage_itself(
-    affordable: int, planned: int, tried: int | None, has_budget: bool, cost: Any, folds: Any
+def test_cross_validation_in_a_budget_leaves_time_for_the_stage_itself(
+    affordable: int, planned: int, tried: int | None, cost: Any, folds: Any
 ):
     asked = folds(270, 290)
-    limit = DEFAULT_MULTIPLY_ADDS["cpu"]
-    cost(StageCost(0, limit / (affordable + 0.5), 0), StageCost(3, 1, 0))
-    budget = Clock(affordable + 3.5) if has_budget else None
-    settings, _ = decide(LAST_STAGE, judged(probe=0.9), budget, epochs=planned)
+    cost(StageCost(0, 1e30, 0), StageCost(3, 1, 0))
+    settings, _ = decide(LAST_STAGE, judged(probe=0.9), Clock(affordable + 3.5), epochs=planned)
+    assert settings is not None
+    assert asked == ([tried] if tried else [])
+    assert settings.gain_images == (20 if tried else 0)
+
+
+@pytest.mark.parametrize(
+    ("affordable", "planned", "tried"), [(32, 4, 4), (31, 4, None), (24, 3, 3), (23, 3, None), (99, 1, None)]
+)
+def test_cross_validation_by_default_takes_at_most_a_quarter_of_the_limit(
+    affordable: int, planned: int, tried: int | None, cost: Any, folds: Any
+):
+    asked = folds(270, 290)
+    cost(StageCost(0, DEFAULT_MULTIPLY_ADDS["cpu"] / (affordable + 0.5), 0), StageCost(0, 1e30, 0))
+    settings, _ = decide(LAST_STAGE, judged(probe=0.9), epochs=planned)
     assert settings is not None
     assert asked == ([tried] if tried else [])
     assert settings.gain_images == (20 if tried else 0)

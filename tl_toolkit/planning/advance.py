@@ -19,6 +19,10 @@ SMALL_VAL = 1000
 """With fewer images val alone cannot tell a gain of a point, whose standard error is then above a third of one."""
 
 
+FOLDS_SHARE = 0.25
+"""Cross-validation's share of the default limit of a stage: 5 to 10 seconds on two cores."""
+
+
 def fit_to_budget(
     context: RunContext, stages: Sequence[StageConfig], number: int, records: Sequence[EvalRecord], budget: TimeBudget
 ) -> StageConfig | None:
@@ -87,18 +91,13 @@ def _cross_validated(
 ) -> tuple[StageConfig, str]:
     """Return a stage's settings with what it gains in cross-validation, and the reason if it gains too little.
 
-    It is tried where val is small, and there is time for it and for the stage itself.
+    It is tried where val is small, and there is time for it.
     """
     large_val = len(context.splits.val) >= SMALL_VAL
     if large_val or context.task != "multi-class" or world().size > 1:
         return planned, ""
     epochs = min(planned.epochs, LAST_STAGE_EPOCHS)
-    if budget.is_set:
-        affordable = time_stage(context, planned).epochs_within(budget.remaining())
-    else:
-        affordable = count_stage(context, planned).epochs_within(_default_limit(context))
-    # Each fold leaves one part of train out: an epoch of all folds costs as much as FOLDS - 1 epochs of the stage.
-    if epochs < MIN_EPOCHS or affordable < (FOLDS - 1) * epochs + epochs:
+    if epochs < MIN_EPOCHS or not _has_time_for_folds(context, planned, epochs, budget):
         return planned, ""
     try:
         found = cross_validate_stage(context, probe, dataclasses.replace(planned, epochs=epochs))
@@ -112,6 +111,14 @@ def _cross_validated(
         return planned, judged
     context.callback(DecisionEvent(planned.name, "pays", judged))
     return dataclasses.replace(planned, gain_images=gain), ""
+
+
+def _has_time_for_folds(context: RunContext, planned: StageConfig, epochs: int, budget: TimeBudget) -> bool:
+    """Return whether there is time to cross-validate a stage with so many epochs, and in a budget for the stage too."""
+    needed = (FOLDS - 1) * epochs  # Each fold leaves one part of train out.
+    if budget.is_set:
+        return time_stage(context, planned).epochs_within(budget.remaining()) >= needed + epochs
+    return count_stage(context, planned).epochs_within(FOLDS_SHARE * _default_limit(context)) >= needed
 
 
 def _default_epochs(context: RunContext, planned: StageConfig) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Whether a run continues with its next stage: only if val shows a gain, and never beyond the time budget."""
+"""Whether a run continues with its next stage: only while stages gain, and never beyond the time budget."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,14 +10,13 @@ from tl_toolkit.planning.budget import MIN_EPOCHS, TimeBudget
 from tl_toolkit.planning.cost import DEFAULT_MULTIPLY_ADDS, count_stage, time_stage
 from tl_toolkit.stages.context import RunContext
 from tl_toolkit.stages.cross_validation import FOLDS, cross_validate_stage
-from tl_toolkit.system.processes import broadcast, together, world
+from tl_toolkit.system.processes import broadcast, first_decides, together
 from tl_toolkit.text import named
 from tl_toolkit.training.model_selection import MIN_GAIN_IMAGES
 from tl_toolkit.training.plan import LAST_STAGE_EPOCHS, StageConfig, best_records
 
 SMALL_VAL = 1000
 """With fewer images val alone cannot tell a gain of a point, whose standard error is then above a third of one."""
-
 
 FOLDS_SHARE = 0.25
 """Cross-validation's share of the default limit of a stage: 5 to 10 seconds on two cores."""
@@ -44,24 +43,24 @@ def fit_to_budget(
     planned = stages[number]
     if planned.name == PROBE:
         return planned
+    auto = context.config.tune == "auto"
+    reason = _why_not(planned, records, len(context.splits.val), budget) if auto else ""
+    if not reason and auto and planned.name == LAST_STAGE:
+        planned, reason = _cross_validated(context, stages[0], planned, budget)
     affordable: StageConfig | None = None
     with together():
-        affordable = _affordable(context, stages[0], planned, records, budget)
+        affordable = _affordable(context, planned, reason, records, budget)
     return broadcast(affordable)  # It depends on what the first process measured.
 
 
 def _affordable(
-    context: RunContext, probe: StageConfig, planned: StageConfig, records: Sequence[EvalRecord], budget: TimeBudget
+    context: RunContext, planned: StageConfig, reason: str, records: Sequence[EvalRecord], budget: TimeBudget
 ) -> StageConfig | None:
-    """Return the settings of a stage with as many epochs as the budget allows; None to leave it out."""
-    auto = context.config.tune == "auto"
-    reason = _why_not(planned, records, len(context.splits.val), budget) if auto else ""
-    if not reason and auto and planned.name == LAST_STAGE:
-        planned, reason = _cross_validated(context, probe, planned, budget)
+    """Return the settings of a stage with as many epochs as the budget allows; None to leave it out for a reason."""
     epochs = planned.epochs
     if not reason and budget.is_set:
         epochs, reason = _epochs_in_time(context, planned, budget)
-    elif not reason and auto:
+    elif not reason and context.config.tune == "auto":
         epochs, reason = _default_epochs(context, planned)
     if reason and not records:  # No earlier stage has a model.
         raise UsageError(f"{_budget(context)} is too short for {planned.name}: {reason}.")
@@ -94,7 +93,7 @@ def _cross_validated(
     It is tried where val is small, and there is time for it.
     """
     large_val = len(context.splits.val) >= SMALL_VAL
-    if large_val or context.task != "multi-class" or world().size > 1:
+    if large_val or context.task != "multi-class":
         return planned, ""
     epochs = min(planned.epochs, LAST_STAGE_EPOCHS)
     if epochs < MIN_EPOCHS or not _has_time_for_folds(context, planned, epochs, budget):
@@ -117,7 +116,10 @@ def _has_time_for_folds(context: RunContext, planned: StageConfig, epochs: int, 
     """Return whether there is time to cross-validate a stage with so many epochs, and in a budget for the stage too."""
     needed = (FOLDS - 1) * epochs  # Each fold leaves one part of train out.
     if budget.is_set:
-        return time_stage(context, planned).epochs_within(budget.remaining()) >= needed + epochs
+        affordable = 0
+        with together():
+            affordable = time_stage(context, planned).epochs_within(budget.remaining())
+        return first_decides(affordable >= needed + epochs)
     return count_stage(context, planned).epochs_within(FOLDS_SHARE * _default_limit(context)) >= needed
 
 

@@ -14,6 +14,7 @@ from tl_toolkit.io.module_weights import load_weights
 from tl_toolkit.models.freezing import trainable_modules
 from tl_toolkit.stages.build import build_stage
 from tl_toolkit.stages.context import RunContext
+from tl_toolkit.stages.label_check import belonging_together
 from tl_toolkit.training.cross_validation import assign_folds, assign_group_folds
 from tl_toolkit.training.loop import StageProgress, fit, trained_weights
 from tl_toolkit.training.plan import StageConfig
@@ -58,8 +59,7 @@ def cross_validate_stage(context: RunContext, probe: StageConfig, stage: StageCo
     train, network = context.splits.train, context.network
     folds = _assign_folds(train)
     right = {probe.name: 0, stage.name: 0}
-    with _unchanged(context, stage):
-        start = _weights(context, stage)
+    with _unchanged(context, stage) as start:
         for fold in torch.unique(folds[folds >= 0]).tolist():
             load_weights(network.module, start, strict=False)
             _reset(network.module, network.head_modules)
@@ -88,28 +88,26 @@ def _train(context: RunContext, config: StageConfig, fold: int) -> EvalRecord:
 def _assign_folds(train: Samples) -> torch.Tensor:
     """Return the fold of each image of train (N); -1 for the only image or group of a class."""
     targets = torch.tensor(class_indices(train.targets))
-    return (
-        assign_group_folds(targets, train.groups, count=FOLDS) if train.groups else assign_folds(targets, count=FOLDS)
-    )
-
-
-def _weights(context: RunContext, stage: StageConfig) -> dict[str, torch.Tensor]:
-    """Return copies of the weights that a stage trains, the head's among them."""
-    network = context.network
-    trainable = trainable_modules(network.module, network.head_modules, stage.policy)
-    return {name: value.clone() for name, value in trained_weights(network.module, trainable).items()}
+    groups = belonging_together([train])  # A copy of an image in another fold would be known there.
+    return assign_group_folds(targets, groups, count=FOLDS) if groups else assign_folds(targets, count=FOLDS)
 
 
 @contextmanager
-def _unchanged(context: RunContext, stage: StageConfig) -> Iterator[None]:
-    """Put back the weights that a stage trains, and the states of torch's random generators."""
-    before = _weights(context, stage)
+def _unchanged(context: RunContext, stage: StageConfig) -> Iterator[dict[str, torch.Tensor]]:
+    """Put back the weights that a stage trains, and the states of torch's random generators.
+
+    Yields:
+        Copies of these weights, the head's among them.
+    """
+    network = context.network
+    trainable = trainable_modules(network.module, network.head_modules, stage.policy)
+    before = {name: value.clone() for name, value in trained_weights(network.module, trainable).items()}
     with torch.random.fork_rng():
         torch.manual_seed(context.config.seed)
         try:
-            yield
+            yield before
         finally:
-            load_weights(context.network.module, before, strict=False)
+            load_weights(network.module, before, strict=False)
 
 
 def _reset(module: nn.Module, heads: Sequence[str]) -> None:

@@ -99,7 +99,7 @@ def _check(context: RunContext, splits: Mapping[str, Samples], rows: torch.Tenso
         return reason
     targets = torch.tensor([target for samples in splits.values() for target in class_indices(samples.targets)])
     try:
-        check = check_labels(rows, targets, context.classes, _belonging_together(list(splits.values())))
+        check = check_labels(rows, targets, context.classes, belonging_together(list(splits.values())))
     except DataError as error:
         return str(error)
     return CheckedLabels(check, splits) if check.judged else "each class has a single image"
@@ -115,7 +115,7 @@ def _without_places(rows: torch.Tensor) -> torch.Tensor:
     return rows.mean(dim=1) if rows.ndim == 3 else rows.flatten(2).mean(dim=2) if rows.ndim == 4 else rows
 
 
-def _belonging_together(splits: Sequence[Samples]) -> list[str]:
+def belonging_together(splits: Sequence[Samples]) -> list[str]:
     """Return the group of each image; without groups, copies of an image are one, else nothing."""
     if all(samples.groups for samples in splits):
         return [group for samples in splits for group in samples.groups]
